@@ -1,0 +1,5 @@
+//! placeholder
+mod ballot;
+mod declared;
+pub use ballot::{Acceptor, Ballot};
+pub use declared::Catalog;

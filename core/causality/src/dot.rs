@@ -1,0 +1,67 @@
+//! Names of writes.
+
+use std::fmt;
+
+/// One life of one node process, and the only kind of actor there is.
+///
+/// A node draws 64 random bits at every start, before its first write, and never reads
+/// them back from a disk, a backup or a clone. A node that lost its disk, or was started
+/// twice from one copy of it, therefore cannot repeat a dot of its past.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Incarnation(u64);
+
+impl Incarnation {
+    /// Wraps 64 random bits.
+    pub const fn new(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The bits, for encoding.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// One accepted write.
+///
+/// `seq` counts the writes that this incarnation accepted *in one shard*, from 1 and
+/// without gaps. A dot therefore names a write only together with its shard, which every
+/// place that holds dots knows.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Dot {
+    /// Who accepted the write.
+    pub incarnation: Incarnation,
+    /// Its number there, from 1.
+    pub seq: u64,
+}
+
+impl Dot {
+    /// Names the write `seq` of `incarnation`.
+    pub const fn new(incarnation: Incarnation, seq: u64) -> Self {
+        Self { incarnation, seq }
+    }
+}
+
+impl fmt::Display for Dot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.incarnation, self.seq)
+    }
+}
+
+impl fmt::Debug for Dot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}

@@ -1,0 +1,28 @@
+//! The nouns everybody shares.
+//!
+//! Doors translate their protocol into a [`Request`] and render a [`Reply`]; the node
+//! decides; the edge turns both into bytes. None of them needs to know another, because
+//! all of them speak these types. Nothing here does anything: there are names, limits
+//! and the checks that a value of a type must pass to exist.
+
+mod key;
+mod level;
+mod names;
+mod receipt;
+mod request;
+mod schema;
+mod time;
+
+pub use key::{Address, Key, Malformed, PART_BYTES_MAX, Value};
+pub use level::{Level, ReadNeed, ReadOptions, WriteNeed, WriteOptions};
+pub use names::{ClusterId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Zone};
+pub use receipt::{Ack, Kind, Receipt};
+pub use request::{
+    Declare, Declared, Failure, Get, Limits, List, Listed, Listing, Mutation, NodeStatus, Put,
+    Range, Read, Refusal, Reply, Request, Status, Written,
+};
+pub use schema::{Durability, Keyspace, Policy, ReplicaMap, SHARDS_DEFAULT, SHARDS_MAX, Table};
+pub use time::Now;
+
+/// What a replica stores under a key.
+pub type Object = crdt::Siblings<Value>;

@@ -1,0 +1,89 @@
+//! What an answer says about who took part.
+//!
+//! An answer from two replicas of three is worth something else than one from all, and
+//! the client cannot know unless it is told. Every answer therefore carries a receipt.
+
+use causality::Dot;
+
+use crate::{NodeId, ShardId};
+
+/// One replica's part in an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ack {
+    /// Who.
+    pub node: NodeId,
+    /// Of a write: whether it is on this replica's disk, and not only in its memory. Of
+    /// a read: always `false`, nothing was asked.
+    pub durable: bool,
+}
+
+/// What an answer is worth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// The replicas that took part meet those of every opposite request at the table's
+    /// default level: a strict read sees every write acknowledged at the default level
+    /// before it began, and a strict write is seen by every later read at the default
+    /// level. (This is intersection, and not linearizability.)
+    Strict,
+    /// They need not: another request may have been answered by other replicas.
+    Partial,
+}
+
+impl Kind {
+    /// The kind of an answer in which `votes` of `n` replicas took part, when opposite
+    /// requests wait for `opposite` by default.
+    pub fn of(votes: u8, opposite: u8, n: u8) -> Self {
+        let meets = u16::from(n) < u16::from(votes) + u16::from(opposite);
+        if meets { Self::Strict } else { Self::Partial }
+    }
+
+    /// The kind as users see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// Who took part in an answer, and what it is worth.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Receipt {
+    /// What the answer is worth.
+    pub kind: Kind,
+    /// The write that was accepted; nothing for a read.
+    pub dot: Option<Dot>,
+    /// The shard that was read or written.
+    pub shard: ShardId,
+    /// The replicas that took part by the time of the answer, by node.
+    pub acks: Vec<Ack>,
+    /// How many had to.
+    pub wanted: u8,
+    /// N: how many replicas there are.
+    pub replicas: u8,
+}
+
+impl Receipt {
+    /// How many replicas said that the write is on their disk.
+    pub fn durable(&self) -> usize {
+        self.acks.iter().filter(|ack| ack.durable).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strict_implies_intersection() {
+        for n in 1..=9_u8 {
+            for votes in 0..=n {
+                for opposite in 1..=n {
+                    // Two sets of these sizes can be disjoint exactly if they fit side by side.
+                    let can_miss = votes + opposite <= n;
+                    assert_eq!(Kind::of(votes, opposite, n) == Kind::Partial, can_miss);
+                }
+            }
+        }
+    }
+}

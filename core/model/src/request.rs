@@ -1,0 +1,388 @@
+//! Requests of clients, and their answers.
+//!
+//! Failures come in three kinds that must never be mixed, because the client has to do
+//! something else after each:
+//!
+//! | failure | what is known | what to do |
+//! | --- | --- | --- |
+//! | refused | nothing was changed, and never will be | correct the request |
+//! | not attempted | nothing was changed: too few replicas were known alive | retry, anywhere |
+//! | unknown | too few answered in time; some may have it | read, then decide |
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use causality::DotSet;
+use thiserror::Error;
+
+use crate::{
+    Durability, Key, Keyspace, Level, Malformed, Name, NodeId, Object, Policy, ReadOptions,
+    Receipt, ReplicaMap, Table, Value, WriteOptions,
+};
+
+/// What a client asks of a node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Request {
+    /// Write or delete one key. Answered by [`Reply::Written`].
+    Put(Put),
+    /// Read one key. Answered by [`Reply::Read`].
+    Get(Get),
+    /// Read keys in order. Answered by [`Reply::Listed`].
+    List(List),
+    /// Declare a keyspace or a table. Answered by [`Reply::Declared`].
+    Declare(Declare),
+    /// Tell the state of this node. Answered by [`Reply::Status`].
+    Status,
+}
+
+/// Answers to [`Request`], each under the variant that its documentation names, or
+/// [`Failed`](Reply::Failed).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reply {
+    /// Answers [`Request::Put`].
+    Written(Written),
+    /// Answers [`Request::Get`].
+    Read(Read),
+    /// Answers [`Request::List`].
+    Listed(Listed),
+    /// Answers [`Request::Declare`].
+    Declared(Declared),
+    /// Answers [`Request::Status`].
+    Status(Box<Status>),
+    /// Answers any request that did not succeed.
+    Failed(Failure),
+}
+
+/// What a write does to its key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Mutation {
+    /// Store this value.
+    Store(Value),
+    /// Remove what the client had read.
+    Delete,
+}
+
+/// Write or delete one key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Put {
+    /// In which keyspace.
+    pub keyspace: Name,
+    /// In which table.
+    pub table: Name,
+    /// Under which key.
+    pub key: Key,
+    /// What to do.
+    pub mutation: Mutation,
+    /// The writes that the client had read, and that this one supersedes. A client that
+    /// never read the key passes the empty set, and supersedes nothing.
+    pub context: DotSet,
+    /// How many replicas must have it.
+    pub options: WriteOptions,
+    /// How long the client waits.
+    pub timeout: Duration,
+}
+
+/// What a write came to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Written {
+    /// The context to pass when writing again without reading: what the client had read,
+    /// and this write.
+    pub context: DotSet,
+    /// Who took part.
+    pub receipt: Receipt,
+}
+
+/// Read one key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Get {
+    /// In which keyspace.
+    pub keyspace: Name,
+    /// In which table.
+    pub table: Name,
+    /// Under which key.
+    pub key: Key,
+    /// How many replicas must answer.
+    pub options: ReadOptions,
+    /// How long the client waits.
+    pub timeout: Duration,
+}
+
+/// What a read found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Read {
+    /// The merge of what the replicas hold. Bottom if none has heard of the key; without
+    /// values but with a context if it was deleted.
+    pub object: Object,
+    /// Who took part.
+    pub receipt: Receipt,
+}
+
+/// Which keys to list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Range {
+    /// The keys of one partition key, by sort key, beginning after the given one.
+    Partition {
+        /// The partition key.
+        partition: Bytes,
+        /// Sort keys at or below this one are left out.
+        after: Option<Bytes>,
+    },
+    /// All keys of the table, shard by shard, beginning after the given place.
+    Table {
+        /// The shard to begin with.
+        shard: u16,
+        /// Keys of that shard at or below this one are left out.
+        after: Option<Key>,
+    },
+}
+
+/// Read keys in order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct List {
+    /// In which keyspace.
+    pub keyspace: Name,
+    /// In which table.
+    pub table: Name,
+    /// Which keys.
+    pub range: Range,
+    /// How many at the most. Fewer can come although there are more: `next` tells.
+    pub limit: usize,
+    /// How many replicas of each shard must answer.
+    pub options: ReadOptions,
+    /// How long the client waits.
+    pub timeout: Duration,
+}
+
+/// One key of a list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listing {
+    /// The key.
+    pub key: Key,
+    /// What it holds: at least one value.
+    pub object: Object,
+}
+
+/// What a list found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listed {
+    /// Keys that hold a value, in order.
+    pub listings: Vec<Listing>,
+    /// Where to go on; nothing if this was all.
+    pub next: Option<Range>,
+    /// Who took part in the last shard read.
+    pub receipt: Receipt,
+}
+
+/// A change of the catalog, or a look at it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Declare {
+    /// Create a keyspace. Repeating it with the same contract changes nothing.
+    Keyspace {
+        /// Its name.
+        name: Name,
+        /// Into how many shards; a power of two.
+        shards: u16,
+        /// How many replicas in which region.
+        replicas: ReplicaMap,
+    },
+    /// Create a table. Repeating it with the same contract changes nothing.
+    Table {
+        /// The keyspace it is in.
+        keyspace: Name,
+        /// Its name.
+        name: Name,
+        /// What becomes of concurrent values.
+        policy: Policy,
+        /// When a replica says that it has a write.
+        durability: Durability,
+        /// The default level of reads.
+        read: Level,
+        /// The default level of writes.
+        write: Level,
+    },
+}
+
+/// What a declaration came to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Declared {
+    /// The keyspace as it is.
+    Keyspace {
+        /// The contract.
+        keyspace: Keyspace,
+        /// Whether it was made by this request.
+        created: bool,
+    },
+    /// The table as it is.
+    Table {
+        /// The contract.
+        table: Table,
+        /// Whether it was made by this request.
+        created: bool,
+    },
+}
+
+/// The state of a node, as it sees itself and the others.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Status {
+    /// The node asked.
+    pub node: NodeId,
+    /// Its present incarnation.
+    pub incarnation: causality::Incarnation,
+    /// How long it has been up.
+    pub uptime: Duration,
+    /// Every node of the layout, itself included.
+    pub nodes: Vec<NodeStatus>,
+    /// The version of the catalog this node has.
+    pub catalog_version: u64,
+    /// The keyspaces it knows.
+    pub keyspaces: Vec<Keyspace>,
+    /// The tables it knows.
+    pub tables: Vec<Table>,
+    /// Requests it coordinates at this moment.
+    pub requests: usize,
+    /// Merges sent because a read had found a replica behind.
+    pub read_repairs: u64,
+}
+
+/// One node, as another sees it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NodeStatus {
+    /// Which.
+    pub node: NodeId,
+    /// Whether it was heard of lately.
+    pub alive: bool,
+}
+
+/// Bounds on what a client may send. Configured per node, alike on all nodes of a cluster.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// The most bytes of one value.
+    pub value_bytes_max: usize,
+    /// The most values that one key may hold concurrently. A blind write beyond is
+    /// refused: nothing is dropped to make room.
+    pub siblings_max: usize,
+    /// The most requests that one node coordinates at once. More are refused at once.
+    pub requests_max: usize,
+}
+
+impl Default for Limits {
+    /// 8 MiB values, because larger ones delay their neighbours on a connection;
+    /// 100 siblings, where Riak warns that an application has stopped resolving;
+    /// 10,000 requests, which at 8 KiB each is 80 MiB.
+    fn default() -> Self {
+        Self { value_bytes_max: 8 << 20, siblings_max: 100, requests_max: 10_000 }
+    }
+}
+
+/// Why a request did not succeed, and what remains of it.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+pub enum Failure {
+    /// Nothing was changed, and nothing will be.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// Nothing was changed, because the level could not have been met.
+    #[error(
+        "not attempted: {wanted} of {replicas} replicas are needed and {alive} are known alive; nothing was changed"
+    )]
+    NotAttempted {
+        /// How many replicas the level needs.
+        wanted: u8,
+        /// How many of them this node believes to be alive.
+        alive: u8,
+        /// N.
+        replicas: u8,
+    },
+    /// Too few replicas answered. A write was not undone: replicas that took it keep it.
+    #[error(
+        "unknown outcome: {got} of the {wanted} replicas that are needed answered in time; a write may have been applied by some and is not undone"
+    )]
+    Unknown {
+        /// How many replicas the level needs.
+        wanted: u8,
+        /// How many answered.
+        got: u8,
+        /// Who took part, if the request came so far.
+        receipt: Option<Receipt>,
+    },
+}
+
+/// Why a request is not acceptable. The text tells what to do.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+pub enum Refusal {
+    /// The name or key cannot exist.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// There is no such keyspace.
+    #[error("there is no keyspace {0}; create it with PUT /v1/keyspaces/{0}")]
+    UnknownKeyspace(Name),
+    /// There is no such table in the keyspace.
+    #[error(
+        "there is no table {table} in keyspace {keyspace}; create it with PUT /v1/keyspaces/{keyspace}/tables/{table}"
+    )]
+    UnknownTable {
+        /// The keyspace, which exists.
+        keyspace: Name,
+        /// The table, which does not.
+        table: Name,
+    },
+    /// The name exists with another contract, which cannot be changed.
+    #[error("{what} {name} exists with another contract: {difference}")]
+    Exists {
+        /// `keyspace` or `table`.
+        what: &'static str,
+        /// Its name.
+        name: Name,
+        /// What differs.
+        difference: String,
+    },
+    /// The contract cannot be kept.
+    #[error("{0}")]
+    Contract(String),
+    /// A level that no number of answers can meet.
+    #[error("{what}={asked} is out of range: there are {replicas} replicas")]
+    Level {
+        /// Which option.
+        what: &'static str,
+        /// The number it comes to.
+        asked: u8,
+        /// N.
+        replicas: u8,
+    },
+    /// The value has too many bytes.
+    #[error("the value has {bytes} bytes, the most is {max}")]
+    LargeValue {
+        /// How many it has.
+        bytes: usize,
+        /// How many it may have.
+        max: usize,
+    },
+    /// A write without a context would add one more concurrent value than the key may hold.
+    #[error(
+        "the key holds {siblings} concurrent values, the most is {max}; read it, and write with the context"
+    )]
+    ManySiblings {
+        /// How many it holds.
+        siblings: usize,
+        /// How many it may hold.
+        max: usize,
+    },
+    /// The node has as much to do as it can bear.
+    #[error("the node coordinates {max} requests already; retry after a moment")]
+    Overloaded {
+        /// How many it may coordinate at once.
+        max: usize,
+    },
+    /// The node's own disk failed it.
+    #[error("the node cannot read or write its disk: {0}")]
+    Disk(String),
+    /// The catalog cannot be changed while most nodes are away.
+    #[error(
+        "{alive} of {nodes} nodes are known alive; declaring keyspaces and tables needs a majority. Data in existing tables is not affected"
+    )]
+    NoMajority {
+        /// How many nodes are known alive.
+        alive: usize,
+        /// How many there are.
+        nodes: usize,
+    },
+}

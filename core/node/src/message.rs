@@ -1,0 +1,211 @@
+//! What nodes say to each other.
+//!
+//! Each conversation is a pair, an imperative and its past: [`Merge`] and [`Merged`],
+//! [`Fetch`] and [`Fetched`]. An answer repeats the [`RequestId`] of its question, and
+//! one that finds nobody waiting is dropped: it is late, or was sent twice.
+
+use catalog::{Ballot, Catalog};
+use model::{Address, Key, Object, Reply, Request, TableId};
+use replica::{PageNeed, Span};
+
+/// One request in the hands of one node. Never used twice in the life of a process, and
+/// begins at a random number, so that answers to a former life find nobody waiting.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct RequestId(pub u64);
+
+/// Sixty-four bits that differ when two objects do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Digest(pub u64);
+
+/// A message from one node to another.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Message {
+    /// Answered by [`Merged`].
+    Merge(Merge),
+    /// Answers [`Merge`].
+    Merged(Merged),
+    /// Answered by [`Fetched`].
+    Fetch(Fetch),
+    /// Answers [`Fetch`].
+    Fetched(Fetched),
+    /// Answered by [`Scanned`].
+    Scan(Scan),
+    /// Answers [`Scan`].
+    Scanned(Scanned),
+    /// Answered by [`Forwarded`].
+    Forward(Forward),
+    /// Answers [`Forward`].
+    Forwarded(Forwarded),
+    /// "Are you there?", with the version of the sender's catalog. Answered by `Probed`.
+    Probe {
+        /// The sender's catalog is of this version.
+        catalog_version: u64,
+    },
+    /// Answers `Probe`.
+    Probed {
+        /// The sender's catalog is of this version.
+        catalog_version: u64,
+    },
+    /// Asks an acceptor to promise. Answered by `Promised` or `Rejected`.
+    Prepare {
+        /// The attempt.
+        ballot: Ballot,
+    },
+    /// Answers `Prepare`: no earlier attempt will be accepted, and this was accepted last.
+    Promised {
+        /// The attempt.
+        ballot: Ballot,
+        /// In which attempt `catalog` was accepted.
+        accepted: Ballot,
+        /// The last catalog accepted.
+        catalog: Catalog,
+    },
+    /// Asks an acceptor to accept. Answered by `Accepted` or `Rejected`.
+    Accept {
+        /// The attempt.
+        ballot: Ballot,
+        /// The catalog proposed.
+        catalog: Catalog,
+    },
+    /// Answers `Accept`.
+    Accepted {
+        /// The attempt.
+        ballot: Ballot,
+    },
+    /// Answers `Prepare` and `Accept`: a later attempt was promised.
+    Rejected {
+        /// The attempt.
+        ballot: Ballot,
+        /// The one that was promised.
+        promised: Ballot,
+    },
+    /// A catalog that a majority has accepted. Not answered.
+    Learn {
+        /// The catalog.
+        catalog: Catalog,
+    },
+}
+
+/// What caused a merge. Read by metrics, and by nothing else.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// A client's write on its way to all replicas.
+    Write,
+    /// A read found this replica behind.
+    ReadRepair,
+}
+
+/// "Merge this into what you hold."
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Merge {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Where the object lives.
+    pub address: Address,
+    /// What to merge.
+    pub object: Object,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// What became of a merge.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// It is in, and on disk.
+    Durable,
+    /// It is in, and in the operating system's hands.
+    Buffered,
+    /// It is not in: the disk failed, or the table is not known there yet.
+    Failed,
+}
+
+/// Says that a merge is in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Merged {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// How much of an object is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Want {
+    /// All of it.
+    Full,
+    /// Only enough to tell whether it differs.
+    Digest,
+}
+
+/// "What do you hold here?"
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fetch {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Where the object lives.
+    pub address: Address,
+    /// How much of it is wanted.
+    pub want: Want,
+}
+
+/// What a replica holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Found {
+    /// The object; bottom if there is none.
+    Full(Object),
+    /// What the object comes to.
+    Digest(Digest),
+    /// The disk failed, or the table is not known there yet.
+    Failed,
+}
+
+/// Says what a replica holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fetched {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// What was found.
+    pub found: Found,
+}
+
+/// "What do you hold in this span?"
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Scan {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Of which table.
+    pub table: TableId,
+    /// Of which shard of the table's keyspace.
+    pub shard: u16,
+    /// Which part of it.
+    pub span: Span,
+    /// How much at once.
+    pub need: PageNeed,
+}
+
+/// Says what a replica holds in a span.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Scanned {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// The objects in order, and whether there are more. Nothing if the replica failed.
+    pub page: Option<(Vec<(Key, Object)>, bool)>,
+}
+
+/// "Coordinate this in my place": the sender is no replica of the key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forward {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// What the client asked.
+    pub asked: Request,
+}
+
+/// Says what came of a forwarded request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forwarded {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// The answer for the client.
+    pub reply: Reply,
+}

@@ -1,0 +1,70 @@
+//! placeholder
+use catalog::Acceptor;
+use model::{NodeId, Reply, Request};
+
+use crate::Message;
+
+/// The driver's name for a client that waits for an answer.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Ticket(pub u64);
+
+/// What happened to a node.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A client asked for something. Answered by [`Effect::Answer`].
+    Requested {
+        /// Who waits.
+        ticket: Ticket,
+        /// What for.
+        request: Request,
+    },
+    /// A node, possibly this one, said something.
+    Received {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// The connection to a node broke. What was on its way may be lost.
+    Lost(NodeId),
+    /// The time came that [`Node::wake_at`](crate::Node::wake_at) named.
+    Woken,
+}
+
+/// When an effect may leave the node.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum After {
+    /// At once: it promises nothing about this node's disk.
+    Now,
+    /// When all that is staged has been handed to the operating system.
+    Committed,
+    /// When all that is staged is on disk.
+    Synced,
+}
+
+/// What a node wants done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Send a message. A message to this very node comes back as [`Input::Received`].
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+        /// When.
+        after: After,
+    },
+    /// Answer a client.
+    Answer {
+        /// Which.
+        ticket: Ticket,
+        /// With what.
+        reply: Reply,
+    },
+}
+
+/// The disk of one node: its objects, and its vote on catalogs.
+pub trait Disk: replica::Store {
+    /// Stages what this node must remember to vote on catalogs.
+    fn keep_acceptor(&mut self, acceptor: &Acceptor);
+}

@@ -1,0 +1,3 @@
+//! placeholder
+mod store;
+pub use store::{Change, Page, PageNeed, Span, Store, StoreError};

@@ -1,0 +1,86 @@
+//! What a replica needs of a disk.
+
+use causality::{Incarnation, Run};
+use model::{Address, Key, Object, ShardId, TableId};
+use thiserror::Error;
+
+/// Which objects of one shard to read, in the order of their keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Span {
+    /// Only keys with this partition key, or all of the shard.
+    pub partition: Option<bytes::Bytes>,
+    /// Only keys above this one.
+    pub after: Option<Key>,
+}
+
+/// How much of a span to read at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PageNeed {
+    /// The most objects, tombstones included: those cost as much to read.
+    pub objects_max: usize,
+    /// Stop after the object with which the page exceeds so many bytes.
+    pub bytes_max: usize,
+}
+
+/// A part of a span.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Page {
+    /// The objects, tombstones included, in the order of their keys.
+    pub objects: Vec<(Key, Object)>,
+    /// Whether the span goes on after the last of them.
+    pub more: bool,
+}
+
+/// One change of one shard replica. All of it becomes durable, or nothing (R8).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Change {
+    /// The shard whose clock changes.
+    pub shard: ShardId,
+    /// Where the object lives.
+    pub address: Address,
+    /// The whole object as it now is.
+    pub object: Object,
+    /// For each incarnation of which the shard's clock gained dots, all its runs.
+    pub clock: Vec<(Incarnation, Vec<Run>)>,
+}
+
+/// Why a store could not answer.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+pub enum StoreError {
+    /// The record is there, and it is not what was written. It is not used for anything.
+    #[error("a stored record fails its check: {0}")]
+    Corrupt(String),
+    /// The operating system reported an error.
+    #[error("{0}")]
+    Io(String),
+}
+
+/// The objects of one node, as its replicas see them.
+///
+/// A commit is *staged*: reads see it at once, and the driver makes all that is staged
+/// durable in one atomic batch before it lets out any promise about it. A commit does not
+/// fail; a disk that cannot keep what was staged stops the node.
+pub trait Store {
+    /// Reads one object. Nothing if the key was never written here.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; nothing was changed.
+    fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError>;
+
+    /// Reads objects in the order of their keys.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; nothing was changed.
+    fn scan(
+        &self,
+        shard: ShardId,
+        table: TableId,
+        span: &Span,
+        need: PageNeed,
+    ) -> Result<Page, StoreError>;
+
+    /// Stages one change.
+    fn commit(&mut self, change: Change);
+}
