@@ -1,0 +1,120 @@
+//! What a command says, and with which number it ends, when it did not do what was asked.
+//!
+//! A person wants to know three things: what happened, what remains of it, and what to do
+//! next. A script wants one number. This is the one place where both are decided.
+//!
+//! ```text
+//! 0  done
+//! 1  failed or refused; nothing was changed, or the message says what was
+//! 2  the command line makes no sense (said by the parser of the command line)
+//! 3  get: the key holds several values; list, export and the like do not use it
+//! 4  not found: no such key, keyspace or table
+//! 5  not attempted: too few replicas, an overloaded node, or no node reached; nothing was
+//!    changed, and the same command may be run again
+//! 6  unknown: the write may have been applied by some replicas; read before writing again
+//! 7  import: finished, but some lines were bad and were left out
+//! ```
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// The number with which a command ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Exit {
+    /// Failed or refused.
+    Failed,
+    /// The key holds several values.
+    Several,
+    /// There is no such key, keyspace or table.
+    NotFound,
+    /// Nothing was changed, and it may be tried again.
+    NotAttempted,
+    /// A write may have been applied.
+    Unknown,
+    /// An import left out bad lines.
+    BadLines,
+}
+
+impl Exit {
+    /// The number, as listed at the head of this module.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Several => 3,
+            Self::NotFound => 4,
+            Self::NotAttempted => 5,
+            Self::Unknown => 6,
+            Self::BadLines => 7,
+        }
+    }
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub struct CliError {
+    /// The number to end with.
+    pub exit: Exit,
+    what: String,
+    remains: Option<String>,
+    remedy: Option<String>,
+}
+
+impl CliError {
+    /// Something failed; `what` says what, in a sentence without a full stop.
+    pub fn failed(what: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, what)
+    }
+
+    /// Ends with `exit` and says `what`.
+    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Self { exit, what: what.into(), remains: None, remedy: None }
+    }
+
+    /// Ends with `exit` without another word: what there is to say was printed already.
+    pub fn silent(exit: Exit) -> Self {
+        Self::new(exit, "")
+    }
+
+    /// Adds what is left of the attempt.
+    pub fn remains(mut self, remains: impl Into<String>) -> Self {
+        self.remains = Some(remains.into());
+        self
+    }
+
+    /// Adds what to do next.
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Puts `before` and a colon in front of what happened.
+    pub fn while_doing(mut self, before: impl fmt::Display) -> Self {
+        if !self.what.is_empty() {
+            self.what = format!("{before}: {}", self.what);
+        }
+        self
+    }
+
+    /// Prints the message to standard error, and gives the number for `main` to return.
+    pub fn report(&self) -> ExitCode {
+        if !self.what.is_empty() {
+            eprintln!("merganser: {self}");
+        }
+        ExitCode::from(self.exit.code())
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(remains) = &self.remains {
+            write!(f, "\n  what remains: {remains}")?;
+        }
+        if let Some(remedy) = &self.remedy {
+            write!(f, "\n  what to do: {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for CliError {}
