@@ -1,4 +1,4 @@
-//! What an acceptor remembers.
+//! Numbered attempts, and what an acceptor remembers of them.
 
 use std::fmt;
 
@@ -33,12 +33,59 @@ pub struct Acceptor {
     pub promised: Ballot,
     /// The attempt in which `catalog` was accepted.
     pub accepted: Ballot,
-    /// The last catalog accepted.
+    /// The last catalog accepted, which a majority may or may not have accepted too.
     pub catalog: Catalog,
+    /// The last catalog that a majority is known to have accepted: the one in force.
+    pub learned: Catalog,
 }
 
 impl Default for Acceptor {
     fn default() -> Self {
-        Self { promised: Ballot::NONE, accepted: Ballot::NONE, catalog: Catalog::default() }
+        Self {
+            promised: Ballot::NONE,
+            accepted: Ballot::NONE,
+            catalog: Catalog::default(),
+            learned: Catalog::default(),
+        }
+    }
+}
+
+/// How an acceptor votes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Vote {
+    /// Yes. The acceptor has changed and must be on disk before anybody hears of it.
+    Yes,
+    /// No: this later attempt was promised.
+    No(Ballot),
+}
+
+impl Acceptor {
+    /// Votes on whether to listen to nothing older than `ballot`.
+    pub fn prepare(&mut self, ballot: Ballot) -> Vote {
+        if ballot <= self.promised {
+            return Vote::No(self.promised);
+        }
+        self.promised = ballot;
+        Vote::Yes
+    }
+
+    /// Votes on a catalog.
+    pub fn accept(&mut self, ballot: Ballot, catalog: &Catalog) -> Vote {
+        if ballot < self.promised {
+            return Vote::No(self.promised);
+        }
+        self.promised = ballot;
+        self.accepted = ballot;
+        self.catalog = catalog.clone();
+        Vote::Yes
+    }
+
+    /// Puts a catalog in force that a majority has accepted, unless a later one is.
+    pub fn learn(&mut self, catalog: &Catalog) -> lattice::Change {
+        if catalog.version <= self.learned.version {
+            return lattice::Change::Unchanged;
+        }
+        self.learned = catalog.clone();
+        lattice::Change::Grew
     }
 }

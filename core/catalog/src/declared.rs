@@ -1,8 +1,13 @@
-//! The keyspaces and tables of a cluster.
+//! The keyspaces and tables of a cluster, and how a declaration changes them.
 
 use std::collections::BTreeMap;
 
-use model::{Keyspace, KeyspaceId, Name, Table};
+use model::{
+    Declare, Declared, Keyspace, KeyspaceId, Level, Name, Refusal, SHARDS_MAX, Table, TableId,
+};
+
+/// The most keyspaces and tables together. The catalog travels as one message.
+const ENTRIES_MAX: usize = 10_000;
 
 /// All keyspaces and tables, as one value with a version.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -15,4 +20,191 @@ pub struct Catalog {
     pub keyspaces: BTreeMap<Name, Keyspace>,
     /// The tables by keyspace and name.
     pub tables: BTreeMap<(KeyspaceId, Name), Table>,
+}
+
+impl Catalog {
+    /// Finds a table and the keyspace it is in.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::UnknownKeyspace`] and [`Refusal::UnknownTable`].
+    pub fn table(&self, keyspace: &Name, table: &Name) -> Result<(&Keyspace, &Table), Refusal> {
+        let found = self.keyspace(keyspace)?;
+        let unknown = || Refusal::UnknownTable { keyspace: keyspace.clone(), table: table.clone() };
+        let table = self.tables.get(&(found.id, table.clone())).ok_or_else(unknown)?;
+        Ok((found, table))
+    }
+
+    /// Makes a declaration. Repeating one is no change; contradicting one is refused.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] that says what is wrong with the contract; nothing was changed.
+    pub fn declare(&mut self, declare: &Declare) -> Result<Declared, Refusal> {
+        if ENTRIES_MAX <= self.keyspaces.len() + self.tables.len() {
+            let text = format!("the catalog is full: it has {ENTRIES_MAX} entries");
+            return Err(Refusal::Contract(text));
+        }
+        match declare {
+            Declare::Keyspace { name, shards, replicas } => {
+                let id = KeyspaceId::new(self.last_id + 1);
+                let (name, replicas) = (name.clone(), replicas.clone());
+                self.declare_keyspace(Keyspace { id, name, shards: *shards, replicas })
+            }
+            Declare::Table { keyspace, name, policy, durability, read, write } => {
+                let keyspace = self.keyspace(keyspace)?.clone();
+                let table = Table {
+                    id: TableId::new(self.last_id + 1),
+                    keyspace: keyspace.id,
+                    name: name.clone(),
+                    policy: *policy,
+                    durability: *durability,
+                    read: *read,
+                    write: *write,
+                };
+                self.declare_table(&keyspace, table)
+            }
+        }
+    }
+
+    fn keyspace(&self, name: &Name) -> Result<&Keyspace, Refusal> {
+        self.keyspaces.get(name).ok_or_else(|| Refusal::UnknownKeyspace(name.clone()))
+    }
+
+    fn declare_keyspace(&mut self, wanted: Keyspace) -> Result<Declared, Refusal> {
+        if let Some(keyspace) = self.keyspaces.get(&wanted.name) {
+            let differs = [
+                ("shards", keyspace.shards != wanted.shards),
+                ("replicas", keyspace.replicas != wanted.replicas),
+            ];
+            exists("keyspace", &wanted.name, &differs)?;
+            return Ok(Declared::Keyspace { keyspace: keyspace.clone(), created: false });
+        }
+        check_keyspace(&wanted)?;
+        self.keyspaces.insert(wanted.name.clone(), wanted.clone());
+        self.count();
+        Ok(Declared::Keyspace { keyspace: wanted, created: true })
+    }
+
+    fn declare_table(&mut self, keyspace: &Keyspace, wanted: Table) -> Result<Declared, Refusal> {
+        let place = (keyspace.id, wanted.name.clone());
+        if let Some(table) = self.tables.get(&place) {
+            let differs = [
+                ("policy", table.policy != wanted.policy),
+                ("durability", table.durability != wanted.durability),
+                ("read", table.read != wanted.read),
+                ("write", table.write != wanted.write),
+            ];
+            exists("table", &wanted.name, &differs)?;
+            return Ok(Declared::Table { table: table.clone(), created: false });
+        }
+        check_levels(keyspace, &wanted)?;
+        self.tables.insert(place, wanted.clone());
+        self.count();
+        Ok(Declared::Table { table: wanted, created: true })
+    }
+
+    fn count(&mut self) {
+        self.version += 1;
+        self.last_id += 1;
+    }
+}
+
+fn exists(what: &'static str, name: &Name, differs: &[(&str, bool)]) -> Result<(), Refusal> {
+    let differing: Vec<&str> =
+        differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let difference = format!("it differs in {}", differing.join(", "));
+    Err(Refusal::Exists { what, name: name.clone(), difference })
+}
+
+fn check_keyspace(keyspace: &Keyspace) -> Result<(), Refusal> {
+    let Keyspace { shards, replicas, .. } = keyspace;
+    if !shards.is_power_of_two() || SHARDS_MAX < *shards {
+        let text = format!("shards={shards} is not a power of two between 1 and {SHARDS_MAX}");
+        return Err(Refusal::Contract(text));
+    }
+    if replicas.values().any(|n| *n == 0) || keyspace.n() == 0 || 15 < keyspace.n() {
+        let text = "a keyspace keeps at least 1 replica in each region it names, and at most 15";
+        return Err(Refusal::Contract(text.into()));
+    }
+    Ok(())
+}
+
+fn check_levels(keyspace: &Keyspace, table: &Table) -> Result<(), Refusal> {
+    let n = keyspace.n();
+    let in_range = |what: &'static str, level: Level| {
+        let asked = level.of(n);
+        let refusal = Refusal::Level { what, asked, replicas: n };
+        if (1..=n).contains(&asked) { Ok(()) } else { Err(refusal) }
+    };
+    in_range("read", table.read)?;
+    in_range("write", table.write)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Durability, Policy};
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn keyspace(shards: u16, replicas: u8) -> Declare {
+        let replicas = [(name("here"), replicas)].into();
+        Declare::Keyspace { name: name("ks"), shards, replicas }
+    }
+
+    fn table(level: Level) -> Declare {
+        Declare::Table {
+            keyspace: name("ks"),
+            name: name("t"),
+            policy: Policy::Siblings,
+            durability: Durability::Synced,
+            read: level,
+            write: Level::Quorum,
+        }
+    }
+
+    #[test]
+    fn repeating_a_declaration_changes_nothing_and_contradicting_it_is_refused() {
+        let mut catalog = Catalog::default();
+        catalog.declare(&keyspace(64, 3)).unwrap();
+        catalog.declare(&table(Level::Quorum)).unwrap();
+        let before = catalog.clone();
+        assert!(matches!(
+            catalog.declare(&table(Level::Quorum)),
+            Ok(Declared::Table { created: false, .. })
+        ));
+        assert!(matches!(catalog.declare(&keyspace(32, 3)), Err(Refusal::Exists { .. })));
+        assert!(matches!(catalog.declare(&table(Level::One)), Err(Refusal::Exists { .. })));
+        assert_eq!(catalog, before);
+    }
+
+    #[test]
+    fn contracts_that_cannot_be_kept_are_refused() {
+        let mut catalog = Catalog::default();
+        for (shards, replicas) in [(0, 3), (3, 3), (8192, 3), (64, 0), (64, 16)] {
+            let refused = catalog.declare(&keyspace(shards, replicas));
+            assert!(matches!(refused, Err(Refusal::Contract(_))), "{shards} {replicas}");
+        }
+        assert!(matches!(catalog.declare(&table(Level::One)), Err(Refusal::UnknownKeyspace(_))));
+        catalog.declare(&keyspace(64, 2)).unwrap();
+        assert!(matches!(catalog.declare(&table(Level::Three)), Err(Refusal::Level { .. })));
+        assert_eq!(catalog.version, 1);
+    }
+
+    #[test]
+    fn numbers_are_never_given_twice() {
+        let mut catalog = Catalog::default();
+        catalog.declare(&keyspace(64, 3)).unwrap();
+        let Ok(Declared::Table { table, .. }) = catalog.declare(&table(Level::One)) else {
+            panic!("the table was refused");
+        };
+        assert_eq!((table.id.number(), catalog.last_id, catalog.version), (2, 2, 2));
+    }
 }

@@ -366,6 +366,11 @@ pub enum Refusal {
         /// How many it may hold.
         max: usize,
     },
+    /// A delete removes exactly what its context names.
+    #[error(
+        "a delete removes what its context names, and this one has none; read the key, and delete it with the context of that read"
+    )]
+    EmptyDelete,
     /// The node has as much to do as it can bear.
     #[error("the node coordinates {max} requests already; retry after a moment")]
     Overloaded {

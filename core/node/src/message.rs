@@ -104,6 +104,8 @@ pub struct Merge {
     pub address: Address,
     /// What to merge.
     pub object: Object,
+    /// Whether to answer only when it is on disk.
+    pub sync: bool,
     /// Why.
     pub cause: Cause,
 }

@@ -25,6 +25,8 @@ pub enum Input {
         /// What.
         message: Message,
     },
+    /// A connection to a node was made, and it has shown who it is.
+    Connected(NodeId),
     /// The connection to a node broke. What was on its way may be lost.
     Lost(NodeId),
     /// The time came that [`Node::wake_at`](crate::Node::wake_at) named.

@@ -1,0 +1,258 @@
+//! One attempt to change the catalog, as seen by the node that makes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Declare, Declared, NodeId, Refusal};
+
+use crate::{Ballot, Catalog};
+
+/// What happened to an attempt.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// A node will accept nothing older, and tells what it accepted last.
+    Promised {
+        /// Who.
+        node: NodeId,
+        /// In which attempt it accepted `catalog`.
+        accepted: Ballot,
+        /// What it accepted last.
+        catalog: Catalog,
+    },
+    /// A node has accepted.
+    Accepted(NodeId),
+    /// A node has promised itself to a later attempt.
+    Rejected(Ballot),
+}
+
+/// What an attempt wants done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Ask every node for a promise.
+    Prepare(Ballot),
+    /// Ask every node to accept.
+    Accept(Ballot, Catalog),
+    /// Tell every node, and answer: this catalog is in force.
+    Chosen(Catalog, Declared),
+    /// Answer: the declaration contradicts what exists.
+    Refused(Refusal),
+    /// Try again, with a round above this one, after a random pause.
+    Outbid(Ballot),
+}
+
+/// One attempt to make one declaration.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    ballot: Ballot,
+    declare: Declare,
+    majority: usize,
+    promised: BTreeMap<NodeId, (Ballot, Catalog)>,
+    accepted: BTreeSet<NodeId>,
+    /// What was asked to be accepted, once there was a majority of promises.
+    proposed: Option<(Catalog, Declared)>,
+    is_done: bool,
+}
+
+impl Proposal {
+    /// Begins an attempt in a cluster of so many nodes.
+    pub fn start(ballot: Ballot, declare: Declare, nodes: usize, out: &mut Vec<Effect>) -> Self {
+        out.push(Effect::Prepare(ballot));
+        Self {
+            ballot,
+            declare,
+            majority: nodes / 2 + 1,
+            promised: BTreeMap::new(),
+            accepted: BTreeSet::new(),
+            proposed: None,
+            is_done: false,
+        }
+    }
+
+    /// The number of this attempt. Answers to another are not for it.
+    pub fn ballot(&self) -> Ballot {
+        self.ballot
+    }
+
+    /// Takes in what happened.
+    pub fn step(&mut self, event: Event, out: &mut Vec<Effect>) {
+        if self.is_done {
+            return;
+        }
+        match event {
+            Event::Promised { node, accepted, catalog } => {
+                self.promised.insert(node, (accepted, catalog));
+                self.propose(out);
+            }
+            Event::Accepted(node) => {
+                self.accepted.insert(node);
+                self.choose(out);
+            }
+            Event::Rejected(promised) => {
+                self.is_done = true;
+                out.push(Effect::Outbid(promised));
+            }
+        }
+    }
+
+    /// Makes the change on top of the last catalog accepted. That catalog may be in force,
+    /// so nothing else may take its place.
+    fn propose(&mut self, out: &mut Vec<Effect>) {
+        if self.proposed.is_some() || self.promised.len() < self.majority {
+            return;
+        }
+        let latest = self.promised.values().max_by_key(|(accepted, _)| *accepted);
+        let mut catalog = latest.map(|(_, catalog)| catalog.clone()).unwrap_or_default();
+        match catalog.declare(&self.declare) {
+            Ok(declared) => {
+                out.push(Effect::Accept(self.ballot, catalog.clone()));
+                self.proposed = Some((catalog, declared));
+            }
+            Err(refusal) => {
+                self.is_done = true;
+                out.push(Effect::Refused(refusal));
+            }
+        }
+    }
+
+    fn choose(&mut self, out: &mut Vec<Effect>) {
+        if self.accepted.len() < self.majority {
+            return;
+        }
+        if let Some((catalog, declared)) = self.proposed.take() {
+            self.is_done = true;
+            out.push(Effect::Chosen(catalog, declared));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Name;
+
+    use super::*;
+    use crate::{Acceptor, Vote};
+
+    const N1: NodeId = NodeId::new(1);
+    const N2: NodeId = NodeId::new(2);
+
+    fn keyspace(name: &str, shards: u16) -> Declare {
+        let here = Name::new("here").unwrap();
+        Declare::Keyspace { name: Name::new(name).unwrap(), shards, replicas: [(here, 1)].into() }
+    }
+
+    fn ballot(round: u64, node: NodeId) -> Ballot {
+        Ballot { round, node }
+    }
+
+    /// Carries what a proposal wants to some acceptors, and brings back their votes.
+    fn carry(
+        proposal: &mut Proposal,
+        effect: &Effect,
+        to: &mut [(NodeId, &mut Acceptor)],
+    ) -> Vec<Effect> {
+        let mut out = Vec::new();
+        for (node, acceptor) in to {
+            let vote = match effect {
+                Effect::Prepare(ballot) => acceptor.prepare(*ballot),
+                Effect::Accept(ballot, catalog) => acceptor.accept(*ballot, catalog),
+                Effect::Chosen(..) | Effect::Refused(_) | Effect::Outbid(_) => panic!("{effect:?}"),
+            };
+            let event = match (vote, effect) {
+                (Vote::No(promised), _) => Event::Rejected(promised),
+                (Vote::Yes, Effect::Prepare(_)) => Event::Promised {
+                    node: *node,
+                    accepted: acceptor.accepted,
+                    catalog: acceptor.catalog.clone(),
+                },
+                (Vote::Yes, _) => Event::Accepted(*node),
+            };
+            proposal.step(event, &mut out);
+        }
+        out
+    }
+
+    /// Every order in which two proposers can talk to three acceptors, each reaching any
+    /// two of them per phase.
+    #[test]
+    fn two_proposers_never_put_two_contracts_under_one_name_in_force() {
+        let pairs = [[0, 1], [0, 2], [1, 2]];
+        let mut both_chosen = 0;
+        for schedule in 0..3_usize.pow(4) * 6 {
+            let pair = |phase: u32| pairs[schedule / 3_usize.pow(phase) % 3];
+            // Which proposer moves: every interleaving of two moves each.
+            let turns = [
+                [0, 0, 1, 1],
+                [0, 1, 0, 1],
+                [0, 1, 1, 0],
+                [1, 0, 0, 1],
+                [1, 0, 1, 0],
+                [1, 1, 0, 0],
+            ][schedule / 81];
+            let mut acceptors = [(); 3].map(|()| Acceptor::default());
+            let mut chosen: Vec<Catalog> = Vec::new();
+            let mut pending = [Vec::new(), Vec::new()];
+            let mut proposals = [(N1, 32), (N2, 64)].map(|(node, shards)| {
+                let index = usize::from(node == N2);
+                let declare = keyspace("ks", shards);
+                Proposal::start(ballot(1, node), declare, 3, &mut pending[index])
+            });
+            for (phase, who) in (0..4).zip(turns) {
+                let Some(effect) = pending[who].pop() else { continue };
+                let mut reached: Vec<_> = acceptors
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(index, _)| pair(phase).contains(index))
+                    .map(|(index, acceptor)| (NodeId::new(index as u16), acceptor))
+                    .collect();
+                for effect in carry(&mut proposals[who], &effect, &mut reached) {
+                    match effect {
+                        Effect::Chosen(catalog, _) => chosen.push(catalog),
+                        Effect::Prepare(_) | Effect::Accept(..) => pending[who].push(effect),
+                        Effect::Refused(_) | Effect::Outbid(_) => {}
+                    }
+                }
+            }
+            both_chosen += usize::from(1 < chosen.len());
+            assert!(chosen.iter().all(|catalog| *catalog == chosen[0]), "{schedule}: {chosen:?}");
+        }
+        assert_eq!(both_chosen, 0, "the second contradicts the first and is refused");
+    }
+
+    #[test]
+    fn a_change_is_made_on_top_of_what_a_majority_may_have_accepted() {
+        let mut acceptors = [(); 3].map(|()| Acceptor::default());
+        let mut half_done = Catalog::default();
+        half_done.declare(&keyspace("first", 32)).unwrap();
+        acceptors[1].accept(ballot(1, N1), &half_done);
+        let mut out = Vec::new();
+        let mut proposal = Proposal::start(ballot(2, N2), keyspace("second", 64), 3, &mut out);
+        let [_, b, c] = &mut acceptors;
+        let prepare = out.remove(0);
+        let accept = carry(&mut proposal, &prepare, &mut [(N1, b), (N2, c)]);
+        let [Effect::Accept(_, catalog)] = accept.as_slice() else { panic!("{accept:?}") };
+        assert_eq!(catalog.keyspaces.len(), 2);
+        assert_eq!(catalog.version, 2);
+    }
+
+    #[test]
+    fn an_old_attempt_is_outbid() {
+        let mut acceptor = Acceptor::default();
+        acceptor.prepare(ballot(5, N2));
+        let mut out = Vec::new();
+        let mut proposal = Proposal::start(ballot(4, N1), keyspace("ks", 32), 1, &mut out);
+        let prepare = out.remove(0);
+        let effects = carry(&mut proposal, &prepare, &mut [(N1, &mut acceptor)]);
+        assert_eq!(effects, [Effect::Outbid(ballot(5, N2))]);
+    }
+
+    #[test]
+    fn a_node_that_votes_twice_counts_once() {
+        let mut out = Vec::new();
+        let mut proposal = Proposal::start(ballot(1, N1), keyspace("ks", 32), 3, &mut out);
+        let promised =
+            || Event::Promised { node: N1, accepted: Ballot::NONE, catalog: Catalog::default() };
+        out.clear();
+        proposal.step(promised(), &mut out);
+        proposal.step(promised(), &mut out);
+        assert_eq!(out, []);
+    }
+}

@@ -1,0 +1,154 @@
+//! The clock of one shard replica, and the two transactions.
+
+use std::collections::BTreeSet;
+
+use causality::{Dot, DotSet, Incarnation};
+use lattice::Lattice;
+use model::{Address, Mutation, Object, ShardId};
+use thiserror::Error;
+
+use crate::{Change, Store, StoreError};
+
+/// Why a mutation was not applied. Nothing was changed, and no dot was minted.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+pub enum Refused {
+    /// The key would hold more concurrent values than it may.
+    #[error("the key holds {siblings} concurrent values, the most is {max}")]
+    ManySiblings {
+        /// How many it holds.
+        siblings: usize,
+        /// How many it may hold.
+        max: usize,
+    },
+    /// The object cannot be read.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// A mutation that has become an object.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stored {
+    /// The name of the write.
+    pub dot: Dot,
+    /// The write as an object: its value, and exactly what its client had read. This is
+    /// what travels to the other replicas.
+    pub object: Object,
+}
+
+/// One shard as one node holds it.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    shard: ShardId,
+    incarnation: Incarnation,
+    /// The number of the last dot minted here. Starts at zero in every life of the node,
+    /// because the incarnation is new.
+    minted: u64,
+    clock: DotSet,
+}
+
+impl Replica {
+    /// A replica as found on disk, in the life `incarnation`, which must be a new one.
+    pub fn new(shard: ShardId, incarnation: Incarnation, clock: DotSet) -> Self {
+        assert!(
+            clock.runs_of(incarnation).is_empty(),
+            "incarnation {incarnation} is not new in shard {shard}"
+        );
+        Self { shard, incarnation, minted: 0, clock }
+    }
+
+    /// Every dot that was ever applied here.
+    pub fn clock(&self) -> &DotSet {
+        &self.clock
+    }
+
+    /// Makes a client's mutation an object, under a new dot, and merges it.
+    ///
+    /// `read` is what the client had read, and is superseded. `siblings_max` bounds the
+    /// values of a key; a write that lowers their number is accepted above it, too.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]; nothing was changed.
+    pub fn apply<S: Store>(
+        &mut self,
+        store: &mut S,
+        address: &Address,
+        mutation: Mutation,
+        read: DotSet,
+        siblings_max: usize,
+    ) -> Result<Stored, Refused> {
+        let here = store.object(self.shard, address)?.unwrap_or_default();
+        let dot = Dot::new(self.incarnation, self.minted + 1);
+        let object = match mutation {
+            Mutation::Store(value) => Object::written(dot, read, value),
+            Mutation::Delete => Object::deleted(dot, read),
+        };
+        let siblings = here.values().len();
+        let mut merged = here;
+        let _ = merged.merge(object.clone());
+        if siblings_max < merged.values().len() && siblings < merged.values().len() {
+            return Err(Refused::ManySiblings { siblings, max: siblings_max });
+        }
+        self.minted = dot.seq;
+        self.commit(store, address, merged, object.context());
+        Ok(Stored { dot, object })
+    }
+
+    /// Merges an object that came over any road.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the object here cannot be read; nothing was changed.
+    pub fn merge<S: Store>(
+        &mut self,
+        store: &mut S,
+        address: &Address,
+        incoming: Object,
+    ) -> Result<lattice::Change, StoreError> {
+        let mut here = store.object(self.shard, address)?.unwrap_or_default();
+        let incoming = self.without_old_news(&here, incoming);
+        if self.is_forgotten_tombstone(&here, &incoming) {
+            return Ok(lattice::Change::Unchanged);
+        }
+        let context = incoming.context().clone();
+        if here.merge(incoming) == lattice::Change::Unchanged {
+            return Ok(lattice::Change::Unchanged);
+        }
+        self.commit(store, address, here, &context);
+        Ok(lattice::Change::Grew)
+    }
+
+    /// R3: drops each value that was here before and is no more, and its dot with it.
+    fn without_old_news(&self, here: &Object, mut incoming: Object) -> Object {
+        let is_old = |dot: &Dot| self.clock.contains(*dot) && !here.values().contains_key(dot);
+        let old: Vec<Dot> = incoming.values().keys().copied().filter(is_old).collect();
+        old.into_iter().for_each(|dot| incoming.leave_out(dot));
+        incoming
+    }
+
+    /// Whether a tombstone arrives that this replica once had, and needs no more.
+    fn is_forgotten_tombstone(&self, here: &Object, incoming: &Object) -> bool {
+        here.is_bottom()
+            && incoming.values().is_empty()
+            && self.clock.is_superset(incoming.context())
+    }
+
+    /// Stages the object and the clock, which has heard of `taken_in`, as one change.
+    fn commit<S: Store>(
+        &mut self,
+        store: &mut S,
+        address: &Address,
+        object: Object,
+        taken_in: &DotSet,
+    ) {
+        let news = taken_in.difference(&self.clock);
+        let _ = self.clock.union(&news);
+        let touched: BTreeSet<Incarnation> =
+            news.runs().iter().map(|run| run.incarnation).collect();
+        let clock = touched
+            .into_iter()
+            .map(|incarnation| (incarnation, self.clock.runs_of(incarnation).to_vec()))
+            .collect();
+        store.commit(Change { shard: self.shard, address: address.clone(), object, clock });
+    }
+}

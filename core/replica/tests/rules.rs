@@ -1,0 +1,189 @@
+//! The rules of a replica, each as a run that goes wrong without it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use causality::{Dot, DotSet, Incarnation};
+use lattice::Change::{Grew, Unchanged};
+use model::{Address, Key, KeyspaceId, Mutation, Object, ShardId, TableId, Value};
+use replica::{Change, Page, PageNeed, Refused, Replica, Span, Store, StoreError};
+
+const SHARD: ShardId = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
+
+/// A disk that keeps everything, and counts.
+#[derive(Default)]
+struct Memory {
+    objects: BTreeMap<Address, Object>,
+    clock: BTreeMap<Incarnation, Vec<causality::Run>>,
+    commits: usize,
+}
+
+impl Store for Memory {
+    fn object(&self, _: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
+        Ok(self.objects.get(address).cloned())
+    }
+
+    fn scan(&self, _: ShardId, _: TableId, _: &Span, _: PageNeed) -> Result<Page, StoreError> {
+        Ok(Page::default())
+    }
+
+    fn commit(&mut self, change: Change) {
+        self.objects.insert(change.address, change.object);
+        self.clock.extend(change.clock);
+        self.commits += 1;
+    }
+}
+
+/// A replica and its disk.
+struct Site {
+    replica: Replica,
+    disk: Memory,
+}
+
+impl Site {
+    fn new(incarnation: u64) -> Self {
+        let replica = Replica::new(SHARD, Incarnation::new(incarnation), DotSet::new());
+        Self { replica, disk: Memory::default() }
+    }
+
+    fn write(&mut self, read: &DotSet, text: &'static str) -> Object {
+        let body = Bytes::from_static(text.as_bytes());
+        let value = Value { content_type: Bytes::new(), body };
+        self.apply(Mutation::Store(value), read)
+    }
+
+    fn apply(&mut self, mutation: Mutation, read: &DotSet) -> Object {
+        let Self { replica, disk } = self;
+        replica.apply(disk, &address(), mutation, read.clone(), 100).unwrap().object
+    }
+
+    fn merge(&mut self, object: &Object) -> lattice::Change {
+        self.replica.merge(&mut self.disk, &address(), object.clone()).unwrap()
+    }
+
+    fn object(&self) -> Object {
+        self.disk.objects.get(&address()).cloned().unwrap_or_default()
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let text = |value: &Value| String::from_utf8(value.body.to_vec()).unwrap();
+        self.object().values().values().map(text).collect()
+    }
+}
+
+fn address() -> Address {
+    let key = Key::new(Bytes::from_static(b"k"), Bytes::new()).unwrap();
+    Address { table: TableId::new(1), key }
+}
+
+fn none() -> DotSet {
+    DotSet::new()
+}
+
+#[test]
+fn two_writers_from_one_context_leave_two_siblings_and_a_third_that_read_both_leaves_one() {
+    let mut a = Site::new(0xa);
+    a.write(&none(), "one");
+    a.write(&none(), "two");
+    assert_eq!(a.texts(), ["one", "two"]);
+    let read = a.object().context().clone();
+    a.write(&read, "three");
+    assert_eq!(a.texts(), ["three"]);
+}
+
+#[test]
+fn a_hundred_interleaved_writers_leave_only_what_was_concurrent() {
+    // Two clients take turns, each writing with the context of its own last write, so
+    // that neither ever reads the other. A store with one vector per key ends at 100.
+    let mut a = Site::new(0xa);
+    let mut contexts = [none(), none()];
+    for turn in 0..100 {
+        let context = &mut contexts[turn % 2];
+        *context = a.write(context, "again").context().clone();
+        assert!(a.texts().len() <= 2, "turn {turn}: {:?}", a.texts());
+    }
+}
+
+#[test]
+fn redelivery_adds_nothing_and_writes_nothing() {
+    let (mut a, mut b) = (Site::new(0xa), Site::new(0xb));
+    let object = a.write(&none(), "once");
+    assert_eq!(b.merge(&object), Grew);
+    assert_eq!(b.merge(&object), Unchanged);
+    assert_eq!((b.disk.commits, b.texts().len()), (1, 1));
+}
+
+#[test]
+fn a_superseded_value_that_arrives_late_is_left_out() {
+    let (mut a, mut b) = (Site::new(0xa), Site::new(0xb));
+    let first = a.write(&none(), "first");
+    let second = a.write(first.context(), "second");
+    let _ = b.merge(&second);
+    assert_eq!(b.merge(&first), Unchanged);
+    assert_eq!(b.texts(), ["second"]);
+}
+
+#[test]
+fn old_news_leaves_no_claim_behind() {
+    // B has applied a1 and lost the record. It must not tell others that a1 is superseded.
+    let (mut a, mut b) = (Site::new(0xa), Site::new(0xb));
+    let object = a.write(&none(), "kept at a");
+    let _ = b.merge(&object);
+    b.disk.objects.clear();
+    assert_eq!(b.merge(&object), Unchanged, "R3: the normal road does not re-insert");
+    let other = b.write(&none(), "concurrent");
+    assert!(!b.object().context().contains(Dot::new(Incarnation::new(0xa), 1)));
+    let _ = a.merge(&other);
+    let _ = a.merge(&b.object());
+    assert_eq!(a.texts(), ["kept at a", "concurrent"], "nothing of A's was deleted");
+}
+
+#[test]
+fn the_clock_knows_what_was_taken_in_and_nothing_else() {
+    let (mut a, mut b) = (Site::new(0xa), Site::new(0xb));
+    let dot = |seq| Dot::new(Incarnation::new(0xa), seq);
+    a.write(&none(), "one");
+    let two = a.write(&none(), "two");
+    let _ = b.merge(&two);
+    assert!(b.replica.clock().contains(dot(2)));
+    assert!(!b.replica.clock().contains(dot(1)), "a gap stays a gap");
+    let runs: Vec<_> = b.disk.clock.values().flatten().copied().collect();
+    assert_eq!(runs, b.replica.clock().runs(), "the disk has the clock of the same change");
+}
+
+#[test]
+fn a_forgotten_tombstone_is_not_created_anew() {
+    let (mut a, mut b) = (Site::new(0xa), Site::new(0xb));
+    let written = a.write(&none(), "short-lived");
+    let deleted = a.apply(Mutation::Delete, written.context());
+    let _ = b.merge(&written);
+    let _ = b.merge(&deleted);
+    assert!(b.object().is_tombstone());
+    b.disk.objects.clear();
+    assert_eq!(b.merge(&deleted), Unchanged);
+    assert!(b.object().is_bottom());
+}
+
+#[test]
+fn a_blind_write_beyond_the_limit_is_refused_and_mints_nothing() {
+    let mut a = Site::new(0xa);
+    let write = |site: &mut Site, read: DotSet| {
+        let mutation = Mutation::Store(Value { content_type: Bytes::new(), body: Bytes::new() });
+        site.replica.apply(&mut site.disk, &address(), mutation, read, 2)
+    };
+    write(&mut a, none()).unwrap();
+    write(&mut a, none()).unwrap();
+    let before = (a.object(), a.replica.clock().clone());
+    assert_eq!(write(&mut a, none()), Err(Refused::ManySiblings { siblings: 2, max: 2 }));
+    assert_eq!((a.object(), a.replica.clock().clone()), before);
+    let read = a.object().context().clone();
+    assert_eq!(write(&mut a, read).unwrap().dot.seq, 3, "the refused write took no number");
+}
+
+#[test]
+#[should_panic(expected = "is not new")]
+fn a_replica_refuses_to_live_twice_under_one_incarnation() {
+    let mut a = Site::new(0xa);
+    a.write(&none(), "first life");
+    let _ = Replica::new(SHARD, Incarnation::new(0xa), a.replica.clock().clone());
+}
