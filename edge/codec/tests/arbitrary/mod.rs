@@ -1,0 +1,148 @@
+//! Values for tests: any that the core types allow, with a preference for edges.
+//!
+//! The tests of `wire` use this file too, because the same values travel.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use catalog::{Acceptor, Ballot, Catalog};
+use causality::{Dot, DotSet, Incarnation};
+use model::{
+    Durability, Key, Keyspace, KeyspaceId, Level, Name, NodeId, Object, Policy, Range, ReplicaMap,
+    SHARDS_MAX, Table, TableId, Value,
+};
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+pub(crate) fn bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), len).prop_map(Bytes::from)
+}
+
+prop_compose! {
+    pub(crate) fn dots()(
+        incarnation in prop_oneof![0..3_u64, any::<u64>()],
+        seq in prop_oneof![4 => 1..24_u64, 1 => 1..=u64::MAX, 1 => Just(u64::MAX)],
+    ) -> Dot {
+        Dot::new(Incarnation::new(incarnation), seq)
+    }
+}
+
+pub(crate) fn dot_sets() -> impl Strategy<Value = DotSet> {
+    vec(dots(), 0..20).prop_map(|dots| dots.into_iter().collect())
+}
+
+prop_compose! {
+    pub(crate) fn values()(
+        content_type in prop_oneof![
+            Just(Bytes::from("application/json")),
+            Just(Bytes::from("application/octet-stream")),
+            Just(Bytes::new()),
+            bytes(0..20),
+        ],
+        body in bytes(0..40),
+    ) -> Value {
+        Value { content_type, body }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn objects()(values in btree_map(dots(), values(), 0..5), seen in dot_sets()) -> Object {
+        let mut context = seen;
+        let _ = context.union(&values.keys().copied().collect());
+        Object::from_parts(values, context).expect("the dots were just added")
+    }
+}
+
+prop_compose! {
+    pub(crate) fn keys()(partition in bytes(1..12), sort in bytes(0..12)) -> Key {
+        Key::new(partition, sort).expect("short parts, and the first is not empty")
+    }
+}
+
+pub(crate) fn names() -> impl Strategy<Value = Name> {
+    let characters = vec(proptest::sample::select(b"abz019_-.".to_vec()), 0..12);
+    characters.prop_map(|rest| {
+        Name::new(&format!("a{}", String::from_utf8_lossy(&rest))).expect("characters of names")
+    })
+}
+
+pub(crate) fn levels() -> impl Strategy<Value = Level> {
+    prop_oneof![
+        Just(Level::One),
+        Just(Level::Two),
+        Just(Level::Three),
+        Just(Level::Quorum),
+        Just(Level::All),
+        any::<u8>().prop_map(Level::Count),
+    ]
+}
+
+pub(crate) fn durabilities() -> impl Strategy<Value = Durability> {
+    prop_oneof![Just(Durability::Synced), Just(Durability::Buffered)]
+}
+
+pub(crate) fn replica_maps() -> impl Strategy<Value = ReplicaMap> {
+    btree_map(names(), any::<u8>(), 0..4)
+}
+
+prop_compose! {
+    pub(crate) fn keyspaces()(id: u32, name in names(), shards: u16, replicas in replica_maps()) -> Keyspace {
+        Keyspace { id: KeyspaceId::new(id), name, shards, replicas }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn tables()(
+        id: u32,
+        keyspace: u32,
+        name in names(),
+        durability in durabilities(),
+        read in levels(),
+        write in levels(),
+    ) -> Table {
+        let (id, keyspace) = (TableId::new(id), KeyspaceId::new(keyspace));
+        Table { id, keyspace, name, policy: Policy::Siblings, durability, read, write }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn catalogs()(
+        version: u64,
+        last_id: u32,
+        keyspaces in vec(keyspaces(), 0..4),
+        tables in vec(tables(), 0..4),
+    ) -> Catalog {
+        let keyspaces: BTreeMap<_, _> =
+            keyspaces.into_iter().map(|keyspace| (keyspace.name.clone(), keyspace)).collect();
+        let tables: BTreeMap<_, _> =
+            tables.into_iter().map(|table| ((table.keyspace, table.name.clone()), table)).collect();
+        Catalog { version, last_id, keyspaces, tables }
+    }
+}
+
+pub(crate) fn ballots() -> impl Strategy<Value = Ballot> {
+    any::<(u64, u16)>().prop_map(|(round, node)| Ballot { round, node: NodeId::new(node) })
+}
+
+prop_compose! {
+    pub(crate) fn acceptors()(
+        promised in ballots(),
+        accepted in ballots(),
+        catalog in catalogs(),
+        learned in catalogs(),
+    ) -> Acceptor {
+        Acceptor { promised, accepted, catalog, learned }
+    }
+}
+
+pub(crate) fn ranges() -> impl Strategy<Value = Range> {
+    prop_oneof![
+        (bytes(1..12), option::of(bytes(0..12)))
+            .prop_map(|(partition, after)| Range::Partition { partition, after }),
+        (0..SHARDS_MAX, option::of(keys()))
+            .prop_map(|(shard, after)| Range::Table { shard, after }),
+    ]
+}

@@ -1,0 +1,138 @@
+//! Bytes that were written once and must be readable for ever.
+//!
+//! Each file in `golden` is one example of a format in hexadecimal. When a test here fails
+//! the encoding has changed, and the data of every user with it: add a version instead.
+//! `GOLDEN_WRITE=1 cargo test -p codec --test golden` writes the files that do not exist.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::path::Path;
+
+use bytes::Bytes;
+use catalog::{Acceptor, Ballot, Catalog};
+use causality::{Dot, DotSet, Incarnation};
+use codec::record::{self, Kind};
+use codec::token::{self, Place, TokenKey};
+use codec::{catalog as contracts, clock, cursor, key, object};
+use model::{
+    Durability, Key, Keyspace, KeyspaceId, Level, Name, NodeId, Object, Policy, Range, ShardId,
+    Table, TableId, Value,
+};
+
+const A: Incarnation = Incarnation::new(0x0a0a_0a0a_0a0a_0a0a);
+const B: Incarnation = Incarnation::new(0xb0b0_b0b0_b0b0_b0b0);
+
+fn hex(bytes: &[u8]) -> String {
+    let lines = bytes.chunks(16).map(|line| {
+        let digits: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+        digits.join(" ") + "\n"
+    });
+    lines.collect()
+}
+
+#[track_caller]
+fn assert_golden(name: &str, bytes: &[u8]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("GOLDEN_WRITE").is_some() && !path.exists() {
+        std::fs::write(&path, hex(bytes)).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(hex(bytes), kept, "the encoding of {name} has changed");
+}
+
+fn name(name: &str) -> Name {
+    Name::new(name).unwrap()
+}
+
+fn read() -> Key {
+    Key::new(Bytes::from("sat\0ellite"), Bytes::from("epoch")).unwrap()
+}
+
+/// Two values and a tombstone's worth of history.
+fn siblings() -> Object {
+    let value = |content_type: &'static str, body: &'static str| Value {
+        content_type: content_type.into(),
+        body: body.into(),
+    };
+    let values = [
+        (Dot::new(A, 7), value("application/json", "{}")),
+        (Dot::new(A, 8), value("image/png", "png")),
+        (Dot::new(B, 300), value("", "")),
+    ];
+    let seen = [Dot::new(A, 1), Dot::new(A, 2), Dot::new(B, 3)];
+    let context = values.iter().map(|(dot, _)| *dot).chain(seen).collect();
+    Object::from_parts(values.into(), context).unwrap()
+}
+
+fn contracts() -> Catalog {
+    let keyspace = Keyspace {
+        id: KeyspaceId::new(1),
+        name: name("default"),
+        shards: 64,
+        replicas: [(name("eu-west"), 3), (name("svalbard"), 1)].into(),
+    };
+    let table = Table {
+        id: TableId::new(2),
+        keyspace: keyspace.id,
+        name: name("tle"),
+        policy: Policy::Siblings,
+        durability: Durability::Buffered,
+        read: Level::Quorum,
+        write: Level::Count(2),
+    };
+    Catalog {
+        version: 2,
+        last_id: 2,
+        keyspaces: [(keyspace.name.clone(), keyspace)].into(),
+        tables: [((table.keyspace, table.name.clone()), table)].into(),
+    }
+}
+
+#[test]
+fn objects_in_their_records() {
+    let key = key::object_key(TableId::new(2), 17, &read());
+    assert_golden("object-key.hex", &key);
+    let record = record::seal(Kind::Object, &key, |out| object::encode(&siblings(), out));
+    assert_golden("object-record.hex", &record);
+}
+
+#[test]
+fn tombstones() {
+    let context = siblings().context().clone();
+    let mut bytes = Vec::new();
+    object::encode(&Object::deleted(Dot::new(B, 301), context), &mut bytes);
+    assert_golden("tombstone.hex", &bytes);
+}
+
+#[test]
+fn clocks_in_their_records() {
+    let shard = ShardId { keyspace: KeyspaceId::new(1), index: 17 };
+    let key = clock::clock_key(shard, A);
+    assert_golden("clock-key.hex", &key);
+    let set: DotSet = [1, 2, 3, 5, 900].into_iter().map(|seq| Dot::new(A, seq)).collect();
+    let record = record::seal(Kind::Clock, &key, |out| clock::encode(set.runs_of(A), out));
+    assert_golden("clock-record.hex", &record);
+}
+
+#[test]
+fn acceptors_in_their_records() {
+    let ballot = |round| Ballot { round, node: NodeId::new(3) };
+    let (promised, accepted) = (ballot(300), ballot(299));
+    let learned = Catalog::default();
+    let acceptor = Acceptor { promised, accepted, catalog: contracts(), learned };
+    let body = |out: &mut Vec<u8>| contracts::encode_acceptor(&acceptor, out);
+    assert_golden("acceptor-record.hex", &record::seal(Kind::Acceptor, b"acceptor", body));
+}
+
+#[test]
+fn tokens_and_cursors() {
+    let (keyspace, table, key) = (name("default"), name("tle"), read());
+    let place = Place { keyspace: &keyspace, table: &table, key: &key };
+    let token = token::seal(&TokenKey::derive(&[1; 32]), &place, siblings().context());
+    assert_golden("token.hex", token.as_bytes());
+    let (partition, after) = (read().partition().clone(), Some(read().sort().clone()));
+    let list = cursor::encode(&Range::Partition { partition, after });
+    assert_golden("list-cursor.hex", list.as_bytes());
+    let scan = cursor::encode(&Range::Table { shard: 17, after: Some(read()) });
+    assert_golden("scan-cursor.hex", scan.as_bytes());
+}
