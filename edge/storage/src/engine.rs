@@ -1,0 +1,212 @@
+//! The database under a data directory, and the one way to write to it.
+//!
+//! fjall keeps three keyspaces over one journal, and writes one batch over all three
+//! atomically: that is what makes object and clock change together.
+//!
+//! Two of its habits shape this file. It makes writers wait inside a write, without end,
+//! when flushing falls far behind; if the reason is that its worker died of a full disk,
+//! for ever. So [`Engine::make_room`] waits before a write instead, where it can see the
+//! death. And it reports that death only as "poisoned", so the cause is looked for here.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use model::Durability;
+
+use crate::group::Group;
+use crate::witness::Witness;
+use crate::{FlushError, OpenError, record};
+
+/// How much is collected in memory before it becomes a file. More makes fewer, larger
+/// files, and is memory that is used even by a small database.
+const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Clock and meta records are few and are overwritten again and again.
+const SMALL_MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The most journal that a start has to replay, nearly: fjall's smallest choice.
+const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// One worker writes memtables out, the other compacts: with one for both, a long
+/// compaction would hold up all writes.
+const WORKERS: usize = 2;
+
+/// Sealed memtables with which a write still cannot reach the four at which fjall makes
+/// it wait: one more may be sealed while it is written, and one by it.
+const SEALED_MAX: usize = 1;
+
+/// Files in the top level with which a write still cannot reach the thirty at which fjall
+/// makes it wait.
+const TOP_LEVEL_FILES_MAX: usize = 24;
+
+/// How often a waiting writer looks again. Short beside the tens of milliseconds that
+/// writing out a memtable takes.
+const ROOM_POLL: Duration = Duration::from_millis(2);
+
+/// Written to find out whether the disk is full.
+const PROBE_BYTES: usize = 64 * 1024;
+
+/// A handle; clones share the database.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    dir: PathBuf,
+    db: Database,
+    pub(crate) objects: Keyspace,
+    pub(crate) clocks: Keyspace,
+    pub(crate) meta: Keyspace,
+}
+
+impl Engine {
+    /// Opens the database, or creates it.
+    ///
+    /// fjall asserts where it finds its own records inconsistent. A damaged directory is
+    /// not a bug of this program, so that becomes an error as well.
+    pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
+        match catch_unwind(AssertUnwindSafe(|| Self::try_open(dir, cache_bytes))) {
+            Ok(Ok(engine)) => Ok(engine),
+            Ok(Err(error)) => Err(open_error(dir, error)),
+            Err(_) => Err(OpenError::corrupt(dir, "the database contradicts itself")),
+        }
+    }
+
+    fn try_open(dir: &Path, cache_bytes: u64) -> fjall::Result<Self> {
+        let db = Database::builder(dir)
+            .cache_size(cache_bytes)
+            .worker_threads(WORKERS)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .manual_journal_persist(true)
+            .open()?;
+        let options = |bytes| {
+            let options = KeyspaceCreateOptions::default();
+            move || options.manual_journal_persist(true).max_memtable_size(bytes)
+        };
+        let objects = db.keyspace("objects", options(MEMTABLE_BYTES))?;
+        let clocks = db.keyspace("clocks", options(SMALL_MEMTABLE_BYTES))?;
+        let meta = db.keyspace("meta", options(SMALL_MEMTABLE_BYTES))?;
+        Ok(Self { dir: dir.to_owned(), db, objects, clocks, meta })
+    }
+
+    /// Writes a group in one batch.
+    pub(crate) fn write(
+        &self,
+        group: &Group,
+        witness: &Witness,
+        durability: Durability,
+    ) -> Result<(), FlushError> {
+        self.make_room()?;
+        let mode = match durability {
+            Durability::Synced => PersistMode::SyncData,
+            Durability::Buffered => PersistMode::Buffer,
+        };
+        let mut batch = self.db.batch().durability(Some(mode));
+        for (key, object) in &group.objects {
+            batch.insert(&self.objects, key.as_ref(), record::seal_object(key, object));
+        }
+        for ((shard, incarnation), runs) in &group.clocks {
+            let (key, value) = record::seal_clock(*shard, *incarnation, runs);
+            batch.insert(&self.clocks, key, value);
+        }
+        if let Some(acceptor) = &group.acceptor {
+            batch.insert(&self.meta, record::ACCEPTOR, record::seal_acceptor(acceptor));
+        }
+        batch.insert(&self.meta, record::WITNESS, record::seal_witness(witness));
+        batch.commit().map_err(|error| self.flush_error(&error))
+    }
+
+    /// Writes what is in memory out into files, so that the next start replays nothing.
+    pub(crate) fn settle(&self) -> Result<(), FlushError> {
+        for keyspace in [&self.objects, &self.clocks, &self.meta] {
+            keyspace.rotate_memtable().map_err(|error| self.flush_error(&error))?;
+        }
+        while self.sealed() > 0 {
+            self.expect_alive()?;
+            std::thread::sleep(ROOM_POLL);
+        }
+        Ok(())
+    }
+
+    /// Returns whether a write would have to wait for files to be written first.
+    pub(crate) fn is_behind(&self) -> bool {
+        let keyspaces = [&self.objects, &self.clocks, &self.meta];
+        keyspaces.iter().any(|keyspace| {
+            SEALED_MAX < keyspace.sealed_memtable_count()
+                || TOP_LEVEL_FILES_MAX < keyspace.l0_table_count()
+        })
+    }
+
+    fn make_room(&self) -> Result<(), FlushError> {
+        while self.is_behind() {
+            self.expect_alive()?;
+            std::thread::sleep(ROOM_POLL);
+        }
+        Ok(())
+    }
+
+    fn sealed(&self) -> usize {
+        let keyspaces = [&self.objects, &self.clocks, &self.meta];
+        keyspaces.iter().map(|keyspace| keyspace.sealed_memtable_count()).sum()
+    }
+
+    /// Fails if a worker of the database has died. Persisting to the operating system
+    /// costs nothing when nothing is waiting, and says so.
+    fn expect_alive(&self) -> Result<(), FlushError> {
+        self.db.persist(PersistMode::Buffer).map_err(|error| self.flush_error(&error))
+    }
+
+    fn flush_error(&self, error: &fjall::Error) -> FlushError {
+        let cause = io_cause(error);
+        if cause.is_some_and(is_full) {
+            return FlushError::Full(error.to_string());
+        }
+        // The worker that died kept the reason to itself.
+        match probe(&self.dir) {
+            Err(found) if cause.is_none() && is_full(&found) => FlushError::Full(found.to_string()),
+            Err(found) if cause.is_none() => FlushError::Failed(found.to_string()),
+            Ok(()) | Err(_) => FlushError::Failed(error.to_string()),
+        }
+    }
+}
+
+fn probe(dir: &Path) -> io::Result<()> {
+    let path = dir.join("probe");
+    let written = fs::File::create(&path).and_then(|mut file| {
+        file.write_all(&[1; PROBE_BYTES])?;
+        file.sync_all()
+    });
+    // It is in nobody's way, and is overwritten by the next probe.
+    let _ = fs::remove_file(&path);
+    written
+}
+
+fn io_cause(error: &fjall::Error) -> Option<&io::Error> {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(lsm_tree::Error::Io(error)) => Some(error),
+        _ => None,
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn open_error(dir: &Path, error: fjall::Error) -> OpenError {
+    match error {
+        fjall::Error::Locked => OpenError::Locked(dir.to_owned()),
+        fjall::Error::Io(source) | fjall::Error::Storage(lsm_tree::Error::Io(source))
+            if is_outside(&source) =>
+        {
+            OpenError::Io { action: "open the database in", path: dir.to_owned(), source }
+        }
+        error => OpenError::corrupt(dir, error.to_string()),
+    }
+}
+
+/// Returns whether the operating system refused something, as opposed to giving us bytes
+/// that make no sense or end too early.
+fn is_outside(error: &io::Error) -> bool {
+    error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound
+}

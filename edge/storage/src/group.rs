@@ -1,0 +1,67 @@
+//! What is staged, and not yet known to be in the database.
+//!
+//! Objects are kept as they are and encoded when the group is written: a key that many
+//! writes of one group touch is encoded once, and the event loop, which stages, leaves
+//! that work to the committer.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use catalog::Acceptor;
+use causality::{Incarnation, Run};
+use model::{Object, ShardId};
+use replica::Change;
+
+use crate::record;
+
+/// Changes that become durable together.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// The last state of each object, by its key in the database.
+    pub(crate) objects: BTreeMap<Bytes, Object>,
+    /// The last runs of each incarnation.
+    pub(crate) clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
+    /// The last state of the acceptor, if it changed.
+    pub(crate) acceptor: Option<Acceptor>,
+    changes: usize,
+    bytes: usize,
+}
+
+impl Group {
+    /// Takes one change in. Of two that touch the same key, the later stays.
+    pub(crate) fn stage(&mut self, change: Change) {
+        let key = record::object_key(change.address.table, change.shard, &change.address.key);
+        self.changes += 1;
+        self.bytes += key.len() + weight(&change.object);
+        self.objects.insert(key, change.object);
+        for (incarnation, runs) in change.clock {
+            self.clocks.insert((change.shard, incarnation), runs);
+        }
+    }
+
+    pub(crate) fn stage_acceptor(&mut self, acceptor: Acceptor) {
+        self.changes += 1;
+        self.acceptor = Some(acceptor);
+    }
+
+    /// The number of changes taken in.
+    pub(crate) fn changes(&self) -> usize {
+        self.changes
+    }
+
+    /// Roughly the bytes taken in.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes == 0
+    }
+}
+
+/// What an object counts for where bytes are limited: what clients wrote, and not how we
+/// happen to encode it.
+pub(crate) fn weight(object: &Object) -> usize {
+    let values = object.values().values();
+    values.map(|value| value.content_type.len() + value.body.len()).sum()
+}

@@ -1,0 +1,221 @@
+//! The data directory: who may open it, and what it is.
+//!
+//! ```text
+//! LOCK      held, exclusively, by the process that serves the directory
+//! FORMAT    version, cluster, node, mark and state, as lines of text with a checksum
+//! DAMAGED   only if it was found that acknowledged writes are missing; says which
+//! db/       the database
+//! ```
+//!
+//! FORMAT is written twice by the first start: with the state `new` before the database
+//! is made, and with `ready` after. A start that finds `new` knows that its predecessor
+//! died before it promised anything, and begins again. One that finds `ready` and no
+//! database, or a database and no FORMAT, knows that somebody took something away, and
+//! does not serve the rest as if it were everything.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use model::{ClusterId, NodeId};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::witness::Mark;
+use crate::{FORMAT_VERSION, OpenError};
+
+const TITLE: &str = "merganser data directory";
+
+/// Whether the database was ever complete.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    New,
+    Ready,
+}
+
+/// A data directory of which this process is the only user.
+#[derive(Debug)]
+pub(crate) struct Home {
+    dir: PathBuf,
+    cluster: ClusterId,
+    node: NodeId,
+    mark: Mark,
+    /// Closing the file lets go of the directory.
+    _lock: File,
+}
+
+impl Home {
+    /// Takes hold of the directory, creates it if need be, and checks whose it is.
+    ///
+    /// When this returns, the database can be opened or created; after that the caller
+    /// calls [`ready`](Self::ready).
+    pub(crate) fn enter(dir: &Path, cluster: ClusterId, node: NodeId) -> Result<Self, OpenError> {
+        fs::create_dir_all(dir).map_err(OpenError::io("create", dir))?;
+        let lock = lock(dir)?;
+        let mut home = Self { dir: dir.to_owned(), cluster, node, mark: Mark::draw(), _lock: lock };
+        match home.read_format()? {
+            Some((State::Ready, mark)) => {
+                home.mark = mark;
+                home.expect_database()?;
+            }
+            Some((State::New, _)) => home.begin_again()?,
+            None => home.begin()?,
+        }
+        match fs::read_to_string(home.damaged_path()) {
+            Ok(detail) => Err(OpenError::corrupt(dir, detail.trim_end())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(home),
+            Err(error) => Err(OpenError::io("read", &home.damaged_path())(error)),
+        }
+    }
+
+    /// Records that the database is complete. A later start that does not find it then
+    /// knows that it was lost.
+    pub(crate) fn ready(&self) -> Result<(), OpenError> {
+        match self.read_format()? {
+            Some((State::Ready, _)) => Ok(()),
+            Some((State::New, _)) | None => self.write_format(State::Ready),
+        }
+    }
+
+    /// Records that acknowledged writes are missing, so that no later start serves the rest.
+    pub(crate) fn condemn(&self, detail: &str) -> Result<(), OpenError> {
+        let path = self.damaged_path();
+        write_whole(&self.dir, &path, detail).map_err(OpenError::io("write", &path))
+    }
+
+    /// Where the database is.
+    pub(crate) fn database_dir(&self) -> PathBuf {
+        self.dir.join("db")
+    }
+
+    /// What the witnesses in the journals begin with.
+    pub(crate) fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn damaged_path(&self) -> PathBuf {
+        self.dir.join("DAMAGED")
+    }
+
+    fn format_path(&self) -> PathBuf {
+        self.dir.join("FORMAT")
+    }
+
+    fn begin(&self) -> Result<(), OpenError> {
+        if self.database_dir().exists() {
+            return Err(OpenError::corrupt(&self.dir, "it has a database, but no file FORMAT"));
+        }
+        self.write_format(State::New)
+    }
+
+    fn begin_again(&self) -> Result<(), OpenError> {
+        let path = self.database_dir();
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(OpenError::io("remove", &path)(error))
+            }
+            Ok(()) | Err(_) => self.write_format(State::New),
+        }
+    }
+
+    fn expect_database(&self) -> Result<(), OpenError> {
+        if self.database_dir().exists() {
+            return Ok(());
+        }
+        Err(OpenError::corrupt(&self.dir, "it was in use before, and its database is gone"))
+    }
+
+    fn read_format(&self) -> Result<Option<(State, Mark)>, OpenError> {
+        let path = self.format_path();
+        let text = match fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(OpenError::io("read", &path)(error)),
+        };
+        self.check_format(&text).map(Some)
+    }
+
+    /// The version comes first and is read alone: nothing is known about the rest of a
+    /// later format.
+    fn check_format(&self, text: &str) -> Result<(State, Mark), OpenError> {
+        let dir = &self.dir;
+        let unreadable = || OpenError::corrupt(dir, "its file FORMAT cannot be read");
+        let version = field(text, "format").and_then(|text| text.parse::<u32>().ok());
+        let found = version.filter(|_| text.starts_with(TITLE)).ok_or_else(unreadable)?;
+        if FORMAT_VERSION < found {
+            let dir = dir.clone();
+            return Err(OpenError::Newer { dir, found, supported: FORMAT_VERSION });
+        }
+        let (body, check) = text.split_once("check ").ok_or_else(unreadable)?;
+        if check.trim_end() != checksum(body) {
+            return Err(unreadable());
+        }
+        let cluster = field(text, "cluster").and_then(|text| text.parse().ok());
+        let cluster = cluster.map(ClusterId::new).ok_or_else(unreadable)?;
+        let node = field(text, "node").and_then(|text| text.parse().ok());
+        let node = node.map(NodeId::new).ok_or_else(unreadable)?;
+        if cluster != self.cluster {
+            let (dir, wanted) = (dir.clone(), self.cluster);
+            return Err(OpenError::OtherCluster { dir, found: cluster, wanted });
+        }
+        if node != self.node {
+            let (dir, wanted) = (dir.clone(), self.node);
+            return Err(OpenError::OtherNode { dir, found: node, wanted });
+        }
+        let mark = field(text, "mark").and_then(Mark::parse).ok_or_else(unreadable)?;
+        match field(text, "state") {
+            Some("new") => Ok((State::New, mark)),
+            Some("ready") => Ok((State::Ready, mark)),
+            Some(_) | None => Err(unreadable()),
+        }
+    }
+
+    fn write_format(&self, state: State) -> Result<(), OpenError> {
+        let state = match state {
+            State::New => "new",
+            State::Ready => "ready",
+        };
+        let (cluster, node, mark) =
+            (self.cluster.number(), self.node.number(), self.mark.to_text());
+        let body = format!(
+            "{TITLE}\nformat {FORMAT_VERSION}\ncluster {cluster}\nnode {node}\n\
+             mark {mark}\nstate {state}\n"
+        );
+        let text = format!("{body}check {}\n", checksum(&body));
+        let path = self.format_path();
+        write_whole(&self.dir, &path, &text).map_err(OpenError::io("write", &path))
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("LOCK");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(OpenError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(OpenError::io("lock", &path)(error)),
+    }
+}
+
+/// The rest of the line that begins with `name`.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+}
+
+fn checksum(text: &str) -> String {
+    format!("{:016x}", xxh3_64(text.as_bytes()))
+}
+
+/// Writes a small file so that a crash leaves the old one or the new one, whole.
+fn write_whole(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    let mut file = File::create(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    File::open(dir)?.sync_all()
+}

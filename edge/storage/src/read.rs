@@ -1,0 +1,152 @@
+//! Reading: what is staged, over what is in flight, over what is in the database.
+//!
+//! A replica reads what it has just written, long before it is durable. So there are
+//! three places to look, from the youngest to the oldest, and a scan walks all three in
+//! step. The group in flight is in the database as soon as its batch is written, and
+//! stays in front of it until it is retired: the two then say the same.
+//!
+//! Every record that comes from the database passes through [`record`], which checks that
+//! it is what was written under this very key. One that is not is never served.
+
+use std::collections::btree_map;
+use std::iter::Peekable;
+
+use bytes::Bytes;
+use model::{Address, Object, ShardId, TableId};
+use replica::{Change, Page, PageNeed, Span, Store, StoreError};
+
+use crate::group::{Group, weight};
+use crate::record::{self, Bounds};
+use crate::storage::Storage;
+
+impl Store for Storage {
+    fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
+        let key = record::object_key(address.table, shard, &address.key);
+        if let Some(object) = self.groups().find_map(|group| group.objects.get(&key)) {
+            return Ok(Some(object.clone()));
+        }
+        match self.engine.objects.get(&key).map_err(|error| store_error(&error))? {
+            Some(value) => record::open_object(&key, &value.into()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn scan(
+        &self,
+        shard: ShardId,
+        table: TableId,
+        span: &Span,
+        need: PageNeed,
+    ) -> Result<Page, StoreError> {
+        let bounds = record::bounds(table, shard, span);
+        if record::is_empty(&bounds) {
+            return Ok(Page::default());
+        }
+        let mut page = Page::default();
+        let mut bytes = 0;
+        for next in Walk::new(self, &bounds)? {
+            if need.objects_max <= page.objects.len() || need.bytes_max < bytes {
+                page.more = true;
+                break;
+            }
+            let (key, found) = next?;
+            let object = found.into_object(&key)?;
+            bytes += key.len() + weight(&object);
+            page.objects.push((record::open_object_key(&key)?, object));
+        }
+        Ok(page)
+    }
+
+    fn commit(&mut self, change: Change) {
+        self.open.stage(change);
+    }
+}
+
+impl Storage {
+    /// What is not yet known to be in the database, the youngest first.
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        [Some(&self.open), self.in_flight.as_deref()].into_iter().flatten()
+    }
+}
+
+/// An object where it was found. Most that a scan passes are looked at once, but the one
+/// behind the end of a page is not looked at at all.
+enum Found<'a> {
+    Staged(&'a Object),
+    Stored(Bytes),
+}
+
+impl Found<'_> {
+    fn into_object(self, key: &Bytes) -> Result<Object, StoreError> {
+        match self {
+            Self::Staged(object) => Ok(object.clone()),
+            Self::Stored(record) => record::open_object(key, &record),
+        }
+    }
+}
+
+/// All objects within bounds in the order of their keys, each from the youngest place
+/// that has it.
+struct Walk<'a> {
+    groups: Vec<Peekable<btree_map::Range<'a, Bytes, Object>>>,
+    stored: fjall::Iter,
+    /// The next in the database, taken out to be compared.
+    head: Option<(Bytes, Bytes)>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(storage: &'a Storage, bounds: &Bounds) -> Result<Self, StoreError> {
+        let groups =
+            storage.groups().map(|group| group.objects.range(bounds.clone()).peekable()).collect();
+        let stored = storage.engine.objects.range(bounds.clone());
+        let mut walk = Self { groups, stored, head: None };
+        walk.head = walk.pull()?;
+        Ok(walk)
+    }
+
+    fn pull(&mut self) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        let next = self.stored.next().map(fjall::Guard::into_inner);
+        let next = next.transpose().map_err(|error| store_error(&error))?;
+        Ok(next.map(|(key, value)| (key.into(), value.into())))
+    }
+
+    /// The least key that comes next anywhere.
+    fn least(&mut self) -> Option<Bytes> {
+        let staged = self.groups.iter_mut().filter_map(|group| group.peek().map(|(key, _)| *key));
+        let stored = self.head.as_ref().map(|(key, _)| key);
+        staged.chain(stored).min().cloned()
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Result<(Bytes, Found<'a>), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let least = self.least()?;
+        let mut youngest = None;
+        for group in &mut self.groups {
+            // Every place moves past the key, or an old state would come up after it.
+            let here = group.next_if(|(key, _)| **key == least);
+            youngest = youngest.or(here.map(|(_, object)| Found::Staged(object)));
+        }
+        if let Some((_, record)) = self.head.take_if(|(key, _)| *key == least) {
+            youngest = youngest.or(Some(Found::Stored(record)));
+            match self.pull() {
+                Ok(head) => self.head = head,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        youngest.map(|found| Ok((least, found)))
+    }
+}
+
+fn store_error(error: &fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(lsm_tree::Error::Io(error))
+            if error.raw_os_error().is_some() =>
+        {
+            StoreError::Io(error.to_string())
+        }
+        error => StoreError::Corrupt(error.to_string()),
+    }
+}

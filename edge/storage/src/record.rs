@@ -1,0 +1,118 @@
+//! What lies under which key. The bytes themselves are the business of [`codec`].
+//!
+//! ```text
+//! objects   table, shard, key              -> object
+//! clocks    keyspace, shard, incarnation   -> runs of dots
+//! meta      "acceptor", "witness"          -> one record each
+//! ```
+
+use std::fmt::Display;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use catalog::Acceptor;
+use causality::{Incarnation, Run};
+use codec::record::{Kind, open, seal, seal_into};
+use model::{Key, Object, ShardId, TableId};
+use replica::{Span, StoreError};
+
+use crate::witness::Witness;
+
+/// Where the acceptor lies.
+pub(crate) const ACCEPTOR: &[u8] = b"acceptor";
+
+/// Where the witness of the last group lies.
+pub(crate) const WITNESS: &[u8] = b"witness";
+
+/// From where to where a scan goes.
+pub(crate) type Bounds = (Bound<Bytes>, Bound<Bytes>);
+
+/// Where an object lies.
+pub(crate) fn object_key(table: TableId, shard: ShardId, key: &Key) -> Bytes {
+    codec::key::object_key(table, shard.index, key).into()
+}
+
+/// Where the objects of a span lie.
+pub(crate) fn bounds(table: TableId, shard: ShardId, span: &Span) -> Bounds {
+    let prefix = match &span.partition {
+        Some(partition) => codec::key::prefix_of_partition(table, shard.index, partition),
+        None => codec::key::prefix_of(table, shard.index),
+    };
+    let end = match codec::key::end_of(&prefix) {
+        Some(end) => Bound::Excluded(end.into()),
+        None => Bound::Unbounded,
+    };
+    let prefix = Bytes::from(prefix);
+    let start = match span.after.as_ref().map(|after| object_key(table, shard, after)) {
+        Some(after) if prefix <= after => Bound::Excluded(after),
+        Some(_) | None => Bound::Included(prefix),
+    };
+    (start, end)
+}
+
+/// Returns whether nothing lies within the bounds, which a range would take as a mistake.
+pub(crate) fn is_empty(bounds: &Bounds) -> bool {
+    match bounds {
+        (Bound::Included(start) | Bound::Excluded(start), Bound::Excluded(end)) => end <= start,
+        _ => false,
+    }
+}
+
+/// Reads where an object lies.
+pub(crate) fn open_object_key(key: &Bytes) -> Result<Key, StoreError> {
+    codec::key::decode_key(key).map(|(_, _, key)| key).map_err(|error| corrupt(key, &error))
+}
+
+pub(crate) fn seal_object(key: &[u8], object: &Object) -> Vec<u8> {
+    let bytes = codec::record::HEADER_BYTES + codec::object::encoded_len_max(object);
+    let mut record = Vec::with_capacity(bytes);
+    seal_into(Kind::Object, key, &mut record, |out| codec::object::encode(object, out));
+    record
+}
+
+pub(crate) fn open_object(key: &[u8], record: &Bytes) -> Result<Object, StoreError> {
+    let body = open(Kind::Object, key, record).map_err(|error| corrupt(key, &error))?;
+    codec::object::decode(&body).map_err(|error| corrupt(key, &error))
+}
+
+/// Where the runs of an incarnation lie, and the record of them.
+pub(crate) fn seal_clock(
+    shard: ShardId,
+    incarnation: Incarnation,
+    runs: &[Run],
+) -> (Vec<u8>, Vec<u8>) {
+    let key = codec::clock::clock_key(shard, incarnation);
+    let record = seal(Kind::Clock, &key, |out| codec::clock::encode(runs, out));
+    (key, record)
+}
+
+pub(crate) fn open_clock(key: &[u8], record: &Bytes) -> Result<(ShardId, Vec<Run>), StoreError> {
+    let (shard, incarnation) =
+        codec::clock::decode_key(key).map_err(|error| corrupt(key, &error))?;
+    let body = open(Kind::Clock, key, record).map_err(|error| corrupt(key, &error))?;
+    let dots = codec::clock::decode(incarnation, &body).map_err(|error| corrupt(key, &error))?;
+    Ok((shard, dots.runs().to_vec()))
+}
+
+pub(crate) fn seal_acceptor(acceptor: &Acceptor) -> Vec<u8> {
+    seal(Kind::Acceptor, ACCEPTOR, |out| codec::catalog::encode_acceptor(acceptor, out))
+}
+
+pub(crate) fn open_acceptor(record: &Bytes) -> Result<Acceptor, StoreError> {
+    let body = open(Kind::Acceptor, ACCEPTOR, record).map_err(|error| corrupt(ACCEPTOR, &error))?;
+    codec::catalog::decode_acceptor(&body).map_err(|error| corrupt(ACCEPTOR, &error))
+}
+
+pub(crate) fn seal_witness(witness: &Witness) -> Vec<u8> {
+    seal(Kind::Meta, WITNESS, |out| out.extend(witness.encode()))
+}
+
+pub(crate) fn open_witness(record: &Bytes) -> Result<Witness, StoreError> {
+    let body = open(Kind::Meta, WITNESS, record).map_err(|error| corrupt(WITNESS, &error))?;
+    Witness::decode(&body).ok_or_else(|| corrupt(WITNESS, &"it is no witness"))
+}
+
+/// Names the record by its key, as an operator may have to find it.
+fn corrupt(key: &[u8], why: &dyn Display) -> StoreError {
+    StoreError::Corrupt(format!("under \"{}\": {why}", key.escape_ascii()))
+}

@@ -1,0 +1,218 @@
+//! The storage of one node, as its driver sees it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use catalog::Acceptor;
+use causality::{DotSet, Run};
+use model::{ClusterId, Durability, NodeId, ShardId};
+
+use crate::committer::{Committer, Done, Writer};
+use crate::engine::Engine;
+use crate::group::Group;
+use crate::home::Home;
+use crate::witness::Survey;
+use crate::{FlushError, OpenError, record};
+
+/// The cache of a node that does not say how much. The records a node reads most fit in
+/// here, and it stays small beside the 40 MiB that an idle node may use: it is filled
+/// only by what is read.
+pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// What to open.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory. Created if it does not exist.
+    pub dir: PathBuf,
+    /// The cluster that the node is configured for.
+    pub cluster: ClusterId,
+    /// The node that opens it.
+    pub node: NodeId,
+    /// The most memory for parts of files that were read.
+    pub cache_bytes: u64,
+}
+
+impl Options {
+    /// A directory with a cache of [`CACHE_BYTES_DEFAULT`].
+    pub fn new(dir: impl Into<PathBuf>, cluster: ClusterId, node: NodeId) -> Self {
+        Self { dir: dir.into(), cluster, node, cache_bytes: CACHE_BYTES_DEFAULT }
+    }
+}
+
+/// What a node must know from its former lives.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Recovered {
+    /// Of each shard ever held here, the dots whose effects are on this disk.
+    pub clocks: BTreeMap<ShardId, DotSet>,
+    /// The node's vote on catalogs.
+    pub acceptor: Acceptor,
+}
+
+/// The disk of one node.
+///
+/// Changes are *staged* by [`replica::Store::commit`] and [`node::Disk::keep_acceptor`],
+/// and read back at once. The driver then calls [`flush`](Self::flush), which makes all
+/// that is staged one group and returns; when it is told that the group is done, it calls
+/// [`flushed`](Self::flushed), lets out the effects that waited for it, and may flush
+/// again. Until then, new changes are staged into the next group.
+///
+/// Dropping the storage writes nothing that was not flushed, as a crash would not.
+/// [`close`](Self::close) does.
+pub struct Storage {
+    pub(crate) engine: Engine,
+    /// Staged, and not handed over.
+    pub(crate) open: Group,
+    /// Handed over, and not yet known to be in the database.
+    pub(crate) in_flight: Option<Arc<Group>>,
+    committer: Committer,
+    /// Dropped last: nobody else may enter while the database is open.
+    _home: Home,
+}
+
+impl Storage {
+    /// Takes hold of a data directory, and recovers what the node must know.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; each says what remains. The directory is let go of.
+    pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
+        let home = Home::enter(&options.dir, options.cluster, options.node)?;
+        let engine = open_whole(&home, options.cache_bytes)?;
+        home.ready()?;
+        let (recovered, written) = recover(&engine, &home)?;
+        let writer = Writer::new(engine.clone(), home.mark(), written);
+        let committer = Committer::start(writer, home.dir())?;
+        let storage =
+            Self { engine, open: Group::default(), in_flight: None, committer, _home: home };
+        Ok((storage, recovered))
+    }
+
+    /// The changes staged since the last flush. A driver that cannot flush stops taking
+    /// inputs at some number of them: each is kept in memory.
+    pub fn staged(&self) -> usize {
+        self.open.changes()
+    }
+
+    /// Roughly the bytes of those changes.
+    pub fn staged_bytes(&self) -> usize {
+        self.open.bytes()
+    }
+
+    /// Returns whether a group is on its way: handed over, and not yet retired.
+    pub fn is_flushing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Returns whether the database would make a writer wait, because files are written
+    /// more slowly than changes come in. [`flush_now`](Self::flush_now) would block.
+    pub fn is_behind(&self) -> bool {
+        self.engine.is_behind()
+    }
+
+    /// Hands all that is staged to the committer, as one group, and returns. The group
+    /// becomes durable as a whole or not at all. If it is empty and to be synced, earlier
+    /// groups that were only buffered are synced.
+    ///
+    /// `done` is called on the committer's thread. After it was, call
+    /// [`flushed`](Self::flushed). After a failure every later group fails as well: stop
+    /// the node.
+    ///
+    /// # Panics
+    ///
+    /// If a group is in flight.
+    pub fn flush(&mut self, durability: Durability, done: Done) {
+        let group = self.take_open();
+        self.in_flight = Some(Arc::clone(&group));
+        self.committer.commit(group, durability, done);
+    }
+
+    /// Retires the group in flight. Call it only after it was reported done without an
+    /// error: reads look for its changes in the database from now on.
+    pub fn flushed(&mut self) {
+        self.in_flight = None;
+    }
+
+    /// Hands all that is staged to the operating system, on this thread: a memory copy
+    /// and one system call, which costs less than waking another thread. Blocks while
+    /// [`is_behind`](Self::is_behind), and up to one `fsync` when the database begins a
+    /// new file.
+    ///
+    /// # Errors
+    ///
+    /// [`FlushError`]. Nothing later succeeds; what was staged stays readable.
+    ///
+    /// # Panics
+    ///
+    /// If a group is in flight, which this one would overtake.
+    pub fn flush_now(&mut self) -> Result<(), FlushError> {
+        assert!(self.in_flight.is_none(), "one group at a time");
+        self.committer.writer().write(&self.open, Durability::Buffered)?;
+        self.open = Group::default();
+        Ok(())
+    }
+
+    /// Writes what is staged, and tidies up so that the next start is quick. Waits for
+    /// the disk, and for the group in flight.
+    ///
+    /// # Errors
+    ///
+    /// [`FlushError`]; the directory is let go of all the same.
+    pub fn close(mut self) -> Result<(), FlushError> {
+        self.committer.join();
+        let mut writer = self.committer.writer();
+        writer.write(&self.open, Durability::Synced)?;
+        writer.settle()
+    }
+
+    fn take_open(&mut self) -> Arc<Group> {
+        assert!(self.in_flight.is_none(), "one group at a time");
+        Arc::new(std::mem::take(&mut self.open))
+    }
+}
+
+impl node::Disk for Storage {
+    fn keep_acceptor(&mut self, acceptor: &Acceptor) {
+        self.open.stage_acceptor(acceptor.clone());
+    }
+}
+
+/// Opens the database, and makes sure that the journal has kept what it was given.
+fn open_whole(home: &Home, cache_bytes: u64) -> Result<Engine, OpenError> {
+    let dir = home.database_dir();
+    let survey = Survey::take(&dir, home.mark()).map_err(OpenError::io("read", &dir))?;
+    let engine = Engine::open(&dir, cache_bytes)?;
+    let Some((first, last)) = survey.lost().map_err(OpenError::io("read", &dir))? else {
+        return Ok(engine);
+    };
+    let detail = format!("groups {first} to {last} of its journal were on disk and are gone");
+    home.condemn(&detail)?;
+    Err(OpenError::corrupt(home.dir(), detail))
+}
+
+/// Reads what must be known from the start, and the number of the last group.
+fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> {
+    let damaged = |error: &dyn std::fmt::Display| OpenError::corrupt(home.dir(), error.to_string());
+    let mut runs: BTreeMap<ShardId, Vec<Run>> = BTreeMap::new();
+    for entry in engine.clocks.iter() {
+        let (key, value) = entry.into_inner().map_err(|error| damaged(&error))?;
+        let (shard, of_one) =
+            record::open_clock(&key, &value.into()).map_err(|error| damaged(&error))?;
+        runs.entry(shard).or_default().extend(of_one);
+    }
+    let mut clocks = BTreeMap::new();
+    for (shard, mut runs) in runs {
+        runs.sort_unstable();
+        clocks.insert(shard, DotSet::from_runs(runs).map_err(|error| damaged(&error))?);
+    }
+    let meta = |key| engine.meta.get(key).map_err(|error| damaged(&error));
+    let acceptor = match meta(record::ACCEPTOR)? {
+        Some(value) => record::open_acceptor(&value.into()).map_err(|error| damaged(&error))?,
+        None => Acceptor::default(),
+    };
+    let written = match meta(record::WITNESS)? {
+        Some(value) => record::open_witness(&value.into()).map_err(|error| damaged(&error))?.number,
+        None => 0,
+    };
+    Ok((Recovered { clocks, acceptor }, written))
+}

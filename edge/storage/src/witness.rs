@@ -1,0 +1,200 @@
+//! Notices when the journal of the database has lost its end.
+//!
+//! fjall reads its journal up to the first batch that makes no sense and cuts off the
+//! rest, because a crash in the middle of a write leaves just that. But a byte that
+//! flips in the head of a batch long on disk looks the same, and then the rest is all
+//! that was acknowledged since. Worse, if the journal was not the last one, the next is
+//! read as if nothing were missing, and a clock in it names writes whose objects are gone.
+//!
+//! So each group carries a *witness*: its own number, and the number of the last group
+//! known to be on disk. Before the database is opened we look for witnesses in the raw
+//! journals; afterwards we compare with what is left of them.
+//!
+//! ```text
+//! before   ..[7, synced 6]..[8, synced 7]..[9, synced 8]..[10, syn      torn by a crash
+//! after    ..[7, synced 6]..                                            cut behind 7
+//!           8 is gone, and the witness in 9 said that it was on disk: damaged
+//! ```
+//!
+//! What cannot be noticed is the loss of the very last group, as nothing after it speaks
+//! of it; to a reader it is a write that a crash interrupted. No dot is ever minted twice
+//! even so, because each start of a node has a fresh incarnation: the node lacks its last
+//! writes, does not know of them, and gets them from its peers like any others.
+//!
+//! Witnesses begin with sixteen random bytes that only this directory has, lest a client
+//! write a value that looks like one.
+
+use std::fs::{self, File};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What the witnesses of one directory begin with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Mark([u8; 16]);
+
+impl Mark {
+    /// Draws one. The standard library seeds each `RandomState` from the operating
+    /// system; it need not be a secret, only nothing that a client can know.
+    pub(crate) fn draw() -> Self {
+        let bits = || RandomState::new().build_hasher().finish();
+        Self((u128::from(bits()) << 64 | u128::from(bits())).to_be_bytes())
+    }
+
+    /// Reads what [`to_text`](Self::to_text) writes.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        u128::from_str_radix(text, 16).ok().map(|bits| Self(bits.to_be_bytes()))
+    }
+
+    pub(crate) fn to_text(self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// What a group says about itself and those before it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Witness {
+    pub(crate) mark: Mark,
+    /// The number of the group that has it.
+    pub(crate) number: u64,
+    /// All groups up to this one were on disk when it was written.
+    pub(crate) synced: u64,
+}
+
+const WITNESS_BYTES: usize = 40;
+
+impl Witness {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(WITNESS_BYTES);
+        bytes.extend_from_slice(&self.mark.0);
+        bytes.extend_from_slice(&self.number.to_be_bytes());
+        bytes.extend_from_slice(&self.synced.to_be_bytes());
+        bytes.extend_from_slice(&xxh3_64(&bytes).to_be_bytes());
+        bytes
+    }
+
+    /// Nothing if these are not the bytes of a witness.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, check) = bytes.get(..WITNESS_BYTES)?.split_last_chunk::<8>()?;
+        let (mark, rest) = body.split_first_chunk::<16>()?;
+        let (number, rest) = rest.split_first_chunk::<8>()?;
+        let synced = rest.first_chunk::<8>()?;
+        (xxh3_64(body) == u64::from_be_bytes(*check)).then_some(Self {
+            mark: Mark(*mark),
+            number: u64::from_be_bytes(*number),
+            synced: u64::from_be_bytes(*synced),
+        })
+    }
+}
+
+/// The witnesses in the journals of a database that is not open.
+pub(crate) struct Survey {
+    journals: Vec<Journal>,
+}
+
+/// One journal. It stays open, so that its length can be told even after the database
+/// has removed its name.
+struct Journal {
+    file: File,
+    witnesses: Vec<(u64, Witness)>,
+}
+
+impl Survey {
+    /// Looks through all journals in `dir`. None, if there is no database yet.
+    pub(crate) fn take(dir: &Path, mark: Mark) -> io::Result<Self> {
+        let mut journals = Vec::new();
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { journals }),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "jnl") {
+                let mut file = File::open(path)?;
+                let witnesses = witnesses_in(&mut file, mark)?;
+                journals.push(Journal { file, witnesses });
+            }
+        }
+        Ok(Self { journals })
+    }
+
+    /// The first and last group that was on disk and has been cut off since, if any was.
+    pub(crate) fn lost(&self) -> io::Result<Option<(u64, u64)>> {
+        let all = self.journals.iter().flat_map(|journal| &journal.witnesses);
+        let synced = all.map(|(_, witness)| witness.synced).max().unwrap_or(0);
+        let mut lost = None;
+        for journal in &self.journals {
+            let end = journal.file.metadata()?.len();
+            let cut_off = journal.witnesses.iter().filter(|(at, _)| end <= *at);
+            for number in cut_off.map(|(_, witness)| witness.number) {
+                if number <= synced {
+                    let (first, last) = lost.unwrap_or((number, number));
+                    lost = Some((number.min(first), number.max(last)));
+                }
+            }
+        }
+        Ok(lost)
+    }
+}
+
+/// Read at once. Large beside a witness, small beside the memory of a node.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+fn witnesses_in(file: &mut File, mark: Mark) -> io::Result<Vec<(u64, Witness)>> {
+    let search = Search::new(mark);
+    let mut found = Vec::new();
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES + WITNESS_BYTES);
+    let mut start = 0;
+    loop {
+        let kept = chunk.len();
+        let read = file.take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+        if read == 0 {
+            return Ok(found);
+        }
+        for at in search.positions(&chunk) {
+            if let Some(witness) = chunk.get(at..).and_then(Witness::decode) {
+                found.push((start + at as u64, witness));
+            }
+        }
+        // What is shorter than a witness was not decided yet.
+        let decided = (kept + read).saturating_sub(WITNESS_BYTES - 1);
+        chunk.drain(..decided);
+        start += decided as u64;
+    }
+}
+
+/// Finds a mark in bytes without looking at most of them: where a byte that the mark
+/// does not have is found, the mark cannot overlap it (Horspool, 1980).
+struct Search {
+    mark: [u8; 16],
+    steps: [usize; 256],
+}
+
+impl Search {
+    fn new(mark: Mark) -> Self {
+        let Mark(mark) = mark;
+        let step = |byte: u8| {
+            let last = mark.iter().take(15).rposition(|ours| *ours == byte);
+            last.map_or(16, |index| 15 - index)
+        };
+        Self { mark, steps: std::array::from_fn(|byte| step(byte as u8)) }
+    }
+
+    fn positions<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while let Some(window) = bytes.get(at..at + 16) {
+                let here = at;
+                let last = window.last().copied().unwrap_or_default();
+                at += self.steps.get(usize::from(last)).copied().unwrap_or(1);
+                if window == self.mark {
+                    return Some(here);
+                }
+            }
+            None
+        })
+    }
+}

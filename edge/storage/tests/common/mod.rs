@@ -1,0 +1,111 @@
+//! Small words for the tests of this crate.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses some of it")]
+
+use std::path::Path;
+use std::sync::mpsc::channel;
+
+use bytes::Bytes;
+use causality::{Dot, DotSet, Incarnation, Run};
+use model::{
+    Address, ClusterId, Durability, Key, KeyspaceId, NodeId, Object, ShardId, TableId, Value,
+};
+use replica::{Change, PageNeed, Span, Store as _};
+use storage::{FlushError, OpenError, Options, Recovered, Storage};
+
+pub const CLUSTER: ClusterId = ClusterId::new(7);
+pub const NODE: NodeId = NodeId::new(1);
+pub const TABLE: TableId = TableId::new(3);
+pub const SHARD: ShardId = ShardId { keyspace: KeyspaceId::new(2), index: 5 };
+pub const A: Incarnation = Incarnation::new(0xa);
+
+pub const ALL: PageNeed = PageNeed { objects_max: usize::MAX, bytes_max: usize::MAX };
+pub const WHOLE: Span = Span { partition: None, after: None };
+
+pub fn try_open(dir: &Path) -> Result<(Storage, Recovered), OpenError> {
+    Storage::open(&Options::new(dir, CLUSTER, NODE))
+}
+
+pub fn open(dir: &Path) -> (Storage, Recovered) {
+    try_open(dir).unwrap()
+}
+
+/// Why it was refused, in the words that an operator reads.
+pub fn refusal(dir: &Path) -> String {
+    match try_open(dir) {
+        Ok(_) => panic!("{} was opened", dir.display()),
+        Err(error) => error.to_string(),
+    }
+}
+
+pub fn key(partition: &str, sort: &str) -> Key {
+    Key::new(Bytes::copy_from_slice(partition.as_bytes()), Bytes::copy_from_slice(sort.as_bytes()))
+        .unwrap()
+}
+
+pub fn address(partition: &str, sort: &str) -> Address {
+    Address { table: TABLE, key: key(partition, sort) }
+}
+
+pub fn value(body: impl Into<Bytes>) -> Value {
+    Value { content_type: Bytes::from_static(b"text/plain"), body: body.into() }
+}
+
+pub fn object(seq: u64, body: impl Into<Bytes>) -> Object {
+    Object::written(Dot::new(A, seq), DotSet::new(), value(body))
+}
+
+pub fn tombstone(seq: u64) -> Object {
+    Object::deleted(Dot::new(A, seq), DotSet::new())
+}
+
+/// The first `seq` dots of [`A`].
+pub fn up_to(seq: u64) -> Run {
+    Run { incarnation: A, first: 1, last: seq }
+}
+
+/// The change that the write `seq` of a process makes which has made all before it.
+pub fn change(partition: &str, seq: u64, object: Object) -> Change {
+    let clock = vec![(A, vec![up_to(seq)])];
+    Change { shard: SHARD, address: address(partition, ""), object, clock }
+}
+
+/// Stages the write `seq`, of a value that says so.
+pub fn put(storage: &mut Storage, partition: &str, seq: u64) {
+    storage.commit(change(partition, seq, object(seq, seq.to_string())));
+}
+
+/// Flushes, and waits until it is done.
+pub fn flush(storage: &mut Storage, durability: Durability) -> Result<(), FlushError> {
+    let (tell, told) = channel();
+    storage.flush(durability, Box::new(move |result| tell.send(result).unwrap()));
+    let result = told.recv().unwrap();
+    if result.is_ok() {
+        storage.flushed();
+    }
+    result
+}
+
+pub fn read(storage: &Storage, partition: &str) -> Option<Object> {
+    storage.object(SHARD, &address(partition, "")).unwrap()
+}
+
+/// The last write of [`A`] that the recovered clock has, given that it has all before.
+pub fn last_seq(recovered: &Recovered) -> u64 {
+    match recovered.clocks.get(&SHARD) {
+        Some(clock) => {
+            let [run] = clock.runs() else { panic!("a clock with gaps: {clock:?}") };
+            assert_eq!(run.first, 1);
+            run.last
+        }
+        None => 0,
+    }
+}
+
+/// The journals of the database, the oldest first.
+pub fn journals(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir.join("db")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jnl"));
+    paths.sort();
+    paths
+}
