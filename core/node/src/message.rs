@@ -5,6 +5,7 @@
 //! one that finds nobody waiting is dropped: it is late, or was sent twice.
 
 use catalog::{Ballot, Catalog};
+pub use coordinator::{Digest, Want};
 use model::{Address, Key, Object, Reply, Request, TableId};
 use replica::{PageNeed, Span};
 
@@ -12,10 +13,6 @@ use replica::{PageNeed, Span};
 /// begins at a random number, so that answers to a former life find nobody waiting.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct RequestId(pub u64);
-
-/// Sixty-four bits that differ when two objects do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Digest(pub u64);
 
 /// A message from one node to another.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -128,15 +125,6 @@ pub struct Merged {
     pub request: RequestId,
     /// What became of it.
     pub verdict: Verdict,
-}
-
-/// How much of an object is wanted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Want {
-    /// All of it.
-    Full,
-    /// Only enough to tell whether it differs.
-    Digest,
 }
 
 /// "What do you hold here?"

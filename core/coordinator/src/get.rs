@@ -1,0 +1,421 @@
+//! One read: enough answers, merged, and the laggards brought up to date.
+//!
+//! Replicas usually agree, so one of them is asked for the object and the others for a
+//! digest only. A digest that matches no object heard is followed by a fetch of the whole,
+//! so the answer is always the merge of everything that the counted replicas hold.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use lattice::{Change, Lattice};
+use model::NodeId;
+
+use crate::Digest;
+
+/// How much of an object is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Want {
+    /// All of it.
+    Full,
+    /// Only enough to tell whether it differs.
+    Digest,
+}
+
+/// What happened to a read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum GetEvent<T> {
+    /// A replica holds this.
+    Fetched(NodeId, T),
+    /// A replica holds something with this digest.
+    Digested(NodeId, Digest),
+    /// A replica could not read, or cannot be reached any more.
+    Failed(NodeId),
+    /// The answers take long: ask everybody who may help.
+    Slow,
+    /// The client waits no longer.
+    Deadline,
+}
+
+/// What a read wants done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum GetEffect<T> {
+    /// Ask this replica.
+    Fetch(NodeId, Want),
+    /// Answer: these replicas hold this together.
+    Met(T, Vec<NodeId>),
+    /// Answer: only these replicas told what they hold.
+    Unmet(Vec<NodeId>),
+    /// Bring this replica up to date.
+    Merge(NodeId, T),
+}
+
+/// What is known of a replica that was asked.
+#[derive(Clone, Debug)]
+enum Heard<T> {
+    Nothing,
+    Digest(Digest),
+    /// It was asked for the whole, because its digest matched nothing.
+    Differs,
+    Object(T, Digest),
+    Failed,
+}
+
+/// One read, until its client is answered and its replicas are repaired.
+#[derive(Clone, Debug)]
+pub struct Get<T> {
+    need: usize,
+    digest: fn(&T) -> Digest,
+    asked: BTreeMap<NodeId, Heard<T>>,
+    spares: VecDeque<NodeId>,
+    is_answered: bool,
+    is_done: bool,
+}
+
+impl<T: Lattice + Clone> Get<T> {
+    /// Asks the first `need` replicas of the list: the first for the object, the others
+    /// for digests. The rest are spares.
+    pub fn start(
+        replicas: &[NodeId],
+        need: u8,
+        digest: fn(&T) -> Digest,
+        out: &mut Vec<GetEffect<T>>,
+    ) -> Self {
+        let mut get = Self {
+            need: usize::from(need),
+            digest,
+            asked: BTreeMap::new(),
+            spares: replicas.iter().copied().collect(),
+            is_answered: false,
+            is_done: false,
+        };
+        get.ask(Want::Full, out);
+        (1..need).for_each(|_| get.ask(Want::Digest, out));
+        get
+    }
+
+    /// Whether the client has been answered and all that were asked have been heard.
+    pub fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Whether the client has been answered. What follows is repair.
+    pub fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
+    /// Takes in what happened.
+    pub fn step(&mut self, event: GetEvent<T>, out: &mut Vec<GetEffect<T>>) {
+        if self.is_done {
+            return;
+        }
+        match event {
+            GetEvent::Fetched(node, object) => {
+                let digest = (self.digest)(&object);
+                let _ = self.hear(node, Heard::Object(object, digest));
+            }
+            GetEvent::Digested(node, digest) => {
+                let _ = self.hear(node, Heard::Digest(digest));
+            }
+            GetEvent::Failed(node) => self.fail(node, out),
+            GetEvent::Slow => self.ask_all(out),
+            GetEvent::Deadline => self.give_up(out),
+        }
+        self.fetch_differing(out);
+        self.answer(out);
+        self.repair(out);
+    }
+
+    /// Asks one spare, if there is one.
+    fn ask(&mut self, want: Want, out: &mut Vec<GetEffect<T>>) {
+        if let Some(node) = self.spares.pop_front() {
+            self.asked.insert(node, Heard::Nothing);
+            out.push(GetEffect::Fetch(node, want));
+        }
+    }
+
+    /// Asks every spare for the object, and those who sent digests too: the one replica
+    /// that was asked for the object may be the slow one.
+    fn ask_all(&mut self, out: &mut Vec<GetEffect<T>>) {
+        if self.is_answered {
+            return;
+        }
+        while !self.spares.is_empty() {
+            self.ask(Want::Full, out);
+        }
+        for (node, heard) in &mut self.asked {
+            if matches!(heard, Heard::Digest(_)) {
+                *heard = Heard::Differs;
+                out.push(GetEffect::Fetch(*node, Want::Full));
+            }
+        }
+    }
+
+    /// Gives up on a replica that was asked, and asks a spare in its place.
+    fn fail(&mut self, node: NodeId, out: &mut Vec<GetEffect<T>>) {
+        let change = self.hear(node, Heard::Failed);
+        if change == Change::Grew {
+            self.ask(Want::Full, out);
+        }
+    }
+
+    /// Takes one answer of a replica that was asked and has not told more already.
+    fn hear(&mut self, node: NodeId, answer: Heard<T>) -> Change {
+        let Some(heard) = self.asked.get_mut(&node) else { return Change::Unchanged };
+        let is_news = match (&heard, &answer) {
+            (Heard::Nothing, _) => true,
+            (Heard::Digest(_) | Heard::Differs, Heard::Object(..) | Heard::Failed) => true,
+            (Heard::Digest(_) | Heard::Differs | Heard::Object(..) | Heard::Failed, _) => false,
+        };
+        if !is_news {
+            return Change::Unchanged;
+        }
+        *heard = answer;
+        Change::Grew
+    }
+
+    fn holds(&self, wanted: Digest) -> bool {
+        let held =
+            |heard: &Heard<T>| matches!(heard, Heard::Object(_, digest) if *digest == wanted);
+        self.asked.values().any(held)
+    }
+
+    /// Once there is an object to compare with, fetches those whose digests differ.
+    fn fetch_differing(&mut self, out: &mut Vec<GetEffect<T>>) {
+        if !self.asked.values().any(|heard| matches!(heard, Heard::Object(..))) {
+            return;
+        }
+        let differs = |(node, heard): (&NodeId, &Heard<T>)| match heard {
+            Heard::Digest(digest) if !self.holds(*digest) => Some(*node),
+            Heard::Digest(_)
+            | Heard::Nothing
+            | Heard::Differs
+            | Heard::Object(..)
+            | Heard::Failed => None,
+        };
+        let differing: Vec<NodeId> = self.asked.iter().filter_map(differs).collect();
+        for node in differing {
+            self.asked.insert(node, Heard::Differs);
+            out.push(GetEffect::Fetch(node, Want::Full));
+        }
+    }
+
+    /// The replicas of which is known what they hold, and its digest.
+    fn known(&self) -> Vec<(NodeId, Digest)> {
+        let known = |(node, heard): (&NodeId, &Heard<T>)| match heard {
+            Heard::Object(_, digest) => Some((*node, *digest)),
+            Heard::Digest(digest) if self.holds(*digest) => Some((*node, *digest)),
+            Heard::Digest(_) | Heard::Nothing | Heard::Differs | Heard::Failed => None,
+        };
+        self.asked.iter().filter_map(known).collect()
+    }
+
+    fn merged(&self) -> Option<T> {
+        let objects = self.asked.values().filter_map(|heard| match heard {
+            Heard::Object(object, digest) => Some((object, *digest)),
+            Heard::Nothing | Heard::Digest(_) | Heard::Differs | Heard::Failed => None,
+        });
+        let mut merged: Option<(T, Digest)> = None;
+        for (object, digest) in objects {
+            match &mut merged {
+                None => merged = Some((object.clone(), digest)),
+                Some((_, first)) if *first == digest => {}
+                Some((merged, _)) => {
+                    let _ = merged.merge(object.clone());
+                }
+            }
+        }
+        merged.map(|(merged, _)| merged)
+    }
+
+    fn answer(&mut self, out: &mut Vec<GetEffect<T>>) {
+        if self.is_answered {
+            return;
+        }
+        let known = self.known();
+        if self.need <= known.len()
+            && let Some(merged) = self.merged()
+        {
+            self.is_answered = true;
+            out.push(GetEffect::Met(merged, known.into_iter().map(|(node, _)| node).collect()));
+            return;
+        }
+        let failed = |heard: &&Heard<T>| matches!(heard, Heard::Failed);
+        let able = self.asked.len() - self.asked.values().filter(failed).count();
+        if able + self.spares.len() < self.need {
+            self.give_up(out);
+        }
+    }
+
+    fn give_up(&mut self, out: &mut Vec<GetEffect<T>>) {
+        if !self.is_answered {
+            self.is_answered = true;
+            let nodes = self.known().into_iter().map(|(node, _)| node).collect();
+            out.push(GetEffect::Unmet(nodes));
+        }
+        for heard in self.asked.values_mut() {
+            if matches!(heard, Heard::Nothing | Heard::Differs) {
+                *heard = Heard::Failed;
+            }
+        }
+    }
+
+    /// Once all that were asked have been heard, sends the merge to each that lags.
+    fn repair(&mut self, out: &mut Vec<GetEffect<T>>) {
+        let open = |heard: &Heard<T>| matches!(heard, Heard::Nothing | Heard::Differs);
+        if !self.is_answered || self.asked.values().any(open) {
+            return;
+        }
+        self.is_done = true;
+        let Some(merged) = self.merged() else { return };
+        let whole = (self.digest)(&merged);
+        for (node, digest) in self.known() {
+            if digest != whole {
+                out.push(GetEffect::Merge(node, merged.clone()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use GetEvent::{Deadline, Digested, Failed, Fetched, Slow};
+    use lattice::Max;
+
+    use super::*;
+    use crate::script::check;
+
+    const N1: NodeId = NodeId::new(1);
+    const N2: NodeId = NodeId::new(2);
+    const N3: NodeId = NodeId::new(3);
+
+    fn run(need: u8, events: &[GetEvent<Max<u64>>]) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut get = Get::start(&[N1, N2, N3], need, |max: &Max<u64>| Digest(max.0), &mut out);
+        let mut lines = vec![format!("start:{}", show(&mut out))];
+        for event in events {
+            get.step(event.clone(), &mut out);
+            let event = match event {
+                Fetched(node, max) => format!("fetched {node} {}", max.0),
+                Digested(node, digest) => format!("digested {node} {}", digest.0),
+                Failed(node) => format!("failed {node}"),
+                Slow => "slow".into(),
+                Deadline => "deadline".into(),
+            };
+            let done = if get.is_done() { " done" } else { "" };
+            lines.push(format!("{event}:{}{done}", show(&mut out)));
+        }
+        lines
+    }
+
+    fn show(out: &mut Vec<GetEffect<Max<u64>>>) -> String {
+        let nodes =
+            |nodes: &[NodeId]| nodes.iter().map(|node| format!(" {node}")).collect::<String>();
+        let line = |effect: GetEffect<Max<u64>>| match effect {
+            GetEffect::Fetch(node, Want::Full) => format!(" fetch {node}"),
+            GetEffect::Fetch(node, Want::Digest) => format!(" digest {node}"),
+            GetEffect::Met(max, by) => format!(" answer {} by{}", max.0, nodes(&by)),
+            GetEffect::Unmet(by) => format!(" unmet, only{}", nodes(&by)),
+            GetEffect::Merge(node, max) => format!(" merge {node} {}", max.0),
+        };
+        out.drain(..).map(line).collect()
+    }
+
+    #[test]
+    fn get_answers_from_one_object_and_a_digest_that_agrees() {
+        check(
+            &run(2, &[Digested(N2, Digest(7)), Fetched(N1, Max(7))]),
+            "
+            start: fetch n1 digest n2
+            digested n2 7:
+            fetched n1 7: answer 7 by n1 n2 done
+            ",
+        );
+    }
+
+    #[test]
+    fn get_fetches_what_differs_answers_the_merge_and_repairs_the_one_behind() {
+        check(
+            &run(2, &[Fetched(N1, Max(7)), Digested(N2, Digest(9)), Fetched(N2, Max(9))]),
+            "
+            start: fetch n1 digest n2
+            fetched n1 7:
+            digested n2 9: fetch n2
+            fetched n2 9: answer 9 by n1 n2 merge n1 9 done
+            ",
+        );
+    }
+
+    #[test]
+    fn get_asks_a_spare_when_a_replica_fails() {
+        check(
+            &run(2, &[Fetched(N1, Max(7)), Failed(N2), Fetched(N3, Max(7))]),
+            "
+            start: fetch n1 digest n2
+            fetched n1 7:
+            failed n2: fetch n3
+            fetched n3 7: answer 7 by n1 n3 done
+            ",
+        );
+    }
+
+    #[test]
+    fn get_that_is_slow_asks_everybody_and_still_repairs_late_answers() {
+        check(
+            &run(
+                2,
+                &[
+                    Digested(N2, Digest(7)),
+                    Slow,
+                    Fetched(N2, Max(7)),
+                    Fetched(N3, Max(8)),
+                    Fetched(N1, Max(9)),
+                ],
+            ),
+            "
+            start: fetch n1 digest n2
+            digested n2 7:
+            slow: fetch n3 fetch n2
+            fetched n2 7:
+            fetched n3 8: answer 8 by n2 n3
+            fetched n1 9: merge n2 9 merge n3 9 done
+            ",
+        );
+    }
+
+    #[test]
+    fn get_gives_up_when_too_few_replicas_are_able() {
+        check(
+            &run(2, &[Fetched(N1, Max(7)), Failed(N2), Failed(N3)]),
+            "
+            start: fetch n1 digest n2
+            fetched n1 7:
+            failed n2: fetch n3
+            failed n3: unmet, only n1 done
+            ",
+        );
+    }
+
+    #[test]
+    fn get_counts_no_replica_twice() {
+        check(
+            &run(2, &[Fetched(N1, Max(7)), Fetched(N1, Max(7)), Fetched(N3, Max(7)), Deadline]),
+            "
+            start: fetch n1 digest n2
+            fetched n1 7:
+            fetched n1 7:
+            fetched n3 7:
+            deadline: unmet, only n1 done
+            ",
+        );
+    }
+
+    #[test]
+    fn get_of_one_asks_one() {
+        check(
+            &run(1, &[Fetched(N1, Max(0))]),
+            "
+            start: fetch n1
+            fetched n1 0: answer 0 by n1 done
+            ",
+        );
+    }
+}

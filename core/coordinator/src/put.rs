@@ -1,0 +1,223 @@
+//! One write on its way to its replicas.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Ack, NodeId, WriteNeed};
+
+/// What happened to a write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PutEvent {
+    /// A replica has merged it, and says whether it is on disk there.
+    Merged {
+        /// Which.
+        node: NodeId,
+        /// Whether it is on disk there.
+        durable: bool,
+    },
+    /// A replica could not merge it, or cannot be reached any more.
+    Failed(NodeId),
+    /// The client waits no longer.
+    Deadline,
+}
+
+/// What a write wants done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PutEffect {
+    /// Send it to this replica.
+    Merge(NodeId),
+    /// Answer: enough replicas have it.
+    Met(Vec<Ack>),
+    /// Answer: too few replicas said that they have it. These did; nothing was undone.
+    Unmet(Vec<Ack>),
+}
+
+/// One write, until its client is answered.
+#[derive(Clone, Debug)]
+pub struct Put {
+    need: WriteNeed,
+    /// Replicas that may still answer.
+    waiting: BTreeSet<NodeId>,
+    /// Replicas that have it, and whether on disk.
+    acks: BTreeMap<NodeId, bool>,
+    is_done: bool,
+}
+
+impl Put {
+    /// Sends a write to all its replicas.
+    pub fn start(replicas: &[NodeId], need: WriteNeed, out: &mut Vec<PutEffect>) -> Self {
+        out.extend(replicas.iter().map(|node| PutEffect::Merge(*node)));
+        let waiting = replicas.iter().copied().collect();
+        Self { need, waiting, acks: BTreeMap::new(), is_done: false }
+    }
+
+    /// Whether the client has been answered, and nothing remains to be done.
+    pub fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Takes in what happened.
+    pub fn step(&mut self, event: PutEvent, out: &mut Vec<PutEffect>) {
+        if self.is_done {
+            return;
+        }
+        match event {
+            PutEvent::Merged { node, durable } => self.merged(node, durable),
+            PutEvent::Failed(node) => {
+                self.waiting.remove(&node);
+            }
+            PutEvent::Deadline => self.waiting.clear(),
+        }
+        self.answer(out);
+    }
+
+    /// A replica that was not asked, or has answered, has no second vote.
+    fn merged(&mut self, node: NodeId, durable: bool) {
+        if self.waiting.remove(&node) {
+            self.acks.insert(node, durable);
+        }
+    }
+
+    fn answer(&mut self, out: &mut Vec<PutEffect>) {
+        let durable = self.acks.values().filter(|durable| **durable).count();
+        let open = self.waiting.len();
+        // Every replica of a layout is a primary, so `w` and `pw` count the same votes.
+        let acks = usize::from(self.need.w.max(self.need.pw));
+        let disks = usize::from(self.need.dw);
+        if acks <= self.acks.len() && disks <= durable {
+            out.push(PutEffect::Met(self.acks()));
+            self.is_done = true;
+        } else if self.acks.len() + open < acks || durable + open < disks {
+            out.push(PutEffect::Unmet(self.acks()));
+            self.is_done = true;
+        }
+    }
+
+    fn acks(&self) -> Vec<Ack> {
+        self.acks.iter().map(|(&node, &durable)| Ack { node, durable }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use PutEvent::{Deadline, Failed, Merged};
+
+    use super::*;
+    use crate::script::check;
+
+    const N1: NodeId = NodeId::new(1);
+    const N2: NodeId = NodeId::new(2);
+    const N3: NodeId = NodeId::new(3);
+
+    fn merged(node: NodeId) -> PutEvent {
+        Merged { node, durable: true }
+    }
+
+    fn run(need: WriteNeed, events: &[PutEvent]) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut put = Put::start(&[N1, N2, N3], need, &mut out);
+        let mut lines = vec![format!("start:{}", show(&mut out))];
+        for event in events {
+            put.step(*event, &mut out);
+            let event = match event {
+                Merged { node, durable: true } => format!("merged {node}"),
+                Merged { node, durable: false } => format!("buffered {node}"),
+                Failed(node) => format!("failed {node}"),
+                Deadline => "deadline".into(),
+            };
+            lines.push(format!("{event}:{}", show(&mut out)));
+        }
+        lines
+    }
+
+    fn show(out: &mut Vec<PutEffect>) -> String {
+        let nodes =
+            |acks: &[Ack]| acks.iter().map(|ack| format!(" {}", ack.node)).collect::<String>();
+        let line = |effect: PutEffect| match effect {
+            PutEffect::Merge(node) => format!(" merge {node}"),
+            PutEffect::Met(acks) => format!(" met by{}", nodes(&acks)),
+            PutEffect::Unmet(acks) => format!(" unmet, only{}", nodes(&acks)),
+        };
+        out.drain(..).map(line).collect()
+    }
+
+    fn w(w: u8) -> WriteNeed {
+        WriteNeed { w, pw: 0, dw: 0 }
+    }
+
+    #[test]
+    fn put_goes_to_all_replicas_and_answers_once_at_w() {
+        check(
+            &run(w(2), &[merged(N3), merged(N1), merged(N2)]),
+            "
+            start: merge n1 merge n2 merge n3
+            merged n3:
+            merged n1: met by n1 n3
+            merged n2:
+            ",
+        );
+    }
+
+    #[test]
+    fn put_counts_no_replica_twice_and_no_stranger() {
+        let stranger = merged(NodeId::new(9));
+        check(
+            &run(w(2), &[merged(N1), merged(N1), stranger, merged(N2)]),
+            "
+            start: merge n1 merge n2 merge n3
+            merged n1:
+            merged n1:
+            merged n9:
+            merged n2: met by n1 n2
+            ",
+        );
+    }
+
+    #[test]
+    fn put_gives_up_as_soon_as_too_few_are_left() {
+        check(
+            &run(w(2), &[merged(N1), Failed(N2), Failed(N3)]),
+            "
+            start: merge n1 merge n2 merge n3
+            merged n1:
+            failed n2:
+            failed n3: unmet, only n1
+            ",
+        );
+    }
+
+    #[test]
+    fn put_tells_at_the_deadline_who_has_it() {
+        check(
+            &run(w(3), &[merged(N2), Deadline, merged(N1)]),
+            "
+            start: merge n1 merge n2 merge n3
+            merged n2:
+            deadline: unmet, only n2
+            merged n1:
+            ",
+        );
+    }
+
+    #[test]
+    fn put_waits_for_disks_beyond_the_acknowledgements() {
+        let need = WriteNeed { w: 2, pw: 0, dw: 2 };
+        let buffered = |node| Merged { node, durable: false };
+        check(
+            &run(need, &[buffered(N1), merged(N2), merged(N3)]),
+            "
+            start: merge n1 merge n2 merge n3
+            buffered n1:
+            merged n2:
+            merged n3: met by n1 n2 n3
+            ",
+        );
+        check(
+            &run(need, &[buffered(N1), buffered(N2)]),
+            "
+            start: merge n1 merge n2 merge n3
+            buffered n1:
+            buffered n2: unmet, only n1 n2
+            ",
+        );
+    }
+}
