@@ -1,0 +1,302 @@
+//! Keyspaces and tables, and the state of a node.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::receipt::node_from_json;
+use crate::retry::Safety;
+use crate::send::Call;
+use crate::table::{escaped, parse, refused};
+use crate::{Client, Error, Level};
+
+/// What a keyspace is to be. What is left out, the server decides.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct KeyspaceContract {
+    /// Into how many shards it is cut; a power of two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u16>,
+    /// How many replicas, and where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<Replicas>,
+}
+
+/// How many replicas, and where.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Replicas {
+    /// So many in the region of the node that answers.
+    Here(u8),
+    /// So many in each region.
+    PerRegion(BTreeMap<String, u8>),
+}
+
+/// A keyspace as it is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct KeyspaceInfo {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    #[serde(deserialize_with = "text")]
+    pub id: String,
+    /// Into how many shards it is cut.
+    pub shards: u16,
+    /// How many replicas in which region.
+    pub replicas: BTreeMap<String, u8>,
+    /// How many replicas in all.
+    pub n: u16,
+}
+
+/// When a replica says that it has a write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// When it is on disk.
+    Synced,
+    /// When it is in memory.
+    Buffered,
+}
+
+/// What a table is to be. The policy has no default: what becomes of concurrent values is
+/// for the application to say.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableContract {
+    /// What becomes of concurrent values, as in `siblings`.
+    pub policy: String,
+    /// When a replica says that it has a write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// The default level of reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<Level>,
+    /// The default level of writes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write: Option<Level>,
+}
+
+impl TableContract {
+    /// A table with this policy and the server's defaults.
+    pub fn new(policy: &str) -> Self {
+        Self { policy: policy.to_owned(), durability: None, read: None, write: None }
+    }
+}
+
+impl Serialize for Level {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// A table as it is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TableInfo {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    #[serde(deserialize_with = "text")]
+    pub id: String,
+    /// The keyspace it is in.
+    #[serde(deserialize_with = "text")]
+    pub keyspace: String,
+    /// What becomes of concurrent values.
+    pub policy: String,
+    /// When a replica says that it has a write.
+    pub durability: String,
+    /// The default level of reads.
+    #[serde(deserialize_with = "text")]
+    pub read: String,
+    /// The default level of writes.
+    #[serde(deserialize_with = "text")]
+    pub write: String,
+}
+
+/// The state of a node, as it sees itself and the others.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Status {
+    /// The node asked.
+    #[serde(deserialize_with = "node_from_json")]
+    pub node: u16,
+    /// Its present incarnation.
+    #[serde(deserialize_with = "text")]
+    pub incarnation: String,
+    /// How long it has been up.
+    pub uptime_seconds: f64,
+    /// The version of its program.
+    pub version: String,
+    /// Every node of the layout, itself included.
+    pub nodes: Vec<NodeState>,
+    /// The version of the catalog it has.
+    pub catalog_version: u64,
+    /// The keyspaces it knows.
+    pub keyspaces: Vec<KeyspaceInfo>,
+    /// The tables it knows.
+    pub tables: Vec<TableInfo>,
+    /// Requests it coordinates at this moment.
+    pub requests: u64,
+    /// Merges sent because a read had found a replica behind.
+    pub read_repairs: u64,
+}
+
+/// One node, as another sees it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct NodeState {
+    /// Which.
+    #[serde(deserialize_with = "node_from_json")]
+    pub node: u16,
+    /// Whether it was heard of lately.
+    pub alive: bool,
+}
+
+impl Client {
+    /// Creates a keyspace, or finds it there with the same contract. Says also whether it
+    /// was created by this request.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. Refused with `exists_differently` if it exists with another contract.
+    pub async fn create_keyspace(
+        &self,
+        name: &str,
+        contract: &KeyspaceContract,
+    ) -> Result<(KeyspaceInfo, bool), Error> {
+        self.declare(format!("/v1/keyspaces/{}", escaped(name.as_bytes())), contract).await
+    }
+
+    /// Lists the keyspaces.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn keyspaces(&self) -> Result<Vec<KeyspaceInfo>, Error> {
+        #[derive(Deserialize)]
+        struct Keyspaces {
+            keyspaces: Vec<KeyspaceInfo>,
+        }
+        Ok(self.look::<Keyspaces>("/v1/keyspaces".to_owned()).await?.keyspaces)
+    }
+
+    /// Shows one keyspace.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. Refused with `unknown_keyspace` if there is none of that name.
+    pub async fn keyspace(&self, name: &str) -> Result<KeyspaceInfo, Error> {
+        self.look(format!("/v1/keyspaces/{}", escaped(name.as_bytes()))).await
+    }
+
+    /// Creates a table, or finds it there with the same contract. Says also whether it was
+    /// created by this request.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. Refused with `exists_differently` if it exists with another contract.
+    pub async fn create_table(
+        &self,
+        keyspace: &str,
+        name: &str,
+        contract: &TableContract,
+    ) -> Result<(TableInfo, bool), Error> {
+        self.declare(table_path(keyspace, name), contract).await
+    }
+
+    /// Lists the tables of a keyspace.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. Refused with `unknown_keyspace` if there is no such keyspace.
+    pub async fn tables(&self, keyspace: &str) -> Result<Vec<TableInfo>, Error> {
+        #[derive(Deserialize)]
+        struct Tables {
+            tables: Vec<TableInfo>,
+        }
+        let target = format!("/v1/keyspaces/{}/tables", escaped(keyspace.as_bytes()));
+        Ok(self.look::<Tables>(target).await?.tables)
+    }
+
+    /// Shows one table.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. Refused with `unknown_table` if there is none of that name.
+    pub async fn table_info(&self, keyspace: &str, name: &str) -> Result<TableInfo, Error> {
+        self.look(table_path(keyspace, name)).await
+    }
+
+    /// Asks a node for its state. [`Client::each`] makes one client per node.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.look("/v1/status".to_owned()).await
+    }
+
+    /// Asks whether a node serves.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; any of them means that it does not.
+    pub async fn health(&self) -> Result<(), Error> {
+        let answer = self.send(&Call::look("/health".to_owned())).await?;
+        if answer.status() == StatusCode::OK { Ok(()) } else { Err(refused(&answer)) }
+    }
+
+    async fn look<T: DeserializeOwned>(&self, target: String) -> Result<T, Error> {
+        let answer = self.send(&Call::look(target)).await?;
+        if answer.status() == StatusCode::OK { parse(answer.body()) } else { Err(refused(&answer)) }
+    }
+
+    async fn declare<T: DeserializeOwned>(
+        &self,
+        target: String,
+        contract: &impl Serialize,
+    ) -> Result<(T, bool), Error> {
+        let call = Call {
+            method: Method::PUT,
+            headers: json_headers(),
+            body: render(contract)?,
+            // Declaring the same twice changes nothing.
+            safety: Safety::Repeatable,
+            ..Call::look(target)
+        };
+        let answer = self.send(&call).await?;
+        match answer.status() {
+            StatusCode::CREATED => Ok((parse(answer.body())?, true)),
+            StatusCode::OK => Ok((parse(answer.body())?, false)),
+            _ => Err(refused(&answer)),
+        }
+    }
+}
+
+/// The headers of a JSON body.
+pub(crate) fn json_headers() -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))])
+}
+
+/// Writes a JSON body.
+pub(crate) fn render(value: &impl Serialize) -> Result<Bytes, Error> {
+    let json = serde_json::to_vec(value).map_err(|err| Error::protocol(err.to_string()))?;
+    Ok(json.into())
+}
+
+fn table_path(keyspace: &str, name: &str) -> String {
+    format!("/v1/keyspaces/{}/tables/{}", escaped(keyspace.as_bytes()), escaped(name.as_bytes()))
+}
+
+/// Reads a text, or a number as text.
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Raw {
+        Text(String),
+        Number(u64),
+    }
+    Ok(match Raw::deserialize(from)? {
+        Raw::Text(text) => text,
+        Raw::Number(number) => number.to_string(),
+    })
+}

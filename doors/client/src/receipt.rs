@@ -1,0 +1,175 @@
+//! What an answer says about who took part in it.
+//!
+//! It comes as a header on raw answers and as JSON in the others:
+//!
+//! ```text
+//! strict; acks=n1,n2; durable=2; wanted=2; of=3; shard=ks1/17; dot=00c0ffee00c0ffee:4
+//! ```
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use crate::Dot;
+
+/// What an answer is worth.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// The replicas that took part meet those of every opposite request at the table's
+    /// default level.
+    Strict,
+    /// They need not.
+    Partial,
+    /// A kind that this client does not know.
+    Other(String),
+}
+
+impl Kind {
+    fn new(text: &str) -> Self {
+        match text {
+            "strict" => Self::Strict,
+            "partial" => Self::Partial,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// The kind as the server writes it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Strict => "strict",
+            Self::Partial => "partial",
+            Self::Other(other) => other,
+        }
+    }
+}
+
+/// Who took part in an answer, and what it is worth.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Receipt {
+    /// What the answer is worth.
+    pub kind: Kind,
+    /// The nodes that took part by the time of the answer.
+    pub acks: Vec<u16>,
+    /// How many of them had the write on disk; 0 for a read.
+    pub durable: usize,
+    /// How many had to take part.
+    pub wanted: u16,
+    /// N: how many replicas there are.
+    pub replicas: u16,
+    /// The shard, `KEYSPACE/INDEX`.
+    pub shard: String,
+    /// The write that was accepted; nothing for a read.
+    pub dot: Option<Dot>,
+}
+
+impl Receipt {
+    /// Reads the header. Facts that this client does not know are skipped; nothing comes of
+    /// a header in which one that it knows is broken.
+    pub(crate) fn from_header(text: &str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let mut receipt = Self {
+            kind: Kind::new(parts.next()?),
+            acks: Vec::new(),
+            durable: 0,
+            wanted: 0,
+            replicas: 0,
+            shard: String::new(),
+            dot: None,
+        };
+        for part in parts {
+            let (name, value) = part.split_once('=')?;
+            match name {
+                "acks" => {
+                    receipt.acks = value
+                        .split(',')
+                        .filter(|id| !id.is_empty())
+                        .map(node)
+                        .collect::<Option<_>>()?;
+                }
+                "durable" => receipt.durable = value.parse().ok()?,
+                "wanted" => receipt.wanted = value.parse().ok()?,
+                "of" => receipt.replicas = value.parse().ok()?,
+                "shard" => receipt.shard = value.to_owned(),
+                "dot" => receipt.dot = Some(Dot(value.to_owned())),
+                _ => {}
+            }
+        }
+        Some(receipt)
+    }
+}
+
+/// Reads `n1` or `1`.
+fn node(text: &str) -> Option<u16> {
+    text.strip_prefix('n').unwrap_or(text).parse().ok()
+}
+
+/// Reads a node's number as JSON, written `1` or `"n1"`.
+pub(crate) fn node_from_json<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Raw {
+        Number(u16),
+        Text(String),
+    }
+    match Raw::deserialize(from)? {
+        Raw::Number(number) => Ok(number),
+        Raw::Text(text) => node(&text).ok_or_else(|| D::Error::custom("no node id")),
+    }
+}
+
+impl<'de> Deserialize<'de> for Receipt {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let raw = Raw::deserialize(from)?;
+        Ok(Self {
+            kind: Kind::new(&raw.kind),
+            durable: raw.acks.iter().filter(|ack| ack.durable).count(),
+            acks: raw.acks.into_iter().map(|ack| ack.node).collect(),
+            wanted: raw.wanted,
+            replicas: raw.replicas,
+            shard: raw.shard,
+            dot: raw.dot.map(Dot),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    kind: String,
+    acks: Vec<RawAck>,
+    wanted: u16,
+    replicas: u16,
+    shard: String,
+    dot: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawAck {
+    #[serde(deserialize_with = "node_from_json")]
+    node: u16,
+    #[serde(default)]
+    durable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_and_json_say_the_same() {
+        let header = "strict; acks=n1,n2; durable=1; wanted=2; of=3; shard=ks1/17; dot=00c0:4";
+        let json = r#"{"kind":"strict","acks":[{"node":1,"durable":true},{"node":2,"durable":false}],
+            "wanted":2,"replicas":3,"shard":"ks1/17","dot":"00c0:4"}"#;
+        let from_header = Receipt::from_header(header).unwrap();
+        assert_eq!(from_header, serde_json::from_str(json).unwrap());
+        assert_eq!(from_header.acks, [1, 2]);
+        assert_eq!(from_header.dot.unwrap().as_str(), "00c0:4");
+    }
+
+    #[test]
+    fn a_broken_header_is_no_receipt_and_a_newer_one_is() {
+        assert_eq!(Receipt::from_header("strict; acks=one"), None);
+        assert_eq!(Receipt::from_header("strict; wanted"), None);
+        let newer =
+            Receipt::from_header("sloppy; acks=; stale=3ms; wanted=1; of=3; shard=a/1").unwrap();
+        assert_eq!((newer.kind.as_str(), newer.acks.len()), ("sloppy", 0));
+    }
+}

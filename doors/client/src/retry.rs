@@ -1,0 +1,124 @@
+//! May this request be sent once more?
+//!
+//! A repeated read harms nobody. A repeated write can: the first may have been applied, and
+//! without having read it the second becomes a sibling of the first, or brings back what
+//! someone has replaced meanwhile. So a write is repeated only when it is certain that the
+//! first changed nothing: it was never sent, or the server says so.
+//!
+//! ```text
+//!                                      repeatable   write
+//! never sent                           again        again
+//! 503 not_attempted, overloaded,
+//!     no_majority                      again        again
+//! sent, then silence or a broken line  again        unknown
+//! other 5xx (504 unknown_outcome ...)  again        unknown
+//! anything else                        done         done
+//! ```
+
+use std::time::Duration;
+
+/// Pause before the second round over the endpoints; doubled for each further round.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// The longest pause: a cluster that comes back is noticed within about this.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Whether a request may be applied twice.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Safety {
+    /// Reads, and declarations that say the same when repeated.
+    Repeatable,
+    /// Writes.
+    Once,
+}
+
+/// What became of one attempt, as far as it matters here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Outcome<'a> {
+    /// The server cannot have seen it.
+    Unsent,
+    /// The server may have seen it.
+    Lost,
+    /// The server answered.
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// The code of the problem document, if there is one.
+        code: &'a str,
+    },
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// The answer is final.
+    Done,
+    /// Try once more, if there is time.
+    Again,
+    /// Give up: it may have been applied.
+    Unknown,
+}
+
+/// Judges one attempt by the table above.
+pub(crate) fn judge(safety: Safety, outcome: Outcome<'_>) -> Verdict {
+    let unless_once = match safety {
+        Safety::Repeatable => Verdict::Again,
+        Safety::Once => Verdict::Unknown,
+    };
+    match outcome {
+        Outcome::Unsent => Verdict::Again,
+        Outcome::Answered { status: 503, code } if says_unchanged(code) => Verdict::Again,
+        Outcome::Lost | Outcome::Answered { status: 500.., .. } => unless_once,
+        Outcome::Answered { .. } => Verdict::Done,
+    }
+}
+
+/// Whether the code of a 503 promises that nothing was changed.
+pub(crate) fn says_unchanged(code: &str) -> bool {
+    matches!(code, "not_attempted" | "overloaded" | "no_majority")
+}
+
+/// The pause after so many rounds over all endpoints, before jitter.
+pub(crate) fn pause(rounds: u32) -> Duration {
+    PAUSE_MIN.saturating_mul(1 << rounds.saturating_sub(1).min(10)).min(PAUSE_MAX)
+}
+
+/// Spreads a pause over its second half, so that clients that failed together do not
+/// return together.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_repeated_only_when_it_changed_nothing() {
+        let answered = |status, code| Outcome::Answered { status, code };
+        for (outcome, repeatable, once) in [
+            (Outcome::Unsent, Verdict::Again, Verdict::Again),
+            (Outcome::Lost, Verdict::Again, Verdict::Unknown),
+            (answered(503, "not_attempted"), Verdict::Again, Verdict::Again),
+            (answered(503, "overloaded"), Verdict::Again, Verdict::Again),
+            (answered(503, "no_majority"), Verdict::Again, Verdict::Again),
+            (answered(503, "http_503"), Verdict::Again, Verdict::Unknown),
+            (answered(504, "unknown_outcome"), Verdict::Again, Verdict::Unknown),
+            (answered(504, "not_attempted"), Verdict::Again, Verdict::Unknown),
+            (answered(500, "disk_failed"), Verdict::Again, Verdict::Unknown),
+            (answered(409, "too_many_siblings"), Verdict::Done, Verdict::Done),
+            (answered(404, "deleted"), Verdict::Done, Verdict::Done),
+            (answered(204, ""), Verdict::Done, Verdict::Done),
+        ] {
+            assert_eq!(judge(Safety::Repeatable, outcome), repeatable, "{outcome:?}");
+            assert_eq!(judge(Safety::Once, outcome), once, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_second() {
+        let millis: Vec<u128> = (1..=8).map(|rounds| pause(rounds).as_millis()).collect();
+        assert_eq!(millis, [20, 40, 80, 160, 320, 640, 1_000, 1_000]);
+        let pause = jittered(Duration::from_millis(100));
+        assert!((50..=100).contains(&pause.as_millis()));
+    }
+}

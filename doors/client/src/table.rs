@@ -1,0 +1,275 @@
+//! Reading and writing the keys of one table.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use serde::Deserialize;
+
+use crate::key::{Content, Context, Dot, Key, Value};
+use crate::level::{Level, ReadOptions, WriteOptions};
+use crate::list::{ListOptions, Pages};
+use crate::retry::Safety;
+use crate::send::Call;
+use crate::{Client, Error, Problem, Receipt};
+
+const CONTEXT: HeaderName = HeaderName::from_static("merganser-context");
+const RECEIPT: HeaderName = HeaderName::from_static("merganser-receipt");
+
+/// What need not be escaped in a path or a query.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// One table of one keyspace.
+#[derive(Clone, Debug)]
+pub struct Table {
+    client: Client,
+    /// `KEYSPACE/TABLE`, escaped.
+    path: String,
+}
+
+/// What a read found.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The values: none if there is nothing, several if writers did not know of each other.
+    pub values: Vec<Value>,
+    /// What was read, to hand back with the write that replaces it. A key that was deleted
+    /// has a context and no values; one that was never written has neither.
+    pub context: Option<Context>,
+    /// Who took part.
+    pub receipt: Option<Receipt>,
+}
+
+/// What a write came to.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// To hand back with the next write if nothing was read in between: it covers what this
+    /// write replaced, and this write.
+    pub context: Option<Context>,
+    /// Who took part.
+    pub receipt: Option<Receipt>,
+}
+
+impl Table {
+    pub(crate) fn new(client: Client, keyspace: &str, table: &str) -> Self {
+        let path = format!("{}/{}", escaped(keyspace.as_bytes()), escaped(table.as_bytes()));
+        Self { client, path }
+    }
+
+    /// Reads a key.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. A key that does not exist is no error but an [`Answer`] without values.
+    pub async fn get(&self, key: &Key, options: &ReadOptions) -> Result<Answer, Error> {
+        let mut target = self.target(key, &options.named());
+        if options.full {
+            add_to_query(&mut target, "receipt", "full");
+        }
+        let call = Call { tells_timeout: true, ..Call::look(target) };
+        Answer::read(&self.client.send(&call).await?, options.full)
+    }
+
+    /// Stores a value.
+    ///
+    /// With a context, the value replaces what was read with that context. Without, it
+    /// replaces nothing: if the key holds something, it holds one value more afterwards.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. After [`Error::Unknown`] the value may have been stored.
+    pub async fn put(
+        &self,
+        key: &Key,
+        content: &Content,
+        context: Option<&Context>,
+        options: &WriteOptions,
+    ) -> Result<Written, Error> {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, content.content_type.clone());
+        self.write(Method::PUT, key, headers, content.body.clone(), context, options).await
+    }
+
+    /// Removes what was read with the context. Without a context it removes nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. After [`Error::Unknown`] it may have been removed.
+    pub async fn delete(
+        &self,
+        key: &Key,
+        context: Option<&Context>,
+        options: &WriteOptions,
+    ) -> Result<Written, Error> {
+        let headers = HeaderMap::with_capacity(2);
+        self.write(Method::DELETE, key, headers, Bytes::new(), context, options).await
+    }
+
+    /// Lists the keys under one partition key, by sort key.
+    pub fn list(&self, partition: &[u8], options: &ListOptions) -> Pages {
+        let target = format!("/v1/list/{}/{}", self.path, escaped(partition));
+        Pages::new(self.client.clone(), target, options)
+    }
+
+    /// Lists all keys of the table, in no order that means anything.
+    pub fn scan(&self, options: &ListOptions) -> Pages {
+        Pages::new(self.client.clone(), format!("/v1/scan/{}", self.path), options)
+    }
+
+    async fn write(
+        &self,
+        method: Method,
+        key: &Key,
+        mut headers: HeaderMap,
+        body: Bytes,
+        context: Option<&Context>,
+        options: &WriteOptions,
+    ) -> Result<Written, Error> {
+        if let Some(context) = context {
+            headers.insert(CONTEXT, context.header());
+        }
+        let target = self.target(key, &options.named());
+        let call =
+            Call { method, target, headers, body, safety: Safety::Once, tells_timeout: true };
+        let answer = self.client.send(&call).await?;
+        if answer.status().is_success() {
+            Ok(Written { context: context_of(&answer)?, receipt: receipt_of(&answer) })
+        } else {
+            Err(refused(&answer))
+        }
+    }
+
+    fn target(&self, key: &Key, levels: &[(&str, Option<Level>)]) -> String {
+        let mut target = String::with_capacity(64 + key.partition.len() + key.sort.len());
+        target.push_str("/v1/kv/");
+        target.push_str(&self.path);
+        target.push('/');
+        target.extend(percent_encode(&key.partition, PLAIN));
+        if !key.sort.is_empty() {
+            target.push_str("?sort=");
+            target.extend(percent_encode(&key.sort, PLAIN));
+        }
+        add_levels(&mut target, levels);
+        target
+    }
+}
+
+impl Answer {
+    fn read(answer: &Response<Bytes>, full: bool) -> Result<Self, Error> {
+        match answer.status() {
+            StatusCode::OK if !full => Ok(Self {
+                values: vec![Value {
+                    content_type: content_type_of(answer),
+                    body: answer.body().clone(),
+                    dot: None,
+                }],
+                context: context_of(answer)?,
+                receipt: receipt_of(answer),
+            }),
+            StatusCode::OK | StatusCode::MULTIPLE_CHOICES => {
+                Self::from_json(answer.body(), context_of(answer)?, receipt_of(answer))
+            }
+            StatusCode::NOT_FOUND => {
+                let problem = Problem::read(404, answer.body());
+                if !matches!(problem.code.as_str(), "deleted" | "not_found") {
+                    return Err(Error::Refused(Box::new(problem)));
+                }
+                let (context, receipt) = (context_of(answer)?, receipt_of(answer));
+                Ok(Self { values: Vec::new(), context, receipt })
+            }
+            _ => Err(refused(answer)),
+        }
+    }
+
+    fn from_json(
+        body: &[u8],
+        context: Option<Context>,
+        receipt: Option<Receipt>,
+    ) -> Result<Self, Error> {
+        let raw: RawAnswer = parse(body)?;
+        let context = match raw.context {
+            Some(token) => Some(Context::new(&token)?),
+            None => context,
+        };
+        let values = raw.values.into_iter().map(RawValue::read).collect::<Result<_, _>>()?;
+        Ok(Self { values, context, receipt: raw.receipt.or(receipt) })
+    }
+}
+
+#[derive(Deserialize)]
+struct RawAnswer {
+    values: Vec<RawValue>,
+    context: Option<String>,
+    receipt: Option<Receipt>,
+}
+
+/// A value as JSON carries it.
+#[derive(Deserialize)]
+pub(crate) struct RawValue {
+    content_type: String,
+    value: String,
+    dot: Option<String>,
+}
+
+impl RawValue {
+    pub(crate) fn read(self) -> Result<Value, Error> {
+        let body = STANDARD
+            .decode(&self.value)
+            .map_err(|err| Error::protocol(format!("a value is no base64: {err}")))?;
+        Ok(Value { content_type: self.content_type, body: body.into(), dot: self.dot.map(Dot) })
+    }
+}
+
+/// What stands for an answer that is not what was asked for.
+pub(crate) fn refused(answer: &Response<Bytes>) -> Error {
+    let status = answer.status();
+    if status.is_client_error() {
+        Error::Refused(Box::new(Problem::read(status.as_u16(), answer.body())))
+    } else {
+        Error::protocol(format!("status {status} was not expected"))
+    }
+}
+
+/// Reads a JSON body.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
+    serde_json::from_slice(body)
+        .map_err(|err| Error::protocol(format!("its JSON is unreadable: {err}")))
+}
+
+/// Escapes bytes for a path or a query.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    percent_encode(bytes, PLAIN).collect()
+}
+
+/// Adds one parameter, whose value needs no escaping.
+pub(crate) fn add_to_query(target: &mut String, name: &str, value: &str) {
+    target.push(if target.contains('?') { '&' } else { '?' });
+    target.push_str(name);
+    target.push('=');
+    target.push_str(value);
+}
+
+/// Adds the levels that were given.
+pub(crate) fn add_levels(target: &mut String, levels: &[(&str, Option<Level>)]) {
+    for (name, level) in levels {
+        if let Some(level) = level {
+            add_to_query(target, name, &level.to_string());
+        }
+    }
+}
+
+fn content_type_of(answer: &Response<Bytes>) -> String {
+    let header = answer.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    header.map_or_else(String::new, |bytes| String::from_utf8_lossy(bytes).into_owned())
+}
+
+fn context_of(answer: &Response<Bytes>) -> Result<Option<Context>, Error> {
+    let Some(header) = answer.headers().get(CONTEXT) else { return Ok(None) };
+    let token = header.to_str().map_err(|_| Error::protocol("the context is no text"))?;
+    Context::new(token).map(Some)
+}
+
+fn receipt_of(answer: &Response<Bytes>) -> Option<Receipt> {
+    Receipt::from_header(answer.headers().get(RECEIPT)?.to_str().ok()?)
+}
