@@ -1,8 +1,329 @@
-//! placeholder
+//! A node: everything one server decides, as a function.
+//!
+//! [`Node::step`] is fed one [`Input`] and answers with [`Effect`]s. It does no IO, reads
+//! no clock and draws no random number that was not seeded by its caller. Two drivers call
+//! it: the server, with real sockets and a real disk, and the simulator, with neither. What
+//! the simulator has shown is therefore shown of the code that runs.
+//!
+//! ```text
+//!            Requested, Received, Connected, Lost, Woken
+//!                               │
+//!   requests ── coordinator (Put, Get, List) ── placement      whom to ask, when to answer
+//!   shards   ── replica, one per shard                         what is held here
+//!   declare  ── catalog                                        which tables exist
+//!   membership                                                 who is alive
+//!                               │
+//!            Send, Answer                    Disk: staged changes
+//! ```
+//!
+//! **Commit before promise.** What a step stages on the [`Disk`] is not durable when the
+//! step returns. Each message says by [`After`] how durable everything staged has to be
+//! before it may leave. Only acknowledgements wait; a write is on its way to the other
+//! replicas while this node's disk still works.
+//!
+//! A node that is its own replica sends itself a message like any other, through the
+//! driver: there is no local special case to get wrong.
+
+mod declare;
+mod effect;
+mod flight;
+mod forward;
+mod get;
+mod list;
 mod message;
-mod step;
+mod put;
+mod shards;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use catalog::{Acceptor, Ballot, Catalog};
+use causality::{DotSet, Incarnation};
+use membership::Membership;
+use model::{
+    Failure, Keyspace, KeyspaceId, Limits, Name, NodeId, Now, Refusal, Reply, Request, ShardId,
+    Table, TableId,
+};
+use placement::{Layout, Placement};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use replica::Replica;
+
+pub use effect::{After, Disk, Effect, Input, Ticket};
 pub use message::{
     Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Merge, Merged, Message, RequestId,
     Scan, Scanned, Verdict, Want,
 };
-pub use step::{After, Disk, Effect, Input, Ticket};
+
+use flight::{Client, Flight};
+
+/// What a node is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which node of the layout it is.
+    pub id: NodeId,
+    /// Sixty-four fresh random bits, never used before (R1).
+    pub incarnation: Incarnation,
+    /// Which nodes there are.
+    pub layout: Layout,
+    /// What clients may send.
+    pub limits: Limits,
+    /// Seeds every choice the node makes by chance.
+    pub seed: u64,
+}
+
+/// One node.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    started: Now,
+    rng: ChaCha8Rng,
+    acceptor: Acceptor,
+    contracts: Contracts,
+    shards: BTreeMap<ShardId, Replica>,
+    /// The clocks found on disk, until the shard is first used.
+    recovered: BTreeMap<ShardId, DotSet>,
+    membership: Membership,
+    flights: BTreeMap<RequestId, Flight>,
+    timers: BTreeSet<(Now, RequestId)>,
+    /// Which request each attempt to change the catalog belongs to.
+    ballots: BTreeMap<Ballot, RequestId>,
+    last_request: u64,
+    read_repairs: u64,
+}
+
+/// What one step works with.
+struct Turn<'a, D> {
+    now: Now,
+    disk: &'a mut D,
+    out: &'a mut Vec<Effect>,
+}
+
+impl<D> Turn<'_, D> {
+    fn send(&mut self, to: NodeId, message: Message, after: After) {
+        self.out.push(Effect::Send { to, message, after });
+    }
+}
+
+impl Node {
+    /// A node as its disk has it, in a new life.
+    pub fn new(
+        config: Config,
+        recovered: BTreeMap<ShardId, DotSet>,
+        acceptor: Acceptor,
+        now: Now,
+    ) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        let last_request = rng.random::<u64>() >> 1;
+        let membership = Membership::new(config.id, config.layout.members.keys().copied());
+        let contracts = Contracts::new(&config.layout, &acceptor.learned);
+        Self {
+            config,
+            started: now,
+            rng,
+            acceptor,
+            contracts,
+            shards: BTreeMap::new(),
+            recovered,
+            membership,
+            flights: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            ballots: BTreeMap::new(),
+            last_request,
+            read_repairs: 0,
+        }
+    }
+
+    /// Takes in what happened, and appends what is to be done.
+    pub fn step<D: Disk>(&mut self, now: Now, input: Input, disk: &mut D, out: &mut Vec<Effect>) {
+        let mut turn = Turn { now, disk, out };
+        match input {
+            Input::Requested { ticket, request } => {
+                self.requested(Client::Ticket(ticket), request, &mut turn);
+            }
+            Input::Received { from, message } => {
+                self.membership.heard(from, now);
+                self.received(from, message, &mut turn);
+            }
+            Input::Connected(node) => {
+                self.membership.heard(node, now);
+                self.probe(node, &mut turn);
+            }
+            Input::Lost(node) => {
+                self.membership.lost(node);
+                self.lost(node, &mut turn);
+            }
+            Input::Woken => self.woken(&mut turn),
+        }
+    }
+
+    /// When the node wants to be woken, at the latest.
+    pub fn wake_at(&self) -> Option<Now> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        [timer, self.membership.wake_at()].into_iter().flatten().min()
+    }
+
+    fn requested<D: Disk>(&mut self, client: Client, request: Request, turn: &mut Turn<'_, D>) {
+        let max = self.config.limits.requests_max;
+        if max <= self.flights.len() && !matches!(request, Request::Status) {
+            let refusal = Refusal::Overloaded { max };
+            return self.answer(client, Reply::Failed(refusal.into()), turn);
+        }
+        let started = match request {
+            Request::Put(put) => self.put(client, put, turn),
+            Request::Get(get) => self.get(client, &get, turn),
+            Request::List(list) => self.list(client, list, turn),
+            Request::Declare(declare) => self.declare(client, declare, turn),
+            Request::Status => {
+                let status = self.status(turn.now);
+                self.answer(client, Reply::Status(Box::new(status)), turn);
+                Ok(())
+            }
+        };
+        if let Err(failure) = started {
+            self.answer(client, Reply::Failed(failure), turn);
+        }
+    }
+
+    fn received<D: Disk>(&mut self, from: NodeId, message: Message, turn: &mut Turn<'_, D>) {
+        match message {
+            Message::Merge(merge) => self.merge(from, merge, turn),
+            Message::Merged(merged) => self.merged(from, &merged, turn),
+            Message::Fetch(fetch) => self.fetch(from, &fetch, turn),
+            Message::Fetched(fetched) => self.fetched(from, fetched, turn),
+            Message::Scan(scan) => self.scan(from, &scan, turn),
+            Message::Scanned(scanned) => self.scanned(from, scanned, turn),
+            Message::Forward(forward) => {
+                let client = Client::Node { node: from, request: forward.request };
+                self.requested(client, forward.asked, turn);
+            }
+            Message::Forwarded(forwarded) => self.forwarded(forwarded, turn),
+            Message::Probe { catalog_version } => {
+                let probed = Message::Probed { catalog_version: self.catalog().version };
+                turn.send(from, probed, After::Now);
+                self.teach(from, catalog_version, turn);
+            }
+            Message::Probed { catalog_version } => {
+                self.teach(from, catalog_version, turn);
+                self.spread(from, catalog_version, turn);
+            }
+            Message::Prepare { ballot } => self.prepare(from, ballot, turn),
+            Message::Promised { ballot, accepted, catalog } => {
+                let event = catalog::Event::Promised { node: from, accepted, catalog };
+                self.voted(ballot, event, turn);
+            }
+            Message::Accept { ballot, catalog } => self.accept(from, ballot, &catalog, turn),
+            Message::Accepted { ballot } => {
+                self.voted(ballot, catalog::Event::Accepted(from), turn);
+            }
+            Message::Rejected { ballot, promised } => {
+                self.voted(ballot, catalog::Event::Rejected(promised), turn);
+            }
+            Message::Learn { catalog } => self.learn(&catalog, turn),
+        }
+    }
+
+    fn woken<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        for node in self.membership.probe(turn.now) {
+            self.probe(node, turn);
+        }
+        while let Some((_, id)) = self.timers.first().copied().filter(|(at, _)| *at <= turn.now) {
+            self.timer(id, turn);
+        }
+    }
+
+    fn probe<D: Disk>(&mut self, node: NodeId, turn: &mut Turn<'_, D>) {
+        let probe = Message::Probe { catalog_version: self.catalog().version };
+        turn.send(node, probe, After::Now);
+    }
+
+    fn answer<D: Disk>(&mut self, client: Client, reply: Reply, turn: &mut Turn<'_, D>) {
+        match client {
+            Client::Ticket(ticket) => turn.out.push(Effect::Answer { ticket, reply }),
+            Client::Node { node, request } => {
+                let forwarded = Message::Forwarded(Forwarded { request, reply });
+                turn.send(node, forwarded, After::Now);
+            }
+        }
+    }
+
+    /// The catalog in force.
+    fn catalog(&self) -> &Catalog {
+        &self.acceptor.learned
+    }
+
+    /// Finds the table, and which nodes keep the shard that a partition key is in.
+    fn locate(&self, keyspace: &Name, table: &Name, partition: &[u8]) -> Result<Site, Refusal> {
+        let (keyspace, table) = self.catalog().table(keyspace, table)?;
+        let shard = placement::shard_of(keyspace, partition);
+        Ok(self.site(keyspace, table, shard))
+    }
+
+    fn site(&self, keyspace: &Keyspace, table: &Table, shard: ShardId) -> Site {
+        let replicas = self.contracts.replicas(shard).to_vec();
+        Site { n: keyspace.n(), table: table.clone(), shard, replicas }
+    }
+
+    /// The replicas in the order to ask them: this node, then those alive, beginning with
+    /// another one each time, then the rest.
+    fn in_order(&self, replicas: &[NodeId], now: Now) -> Vec<NodeId> {
+        let (mut alive, dead): (Vec<NodeId>, Vec<NodeId>) =
+            replicas.iter().partition(|node| self.membership.is_alive(**node, now));
+        let me = alive.iter().position(|node| *node == self.config.id);
+        let first = me.map(|index| alive.remove(index));
+        let turn = usize::try_from(self.last_request % alive.len().max(1) as u64);
+        alive.rotate_left(turn.unwrap_or_default());
+        first.into_iter().chain(alive).chain(dead).collect()
+    }
+
+    /// Refuses a request that too few live replicas could answer.
+    fn attempt(&self, site: &Site, wanted: u8, now: Now) -> Result<(), Failure> {
+        let alive = site.replicas.iter().filter(|node| self.membership.is_alive(**node, now));
+        let alive = u8::try_from(alive.count()).unwrap_or(u8::MAX);
+        if alive < wanted {
+            return Err(Failure::NotAttempted { wanted, alive, replicas: site.n });
+        }
+        Ok(())
+    }
+}
+
+/// Where one key lives.
+#[derive(Clone, Debug)]
+struct Site {
+    n: u8,
+    table: Table,
+    shard: ShardId,
+    replicas: Vec<NodeId>,
+}
+
+/// The catalog in force, made ready for questions by number.
+#[derive(Debug)]
+struct Contracts {
+    keyspaces: BTreeMap<KeyspaceId, (Keyspace, Placement)>,
+    tables: BTreeMap<TableId, KeyspaceId>,
+}
+
+impl Contracts {
+    fn new(layout: &Layout, catalog: &Catalog) -> Self {
+        let placed = |keyspace: &Keyspace| {
+            let placement = Placement::new(layout, keyspace).ok()?;
+            Some((keyspace.id, (keyspace.clone(), placement)))
+        };
+        Self {
+            keyspaces: catalog.keyspaces.values().filter_map(placed).collect(),
+            tables: catalog.tables.values().map(|table| (table.id, table.keyspace)).collect(),
+        }
+    }
+
+    /// The replicas of a shard. None if this layout cannot keep the keyspace.
+    fn replicas(&self, shard: ShardId) -> &[NodeId] {
+        let found = self.keyspaces.get(&shard.keyspace);
+        found.map(|(_, placement)| placement.replicas(shard)).unwrap_or_default()
+    }
+
+    /// The keyspace a table is in.
+    fn keyspace_of(&self, table: TableId) -> Option<&Keyspace> {
+        let id = self.tables.get(&table)?;
+        self.keyspaces.get(id).map(|(keyspace, _)| keyspace)
+    }
+}

@@ -1,4 +1,4 @@
-//! placeholder
+//! What happens to a node, and what it wants done.
 use catalog::Acceptor;
 use model::{NodeId, Reply, Request};
 
@@ -38,9 +38,9 @@ pub enum Input {
 pub enum After {
     /// At once: it promises nothing about this node's disk.
     Now,
-    /// When all that is staged has been handed to the operating system.
+    /// When everything ever staged has been handed to the operating system.
     Committed,
-    /// When all that is staged is on disk.
+    /// When everything ever staged is on disk.
     Synced,
 }
 

@@ -1,0 +1,299 @@
+//! Declarations: this node as proposer, acceptor and learner of catalogs.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use catalog::{Ballot, Catalog, Effect, Event, Proposal, Vote};
+use lattice::Change;
+use model::{Declare, Declared, Failure, NodeId, Refusal, Reply};
+use placement::Placement;
+use rand::RngExt;
+
+use crate::flight::{Client, Flight, Work};
+use crate::{After, Contracts, Disk, Message, Node, RequestId, Turn};
+
+/// How long a client waits for a declaration.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait, after a catalog is in force, until all live nodes have it. A client
+/// may go on at another node, and should find its table there.
+const SPREAD: Duration = Duration::from_secs(2);
+
+/// The longest pause before an outbid attempt is repeated. Two nodes that outbid each
+/// other in step would do so for ever.
+const PAUSE_MAX_MILLIS: u64 = 200;
+
+/// A declaration, until its client is answered.
+#[derive(Debug)]
+pub(crate) struct Declaring {
+    declare: Declare,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Gathering votes.
+    Voting(Proposal),
+    /// Outbid, and pausing before an attempt above this round.
+    Pausing(u64),
+    /// In force. These nodes have not said that they know.
+    Spreading { version: u64, waiting: BTreeSet<NodeId>, declared: Declared },
+}
+
+impl Node {
+    pub(crate) fn declare<D: Disk>(
+        &mut self,
+        client: Client,
+        declare: Declare,
+        turn: &mut Turn<'_, D>,
+    ) -> Result<(), Failure> {
+        let mut catalog = self.catalog().clone();
+        let declared = catalog.declare(&declare)?;
+        let (Declared::Keyspace { created, .. } | Declared::Table { created, .. }) = &declared;
+        if !created {
+            self.answer(client, Reply::Declared(declared), turn);
+            return Ok(());
+        }
+        if let Declared::Keyspace { keyspace, .. } = &declared {
+            let placed = Placement::new(&self.config.layout, keyspace);
+            placed.map_err(|few| Refusal::Contract(few.to_string()))?;
+        }
+        let nodes = self.config.layout.members.len();
+        let members = self.config.layout.members.keys();
+        let alive = members.filter(|node| self.membership.is_alive(**node, turn.now)).count();
+        if alive <= nodes / 2 {
+            return Err(Refusal::NoMajority { alive, nodes }.into());
+        }
+        let deadline = turn.now + PATIENCE;
+        let declaring = Declaring { declare, phase: Phase::Pausing(0) };
+        let work = Work::Declare(declaring);
+        let id = self.new_request();
+        self.propose(id, Flight { client, deadline, timer: deadline, work }, turn);
+        Ok(())
+    }
+
+    /// Makes an attempt above every round this node has heard of.
+    fn propose<D: Disk>(&mut self, id: RequestId, mut flight: Flight, turn: &mut Turn<'_, D>) {
+        let Work::Declare(declaring) = &mut flight.work else { return };
+        let Phase::Pausing(outbid) = declaring.phase else { return };
+        let last = self.ballots.keys().last().map_or(0, |ballot| ballot.round);
+        let round = outbid.max(self.acceptor.promised.round).max(last) + 1;
+        let ballot = Ballot { round, node: self.config.id };
+        let nodes = self.config.layout.members.len();
+        let mut effects = Vec::new();
+        let proposal = Proposal::start(ballot, declaring.declare.clone(), nodes, &mut effects);
+        declaring.phase = Phase::Voting(proposal);
+        self.ballots.insert(ballot, id);
+        self.declare_effects(id, flight, effects, turn);
+    }
+
+    /// A vote on one of this node's attempts has come in.
+    pub(crate) fn voted<D: Disk>(&mut self, ballot: Ballot, event: Event, turn: &mut Turn<'_, D>) {
+        let Some(&id) = self.ballots.get(&ballot) else { return };
+        let Some(mut flight) = self.take(id) else { return };
+        let mut effects = Vec::new();
+        if let Work::Declare(Declaring { phase: Phase::Voting(proposal), .. }) = &mut flight.work {
+            proposal.step(event, &mut effects);
+        }
+        self.declare_effects(id, flight, effects, turn);
+    }
+
+    fn declare_effects<D: Disk>(
+        &mut self,
+        id: RequestId,
+        mut flight: Flight,
+        effects: Vec<Effect>,
+        turn: &mut Turn<'_, D>,
+    ) {
+        for effect in effects {
+            match effect {
+                Effect::Prepare(ballot) => self.tell_all(&Message::Prepare { ballot }, turn),
+                Effect::Accept(ballot, catalog) => {
+                    self.tell_all(&Message::Accept { ballot, catalog }, turn);
+                }
+                Effect::Chosen(catalog, declared) => {
+                    return self.chosen(id, flight, &catalog, declared, turn);
+                }
+                Effect::Refused(refusal) => {
+                    self.forget(id);
+                    return self.fail(flight.client, refusal.into(), turn);
+                }
+                Effect::Outbid(ballot) => {
+                    self.forget(id);
+                    let pause = self.rng.random_range(1..PAUSE_MAX_MILLIS);
+                    flight.timer = flight.deadline.min(turn.now + Duration::from_millis(pause));
+                    let Work::Declare(declaring) = &mut flight.work else { return };
+                    declaring.phase = Phase::Pausing(ballot.round);
+                }
+            }
+        }
+        self.keep_until(id, flight);
+    }
+
+    /// A majority has accepted: the catalog is in force, and everybody is to know.
+    fn chosen<D: Disk>(
+        &mut self,
+        id: RequestId,
+        mut flight: Flight,
+        catalog: &Catalog,
+        declared: Declared,
+        turn: &mut Turn<'_, D>,
+    ) {
+        self.forget(id);
+        self.learn(catalog, turn);
+        let waiting: BTreeSet<NodeId> =
+            self.others().filter(|node| self.membership.is_alive(*node, turn.now)).collect();
+        for node in self.others().collect::<Vec<_>>() {
+            turn.send(node, Message::Learn { catalog: catalog.clone() }, After::Now);
+            self.probe(node, turn);
+        }
+        let Work::Declare(declaring) = &mut flight.work else { return };
+        declaring.phase = Phase::Spreading { version: catalog.version, waiting, declared };
+        flight.deadline = flight.deadline.min(turn.now + SPREAD);
+        flight.timer = flight.deadline;
+        self.keep_or_answer(id, flight, turn);
+    }
+
+    /// A node has told which catalog it has.
+    pub(crate) fn spread<D: Disk>(&mut self, node: NodeId, has: u64, turn: &mut Turn<'_, D>) {
+        let waits = |flight: &Flight| match &flight.work {
+            Work::Declare(Declaring {
+                phase: Phase::Spreading { version, waiting, .. }, ..
+            }) => *version <= has && waiting.contains(&node),
+            Work::Declare(_) | Work::Put(_) | Work::Get(_) | Work::List(_) | Work::Forward(_) => {
+                false
+            }
+        };
+        let ids: Vec<RequestId> =
+            self.flights.iter().filter(|(_, flight)| waits(flight)).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(flight) = self.take(id) {
+                self.declare_lost(id, flight, node, turn);
+            }
+        }
+    }
+
+    /// Waits no longer for this node to learn what is in force.
+    pub(crate) fn declare_lost<D: Disk>(
+        &mut self,
+        id: RequestId,
+        mut flight: Flight,
+        node: NodeId,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let Work::Declare(declaring) = &mut flight.work else { return };
+        if let Phase::Spreading { waiting, .. } = &mut declaring.phase {
+            waiting.remove(&node);
+        }
+        self.keep_or_answer(id, flight, turn);
+    }
+
+    fn keep_or_answer<D: Disk>(&mut self, id: RequestId, flight: Flight, turn: &mut Turn<'_, D>) {
+        match &flight.work {
+            Work::Declare(Declaring {
+                phase: Phase::Spreading { waiting, declared, .. }, ..
+            }) if waiting.is_empty() => {
+                let reply = Reply::Declared(declared.clone());
+                self.answer(flight.client, reply, turn);
+            }
+            Work::Declare(_) | Work::Put(_) | Work::Get(_) | Work::List(_) | Work::Forward(_) => {
+                self.keep_until(id, flight);
+            }
+        }
+    }
+
+    pub(crate) fn declare_timer<D: Disk>(
+        &mut self,
+        id: RequestId,
+        flight: Flight,
+        is_late: bool,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let Work::Declare(declaring) = &flight.work else { return };
+        match &declaring.phase {
+            Phase::Pausing(_) if !is_late => self.propose(id, flight, turn),
+            // In force: nodes that do not know yet will learn it from a probe.
+            Phase::Spreading { declared, .. } => {
+                let reply = Reply::Declared(declared.clone());
+                self.answer(flight.client, reply, turn);
+            }
+            Phase::Voting(_) | Phase::Pausing(_) => {
+                self.forget(id);
+                let wanted = self.config.layout.members.len() / 2 + 1;
+                let wanted = u8::try_from(wanted).unwrap_or(u8::MAX);
+                let failure = Failure::Unknown { wanted, got: 0, receipt: None };
+                self.fail(flight.client, failure, turn);
+            }
+        }
+    }
+
+    /// Drops the attempts that were made for a request.
+    fn forget(&mut self, id: RequestId) {
+        self.ballots.retain(|_, request| *request != id);
+    }
+
+    pub(crate) fn prepare<D: Disk>(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        turn: &mut Turn<'_, D>,
+    ) {
+        match self.acceptor.prepare(ballot) {
+            Vote::Yes => {
+                turn.disk.keep_acceptor(&self.acceptor);
+                let accepted = self.acceptor.accepted;
+                let catalog = self.acceptor.catalog.clone();
+                let promised = Message::Promised { ballot, accepted, catalog };
+                turn.send(from, promised, After::Synced);
+            }
+            Vote::No(promised) => {
+                turn.send(from, Message::Rejected { ballot, promised }, After::Now);
+            }
+        }
+    }
+
+    pub(crate) fn accept<D: Disk>(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        catalog: &Catalog,
+        turn: &mut Turn<'_, D>,
+    ) {
+        match self.acceptor.accept(ballot, catalog) {
+            Vote::Yes => {
+                turn.disk.keep_acceptor(&self.acceptor);
+                turn.send(from, Message::Accepted { ballot }, After::Synced);
+            }
+            Vote::No(promised) => {
+                turn.send(from, Message::Rejected { ballot, promised }, After::Now);
+            }
+        }
+    }
+
+    pub(crate) fn learn<D: Disk>(&mut self, catalog: &Catalog, turn: &mut Turn<'_, D>) {
+        if self.acceptor.learn(catalog) == Change::Unchanged {
+            return;
+        }
+        turn.disk.keep_acceptor(&self.acceptor);
+        self.contracts = Contracts::new(&self.config.layout, catalog);
+    }
+
+    /// Sends the catalog in force to a node that has an older one.
+    pub(crate) fn teach<D: Disk>(&mut self, node: NodeId, has: u64, turn: &mut Turn<'_, D>) {
+        if has < self.catalog().version {
+            let catalog = self.catalog().clone();
+            turn.send(node, Message::Learn { catalog }, After::Now);
+        }
+    }
+
+    fn tell_all<D: Disk>(&mut self, message: &Message, turn: &mut Turn<'_, D>) {
+        for node in self.config.layout.members.keys() {
+            turn.send(*node, message.clone(), After::Now);
+        }
+    }
+
+    fn others(&self) -> impl Iterator<Item = NodeId> {
+        let me = self.config.id;
+        self.config.layout.members.keys().copied().filter(move |node| *node != me)
+    }
+}

@@ -1,0 +1,172 @@
+//! Writes: from a client's mutation to acknowledgements.
+
+use causality::{Dot, DotSet};
+use coordinator::{Put, PutEffect, PutEvent};
+use model::{
+    Ack, Address, Durability, Failure, Kind, Mutation, Object, Receipt, Refusal, Reply, Request,
+    Written,
+};
+use replica::{Refused, Stored};
+
+use crate::flight::{Client, Flight, Work};
+use crate::{
+    After, Cause, Disk, Merge, Merged, Message, Node, NodeId, RequestId, Site, Turn, Verdict,
+};
+
+/// A write of which the client waits to hear.
+#[derive(Debug)]
+pub(crate) struct Putting {
+    put: Put,
+    site: Site,
+    dot: Dot,
+    wanted: u8,
+    context: DotSet,
+}
+
+impl Node {
+    /// Accepts a write, if this node is a replica of its key, and sends it to all replicas.
+    pub(crate) fn put<D: Disk>(
+        &mut self,
+        client: Client,
+        asked: model::Put,
+        turn: &mut Turn<'_, D>,
+    ) -> Result<(), Failure> {
+        let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition())?;
+        self.check(&asked)?;
+        let need = asked.options.resolve(site.table.write, site.n)?;
+        self.attempt(&site, need.w, turn.now)?;
+        if !site.replicas.contains(&self.config.id) {
+            return self.forward(client, &site, asked.timeout, Request::Put(asked), turn);
+        }
+        let deadline = turn.now + asked.timeout;
+        let sync = site.table.durability == Durability::Synced || 0 < need.dw;
+        let address = Address { table: site.table.id, key: asked.key };
+        let stored = self.apply(&site, &address, asked.mutation, asked.context, turn)?;
+
+        let id = self.new_request();
+        let mut effects = Vec::new();
+        let put = Put::start(&site.replicas, need, &mut effects);
+        for effect in effects {
+            if let PutEffect::Merge(to) = effect {
+                self.send_write(id, to, &address, &stored.object, sync, turn);
+            }
+        }
+        let (dot, context) = (stored.dot, stored.object.context().clone());
+        let putting = Putting { put, site, dot, wanted: need.w, context };
+        let work = Work::Put(putting);
+        self.keep(id, turn.now, Flight { client, deadline, timer: deadline, work });
+        Ok(())
+    }
+
+    fn check(&self, asked: &model::Put) -> Result<(), Refusal> {
+        let max = self.config.limits.value_bytes_max;
+        match &asked.mutation {
+            Mutation::Store(value) if max < value.body.len() => {
+                Err(Refusal::LargeValue { bytes: value.body.len(), max })
+            }
+            Mutation::Delete if asked.context.is_empty() => Err(Refusal::EmptyDelete),
+            Mutation::Store(_) | Mutation::Delete => Ok(()),
+        }
+    }
+
+    fn apply<D: Disk>(
+        &mut self,
+        site: &Site,
+        address: &Address,
+        mutation: Mutation,
+        read: DotSet,
+        turn: &mut Turn<'_, D>,
+    ) -> Result<Stored, Refusal> {
+        let max = self.config.limits.siblings_max;
+        let replica = self.replica(site.shard);
+        replica.apply(turn.disk, address, mutation, read, max).map_err(|refused| match refused {
+            Refused::ManySiblings { siblings, max } => Refusal::ManySiblings { siblings, max },
+            Refused::Store(err) => Refusal::Disk(err.to_string()),
+        })
+    }
+
+    /// Sends a write to one replica. This node has it already, and only has to say so,
+    /// like every other, when it is as durable as the table wants.
+    fn send_write<D: Disk>(
+        &mut self,
+        request: RequestId,
+        to: NodeId,
+        address: &Address,
+        object: &Object,
+        sync: bool,
+        turn: &mut Turn<'_, D>,
+    ) {
+        if to == self.config.id {
+            return self.acknowledge(request, to, sync, turn);
+        }
+        let (address, object) = (address.clone(), object.clone());
+        let merge = Merge { request, address, object, sync, cause: Cause::Write };
+        turn.send(to, Message::Merge(merge), After::Now);
+    }
+
+    pub(crate) fn merged<D: Disk>(
+        &mut self,
+        from: NodeId,
+        merged: &Merged,
+        turn: &mut Turn<'_, D>,
+    ) {
+        // A read repair is not waited for, and a late acknowledgement finds nobody.
+        let Some(Flight { work: Work::Put(_), .. }) = self.flights.get(&merged.request) else {
+            return;
+        };
+        let Some(flight) = self.take(merged.request) else { return };
+        let event = match merged.verdict {
+            Verdict::Durable => PutEvent::Merged { node: from, durable: true },
+            Verdict::Buffered => PutEvent::Merged { node: from, durable: false },
+            Verdict::Failed => PutEvent::Failed(from),
+        };
+        self.put_event(merged.request, flight, event, turn);
+    }
+
+    pub(crate) fn put_event<D: Disk>(
+        &mut self,
+        id: RequestId,
+        mut flight: Flight,
+        event: PutEvent,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let Work::Put(putting) = &mut flight.work else { return };
+        let mut effects = Vec::new();
+        putting.put.step(event, &mut effects);
+        let client = flight.client;
+        for effect in effects {
+            match effect {
+                PutEffect::Met(acks) => {
+                    let receipt = putting.receipt(acks);
+                    let context = std::mem::take(&mut putting.context);
+                    self.answer(client, Reply::Written(Written { context, receipt }), turn);
+                }
+                PutEffect::Unmet(acks) => {
+                    let (wanted, got) = (putting.wanted, u8::try_from(acks.len()));
+                    let receipt = Some(putting.receipt(acks));
+                    let got = got.unwrap_or(u8::MAX);
+                    self.fail(client, Failure::Unknown { wanted, got, receipt }, turn);
+                }
+                PutEffect::Merge(_) => {}
+            }
+        }
+        if !putting.put.is_done() {
+            self.keep_until(id, flight);
+        }
+    }
+}
+
+impl Putting {
+    fn receipt(&self, acks: Vec<Ack>) -> Receipt {
+        let read = self.site.table.read.of(self.site.n);
+        let votes = u8::try_from(acks.len()).unwrap_or(u8::MAX);
+        Receipt {
+            kind: Kind::of(votes, read, self.site.n),
+            dot: Some(self.dot),
+            shard: self.site.shard,
+            acks,
+            wanted: self.wanted,
+            replicas: self.site.n,
+        }
+    }
+}

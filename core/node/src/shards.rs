@@ -1,0 +1,113 @@
+//! The node as a replica: what it holds, and what it tells of it.
+
+use lattice::Change;
+use model::{NodeId, Object, ShardId, TableId};
+use replica::Replica;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    After, Digest, Disk, Fetch, Fetched, Found, Merge, Merged, Message, Node, RequestId, Scan,
+    Scanned, Turn, Verdict, Want,
+};
+
+/// What an object comes to: its values are named by their dots, so the dots are enough.
+pub(crate) fn digest(object: &Object) -> Digest {
+    let mut hash = Xxh3::new();
+    for dot in object.values().keys() {
+        hash.update(&dot.incarnation.bits().to_le_bytes());
+        hash.update(&dot.seq.to_le_bytes());
+    }
+    hash.update(&[0]);
+    for run in object.context().runs() {
+        hash.update(&run.incarnation.bits().to_le_bytes());
+        hash.update(&run.first.to_le_bytes());
+        hash.update(&run.last.to_le_bytes());
+    }
+    Digest(hash.digest())
+}
+
+impl Node {
+    /// The replica of a shard that this node keeps.
+    pub(crate) fn replica(&mut self, shard: ShardId) -> &mut Replica {
+        let (recovered, incarnation) = (&mut self.recovered, self.config.incarnation);
+        self.shards.entry(shard).or_insert_with(|| {
+            let clock = recovered.remove(&shard).unwrap_or_default();
+            Replica::new(shard, incarnation, clock)
+        })
+    }
+
+    pub(crate) fn merge<D: Disk>(&mut self, from: NodeId, merge: Merge, turn: &mut Turn<'_, D>) {
+        let Some(shard) = self.shard_here(merge.address.table, merge.address.key.partition())
+        else {
+            let merged = Merged { request: merge.request, verdict: Verdict::Failed };
+            return turn.send(from, Message::Merged(merged), After::Now);
+        };
+        let replica = self.replica(shard);
+        match replica.merge(turn.disk, &merge.address, merge.object) {
+            // What is known already may still be on its way to the disk, so even that
+            // acknowledgement waits.
+            Ok(Change::Grew | Change::Unchanged) => {
+                self.acknowledge(merge.request, from, merge.sync, turn);
+            }
+            Err(_) => {
+                let merged = Merged { request: merge.request, verdict: Verdict::Failed };
+                turn.send(from, Message::Merged(merged), After::Now);
+            }
+        }
+    }
+
+    /// Says that a write is in, once it is as durable as is asked for.
+    pub(crate) fn acknowledge<D: Disk>(
+        &mut self,
+        request: RequestId,
+        to: NodeId,
+        sync: bool,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let (verdict, after) = match sync {
+            true => (Verdict::Durable, After::Synced),
+            false => (Verdict::Buffered, After::Committed),
+        };
+        turn.send(to, Message::Merged(Merged { request, verdict }), after);
+    }
+
+    pub(crate) fn fetch<D: Disk>(&mut self, from: NodeId, fetch: &Fetch, turn: &mut Turn<'_, D>) {
+        let found = self.look_up(fetch, turn);
+        let fetched = Fetched { request: fetch.request, found };
+        turn.send(from, Message::Fetched(fetched), After::Now);
+    }
+
+    fn look_up<D: Disk>(&self, fetch: &Fetch, turn: &Turn<'_, D>) -> Found {
+        let address = &fetch.address;
+        let Some(shard) = self.shard_here(address.table, address.key.partition()) else {
+            return Found::Failed;
+        };
+        match (turn.disk.object(shard, address), fetch.want) {
+            (Err(_), _) => Found::Failed,
+            (Ok(object), Want::Full) => Found::Full(object.unwrap_or_default()),
+            (Ok(object), Want::Digest) => Found::Digest(digest(&object.unwrap_or_default())),
+        }
+    }
+
+    pub(crate) fn scan<D: Disk>(&mut self, from: NodeId, scan: &Scan, turn: &mut Turn<'_, D>) {
+        let keyspace = self.contracts.keyspace_of(scan.table).map(|keyspace| keyspace.id);
+        let shard = keyspace.map(|keyspace| ShardId { keyspace, index: scan.shard });
+        let here = shard.filter(|shard| self.keeps(*shard));
+        let page =
+            here.and_then(|shard| turn.disk.scan(shard, scan.table, &scan.span, scan.need).ok());
+        let page = page.map(|page| (page.objects, page.more));
+        let scanned = Scanned { request: scan.request, page };
+        turn.send(from, Message::Scanned(scanned), After::Now);
+    }
+
+    /// The shard of a key, if this node knows the table and keeps the shard.
+    fn shard_here(&self, table: TableId, partition: &[u8]) -> Option<ShardId> {
+        let keyspace = self.contracts.keyspace_of(table)?;
+        let shard = placement::shard_of(keyspace, partition);
+        self.keeps(shard).then_some(shard)
+    }
+
+    fn keeps(&self, shard: ShardId) -> bool {
+        self.contracts.replicas(shard).contains(&self.config.id)
+    }
+}

@@ -1,0 +1,25 @@
+//! What a node says of itself.
+
+use model::{NodeStatus, Now, Status};
+
+use crate::Node;
+
+impl Node {
+    pub(crate) fn status(&self, now: Now) -> Status {
+        let seen = |node: &model::NodeId| NodeStatus {
+            node: *node,
+            alive: self.membership.is_alive(*node, now),
+        };
+        Status {
+            node: self.config.id,
+            incarnation: self.config.incarnation,
+            uptime: now.since(self.started),
+            nodes: self.config.layout.members.keys().map(seen).collect(),
+            catalog_version: self.catalog().version,
+            keyspaces: self.catalog().keyspaces.values().cloned().collect(),
+            tables: self.catalog().tables.values().cloned().collect(),
+            requests: self.flights.len(),
+            read_repairs: self.read_repairs,
+        }
+    }
+}
