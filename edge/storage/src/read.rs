@@ -51,8 +51,9 @@ impl Store for Storage {
             }
             let (key, found) = next?;
             let object = found.into_object(&key)?;
-            bytes += key.len() + weight(&object);
-            page.objects.push((record::open_object_key(&key)?, object));
+            let key = record::open_object_key(&key)?;
+            bytes += key.partition().len() + key.sort().len() + weight(&object);
+            page.objects.push((key, object));
         }
         Ok(page)
     }

@@ -1,0 +1,227 @@
+//! Disks that lose the end of a file, or return other bytes than were written.
+
+mod common;
+
+use std::fs::{self, OpenOptions};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use common::*;
+use model::{Durability, Object};
+use replica::{Store as _, StoreError};
+use storage::Storage;
+use tempfile::{TempDir, tempdir};
+
+const GROUPS: u64 = 12;
+
+/// A storage that wrote one key per group, and was killed: no farewell in the journal.
+struct Victim {
+    dir: TempDir,
+    journal: PathBuf,
+    /// The length of the journal behind each group, beginning with none.
+    ends: Vec<u64>,
+}
+
+impl Victim {
+    fn new() -> Self {
+        let dir = tempdir().unwrap();
+        let mut ends = Vec::new();
+        let mut written = 0;
+        loop {
+            // Opening cuts the journal behind its last group.
+            let (mut storage, _) = open(dir.path());
+            let journal = journals(dir.path()).pop().unwrap();
+            ends.push(journal.metadata().unwrap().len());
+            if written == GROUPS {
+                drop(storage);
+                return Self { dir, journal, ends };
+            }
+            written += 1;
+            put(&mut storage, &written.to_string(), written);
+            flush(&mut storage, Durability::Synced).unwrap();
+        }
+    }
+
+    /// The same again, to do something else to.
+    fn twin(&self) -> Self {
+        let dir = tempdir().unwrap();
+        copy(self.dir.path(), dir.path());
+        let journal = dir.path().join("db").join(self.journal.file_name().unwrap());
+        Self { dir, journal, ends: self.ends.clone() }
+    }
+
+    fn end_of(&self, group: u64) -> u64 {
+        self.ends[usize::try_from(group).unwrap()]
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+fn flip(path: &Path, at: u64) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[usize::try_from(at).unwrap()] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Checks that exactly the first groups are there, objects and clock alike, and counts them.
+fn count_prefix(dir: &Path) -> u64 {
+    let (storage, recovered) = open(dir);
+    let last = last_seq(&recovered);
+    for seq in 1..=GROUPS {
+        let expected = (seq <= last).then(|| object(seq, seq.to_string()));
+        assert_eq!(read(&storage, &seq.to_string()), expected, "group {seq}, clock {last}");
+    }
+    last
+}
+
+#[test]
+fn a_torn_journal_opens_with_the_groups_that_are_whole() {
+    let victim = Victim::new();
+    let (start, end) = (victim.end_of(GROUPS - 2), victim.end_of(GROUPS));
+    for cut in (start..=end).step_by(7).chain([end]) {
+        let twin = victim.twin();
+        OpenOptions::new().write(true).open(&twin.journal).unwrap().set_len(cut).unwrap();
+        let whole = (0..=GROUPS).rev().find(|group| victim.end_of(*group) <= cut);
+        assert_eq!(Some(count_prefix(twin.dir.path())), whole, "cut at {cut}");
+        // And it goes on from there.
+        let (mut storage, recovered) = open(twin.dir.path());
+        let next = last_seq(&recovered) + 1;
+        put(&mut storage, &next.to_string(), next);
+        flush(&mut storage, Durability::Synced).unwrap();
+        drop(storage);
+        assert_eq!(last_seq(&open(twin.dir.path()).1), next);
+    }
+}
+
+#[test]
+fn garbage_behind_the_last_group_is_cut_off() {
+    let victim = Victim::new();
+    for garbage in [&[0_u8; 4_000][..], &[0xff; 4_000], &[1; 100], &[2; 3]] {
+        let twin = victim.twin();
+        let mut journal = OpenOptions::new().append(true).open(&twin.journal).unwrap();
+        journal.write_all(garbage).unwrap();
+        assert_eq!(count_prefix(twin.dir.path()), GROUPS);
+    }
+}
+
+#[test]
+fn a_last_group_that_was_half_written_is_not_there_at_all() {
+    let victim = Victim::new();
+    let middle = victim.end_of(GROUPS - 1).midpoint(victim.end_of(GROUPS));
+    let mut journal = OpenOptions::new().write(true).open(&victim.journal).unwrap();
+    journal.seek(SeekFrom::Start(middle)).unwrap();
+    journal.write_all(&[0xa5; 10_000]).unwrap();
+    assert_eq!(count_prefix(victim.dir.path()), GROUPS - 1);
+}
+
+/// Every byte of two groups in the middle, in turn. Without the witnesses, flips in the
+/// head of a batch open with all later groups silently gone.
+#[test]
+fn a_flipped_byte_in_the_journal_is_refused_or_harmless() {
+    let victim = Victim::new();
+    let mut refused = 0;
+    let mut by_witness = 0;
+    for at in victim.end_of(5)..victim.end_of(6) {
+        let twin = victim.twin();
+        flip(&twin.journal, at);
+        let Err(error) = try_open(twin.dir.path()) else {
+            assert_eq!(count_prefix(twin.dir.path()), GROUPS, "flip at {at}");
+            continue;
+        };
+        refused += 1;
+        by_witness += u32::from(error.to_string().contains("were on disk and are gone"));
+        let again = refusal(twin.dir.path());
+        assert!(again.contains("is damaged"), "flip at {at}, second start: {again}");
+    }
+    assert!(100 < refused, "only {refused} flips were noticed");
+    assert!(0 < by_witness, "no flip needed the witnesses");
+}
+
+/// The hole that remains: no later group speaks of the last one.
+#[test]
+fn a_flipped_byte_in_the_last_group_loses_no_other() {
+    let victim = Victim::new();
+    for at in (victim.end_of(GROUPS - 1)..victim.end_of(GROUPS)).step_by(3) {
+        let twin = victim.twin();
+        flip(&twin.journal, at);
+        if try_open(twin.dir.path()).is_ok() {
+            let last = count_prefix(twin.dir.path());
+            assert!(GROUPS - 1 <= last, "flip at {at}: {last}");
+        }
+    }
+}
+
+#[test]
+fn after_a_clean_end_even_the_last_group_is_watched() {
+    let dir = tempdir().unwrap();
+    let (mut storage, _) = open(dir.path());
+    put(&mut storage, "milk", 1);
+    storage.close().unwrap();
+    let (storage, recovered) = open(dir.path());
+    assert_eq!((read(&storage, "milk"), last_seq(&recovered)), (Some(object(1, "1")), 1));
+}
+
+/// The files behind the journal: what is read is right, or an error, never anything else.
+#[test]
+fn a_flipped_byte_in_a_data_file_is_never_served() {
+    const KEYS: u64 = 400;
+    let body = |seq: u64| seq.to_string().repeat(40);
+    let dir = tempdir().unwrap();
+    let (mut storage, _) = open(dir.path());
+    (1..=KEYS).for_each(|seq| {
+        storage.commit(change(&seq.to_string(), seq, object(seq, body(seq))));
+    });
+    storage.close().unwrap();
+    let file = largest_file(&dir.path().join("db"));
+    let bytes = file.metadata().unwrap().len();
+    let mut noticed = 0;
+    for at in (0..bytes).step_by(usize::try_from(bytes).unwrap() / 60) {
+        let twin = tempdir().unwrap();
+        copy(dir.path(), twin.path());
+        flip(&twin.path().join(file.strip_prefix(dir.path()).unwrap()), at);
+        let Ok((storage, _)) = try_open(twin.path()) else {
+            noticed += 1;
+            continue;
+        };
+        let wrong = (1..=KEYS).filter(|seq| !is_right_or_refused(&storage, *seq, &body(*seq)));
+        assert_eq!(wrong.count(), 0, "flip at {at} of {bytes}");
+        noticed += u32::from(storage.scan(SHARD, TABLE, &WHOLE, ALL).is_err());
+    }
+    assert!(40 < noticed, "only {noticed} of 60 flips were noticed");
+}
+
+fn is_right_or_refused(storage: &Storage, seq: u64, body: &str) -> bool {
+    let right: Object = object(seq, body.to_owned());
+    match storage.object(SHARD, &address(&seq.to_string(), "")) {
+        Ok(found) => found == Some(right),
+        Err(StoreError::Corrupt(_)) => true,
+        Err(StoreError::Io(_)) => false,
+    }
+}
+
+fn largest_file(dir: &Path) -> PathBuf {
+    let mut files = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_none_or(|extension| extension != "jnl") {
+                files.push(path);
+            }
+        }
+    }
+    files.into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+}

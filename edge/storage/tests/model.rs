@@ -1,0 +1,211 @@
+//! Any sequence of commits, flushes, scans and restarts, beside a plain sorted map.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use causality::DotSet;
+use common::*;
+use model::{Address, Durability, Key, Object, ShardId, TableId};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use replica::{Change, Page, PageNeed, Span, Store as _};
+use storage::{FlushError, Storage};
+use tempfile::{TempDir, tempdir};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Commit { place: (TableId, ShardId), key: Key, alive: bool },
+    Get { place: (TableId, ShardId), key: Key },
+    Scan { place: (TableId, ShardId), span: Span, need: PageNeed },
+    Flush(Durability),
+    Retire,
+    FlushNow,
+    Crash,
+    Close,
+}
+
+fn places() -> impl Strategy<Value = (TableId, ShardId)> {
+    let other_table = (TableId::new(4), SHARD);
+    let other_shard = (TABLE, ShardId { index: SHARD.index + 1, ..SHARD });
+    prop_oneof![4 => Just((TABLE, SHARD)), 1 => Just(other_table), 1 => Just(other_shard)]
+}
+
+fn partitions() -> impl Strategy<Value = Bytes> {
+    select(vec![&b"a"[..], b"a\0", b"a\0\x01", b"ab", b"b", b"\0", b"\xff", b"\xff\xff"])
+        .prop_map(Bytes::from_static)
+}
+
+fn keys() -> impl Strategy<Value = Key> {
+    let sorts = select(vec![&b""[..], b"\0", b"\x01z", b"x", b"\xff"]).prop_map(Bytes::from_static);
+    (partitions(), sorts).prop_map(|(partition, sort)| Key::new(partition, sort).unwrap())
+}
+
+fn spans() -> impl Strategy<Value = Span> {
+    let partition = proptest::option::of(partitions());
+    (partition, proptest::option::of(keys()))
+        .prop_map(|(partition, after)| Span { partition, after })
+}
+
+fn needs() -> impl Strategy<Value = PageNeed> {
+    let bytes_max = prop_oneof![Just(usize::MAX), 0..60_usize];
+    (0..8_usize, bytes_max).prop_map(|(objects_max, bytes_max)| PageNeed { objects_max, bytes_max })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let durability = select(vec![Durability::Synced, Durability::Buffered]);
+    let step = prop_oneof![
+        12 => (places(), keys(), any::<bool>())
+            .prop_map(|(place, key, alive)| Step::Commit { place, key, alive }),
+        3 => (places(), keys()).prop_map(|(place, key)| Step::Get { place, key }),
+        6 => (places(), spans(), needs())
+            .prop_map(|(place, span, need)| Step::Scan { place, span, need }),
+        2 => durability.prop_map(Step::Flush),
+        2 => Just(Step::Retire),
+        1 => Just(Step::FlushNow),
+        1 => Just(Step::Crash),
+        1 => Just(Step::Close),
+    ];
+    vec(step, 1..80)
+}
+
+/// What a storage holds, without any of its places.
+#[derive(Clone, Default)]
+struct Plain {
+    objects: BTreeMap<(TableId, ShardId, Key), Object>,
+    clocks: BTreeMap<ShardId, DotSet>,
+}
+
+struct Pair {
+    dir: TempDir,
+    storage: Option<Storage>,
+    told: Option<Receiver<Result<(), FlushError>>>,
+    plain: Plain,
+    /// What a crash leaves.
+    flushed: Plain,
+    seq: u64,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let dir = tempdir().unwrap();
+        let storage = Some(open(dir.path()).0);
+        let (plain, flushed) = (Plain::default(), Plain::default());
+        Self { dir, storage, told: None, plain, flushed, seq: 0 }
+    }
+
+    fn storage(&mut self) -> &mut Storage {
+        self.storage.as_mut().unwrap()
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Commit { place, key, alive } => self.commit(place, key, alive),
+            Step::Get { place: (table, shard), key } => {
+                let address = Address { table, key: key.clone() };
+                let stored = self.storage().object(shard, &address).unwrap();
+                assert_eq!(stored.as_ref(), self.plain.objects.get(&(table, shard, key)));
+            }
+            Step::Scan { place, span, need } => {
+                let expected = self.plain_scan(place, &span, need);
+                let page = self.storage().scan(place.1, place.0, &span, need).unwrap();
+                assert_eq!(page, expected, "{span:?} {need:?}");
+            }
+            Step::Flush(durability) => self.flush(durability),
+            Step::Retire => self.retire(),
+            Step::FlushNow => {
+                self.retire();
+                self.storage().flush_now().unwrap();
+                self.mark_flushed();
+            }
+            Step::Crash => {
+                self.told = None;
+                drop(self.storage.take());
+                self.reopen();
+            }
+            Step::Close => {
+                self.told = None;
+                self.mark_flushed();
+                self.storage.take().unwrap().close().unwrap();
+                self.reopen();
+            }
+        }
+    }
+
+    fn commit(&mut self, (table, shard): (TableId, ShardId), key: Key, alive: bool) {
+        self.seq += 1;
+        let seq = self.seq;
+        let object = if alive { object(seq, seq.to_string()) } else { tombstone(seq) };
+        self.plain.objects.insert((table, shard, key.clone()), object.clone());
+        self.plain.clocks.insert(shard, DotSet::from_runs(vec![up_to(seq)]).unwrap());
+        let (address, clock) = (Address { table, key }, vec![(A, vec![up_to(seq)])]);
+        self.storage().commit(Change { shard, address, object, clock });
+    }
+
+    fn flush(&mut self, durability: Durability) {
+        self.retire();
+        let (tell, told) = channel();
+        // A crash forgets to listen.
+        self.storage().flush(durability, Box::new(move |result| drop(tell.send(result))));
+        self.told = Some(told);
+        self.mark_flushed();
+    }
+
+    fn retire(&mut self) {
+        if let Some(told) = self.told.take() {
+            told.recv().unwrap().unwrap();
+            self.storage().flushed();
+        }
+    }
+
+    fn mark_flushed(&mut self) {
+        self.flushed = self.plain.clone();
+    }
+
+    fn reopen(&mut self) {
+        let (storage, recovered) = open(self.dir.path());
+        assert_eq!(recovered.clocks, self.flushed.clocks);
+        self.storage = Some(storage);
+        self.plain = self.flushed.clone();
+    }
+
+    fn plain_scan(&self, place: (TableId, ShardId), span: &Span, need: PageNeed) -> Page {
+        let here =
+            self.plain.objects.iter().filter(|((table, shard, _), _)| (*table, *shard) == place);
+        let within = here.filter(|((_, _, key), _)| {
+            span.partition.as_ref().is_none_or(|partition| partition == key.partition())
+                && span.after.as_ref().is_none_or(|after| after < key)
+        });
+        let mut page = Page::default();
+        let mut bytes = 0;
+        for ((_, _, key), object) in within {
+            if page.objects.len() == need.objects_max || need.bytes_max < bytes {
+                page.more = true;
+                break;
+            }
+            let body = object.values().values().map(|value| value.body.len() + "text/plain".len());
+            bytes += key.partition().len() + key.sort().len() + body.sum::<usize>();
+            page.objects.push((key.clone(), object.clone()));
+        }
+        page
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_a_plain_map(steps in steps()) {
+        let mut pair = Pair::new();
+        for step in steps {
+            pair.step(step);
+        }
+        pair.step(Step::Crash);
+        for shard in [SHARD, ShardId { index: SHARD.index + 1, ..SHARD }] {
+            pair.step(Step::Scan { place: (TABLE, shard), span: WHOLE, need: ALL });
+        }
+    }
+}
