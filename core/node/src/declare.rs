@@ -47,7 +47,7 @@ impl Node {
         declare: Declare,
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
-        let mut catalog = self.catalog().clone();
+        let mut catalog = self.in_force().clone();
         let declared = catalog.declare(&declare)?;
         let (Declared::Keyspace { created, .. } | Declared::Table { created, .. }) = &declared;
         if !created {
@@ -280,8 +280,8 @@ impl Node {
 
     /// Sends the catalog in force to a node that has an older one.
     pub(crate) fn teach<D: Disk>(&mut self, node: NodeId, has: u64, turn: &mut Turn<'_, D>) {
-        if has < self.catalog().version {
-            let catalog = self.catalog().clone();
+        if has < self.in_force().version {
+            let catalog = self.in_force().clone();
             turn.send(node, Message::Learn { catalog }, After::Now);
         }
     }

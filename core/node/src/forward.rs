@@ -53,7 +53,7 @@ impl Node {
     }
 
     /// The other node did not answer. It may have done what was asked.
-    pub(crate) fn forward_failed<D: Disk>(&mut self, flight: Flight, turn: &mut Turn<'_, D>) {
+    pub(crate) fn forward_failed<D: Disk>(&mut self, flight: &Flight, turn: &mut Turn<'_, D>) {
         let Work::Forward(forwarding) = &flight.work else { return };
         let wanted = forwarding.wanted;
         self.fail(flight.client, Failure::Unknown { wanted, got: 0, receipt: None }, turn);

@@ -199,7 +199,7 @@ impl Node {
             }
             Message::Forwarded(forwarded) => self.forwarded(forwarded, turn),
             Message::Probe { catalog_version } => {
-                let probed = Message::Probed { catalog_version: self.catalog().version };
+                let probed = Message::Probed { catalog_version: self.in_force().version };
                 turn.send(from, probed, After::Now);
                 self.teach(from, catalog_version, turn);
             }
@@ -233,7 +233,7 @@ impl Node {
     }
 
     fn probe<D: Disk>(&mut self, node: NodeId, turn: &mut Turn<'_, D>) {
-        let probe = Message::Probe { catalog_version: self.catalog().version };
+        let probe = Message::Probe { catalog_version: self.in_force().version };
         turn.send(node, probe, After::Now);
     }
 
@@ -248,13 +248,13 @@ impl Node {
     }
 
     /// The catalog in force.
-    fn catalog(&self) -> &Catalog {
+    fn in_force(&self) -> &Catalog {
         &self.acceptor.learned
     }
 
     /// Finds the table, and which nodes keep the shard that a partition key is in.
     fn locate(&self, keyspace: &Name, table: &Name, partition: &[u8]) -> Result<Site, Refusal> {
-        let (keyspace, table) = self.catalog().table(keyspace, table)?;
+        let (keyspace, table) = self.in_force().table(keyspace, table)?;
         let shard = placement::shard_of(keyspace, partition);
         Ok(self.site(keyspace, table, shard))
     }

@@ -42,7 +42,7 @@ impl Node {
         asked: model::List,
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
-        let (keyspace, table) = self.catalog().table(&asked.keyspace, &asked.table)?;
+        let (keyspace, table) = self.in_force().table(&asked.keyspace, &asked.table)?;
         let keyspace = keyspace.clone();
         let (shard, span) = match asked.range {
             Range::Partition { partition, after } => {

@@ -15,9 +15,9 @@ impl Node {
             incarnation: self.config.incarnation,
             uptime: now.since(self.started),
             nodes: self.config.layout.members.keys().map(seen).collect(),
-            catalog_version: self.catalog().version,
-            keyspaces: self.catalog().keyspaces.values().cloned().collect(),
-            tables: self.catalog().tables.values().cloned().collect(),
+            catalog_version: self.in_force().version,
+            keyspaces: self.in_force().keyspaces.values().cloned().collect(),
+            tables: self.in_force().tables.values().cloned().collect(),
             requests: self.flights.len(),
             read_repairs: self.read_repairs,
         }

@@ -1,5 +1,7 @@
 //! The rules of a replica, each as a run that goes wrong without it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
