@@ -1,0 +1,40 @@
+# What people do every day. `just` alone lists the recipes.
+
+default:
+    @just --list
+
+# The release binary, target/release/merganser.
+build:
+    cargo build --release --bin merganser
+
+# Everything that has to hold before a change lands.
+test:
+    bash scripts/test.sh
+
+# Quick feedback: unit and property tests of one crate, or of all.
+check crate="":
+    cargo test {{ if crate == "" { "--workspace" } else { "-p " + crate } }}
+
+# Replays one simulated run.
+sim seed:
+    cargo run --release --bin merganser -- sim --seed {{seed}}
+
+# Runs many fresh simulated runs.
+sims count="1000":
+    SIM_FRESH={{count}} cargo test --release -p sim --test seeds -- --nocapture
+
+# A cluster of separate processes on this machine, with data kept in merganser-dev/.
+cluster nodes="3":
+    cargo run --release --bin merganser -- dev --nodes {{nodes}}
+
+# The main job on real input: start, import, kill a node, go on, restart it.
+demo:
+    bash scripts/demo.sh
+
+# The figures of docs/benchmarks.md, beside Redis from Debian's package.
+bench:
+    bash scripts/bench.sh
+
+# The documentation of all crates.
+docs:
+    cargo doc --workspace --no-deps --document-private-items --open
