@@ -5,9 +5,11 @@
 //! and not several, because the database syncs under the lock of its journal, and because
 //! groups must become durable in the order in which they were staged.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use model::Durability;
@@ -28,13 +30,14 @@ pub(crate) struct Writer {
     written: u64,
     /// The last group known to be on disk.
     synced: u64,
-    failed: bool,
+    /// Never taken back: see [`FlushError`].
+    failed: Arc<AtomicBool>,
 }
 
 impl Writer {
     /// Goes on after the group `written`, which was recovered and is therefore on disk.
     pub(crate) fn new(engine: Engine, mark: Mark, written: u64) -> Self {
-        Self { engine, mark, written, synced: written, failed: false }
+        Self { engine, mark, written, synced: written, failed: Arc::default() }
     }
 
     /// Writes one group. After a failure it does nothing but fail: see [`FlushError`].
@@ -43,7 +46,7 @@ impl Writer {
         group: &Group,
         durability: Durability,
     ) -> Result<(), FlushError> {
-        if self.failed {
+        if self.failed.load(Ordering::Acquire) {
             return Err(FlushError::Poisoned);
         }
         if group.is_empty() && durability == Durability::Buffered {
@@ -51,10 +54,8 @@ impl Writer {
         }
         let number = self.written + 1;
         let witness = Witness { mark: self.mark, number, synced: self.synced };
-        // If the write unwinds, nobody knows what was written.
-        self.failed = true;
-        self.engine.write(group, &witness, durability)?;
-        self.failed = false;
+        let written = self.engine.write(group, &witness, durability);
+        written.inspect_err(|_| self.failed.store(true, Ordering::Release))?;
         self.written = number;
         match durability {
             Durability::Synced => self.synced = number,
@@ -74,6 +75,7 @@ impl Writer {
 /// A [`Writer`], and the thread that uses it when somebody would have to wait.
 pub(crate) struct Committer {
     writer: Arc<Mutex<Writer>>,
+    failed: Arc<AtomicBool>,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -86,6 +88,7 @@ struct Job {
 
 impl Committer {
     pub(crate) fn start(writer: Writer, dir: &Path) -> Result<Self, OpenError> {
+        let failed = Arc::clone(&writer.failed);
         let writer = Arc::new(Mutex::new(writer));
         // Bounded by its user: at most one group is in flight.
         let (jobs, received) = channel();
@@ -94,7 +97,12 @@ impl Committer {
             move || run(&writer, &received)
         });
         let thread = thread.map_err(OpenError::io("start the committer of", dir))?;
-        Ok(Self { writer, jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { writer, failed, jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Returns whether a group has failed, so that no other will succeed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// Hands a group to the thread.
@@ -130,12 +138,20 @@ impl Drop for Committer {
 
 fn run(writer: &Mutex<Writer>, jobs: &Receiver<Job>) {
     for job in jobs {
-        let result = lock(writer).write(&job.group, job.durability);
+        let write = || lock(writer).write(&job.group, job.durability);
+        let result = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|_| {
+            drop(lock(writer));
+            Err(FlushError::Failed("the database gave up; its reason is above".to_owned()))
+        });
         (job.done)(result);
     }
 }
 
-/// A writer whose user panicked has `failed` set, and refuses by itself.
+/// If a writer was left in the middle of a write, nobody knows what was written.
 fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
-    writer.lock().unwrap_or_else(PoisonError::into_inner)
+    writer.lock().unwrap_or_else(|left| {
+        let writer = left.into_inner();
+        writer.failed.store(true, Ordering::Release);
+        writer
+    })
 }

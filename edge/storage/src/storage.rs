@@ -78,9 +78,13 @@ impl Storage {
     /// [`OpenError`]; each says what remains. The directory is let go of.
     pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
         let home = Home::enter(&options.dir, options.cluster, options.node)?;
-        let engine = open_whole(&home, options.cache_bytes)?;
+        let (engine, synced) = open_whole(&home, options.cache_bytes)?;
         home.ready()?;
         let (recovered, written) = recover(&engine, &home)?;
+        if written < synced {
+            let detail = format!("it ends with group {written}, and {synced} was on disk");
+            return Err(OpenError::corrupt(home.dir(), detail));
+        }
         let writer = Writer::new(engine.clone(), home.mark(), written);
         let committer = Committer::start(writer, home.dir())?;
         let storage =
@@ -114,15 +118,20 @@ impl Storage {
     /// becomes durable as a whole or not at all. If it is empty and to be synced, earlier
     /// groups that were only buffered are synced.
     ///
-    /// `done` is called on the committer's thread. After it was, call
-    /// [`flushed`](Self::flushed). After a failure every later group fails as well: stop
-    /// the node.
+    /// `done` is called on the committer's thread, which must not be held up there. After
+    /// it was called with `Ok`, call [`flushed`](Self::flushed). After a failure stop the
+    /// node: every later group fails, at once and on this thread, and all that is staged
+    /// or in flight stays readable.
     ///
     /// # Panics
     ///
-    /// If a group is in flight.
+    /// If a group is in flight that has not failed.
     pub fn flush(&mut self, durability: Durability, done: Done) {
-        let group = self.take_open();
+        if self.committer.has_failed() {
+            return done(Err(FlushError::Poisoned));
+        }
+        assert!(self.in_flight.is_none(), "one group at a time");
+        let group = Arc::new(std::mem::take(&mut self.open));
         self.in_flight = Some(Arc::clone(&group));
         self.committer.commit(group, durability, done);
     }
@@ -144,8 +153,11 @@ impl Storage {
     ///
     /// # Panics
     ///
-    /// If a group is in flight, which this one would overtake.
+    /// If a group is in flight that has not failed: this one would overtake it.
     pub fn flush_now(&mut self) -> Result<(), FlushError> {
+        if self.committer.has_failed() {
+            return Err(FlushError::Poisoned);
+        }
         assert!(self.in_flight.is_none(), "one group at a time");
         self.committer.writer().write(&self.open, Durability::Buffered)?;
         self.open = Group::default();
@@ -164,11 +176,6 @@ impl Storage {
         writer.write(&self.open, Durability::Synced)?;
         writer.settle()
     }
-
-    fn take_open(&mut self) -> Arc<Group> {
-        assert!(self.in_flight.is_none(), "one group at a time");
-        Arc::new(std::mem::take(&mut self.open))
-    }
 }
 
 impl node::Disk for Storage {
@@ -178,13 +185,19 @@ impl node::Disk for Storage {
 }
 
 /// Opens the database, and makes sure that the journal has kept what it was given.
-fn open_whole(home: &Home, cache_bytes: u64) -> Result<Engine, OpenError> {
+/// Returns the last group that must be in it as well.
+fn open_whole(home: &Home, cache_bytes: u64) -> Result<(Engine, u64), OpenError> {
     let dir = home.database_dir();
     let survey = Survey::take(&dir, home.mark()).map_err(OpenError::io("read", &dir))?;
+    if let Some(group) = survey.out_of_order() {
+        let detail = format!("group {group} of its journal is out of order");
+        return Err(OpenError::corrupt(home.dir(), detail));
+    }
     let engine = Engine::open(&dir, cache_bytes)?;
-    let Some((first, last)) = survey.lost().map_err(OpenError::io("read", &dir))? else {
-        return Ok(engine);
+    let Some((first, last)) = survey.cut_off().map_err(OpenError::io("read", &dir))? else {
+        return Ok((engine, survey.synced()));
     };
+    // The evidence is gone from the journal: the next start would find it in order.
     let detail = format!("groups {first} to {last} of its journal were on disk and are gone");
     home.condemn(&detail)?;
     Err(OpenError::corrupt(home.dir(), detail))

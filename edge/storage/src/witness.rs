@@ -1,4 +1,4 @@
-//! Notices when the journal of the database has lost its end.
+//! Notices when the journal of the database is not what was written.
 //!
 //! fjall reads its journal up to the first batch that makes no sense and cuts off the
 //! rest, because a crash in the middle of a write leaves just that. But a byte that
@@ -16,6 +16,12 @@
 //!           8 is gone, and the witness in 9 said that it was on disk: damaged
 //! ```
 //!
+//! A second thing is not covered by fjall's checksums: the sequence number in the head of
+//! a batch, which decides which of two records of one key is the younger. If it flips,
+//! old records cover young ones, silently. A witness is the last record of its batch, so
+//! the head of the next batch lies at a known distance behind it, and we see for ourselves
+//! that the numbers rise.
+//!
 //! What cannot be noticed is the loss of the very last group, as nothing after it speaks
 //! of it; to a reader it is a write that a crash interrupted. No dot is ever minted twice
 //! even so, because each start of a node has a fresh incarnation: the node lacks its last
@@ -24,10 +30,11 @@
 //! Witnesses begin with sixteen random bytes that only this directory has, lest a client
 //! write a value that looks like one.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -91,6 +98,7 @@ impl Witness {
 
 /// The witnesses in the journals of a database that is not open.
 pub(crate) struct Survey {
+    /// The oldest first.
     journals: Vec<Journal>,
 }
 
@@ -98,38 +106,66 @@ pub(crate) struct Survey {
 /// has removed its name.
 struct Journal {
     file: File,
-    witnesses: Vec<(u64, Witness)>,
+    groups: Vec<Seen>,
 }
+
+/// A group as its witness shows it.
+struct Seen {
+    /// Where in the journal the witness begins.
+    at: u64,
+    witness: Witness,
+    /// What the head of its batch says, if it can be found.
+    sequence: Option<u64>,
+}
+
+/// The most by which the sequence numbers of two batches in a row differ. The database
+/// takes some for itself whenever it writes a file; it does not take billions.
+const SEQUENCE_STEP_MAX: u64 = 1 << 32;
 
 impl Survey {
     /// Looks through all journals in `dir`. None, if there is no database yet.
     pub(crate) fn take(dir: &Path, mark: Mark) -> io::Result<Self> {
         let mut journals = Vec::new();
-        let entries = match fs::read_dir(dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { journals }),
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "jnl") {
-                let mut file = File::open(path)?;
-                let witnesses = witnesses_in(&mut file, mark)?;
-                journals.push(Journal { file, witnesses });
-            }
+        for path in journal_paths(dir)? {
+            let mut file = File::open(path)?;
+            let groups = groups_in(&mut file, mark)?;
+            journals.push(Journal { file, groups });
         }
         Ok(Self { journals })
     }
 
+    /// The last group known to be on disk.
+    pub(crate) fn synced(&self) -> u64 {
+        self.groups().map(|group| group.witness.synced).max().unwrap_or(0)
+    }
+
+    /// A group whose sequence number does not follow that of the group before it, if
+    /// there is one.
+    pub(crate) fn out_of_order(&self) -> Option<u64> {
+        let synced = self.synced();
+        let mut last = None;
+        for group in self.groups() {
+            let Some(sequence) = group.sequence else { continue };
+            let number = group.witness.number;
+            let falls = last.is_some_and(|last| sequence <= last);
+            let leaps = SEQUENCE_STEP_MAX < sequence.saturating_sub(last.unwrap_or(0));
+            // Half of a head that was not synced yet can be torn off, and then it falls.
+            if leaps || (falls && number <= synced) {
+                return Some(number);
+            }
+            last = Some(sequence);
+        }
+        None
+    }
+
     /// The first and last group that was on disk and has been cut off since, if any was.
-    pub(crate) fn lost(&self) -> io::Result<Option<(u64, u64)>> {
-        let all = self.journals.iter().flat_map(|journal| &journal.witnesses);
-        let synced = all.map(|(_, witness)| witness.synced).max().unwrap_or(0);
+    pub(crate) fn cut_off(&self) -> io::Result<Option<(u64, u64)>> {
+        let synced = self.synced();
         let mut lost = None;
         for journal in &self.journals {
             let end = journal.file.metadata()?.len();
-            let cut_off = journal.witnesses.iter().filter(|(at, _)| end <= *at);
-            for number in cut_off.map(|(_, witness)| witness.number) {
+            let cut_off = journal.groups.iter().filter(|group| end <= group.at);
+            for number in cut_off.map(|group| group.witness.number) {
                 if number <= synced {
                     let (first, last) = lost.unwrap_or((number, number));
                     lost = Some((number.min(first), number.max(last)));
@@ -138,32 +174,77 @@ impl Survey {
         }
         Ok(lost)
     }
+
+    fn groups(&self) -> impl Iterator<Item = &Seen> {
+        self.journals.iter().flat_map(|journal| &journal.groups)
+    }
 }
 
-/// Read at once. Large beside a witness, small beside the memory of a node.
+fn journal_paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = BTreeMap::new();
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.strip_suffix(".jnl")?.parse::<u64>().ok());
+        if let Some(number) = number {
+            paths.insert(number, path);
+        }
+    }
+    Ok(paths.into_values().collect())
+}
+
+/// The end of a batch in the journal: a tag, a checksum and four fixed bytes.
+const TAIL_BYTES: usize = 1 + 8 + 4;
+
+/// The head of a batch in the journal: a tag, the number of items, the sequence number.
+const HEAD_BYTES: usize = 1 + 4 + 8;
+
+/// The tag of a head.
+const HEAD_TAG: u8 = 1;
+
+/// What must be seen at once: a witness and the head behind it.
+const WINDOW_BYTES: usize = WITNESS_BYTES + TAIL_BYTES + HEAD_BYTES;
+
+/// Read at once. Large beside a window, small beside the memory of a node.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-fn witnesses_in(file: &mut File, mark: Mark) -> io::Result<Vec<(u64, Witness)>> {
+fn groups_in(file: &mut File, mark: Mark) -> io::Result<Vec<Seen>> {
     let search = Search::new(mark);
-    let mut found = Vec::new();
-    let mut chunk = Vec::with_capacity(CHUNK_BYTES + WITNESS_BYTES);
+    let mut found: Vec<Seen> = Vec::new();
+    let mut sequence = None;
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES + WINDOW_BYTES);
     let mut start = 0;
     loop {
-        let kept = chunk.len();
         let read = file.take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+        if start == 0 {
+            sequence = sequence_in_head(&chunk);
+        }
+        // At the end of the file, what is left is all there will be.
+        let decided =
+            if read == 0 { chunk.len() } else { chunk.len().saturating_sub(WINDOW_BYTES) };
+        for at in search.positions(&chunk).take_while(|at| *at < decided) {
+            let Some(seen) = chunk.get(at..) else { break };
+            let Some(witness) = Witness::decode(seen) else { continue };
+            found.push(Seen { at: start + at as u64, witness, sequence });
+            sequence = seen.get(WITNESS_BYTES + TAIL_BYTES..).and_then(sequence_in_head);
+        }
         if read == 0 {
             return Ok(found);
         }
-        for at in search.positions(&chunk) {
-            if let Some(witness) = chunk.get(at..).and_then(Witness::decode) {
-                found.push((start + at as u64, witness));
-            }
-        }
-        // What is shorter than a witness was not decided yet.
-        let decided = (kept + read).saturating_sub(WITNESS_BYTES - 1);
         chunk.drain(..decided);
         start += decided as u64;
     }
+}
+
+fn sequence_in_head(bytes: &[u8]) -> Option<u64> {
+    let (tag, rest) = bytes.split_first()?;
+    let sequence = rest.get(4..)?.first_chunk()?;
+    (*tag == HEAD_TAG).then_some(u64::from_le_bytes(*sequence))
 }
 
 /// Finds a mark in bytes without looking at most of them: where a byte that the mark

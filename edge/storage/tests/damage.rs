@@ -38,6 +38,7 @@ impl Victim {
             }
             written += 1;
             put(&mut storage, &written.to_string(), written);
+            put(&mut storage, &shared_key(written), written);
             flush(&mut storage, Durability::Synced).unwrap();
         }
     }
@@ -55,6 +56,12 @@ impl Victim {
     }
 }
 
+/// A key that this group and one beside it write, and no other: each group is covered
+/// by a neighbour, or covers it.
+fn shared_key(group: u64) -> String {
+    format!("shared {}", group / 2)
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -68,9 +75,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn flip(path: &Path, at: u64) {
+fn flip(path: &Path, at: u64, bits: u8) {
     let mut bytes = fs::read(path).unwrap();
-    bytes[usize::try_from(at).unwrap()] ^= 0x10;
+    bytes[usize::try_from(at).unwrap()] ^= bits;
     fs::write(path, bytes).unwrap();
 }
 
@@ -81,6 +88,11 @@ fn count_prefix(dir: &Path) -> u64 {
     for seq in 1..=GROUPS {
         let expected = (seq <= last).then(|| object(seq, seq.to_string()));
         assert_eq!(read(&storage, &seq.to_string()), expected, "group {seq}, clock {last}");
+        if seq <= last {
+            let newest = (seq | 1).min(last);
+            let expected = Some(object(newest, newest.to_string()));
+            assert_eq!(read(&storage, &shared_key(seq)), expected, "group {seq}, clock {last}");
+        }
     }
     last
 }
@@ -125,27 +137,29 @@ fn a_last_group_that_was_half_written_is_not_there_at_all() {
     assert_eq!(count_prefix(victim.dir.path()), GROUPS - 1);
 }
 
-/// Every byte of two groups in the middle, in turn. Without the witnesses, flips in the
-/// head of a batch open with all later groups silently gone.
+/// Every byte of one group in the middle, in turn. Without the witnesses, flips in the
+/// head of a batch open with all later groups gone, or with an old one on top.
 #[test]
 fn a_flipped_byte_in_the_journal_is_refused_or_harmless() {
     let victim = Victim::new();
-    let mut refused = 0;
-    let mut by_witness = 0;
-    for at in victim.end_of(5)..victim.end_of(6) {
+    let reasons = ["were on disk and are gone", "is out of order", "ChecksumMismatch"];
+    let mut refused = [0; 3];
+    let flips = (victim.end_of(6)..victim.end_of(7)).map(|at| (at, 0x10));
+    let head = victim.end_of(6)..victim.end_of(6) + 13;
+    let flips = flips.chain(head.flat_map(|at| [1, 2, 4, 0x80].map(|bits| (at, bits))));
+    for (at, bits) in flips {
         let twin = victim.twin();
-        flip(&twin.journal, at);
+        flip(&twin.journal, at, bits);
         let Err(error) = try_open(twin.dir.path()) else {
-            assert_eq!(count_prefix(twin.dir.path()), GROUPS, "flip at {at}");
+            assert_eq!(count_prefix(twin.dir.path()), GROUPS, "flip of {bits} at {at}");
             continue;
         };
-        refused += 1;
-        by_witness += u32::from(error.to_string().contains("were on disk and are gone"));
+        let reason = reasons.iter().position(|reason| error.to_string().contains(reason));
+        refused[reason.unwrap_or(2)] += 1;
         let again = refusal(twin.dir.path());
-        assert!(again.contains("is damaged"), "flip at {at}, second start: {again}");
+        assert!(again.contains("is damaged"), "flip of {bits} at {at}, second start: {again}");
     }
-    assert!(100 < refused, "only {refused} flips were noticed");
-    assert!(0 < by_witness, "no flip needed the witnesses");
+    assert!(refused.iter().all(|times| 5 < *times), "{reasons:?}: {refused:?}");
 }
 
 /// The hole that remains: no later group speaks of the last one.
@@ -154,7 +168,7 @@ fn a_flipped_byte_in_the_last_group_loses_no_other() {
     let victim = Victim::new();
     for at in (victim.end_of(GROUPS - 1)..victim.end_of(GROUPS)).step_by(3) {
         let twin = victim.twin();
-        flip(&twin.journal, at);
+        flip(&twin.journal, at, 0x10);
         if try_open(twin.dir.path()).is_ok() {
             let last = count_prefix(twin.dir.path());
             assert!(GROUPS - 1 <= last, "flip at {at}: {last}");
@@ -189,7 +203,7 @@ fn a_flipped_byte_in_a_data_file_is_never_served() {
     for at in (0..bytes).step_by(usize::try_from(bytes).unwrap() / 60) {
         let twin = tempdir().unwrap();
         copy(dir.path(), twin.path());
-        flip(&twin.path().join(file.strip_prefix(dir.path()).unwrap()), at);
+        flip(&twin.path().join(file.strip_prefix(dir.path()).unwrap()), at, 0x10);
         let Ok((storage, _)) = try_open(twin.path()) else {
             noticed += 1;
             continue;
