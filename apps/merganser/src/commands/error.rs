@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 /// The number with which a command ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Failed or refused.
     Failed,
     /// The key holds several values.
@@ -37,7 +37,7 @@ pub enum Exit {
 
 impl Exit {
     /// The number, as listed at the head of this module.
-    pub const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Failed => 1,
             Self::Several => 3,
@@ -51,9 +51,9 @@ impl Exit {
 
 /// Why a command did not do what was asked.
 #[derive(Debug)]
-pub struct CliError {
+pub(crate) struct CliError {
     /// The number to end with.
-    pub exit: Exit,
+    pub(crate) exit: Exit,
     what: String,
     remains: Option<String>,
     remedy: Option<String>,
@@ -61,34 +61,34 @@ pub struct CliError {
 
 impl CliError {
     /// Something failed; `what` says what, in a sentence without a full stop.
-    pub fn failed(what: impl Into<String>) -> Self {
+    pub(crate) fn failed(what: impl Into<String>) -> Self {
         Self::new(Exit::Failed, what)
     }
 
     /// Ends with `exit` and says `what`.
-    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, what: impl Into<String>) -> Self {
         Self { exit, what: what.into(), remains: None, remedy: None }
     }
 
     /// Ends with `exit` without another word: what there is to say was printed already.
-    pub fn silent(exit: Exit) -> Self {
+    pub(crate) fn silent(exit: Exit) -> Self {
         Self::new(exit, "")
     }
 
     /// Adds what is left of the attempt.
-    pub fn remains(mut self, remains: impl Into<String>) -> Self {
+    pub(crate) fn remains(mut self, remains: impl Into<String>) -> Self {
         self.remains = Some(remains.into());
         self
     }
 
     /// Adds what to do next.
-    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
     /// Puts `before` and a colon in front of what happened.
-    pub fn while_doing(mut self, before: impl fmt::Display) -> Self {
+    pub(crate) fn while_doing(mut self, before: impl fmt::Display) -> Self {
         if !self.what.is_empty() {
             self.what = format!("{before}: {}", self.what);
         }
@@ -96,7 +96,7 @@ impl CliError {
     }
 
     /// Prints the message to standard error, and gives the number for `main` to return.
-    pub fn report(&self) -> ExitCode {
+    pub(crate) fn report(&self) -> ExitCode {
         if !self.what.is_empty() {
             eprintln!("merganser: {self}");
         }

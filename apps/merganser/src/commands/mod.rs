@@ -4,14 +4,39 @@
 //! `run` that does the work. All of them share how they connect ([`connect`]), how they
 //! print ([`print`]) and how they fail ([`error`], which also lists the exit codes).
 
-pub mod error;
+pub(crate) mod error;
+
+mod connect;
+mod del;
+mod get;
+mod keyspace;
+mod list;
+mod print;
+mod put;
+mod status;
+mod table;
 
 use clap::Subcommand;
-pub use error::CliError;
+pub(crate) use error::CliError;
 
 /// What a user can do with a running cluster.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub(crate) enum Command {
+    /// Store a value.
+    Put(put::Put),
+    /// Read a value.
+    Get(get::Get),
+    /// Delete a value.
+    Del(del::Del),
+    /// List keys.
+    List(list::List),
+    /// Create, list and show keyspaces.
+    Keyspace(keyspace::Keyspace),
+    /// Create, list and show tables.
+    Table(table::Table),
+    /// Show the state of the nodes.
+    Status(status::Show),
+}
 
 impl Command {
     /// Does it. Starts its own runtime, so it must not be called inside one.
@@ -20,7 +45,15 @@ impl Command {
     ///
     /// [`CliError`] says what happened, what remains and what to do, and carries the exit
     /// code: `fn main() -> ExitCode` returns [`CliError::report`].
-    pub fn run(self) -> Result<(), CliError> {
-        match self {}
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        match self {
+            Self::Put(put) => put.run(),
+            Self::Get(get) => get.run(),
+            Self::Del(del) => del.run(),
+            Self::List(list) => list.run(),
+            Self::Keyspace(keyspace) => keyspace.run(),
+            Self::Table(table) => table.run(),
+            Self::Status(status) => status.run(),
+        }
     }
 }

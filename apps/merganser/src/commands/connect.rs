@@ -1,0 +1,193 @@
+//! What all commands share: which nodes to talk to, how long to wait, which levels to ask
+//! for; and what an error of the client means to the person at the keyboard.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use client::{Client, Error, Key, Level, Options, Problem, ReadOptions, WriteOptions};
+
+use super::error::{CliError, Exit};
+
+/// Whom to talk to.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Connect {
+    /// The nodes to talk to, separated by commas. The first that answers is used; the others
+    /// are tried when it does not.
+    #[arg(
+        long = "node",
+        value_name = "URL",
+        env = "MERGANSER_NODE",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:7001"
+    )]
+    pub(crate) nodes: Vec<String>,
+    /// How long a request may take, as in 500ms, 5s, 1m; at most 60s.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    pub(crate) timeout: Duration,
+}
+
+impl Connect {
+    /// A client with these endpoints.
+    pub(crate) fn client(&self, mut options: Options) -> Result<Client, CliError> {
+        options.timeout = self.timeout;
+        Ok(Client::new(&self.nodes, options)?)
+    }
+}
+
+/// Levels of a read.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct ReadLevels {
+    /// Replicas that must answer: ONE, TWO, THREE, QUORUM, ALL or a number. Without it the
+    /// table's default.
+    #[arg(long, short = 'r', visible_alias = "r", value_name = "LEVEL")]
+    pub(crate) level: Option<Level>,
+    /// Of these, how many must be primaries.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) pr: Option<Level>,
+}
+
+impl ReadLevels {
+    /// As the client wants them.
+    pub(crate) fn options(self, full: bool) -> ReadOptions {
+        ReadOptions { r: self.level, pr: self.pr, full }
+    }
+}
+
+/// Levels of a write.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct WriteLevels {
+    /// Replicas that must have the write: ONE, TWO, THREE, QUORUM, ALL or a number. Without
+    /// it the table's default.
+    #[arg(long, short = 'w', visible_alias = "w", value_name = "LEVEL")]
+    pub(crate) level: Option<Level>,
+    /// Of these, how many must be primaries.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) pw: Option<Level>,
+    /// Of these, how many must have it on disk.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) dw: Option<Level>,
+}
+
+impl WriteLevels {
+    /// As the client wants them.
+    pub(crate) fn options(self) -> WriteOptions {
+        WriteOptions { w: self.level, pw: self.pw, dw: self.dw }
+    }
+}
+
+/// A key on the command line. Any bytes the shell can pass are taken as they are.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct At {
+    /// The keyspace.
+    #[arg(value_name = "KEYSPACE")]
+    pub(crate) keyspace: String,
+    /// The table.
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    /// The partition key.
+    #[arg(value_name = "KEY")]
+    pub(crate) key: OsString,
+    /// The sort key: orders the keys that share a partition key.
+    #[arg(long, value_name = "SORT")]
+    pub(crate) sort: Option<OsString>,
+}
+
+impl At {
+    /// The key.
+    pub(crate) fn key(&self) -> Key {
+        let sort = self.sort.clone().unwrap_or_default();
+        Key::with_sort(self.key.clone().into_vec(), sort.into_vec())
+    }
+}
+
+/// Runs a command's future to its end.
+pub(crate) fn block_on<T>(
+    future: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|err| CliError::failed(format!("cannot start the runtime: {err}")))?;
+    runtime.block_on(future)
+}
+
+/// Reads a time such as `500ms`, `5s`, `2m` or `1h`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let refuse = || format!("{text:?} is no time: write 500ms, 5s, 2m or 1h");
+    let digits = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(refuse)?;
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| refuse())?;
+    let seconds = match unit {
+        "ms" => number / 1_000.0,
+        "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3_600.0,
+        _ => return Err(refuse()),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| refuse())
+}
+
+impl From<Error> for CliError {
+    fn from(err: Error) -> Self {
+        let nothing = "nothing was changed";
+        match &err {
+            Error::Refused(problem) => refusal(&err, problem),
+            Error::NotAttempted(_) => Self::new(Exit::NotAttempted, err.to_string())
+                .remains(nothing)
+                .remedy("see which nodes are away with `merganser status`; try again, or ask for a lower level"),
+            Error::Unknown { .. } => Self::new(Exit::Unknown, err.to_string())
+                .remains("replicas that took the write keep it, and bring it to the others")
+                .remedy("read the key to see; write again only with the context of that read"),
+            Error::NoAnswer { .. } => Self::new(Exit::NotAttempted, err.to_string())
+                .remains(nothing)
+                .remedy("see which nodes are away with `merganser status`; try again, or ask for a lower level"),
+            Error::Connect { .. } => Self::new(Exit::NotAttempted, err.to_string())
+                .remains(nothing)
+                .remedy("say where the nodes are with --node or MERGANSER_NODE, or start some with `merganser dev`"),
+            Error::Protocol { .. } => {
+                Self::failed(err.to_string()).remedy("check that --node names Merganser's HTTP port, and the versions")
+            }
+            Error::Endpoint { .. } => {
+                Self::failed(err.to_string()).remedy("write it as http://HOST:PORT")
+            }
+        }
+    }
+}
+
+fn refusal(err: &Error, problem: &Problem) -> CliError {
+    let (exit, remedy) = match problem.code.as_str() {
+        "unknown_keyspace" => (
+            Exit::NotFound,
+            "list them with `merganser keyspace list`, create one with `merganser keyspace create NAME`",
+        ),
+        "unknown_table" => (
+            Exit::NotFound,
+            "list them with `merganser table list KEYSPACE`, create one with `merganser table create KEYSPACE NAME --policy siblings`",
+        ),
+        "context_invalid" => {
+            (Exit::Failed, "read this very key again, and use the context of that answer")
+        }
+        "too_many_siblings" => (
+            Exit::Failed,
+            "look at the values with `merganser get`, and write what they come to with `--replace` or their context",
+        ),
+        _ => return CliError::failed(err.to_string()).remains("nothing was changed"),
+    };
+    CliError::new(exit, err.to_string()).remains("nothing was changed").remedy(remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(duration("0.5s"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for text in ["", "5", "s", "5 s", "-1s", "5d", "1e400s"] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+}

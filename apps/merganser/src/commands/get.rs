@@ -1,0 +1,137 @@
+//! `merganser get`: read one key.
+
+use client::{Answer, Context, Options};
+use serde_json::{Map, json};
+
+use super::connect::{At, Connect, ReadLevels, block_on};
+use super::error::{CliError, Exit};
+use super::print;
+
+/// Read the value of a key.
+///
+/// One value is printed as it is. Several values, written by clients that did not know of
+/// each other, are shown as a table, and the command ends with code 3. A key that holds
+/// nothing ends it with code 4.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    at: At,
+    /// Of several values, print this one as it is (0 is the first).
+    #[arg(long, value_name = "INDEX")]
+    index: Option<usize>,
+    /// Print the context too, on standard error: a put or del with it replaces what was read.
+    #[arg(long)]
+    context: bool,
+    /// Print the receipt too, on standard error: who took part.
+    #[arg(long)]
+    receipt: bool,
+    #[command(flatten)]
+    levels: ReadLevels,
+    #[command(flatten)]
+    connect: Connect,
+    /// Print everything as JSON. The exit codes are the same.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Get {
+    /// Does it.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let client = self.connect.client(Options::default())?;
+        let table = client.table(&self.at.keyspace, &self.at.table);
+        let options = self.levels.options(self.json);
+        let answer = block_on(async { Ok(table.get(&self.at.key(), &options).await?) })?;
+        if self.json {
+            print::json(&self.as_json(&answer))?;
+            return match answer.values.as_slice() {
+                [] => Err(CliError::silent(Exit::NotFound)),
+                [_] => Ok(()),
+                [_, _, ..] => Err(CliError::silent(Exit::Several)),
+            };
+        }
+        self.tell_aside(&answer);
+        match (answer.values.as_slice(), self.index) {
+            ([], _) => Err(self.nothing(&answer)),
+            (values, Some(index)) => match values.get(index) {
+                Some(value) => raw(&value.body),
+                None => Err(CliError::failed(format!("there are {} values only", values.len()))),
+            },
+            ([value], None) => raw(&value.body),
+            ([_, _, ..], None) => self.several(&answer),
+        }
+    }
+
+    fn tell_aside(&self, answer: &Answer) {
+        if self.receipt
+            && let Some(receipt) = &answer.receipt
+        {
+            eprintln!("receipt: {}", print::receipt_in_words(receipt));
+        }
+        if self.context
+            && let Some(context) = &answer.context
+        {
+            eprintln!("context: {context}");
+        }
+    }
+
+    fn nothing(&self, answer: &Answer) -> CliError {
+        let what = if answer.context.is_some() { "was deleted" } else { "does not exist" };
+        CliError::new(Exit::NotFound, format!("the key {} {what}", self.at.key()))
+    }
+
+    fn several(&self, answer: &Answer) -> Result<(), CliError> {
+        let mut table = print::table(&["index", "size", "type", "written as", "value"]);
+        for (index, value) in answer.values.iter().enumerate() {
+            table.add_row([
+                index.to_string(),
+                print::size(value.body.len()),
+                value.content_type.clone(),
+                value.dot.as_ref().map_or_else(String::new, ToString::to_string),
+                print::preview(&value.body),
+            ]);
+        }
+        print::line(table)?;
+        let context = answer.context.as_ref().map_or("TOKEN", Context::as_str);
+        let what = format!("the key holds {} concurrent values", answer.values.len());
+        let remedy = format!(
+            "print one with --index N; decide what they come to, and store that in their place:\n    merganser put {} {} {} VALUE --context {context}",
+            self.at.keyspace,
+            self.at.table,
+            self.shell_key()
+        );
+        Err(CliError::new(Exit::Several, what)
+            .remains("all of them are kept until one write replaces them")
+            .remedy(remedy))
+    }
+
+    /// The key as one would type it.
+    fn shell_key(&self) -> String {
+        let quoted =
+            |text: &std::ffi::OsStr| format!("'{}'", text.to_string_lossy().replace('\'', r"'\''"));
+        let sort = self.at.sort.as_ref().map(|sort| format!(" --sort {}", quoted(sort)));
+        format!("{}{}", quoted(&self.at.key), sort.unwrap_or_default())
+    }
+
+    fn as_json(&self, answer: &Answer) -> serde_json::Value {
+        let key = self.at.key();
+        let mut object = Map::new();
+        print::put_bytes(&mut object, "key", &key.partition);
+        if !key.sort.is_empty() {
+            print::put_bytes(&mut object, "sort", &key.sort);
+        }
+        let values = answer.values.iter().map(print::value).collect();
+        object.insert("values".to_owned(), serde_json::Value::Array(values));
+        object.insert("context".to_owned(), json!(answer.context.as_ref().map(Context::as_str)));
+        object.insert("receipt".to_owned(), print::receipt(answer.receipt.as_ref()));
+        object.into()
+    }
+}
+
+/// Prints a value as it is; on a terminal, with a line end after it.
+fn raw(body: &[u8]) -> Result<(), CliError> {
+    print::bytes(body)?;
+    if print::is_terminal() && !body.ends_with(b"\n") {
+        print::bytes(b"\n")?;
+    }
+    Ok(())
+}

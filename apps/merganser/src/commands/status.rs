@@ -1,0 +1,147 @@
+//! `merganser status`: what the nodes say of themselves and of each other.
+
+use std::collections::BTreeMap;
+
+use client::{Client, Error, Options, Status};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::connect::{Connect, block_on};
+use super::error::{CliError, Exit};
+use super::print;
+
+/// Show the state of the nodes, asking every one that `--node` names.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    connect: Connect,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one endpoint answered.
+struct Asked {
+    url: String,
+    answer: Result<Status, Error>,
+}
+
+impl Show {
+    /// Does it.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        // One try each: that a node does not answer is the news here.
+        let client = self.connect.client(Options { attempts_max: 1, ..Options::default() })?;
+        let asked = block_on(async { Ok(ask_all(&client).await) })?;
+        if self.json {
+            show_json(&asked)?
+        } else {
+            show_tables(&asked)?
+        }
+        if asked.iter().any(|asked| asked.answer.is_ok()) {
+            Ok(())
+        } else {
+            Err(CliError::new(Exit::NotAttempted, "no node answered").remedy(
+                "say where the nodes are with --node or MERGANSER_NODE, or start some with `merganser dev`",
+            ))
+        }
+    }
+}
+
+async fn ask_all(client: &Client) -> Vec<Asked> {
+    let mut asking = JoinSet::new();
+    for (index, client) in client.each().into_iter().enumerate() {
+        asking.spawn(async move { (index, client.status().await) });
+    }
+    let answers: BTreeMap<usize, Result<Status, Error>> =
+        asking.join_all().await.into_iter().collect();
+    let urls = client.endpoints().map(str::to_owned);
+    urls.zip(answers.into_values()).map(|(url, answer)| Asked { url, answer }).collect()
+}
+
+fn show_tables(asked: &[Asked]) -> Result<(), CliError> {
+    let mut nodes = print::table(&[
+        "endpoint",
+        "node",
+        "state",
+        "incarnation",
+        "up",
+        "version",
+        "catalog",
+        "requests",
+        "read repairs",
+        "sees alive",
+    ]);
+    for Asked { url, answer } in asked {
+        match answer {
+            Ok(status) => nodes.add_row(row(url, status)),
+            Err(err) => nodes.add_row([url.clone(), String::new(), format!("no answer: {err}")]),
+        };
+    }
+    print::line(nodes)?;
+    let newest = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
+    let Some(newest) = newest.max_by_key(|status| status.catalog_version) else { return Ok(()) };
+    let mut tables = print::table(&["keyspace", "shards", "replicas", "tables"]);
+    for keyspace in &newest.keyspaces {
+        let names: Vec<&str> = newest
+            .tables
+            .iter()
+            .filter(|table| table.keyspace == keyspace.name)
+            .map(|table| table.name.as_str())
+            .collect();
+        let row = [
+            keyspace.name.clone(),
+            keyspace.shards.to_string(),
+            keyspace.n.to_string(),
+            names.join(", "),
+        ];
+        tables.add_row(row);
+    }
+    if !newest.keyspaces.is_empty() {
+        print::line(tables)?;
+    }
+    Ok(())
+}
+
+fn row(url: &str, status: &Status) -> Vec<String> {
+    let alive = status.nodes.iter().filter(|node| node.alive).count();
+    let away: Vec<String> = status
+        .nodes
+        .iter()
+        .filter(|node| !node.alive)
+        .map(|node| format!("n{}", node.node))
+        .collect();
+    let away = if away.is_empty() { String::new() } else { format!(", not {}", away.join(" ")) };
+    vec![
+        url.to_owned(),
+        format!("n{}", status.node),
+        "up".to_owned(),
+        status.incarnation.clone(),
+        up_for(status.uptime_seconds),
+        status.version.clone(),
+        status.catalog_version.to_string(),
+        status.requests.to_string(),
+        status.read_repairs.to_string(),
+        format!("{alive} of {}{away}", status.nodes.len()),
+    ]
+}
+
+fn up_for(seconds: f64) -> String {
+    match seconds {
+        0.0..120.0 => format!("{seconds:.0} s"),
+        120.0..7_200.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3_600.0),
+    }
+}
+
+fn show_json(asked: &[Asked]) -> Result<(), CliError> {
+    let nodes: Vec<serde_json::Value> = asked
+        .iter()
+        .map(|asked| match &asked.answer {
+            Ok(status) => json!({ "endpoint": asked.url, "status": status }),
+            Err(err) => {
+                json!({ "endpoint": asked.url, "error": err.to_string(), "code": err.code() })
+            }
+        })
+        .collect();
+    print::json(&json!({ "nodes": nodes }))
+}
