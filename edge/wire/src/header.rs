@@ -1,0 +1,202 @@
+//! The headers of messages, as protobuf.
+//!
+//! These types are the schema: a tag number that was released keeps its meaning for ever.
+//! Identifiers that are random or large are of fixed size, which is faster to write than
+//! numbers of variable length and no longer. A number that stands for a variant begins at
+//! one, so that a field that is missing is told from the first variant.
+
+use bytes::Bytes;
+use prost::{Message, Oneof};
+
+use crate::parts::{Address, Ballot, Key};
+use crate::reply::Reply;
+use crate::request::Request;
+
+/// Any message without its objects.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Header {
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    pub(crate) kind: Option<Kind>,
+}
+
+/// The kinds of messages.
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum Kind {
+    #[prost(message, tag = "1")]
+    Merge(Merge),
+    #[prost(message, tag = "2")]
+    Merged(Merged),
+    #[prost(message, tag = "3")]
+    Fetch(Fetch),
+    #[prost(message, tag = "4")]
+    Fetched(Fetched),
+    #[prost(message, tag = "5")]
+    Scan(Scan),
+    #[prost(message, tag = "6")]
+    Scanned(Scanned),
+    #[prost(message, tag = "7")]
+    Forward(Forward),
+    #[prost(message, tag = "8")]
+    Forwarded(Forwarded),
+    #[prost(message, tag = "9")]
+    Probe(Probe),
+    #[prost(message, tag = "10")]
+    Probed(Probe),
+    #[prost(message, tag = "11")]
+    Prepare(Attempt),
+    #[prost(message, tag = "12")]
+    Promised(Promised),
+    #[prost(message, tag = "13")]
+    Accept(Accept),
+    #[prost(message, tag = "14")]
+    Accepted(Attempt),
+    #[prost(message, tag = "15")]
+    Rejected(Rejected),
+    #[prost(message, tag = "16")]
+    Learn(Learn),
+}
+
+/// One object follows.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Merge {
+    #[prost(fixed64, tag = "1")]
+    pub(crate) request: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) address: Option<Address>,
+    #[prost(uint32, tag = "3")]
+    pub(crate) cause: u32,
+    #[prost(bool, tag = "4")]
+    pub(crate) sync: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Merged {
+    #[prost(fixed64, tag = "1")]
+    pub(crate) request: u64,
+    #[prost(uint32, tag = "2")]
+    pub(crate) verdict: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Fetch {
+    #[prost(fixed64, tag = "1")]
+    pub(crate) request: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) address: Option<Address>,
+    #[prost(uint32, tag = "3")]
+    pub(crate) want: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Fetched {
+    #[prost(fixed64, tag = "1")]
+    pub(crate) request: u64,
+    #[prost(oneof = "Found", tags = "2, 3, 4")]
+    pub(crate) found: Option<Found>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum Found {
+    /// One object follows.
+    #[prost(bool, tag = "2")]
+    Full(bool),
+    #[prost(fixed64, tag = "3")]
+    Digest(u64),
+    #[prost(bool, tag = "4")]
+    Failed(bool),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Scan {
+    #[prost(fixed64, tag = "1")]
+    pub(crate) request: u64,
+    #[prost(fixed32, tag = "2")]
+    pub(crate) table: u32,
+    #[prost(uint32, tag = "3")]
+    pub(crate) shard: u32,
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub(crate) partition: Option<Bytes>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) after: Option<Key>,
+    #[prost(uint64, tag = "6")]
+    pub(crate) objects_max: u64,
+    #[prost(uint64, tag = "7")]
+    pub(crate) bytes_max: u64,
+}
+
+/// One object follows for each key.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Scanned {
+    #[prost(fixed64, tag = "1")]
+    pub(crate) request: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) page: Option<Page>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Page {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) keys: Vec<Key>,
+    #[prost(bool, tag = "2")]
+    pub(crate) more: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Forward {
+    #[prost(fixed64, tag = "1")]
+    pub(crate) request: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) asked: Option<Request>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Forwarded {
+    #[prost(fixed64, tag = "1")]
+    pub(crate) request: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) reply: Option<Reply>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Probe {
+    #[prost(uint64, tag = "1")]
+    pub(crate) catalog_version: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Attempt {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) ballot: Option<Ballot>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Promised {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) ballot: Option<Ballot>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) accepted: Option<Ballot>,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) catalog: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Accept {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) ballot: Option<Ballot>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) catalog: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Rejected {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) ballot: Option<Ballot>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) promised: Option<Ballot>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Learn {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) catalog: Bytes,
+}

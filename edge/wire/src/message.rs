@@ -1,0 +1,261 @@
+//! Messages as bodies of frames: a header, and the objects it speaks of.
+
+use bytes::{Bytes, BytesMut};
+use codec::{catalog as contracts, object};
+use model::{Object, Reply, TableId};
+use node::{
+    Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Merge, Merged, Message, RequestId,
+    Scan, Scanned, Verdict, Want,
+};
+use prost::Message as _;
+use replica::{PageNeed, Span};
+
+use crate::WireError;
+use crate::header::{self, Header, Kind};
+use crate::parts::{
+    Address, Ballot, Key, Objects, Unusable, Usable, coded, narrow, numbered, present, wrong,
+};
+use crate::{reply, request};
+
+numbered!(put_cause, take_cause, Cause { Cause::Write = 1, Cause::ReadRepair = 2 });
+
+numbered!(put_want, take_want, Want { Want::Full = 1, Want::Digest = 2 });
+
+numbered!(put_verdict, take_verdict, Verdict {
+    Verdict::Durable = 1,
+    Verdict::Buffered = 2,
+    Verdict::Failed = 3,
+});
+
+/// Appends a message, without a frame around it.
+pub fn encode_message(message: &Message, out: &mut BytesMut) {
+    let header = Header { kind: Some(put(message)) };
+    let mut room = header.encoded_len() + 10;
+    each_object(message, |object| room += object::encoded_len_max(object));
+    out.reserve(room);
+    header.encode_length_delimited(out).expect("a growing buffer has room");
+    each_object(message, |object| object::encode(object, out));
+}
+
+/// Reads a message that fills `body`. Nothing if a later version sent it and this one
+/// cannot understand it.
+///
+/// # Errors
+///
+/// [`WireError`] if no version sends this.
+pub fn decode_message(mut body: Bytes) -> Result<Option<Message>, WireError> {
+    match read(&mut body) {
+        Ok(message) => Ok(Some(message)),
+        Err(Unusable::Unknown) => Ok(None),
+        Err(Unusable::Wrong(error)) => Err(error),
+    }
+}
+
+fn read(body: &mut Bytes) -> Usable<Message> {
+    let len = prost::decode_length_delimiter(&mut *body)?;
+    if body.len() < len {
+        return Err(wrong("a header that is longer than its frame"));
+    }
+    let header = Header::decode(body.split_to(len))?;
+    let mut objects = Objects::new(body);
+    let message = take(header.kind.ok_or(Unusable::Unknown)?, &mut objects)?;
+    objects.finish()?;
+    Ok(message)
+}
+
+/// Visits the objects of a message in the order in which they are sent.
+fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
+    match message {
+        Message::Merge(Merge { object, .. })
+        | Message::Fetched(Fetched { found: Found::Full(object), .. }) => visit(object),
+        Message::Scanned(Scanned { page: Some((objects, _)), .. }) => {
+            objects.iter().for_each(|(_, object)| visit(object));
+        }
+        Message::Forwarded(Forwarded { reply, .. }) => match reply {
+            Reply::Read(read) => visit(&read.object),
+            Reply::Listed(listed) => {
+                listed.listings.iter().for_each(|listing| visit(&listing.object));
+            }
+            Reply::Written(_) | Reply::Declared(_) | Reply::Status(_) | Reply::Failed(_) => {}
+        },
+        Message::Merged(_)
+        | Message::Fetch(_)
+        | Message::Fetched(Fetched { found: Found::Digest(_) | Found::Failed, .. })
+        | Message::Scan(_)
+        | Message::Scanned(Scanned { page: None, .. })
+        | Message::Forward(_)
+        | Message::Probe { .. }
+        | Message::Probed { .. }
+        | Message::Prepare { .. }
+        | Message::Promised { .. }
+        | Message::Accept { .. }
+        | Message::Accepted { .. }
+        | Message::Rejected { .. }
+        | Message::Learn { .. } => {}
+    }
+}
+
+fn put(message: &Message) -> Kind {
+    match message {
+        Message::Merge(merge) => Kind::Merge(header::Merge {
+            request: merge.request.0,
+            address: Some(Address::put(&merge.address)),
+            cause: put_cause(merge.cause),
+            sync: merge.sync,
+        }),
+        Message::Merged(merged) => Kind::Merged(header::Merged {
+            request: merged.request.0,
+            verdict: put_verdict(merged.verdict),
+        }),
+        Message::Fetch(fetch) => Kind::Fetch(header::Fetch {
+            request: fetch.request.0,
+            address: Some(Address::put(&fetch.address)),
+            want: put_want(fetch.want),
+        }),
+        Message::Fetched(fetched) => Kind::Fetched(header::Fetched {
+            request: fetched.request.0,
+            found: Some(match &fetched.found {
+                Found::Full(_) => header::Found::Full(true),
+                Found::Digest(Digest(digest)) => header::Found::Digest(*digest),
+                Found::Failed => header::Found::Failed(true),
+            }),
+        }),
+        Message::Scan(scan) => Kind::Scan(put_scan(scan)),
+        Message::Scanned(scanned) => Kind::Scanned(put_scanned(scanned)),
+        Message::Forward(forward) => Kind::Forward(header::Forward {
+            request: forward.request.0,
+            asked: Some(request::Request::put(&forward.asked)),
+        }),
+        Message::Forwarded(forwarded) => Kind::Forwarded(header::Forwarded {
+            request: forwarded.request.0,
+            reply: Some(reply::Reply::put(&forwarded.reply)),
+        }),
+        Message::Probe { catalog_version } => Kind::Probe(probe(*catalog_version)),
+        Message::Probed { catalog_version } => Kind::Probed(probe(*catalog_version)),
+        Message::Prepare { ballot } => Kind::Prepare(attempt(*ballot)),
+        Message::Promised { ballot, accepted, catalog } => Kind::Promised(header::Promised {
+            ballot: Some(Ballot::put(*ballot)),
+            accepted: Some(Ballot::put(*accepted)),
+            catalog: put_catalog(catalog),
+        }),
+        Message::Accept { ballot, catalog } => Kind::Accept(header::Accept {
+            ballot: Some(Ballot::put(*ballot)),
+            catalog: put_catalog(catalog),
+        }),
+        Message::Accepted { ballot } => Kind::Accepted(attempt(*ballot)),
+        Message::Rejected { ballot, promised } => Kind::Rejected(header::Rejected {
+            ballot: Some(Ballot::put(*ballot)),
+            promised: Some(Ballot::put(*promised)),
+        }),
+        Message::Learn { catalog } => Kind::Learn(header::Learn { catalog: put_catalog(catalog) }),
+    }
+}
+
+fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
+    Ok(match kind {
+        Kind::Merge(merge) => Message::Merge(Merge {
+            request: RequestId(merge.request),
+            address: present(merge.address)?.take()?,
+            object: objects.next()?,
+            cause: take_cause(merge.cause)?,
+            sync: merge.sync,
+        }),
+        Kind::Merged(merged) => Message::Merged(Merged {
+            request: RequestId(merged.request),
+            verdict: take_verdict(merged.verdict)?,
+        }),
+        Kind::Fetch(fetch) => Message::Fetch(Fetch {
+            request: RequestId(fetch.request),
+            address: present(fetch.address)?.take()?,
+            want: take_want(fetch.want)?,
+        }),
+        Kind::Fetched(fetched) => Message::Fetched(Fetched {
+            request: RequestId(fetched.request),
+            found: match fetched.found.ok_or(Unusable::Unknown)? {
+                header::Found::Full(_) => Found::Full(objects.next()?),
+                header::Found::Digest(digest) => Found::Digest(Digest(digest)),
+                header::Found::Failed(_) => Found::Failed,
+            },
+        }),
+        Kind::Scan(scan) => Message::Scan(take_scan(scan)?),
+        Kind::Scanned(scanned) => Message::Scanned(take_scanned(scanned, objects)?),
+        Kind::Forward(forward) => Message::Forward(Forward {
+            request: RequestId(forward.request),
+            asked: present(forward.asked)?.take()?,
+        }),
+        Kind::Forwarded(forwarded) => Message::Forwarded(Forwarded {
+            request: RequestId(forwarded.request),
+            reply: present(forwarded.reply)?.take(objects)?,
+        }),
+        Kind::Probe(header::Probe { catalog_version }) => Message::Probe { catalog_version },
+        Kind::Probed(header::Probe { catalog_version }) => Message::Probed { catalog_version },
+        Kind::Prepare(prepare) => Message::Prepare { ballot: present(prepare.ballot)?.take()? },
+        Kind::Promised(promised) => Message::Promised {
+            ballot: present(promised.ballot)?.take()?,
+            accepted: present(promised.accepted)?.take()?,
+            catalog: contracts::decode(&promised.catalog)?,
+        },
+        Kind::Accept(accept) => Message::Accept {
+            ballot: present(accept.ballot)?.take()?,
+            catalog: contracts::decode(&accept.catalog)?,
+        },
+        Kind::Accepted(accepted) => Message::Accepted { ballot: present(accepted.ballot)?.take()? },
+        Kind::Rejected(rejected) => Message::Rejected {
+            ballot: present(rejected.ballot)?.take()?,
+            promised: present(rejected.promised)?.take()?,
+        },
+        Kind::Learn(learn) => Message::Learn { catalog: contracts::decode(&learn.catalog)? },
+    })
+}
+
+fn put_scan(scan: &Scan) -> header::Scan {
+    header::Scan {
+        request: scan.request.0,
+        table: scan.table.number(),
+        shard: u32::from(scan.shard),
+        partition: scan.span.partition.clone(),
+        after: scan.span.after.as_ref().map(Key::put),
+        objects_max: scan.need.objects_max as u64,
+        bytes_max: scan.need.bytes_max as u64,
+    }
+}
+
+fn take_scan(scan: header::Scan) -> Usable<Scan> {
+    let after = scan.after.map(Key::take).transpose()?;
+    let (objects_max, bytes_max) = (narrow(scan.objects_max)?, narrow(scan.bytes_max)?);
+    Ok(Scan {
+        request: RequestId(scan.request),
+        table: TableId::new(scan.table),
+        shard: narrow(scan.shard)?,
+        span: Span { partition: scan.partition, after },
+        need: PageNeed { objects_max, bytes_max },
+    })
+}
+
+fn put_scanned(scanned: &Scanned) -> header::Scanned {
+    let page = scanned.page.as_ref().map(|(objects, more)| header::Page {
+        keys: objects.iter().map(|(key, _)| Key::put(key)).collect(),
+        more: *more,
+    });
+    header::Scanned { request: scanned.request.0, page }
+}
+
+fn take_scanned(scanned: header::Scanned, objects: &mut Objects<'_>) -> Usable<Scanned> {
+    let request = RequestId(scanned.request);
+    let Some(page) = scanned.page else { return Ok(Scanned { request, page: None }) };
+    let found = |key: Key| Ok((key.take()?, objects.next()?));
+    let found = page.keys.into_iter().map(found).collect::<Usable<_>>()?;
+    Ok(Scanned { request, page: Some((found, page.more)) })
+}
+
+fn probe(catalog_version: u64) -> header::Probe {
+    header::Probe { catalog_version }
+}
+
+fn attempt(ballot: catalog::Ballot) -> header::Attempt {
+    header::Attempt { ballot: Some(Ballot::put(ballot)) }
+}
+
+fn put_catalog(catalog: &catalog::Catalog) -> Bytes {
+    coded(|out| contracts::encode(catalog, out))
+}

@@ -1,0 +1,282 @@
+//! What several messages are made of, and how it is checked on the way in.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use causality::{Dot, Incarnation};
+use codec::Reader;
+use model::{Ack, KeyspaceId, Level, Name, NodeId, Object, ShardId, TableId};
+use prost::Message;
+
+use crate::WireError;
+
+/// Why a message is not handed on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Unusable {
+    /// A later version sent it. It is skipped.
+    Unknown,
+    /// No version sends this. The connection ends.
+    Wrong(WireError),
+}
+
+pub(crate) type Usable<T> = Result<T, Unusable>;
+
+impl From<prost::DecodeError> for Unusable {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Wrong(error.into())
+    }
+}
+
+impl From<codec::Malformed> for Unusable {
+    fn from(error: codec::Malformed) -> Self {
+        match error {
+            codec::Malformed::Newer(_) => Self::Unknown,
+            codec::Malformed::Truncated
+            | codec::Malformed::Trailing
+            | codec::Malformed::Invalid(_) => Self::Wrong(error.into()),
+        }
+    }
+}
+
+/// Says that no version sends this.
+pub(crate) fn wrong(what: &'static str) -> Unusable {
+    Unusable::Wrong(WireError::Malformed(what))
+}
+
+/// Insists on a part that every version sends.
+pub(crate) fn present<T>(part: Option<T>) -> Usable<T> {
+    part.ok_or(wrong("a message without a part that it must have"))
+}
+
+/// Narrows a number to what the core holds it in.
+pub(crate) fn narrow<T: TryFrom<N>, N>(number: N) -> Usable<T> {
+    T::try_from(number).map_err(|_| wrong("a number above its range"))
+}
+
+/// Numbers the variants of an enum, from one on. A number that is not known is of a later
+/// version; zero is a field that is missing.
+macro_rules! numbered {
+    ($put:ident, $take:ident, $type:ty { $($variant:path = $number:literal),+ $(,)? }) => {
+        pub(crate) fn $put(value: $type) -> u32 {
+            match value {
+                $($variant => $number,)+
+            }
+        }
+
+        pub(crate) fn $take(number: u32) -> $crate::parts::Usable<$type> {
+            match number {
+                $($number => Ok($variant),)+
+                0 => Err($crate::parts::wrong("a number missing that says which")),
+                _ => Err($crate::parts::Unusable::Unknown),
+            }
+        }
+    };
+}
+pub(crate) use numbered;
+
+numbered!(put_kind, take_kind, model::Kind {
+    model::Kind::Strict = 1,
+    model::Kind::Partial = 2,
+});
+
+/// The objects behind a header.
+pub(crate) struct Objects<'a>(Reader<'a>);
+
+impl<'a> Objects<'a> {
+    pub(crate) fn new(bytes: &'a Bytes) -> Self {
+        Self(Reader::new(bytes))
+    }
+
+    pub(crate) fn next(&mut self) -> Usable<Object> {
+        Ok(codec::object::read(&mut self.0)?)
+    }
+
+    pub(crate) fn finish(self) -> Usable<()> {
+        Ok(self.0.finish()?)
+    }
+}
+
+/// Encodes with `codec`.
+pub(crate) fn coded(encode: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut out = BytesMut::new();
+    encode(&mut out);
+    out.freeze()
+}
+
+pub(crate) fn put_name(name: &Name) -> Bytes {
+    Bytes::copy_from_slice(name.as_str().as_bytes())
+}
+
+pub(crate) fn take_name(name: &[u8]) -> Usable<Name> {
+    let name = std::str::from_utf8(name).ok().and_then(|name| Name::new(name).ok());
+    name.ok_or(wrong("a name that cannot exist"))
+}
+
+/// Zero for none, small numbers for names, and 256 more than it says for a count.
+pub(crate) fn put_level(level: Option<Level>) -> u32 {
+    match level {
+        None => 0,
+        Some(Level::One) => 1,
+        Some(Level::Two) => 2,
+        Some(Level::Three) => 3,
+        Some(Level::Quorum) => 4,
+        Some(Level::All) => 5,
+        Some(Level::Count(count)) => 256 + u32::from(count),
+    }
+}
+
+pub(crate) fn take_level(number: u32) -> Usable<Option<Level>> {
+    Ok(Some(match number {
+        0 => return Ok(None),
+        1 => Level::One,
+        2 => Level::Two,
+        3 => Level::Three,
+        4 => Level::Quorum,
+        5 => Level::All,
+        256..=511 => Level::Count(narrow(number - 256)?),
+        _ => return Err(Unusable::Unknown),
+    }))
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Key {
+    #[prost(bytes = "bytes", tag = "1")]
+    partition: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    sort: Bytes,
+}
+
+impl Key {
+    pub(crate) fn put(key: &model::Key) -> Self {
+        Self { partition: key.partition().clone(), sort: key.sort().clone() }
+    }
+
+    pub(crate) fn take(self) -> Usable<model::Key> {
+        model::Key::new(self.partition, self.sort).map_err(|_| wrong("a key that cannot exist"))
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Address {
+    #[prost(fixed32, tag = "1")]
+    table: u32,
+    #[prost(bytes = "bytes", tag = "2")]
+    partition: Bytes,
+    #[prost(bytes = "bytes", tag = "3")]
+    sort: Bytes,
+}
+
+impl Address {
+    pub(crate) fn put(address: &model::Address) -> Self {
+        let Key { partition, sort } = Key::put(&address.key);
+        Self { table: address.table.number(), partition, sort }
+    }
+
+    pub(crate) fn take(self) -> Usable<model::Address> {
+        let key = Key { partition: self.partition, sort: self.sort }.take()?;
+        Ok(model::Address { table: TableId::new(self.table), key })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Ballot {
+    #[prost(uint64, tag = "1")]
+    round: u64,
+    #[prost(uint32, tag = "2")]
+    node: u32,
+}
+
+impl Ballot {
+    pub(crate) fn put(ballot: catalog::Ballot) -> Self {
+        Self { round: ballot.round, node: ballot.node.number().into() }
+    }
+
+    pub(crate) fn take(self) -> Usable<catalog::Ballot> {
+        Ok(catalog::Ballot { round: self.round, node: NodeId::new(narrow(self.node)?) })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Time {
+    #[prost(uint64, tag = "1")]
+    seconds: u64,
+    #[prost(uint32, tag = "2")]
+    nanos: u32,
+}
+
+impl Time {
+    pub(crate) fn put(time: Duration) -> Self {
+        Self { seconds: time.as_secs(), nanos: time.subsec_nanos() }
+    }
+
+    pub(crate) fn take(self) -> Usable<Duration> {
+        let fits = self.nanos < 1_000_000_000;
+        fits.then(|| Duration::new(self.seconds, self.nanos))
+            .ok_or(wrong("nanoseconds above a second"))
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Receipt {
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    #[prost(message, optional, tag = "2")]
+    dot: Option<PlainDot>,
+    #[prost(uint32, tag = "3")]
+    keyspace: u32,
+    #[prost(uint32, tag = "4")]
+    shard: u32,
+    #[prost(message, repeated, tag = "5")]
+    acks: Vec<PlainAck>,
+    #[prost(uint32, tag = "6")]
+    wanted: u32,
+    #[prost(uint32, tag = "7")]
+    replicas: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PlainDot {
+    #[prost(fixed64, tag = "1")]
+    incarnation: u64,
+    #[prost(uint64, tag = "2")]
+    seq: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PlainAck {
+    #[prost(uint32, tag = "1")]
+    node: u32,
+    #[prost(bool, tag = "2")]
+    durable: bool,
+}
+
+impl Receipt {
+    pub(crate) fn put(receipt: &model::Receipt) -> Self {
+        let dot = |dot: Dot| PlainDot { incarnation: dot.incarnation.bits(), seq: dot.seq };
+        let ack = |ack: &Ack| PlainAck { node: ack.node.number().into(), durable: ack.durable };
+        Self {
+            kind: put_kind(receipt.kind),
+            dot: receipt.dot.map(dot),
+            keyspace: receipt.shard.keyspace.number(),
+            shard: receipt.shard.index.into(),
+            acks: receipt.acks.iter().map(ack).collect(),
+            wanted: receipt.wanted.into(),
+            replicas: receipt.replicas.into(),
+        }
+    }
+
+    pub(crate) fn take(self) -> Usable<model::Receipt> {
+        let dot = |dot: PlainDot| Dot::new(Incarnation::new(dot.incarnation), dot.seq);
+        let ack =
+            |ack: &PlainAck| Ok(Ack { node: NodeId::new(narrow(ack.node)?), durable: ack.durable });
+        let keyspace = KeyspaceId::new(self.keyspace);
+        Ok(model::Receipt {
+            kind: take_kind(self.kind)?,
+            dot: self.dot.map(dot),
+            shard: ShardId { keyspace, index: narrow(self.shard)? },
+            acks: self.acks.iter().map(ack).collect::<Usable<_>>()?,
+            wanted: narrow(self.wanted)?,
+            replicas: narrow(self.replicas)?,
+        })
+    }
+}

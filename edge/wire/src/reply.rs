@@ -1,0 +1,208 @@
+//! Answers to requests that one node handed to another.
+
+use bytes::Bytes;
+use causality::Incarnation;
+use codec::{catalog as contracts, dots};
+use model::{Declared, Listed, Listing, NodeId, Read, Written};
+use prost::{Message, Oneof};
+
+use crate::failure::Failure;
+use crate::parts::{Key, Objects, Receipt, Time, Unusable, Usable, coded, narrow, present};
+use crate::request::Range;
+
+/// Any answer, without its objects.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Reply {
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7")]
+    answer: Option<Answer>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+enum Answer {
+    #[prost(message, tag = "1")]
+    Written(PlainWritten),
+    /// One object follows.
+    #[prost(message, tag = "2")]
+    Read(Receipt),
+    /// One object follows for each key.
+    #[prost(message, tag = "3")]
+    Listed(PlainListed),
+    #[prost(message, tag = "4")]
+    Keyspace(Contract),
+    #[prost(message, tag = "5")]
+    Table(Contract),
+    #[prost(message, tag = "6")]
+    Status(Status),
+    #[prost(message, tag = "7")]
+    Failed(Failure),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PlainWritten {
+    #[prost(bytes = "bytes", tag = "1")]
+    context: Bytes,
+    #[prost(message, optional, tag = "2")]
+    receipt: Option<Receipt>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PlainListed {
+    #[prost(message, repeated, tag = "1")]
+    keys: Vec<Key>,
+    #[prost(message, optional, tag = "2")]
+    next: Option<Range>,
+    #[prost(message, optional, tag = "3")]
+    receipt: Option<Receipt>,
+}
+
+/// A keyspace or table, in the encoding of `codec`.
+#[derive(Clone, PartialEq, Message)]
+struct Contract {
+    #[prost(bytes = "bytes", tag = "1")]
+    contract: Bytes,
+    #[prost(bool, tag = "2")]
+    created: bool,
+}
+
+impl Reply {
+    pub(crate) fn put(reply: &model::Reply) -> Self {
+        let answer = match reply {
+            model::Reply::Written(Written { context, receipt }) => Answer::Written(PlainWritten {
+                context: coded(|out| dots::encode(context, out)),
+                receipt: Some(Receipt::put(receipt)),
+            }),
+            model::Reply::Read(Read { receipt, object: _ }) => Answer::Read(Receipt::put(receipt)),
+            model::Reply::Listed(listed) => Answer::Listed(PlainListed::put(listed)),
+            model::Reply::Declared(declared) => put_declared(declared),
+            model::Reply::Status(status) => Answer::Status(Status::put(status)),
+            model::Reply::Failed(failure) => Answer::Failed(Failure::put(failure)),
+        };
+        Self { answer: Some(answer) }
+    }
+
+    pub(crate) fn take(self, objects: &mut Objects<'_>) -> Usable<model::Reply> {
+        Ok(match self.answer.ok_or(Unusable::Unknown)? {
+            Answer::Written(PlainWritten { context, receipt }) => model::Reply::Written(Written {
+                context: dots::decode(&context)?,
+                receipt: present(receipt)?.take()?,
+            }),
+            Answer::Read(receipt) => {
+                model::Reply::Read(Read { object: objects.next()?, receipt: receipt.take()? })
+            }
+            Answer::Listed(listed) => model::Reply::Listed(listed.take(objects)?),
+            Answer::Keyspace(Contract { contract, created }) => {
+                let keyspace = contracts::decode_keyspace(&contract)?;
+                model::Reply::Declared(Declared::Keyspace { keyspace, created })
+            }
+            Answer::Table(Contract { contract, created }) => {
+                let table = contracts::decode_table(&contract)?;
+                model::Reply::Declared(Declared::Table { table, created })
+            }
+            Answer::Status(status) => model::Reply::Status(Box::new(status.take()?)),
+            Answer::Failed(failure) => model::Reply::Failed(failure.take()?),
+        })
+    }
+}
+
+fn put_declared(declared: &Declared) -> Answer {
+    match declared {
+        Declared::Keyspace { keyspace, created } => {
+            let contract = coded(|out| contracts::encode_keyspace(keyspace, out));
+            Answer::Keyspace(Contract { contract, created: *created })
+        }
+        Declared::Table { table, created } => {
+            let contract = coded(|out| contracts::encode_table(table, out));
+            Answer::Table(Contract { contract, created: *created })
+        }
+    }
+}
+
+impl PlainListed {
+    fn put(listed: &Listed) -> Self {
+        Self {
+            keys: listed.listings.iter().map(|listing| Key::put(&listing.key)).collect(),
+            next: listed.next.as_ref().map(Range::put),
+            receipt: Some(Receipt::put(&listed.receipt)),
+        }
+    }
+
+    fn take(self, objects: &mut Objects<'_>) -> Usable<Listed> {
+        let listing = |key: Key| Ok(Listing { key: key.take()?, object: objects.next()? });
+        Ok(Listed {
+            listings: self.keys.into_iter().map(listing).collect::<Usable<_>>()?,
+            next: self.next.map(Range::take).transpose()?,
+            receipt: present(self.receipt)?.take()?,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Status {
+    #[prost(uint32, tag = "1")]
+    node: u32,
+    #[prost(fixed64, tag = "2")]
+    incarnation: u64,
+    #[prost(message, optional, tag = "3")]
+    uptime: Option<Time>,
+    #[prost(message, repeated, tag = "4")]
+    nodes: Vec<NodeStatus>,
+    #[prost(uint64, tag = "5")]
+    catalog_version: u64,
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    keyspaces: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "7")]
+    tables: Vec<Bytes>,
+    #[prost(uint64, tag = "8")]
+    requests: u64,
+    #[prost(uint64, tag = "9")]
+    read_repairs: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct NodeStatus {
+    #[prost(uint32, tag = "1")]
+    node: u32,
+    #[prost(bool, tag = "2")]
+    alive: bool,
+}
+
+impl Status {
+    fn put(status: &model::Status) -> Self {
+        let node = |node: &model::NodeStatus| NodeStatus {
+            node: node.node.number().into(),
+            alive: node.alive,
+        };
+        let keyspace = |keyspace| coded(|out| contracts::encode_keyspace(keyspace, out));
+        let table = |table| coded(|out| contracts::encode_table(table, out));
+        Self {
+            node: status.node.number().into(),
+            incarnation: status.incarnation.bits(),
+            uptime: Some(Time::put(status.uptime)),
+            nodes: status.nodes.iter().map(node).collect(),
+            catalog_version: status.catalog_version,
+            keyspaces: status.keyspaces.iter().map(keyspace).collect(),
+            tables: status.tables.iter().map(table).collect(),
+            requests: status.requests as u64,
+            read_repairs: status.read_repairs,
+        }
+    }
+
+    fn take(self) -> Usable<model::Status> {
+        let node = |node: &NodeStatus| {
+            Ok(model::NodeStatus { node: NodeId::new(narrow(node.node)?), alive: node.alive })
+        };
+        let keyspaces = self.keyspaces.iter().map(contracts::decode_keyspace);
+        let tables = self.tables.iter().map(contracts::decode_table);
+        Ok(model::Status {
+            node: NodeId::new(narrow(self.node)?),
+            incarnation: Incarnation::new(self.incarnation),
+            uptime: present(self.uptime)?.take()?,
+            nodes: self.nodes.iter().map(node).collect::<Usable<_>>()?,
+            catalog_version: self.catalog_version,
+            keyspaces: keyspaces.collect::<Result<_, _>>()?,
+            tables: tables.collect::<Result<_, _>>()?,
+            requests: narrow(self.requests)?,
+            read_repairs: self.read_repairs,
+        })
+    }
+}

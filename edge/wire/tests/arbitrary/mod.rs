@@ -1,0 +1,269 @@
+//! Messages for tests: any of every kind.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+#[path = "../../../codec/tests/arbitrary/mod.rs"]
+pub(crate) mod parts;
+
+use std::time::Duration;
+
+use causality::Incarnation;
+use model::{
+    Ack, Declare, Declared, Failure, Get, KeyspaceId, List, Listed, Listing, Malformed, Mutation,
+    NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Receipt, Refusal, Reply, Request, ShardId,
+    Status, TableId, WriteOptions, Written,
+};
+use node::{
+    Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Merge, Merged, Message, RequestId,
+    Scan, Scanned, Verdict, Want,
+};
+use parts::{
+    ballots, bytes, catalogs, dot_sets, dots, durabilities, keys, keyspaces, levels, names,
+    objects, ranges, replica_maps, tables, values,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use replica::{PageNeed, Span};
+
+fn times() -> impl Strategy<Value = Duration> {
+    (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos))
+}
+
+fn nodes() -> impl Strategy<Value = NodeId> {
+    any::<u16>().prop_map(NodeId::new)
+}
+
+fn requests_ids() -> impl Strategy<Value = RequestId> {
+    any::<u64>().prop_map(RequestId)
+}
+
+fn addresses() -> impl Strategy<Value = model::Address> {
+    (any::<u32>(), keys())
+        .prop_map(|(table, key)| model::Address { table: TableId::new(table), key })
+}
+
+prop_compose! {
+    fn receipts()(
+        strict: bool,
+        dot in option::of(dots()),
+        keyspace: u32,
+        index: u16,
+        acks in vec((nodes(), any::<bool>()).prop_map(|(node, durable)| Ack { node, durable }), 0..4),
+        wanted: u8,
+        replicas: u8,
+    ) -> Receipt {
+        let kind = if strict { model::Kind::Strict } else { model::Kind::Partial };
+        let shard = ShardId { keyspace: KeyspaceId::new(keyspace), index };
+        Receipt { kind, dot, shard, acks, wanted, replicas }
+    }
+}
+
+prop_compose! {
+    fn read_options()(r in option::of(levels()), pr in option::of(levels())) -> ReadOptions {
+        ReadOptions { r, pr }
+    }
+}
+
+prop_compose! {
+    fn puts()(
+        (keyspace, table, key) in (names(), names(), keys()),
+        value in option::of(values()),
+        context in dot_sets(),
+        (w, pw, dw) in (option::of(levels()), option::of(levels()), option::of(levels())),
+        timeout in times(),
+    ) -> Put {
+        let mutation = value.map_or(Mutation::Delete, Mutation::Store);
+        Put { keyspace, table, key, mutation, context, options: WriteOptions { w, pw, dw }, timeout }
+    }
+}
+
+prop_compose! {
+    fn gets()(
+        (keyspace, table, key) in (names(), names(), keys()),
+        options in read_options(),
+        timeout in times(),
+    ) -> Get {
+        Get { keyspace, table, key, options, timeout }
+    }
+}
+
+prop_compose! {
+    fn lists()(
+        (keyspace, table) in (names(), names()),
+        range in ranges(),
+        limit: usize,
+        options in read_options(),
+        timeout in times(),
+    ) -> List {
+        List { keyspace, table, range, limit, options, timeout }
+    }
+}
+
+fn declares() -> impl Strategy<Value = Declare> {
+    let keyspace = (names(), any::<u16>(), replica_maps())
+        .prop_map(|(name, shards, replicas)| Declare::Keyspace { name, shards, replicas });
+    let table = (names(), names(), durabilities(), levels(), levels()).prop_map(
+        |(keyspace, name, durability, read, write)| {
+            let policy = Policy::Siblings;
+            Declare::Table { keyspace, name, policy, durability, read, write }
+        },
+    );
+    prop_oneof![keyspace, table]
+}
+
+pub(crate) fn requests() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        puts().prop_map(Request::Put),
+        gets().prop_map(Request::Get),
+        lists().prop_map(Request::List),
+        declares().prop_map(Request::Declare),
+        Just(Request::Status),
+    ]
+}
+
+fn refusals() -> impl Strategy<Value = Refusal> {
+    let parts = prop_oneof![Just("partition"), Just("sort")];
+    let things = prop_oneof![Just("keyspace"), Just("table")];
+    let options = proptest::sample::select(vec!["r", "pr", "w", "pw", "dw"]);
+    prop_oneof![
+        any::<String>().prop_map(|name| Malformed::Name(name).into()),
+        Just(Malformed::EmptyKey.into()),
+        (parts, any::<usize>()).prop_map(|(part, bytes)| Malformed::LongKey { part, bytes }.into()),
+        names().prop_map(Refusal::UnknownKeyspace),
+        (names(), names()).prop_map(|(keyspace, table)| Refusal::UnknownTable { keyspace, table }),
+        (things, names(), any::<String>()).prop_map(|(what, name, difference)| Refusal::Exists {
+            what,
+            name,
+            difference
+        }),
+        any::<String>().prop_map(Refusal::Contract),
+        (options, any::<u8>(), any::<u8>()).prop_map(|(what, asked, replicas)| Refusal::Level {
+            what,
+            asked,
+            replicas
+        }),
+        any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeValue { bytes, max }),
+        any::<(usize, usize)>().prop_map(|(siblings, max)| Refusal::ManySiblings { siblings, max }),
+        Just(Refusal::EmptyDelete),
+        any::<usize>().prop_map(|max| Refusal::Overloaded { max }),
+        any::<String>().prop_map(Refusal::Disk),
+        any::<(usize, usize)>().prop_map(|(alive, nodes)| Refusal::NoMajority { alive, nodes }),
+    ]
+}
+
+fn failures() -> impl Strategy<Value = Failure> {
+    prop_oneof![
+        3 => refusals().prop_map(Failure::Refused),
+        1 => any::<(u8, u8, u8)>().prop_map(|(wanted, alive, replicas)| {
+            Failure::NotAttempted { wanted, alive, replicas }
+        }),
+        1 => (any::<u8>(), any::<u8>(), option::of(receipts()))
+            .prop_map(|(wanted, got, receipt)| Failure::Unknown { wanted, got, receipt }),
+    ]
+}
+
+prop_compose! {
+    fn statuses()(
+        (node, incarnation, uptime) in (nodes(), any::<u64>(), times()),
+        nodes in vec((nodes(), any::<bool>()).prop_map(|(node, alive)| NodeStatus { node, alive }), 0..4),
+        catalog_version: u64,
+        keyspaces in vec(keyspaces(), 0..3),
+        tables in vec(tables(), 0..3),
+        requests: usize,
+        read_repairs: u64,
+    ) -> Status {
+        let incarnation = Incarnation::new(incarnation);
+        Status {
+            node, incarnation, uptime, nodes, catalog_version, keyspaces, tables, requests, read_repairs,
+        }
+    }
+}
+
+pub(crate) fn replies() -> impl Strategy<Value = Reply> {
+    let listing = (keys(), objects()).prop_map(|(key, object)| Listing { key, object });
+    prop_oneof![
+        (dot_sets(), receipts())
+            .prop_map(|(context, receipt)| Reply::Written(Written { context, receipt })),
+        (objects(), receipts()).prop_map(|(object, receipt)| Reply::Read(Read { object, receipt })),
+        (vec(listing, 0..4), option::of(ranges()), receipts()).prop_map(
+            |(listings, next, receipt)| Reply::Listed(Listed { listings, next, receipt })
+        ),
+        (keyspaces(), any::<bool>()).prop_map(|(keyspace, created)| {
+            Reply::Declared(Declared::Keyspace { keyspace, created })
+        }),
+        (tables(), any::<bool>())
+            .prop_map(|(table, created)| Reply::Declared(Declared::Table { table, created })),
+        statuses().prop_map(|status| Reply::Status(Box::new(status))),
+        failures().prop_map(Reply::Failed),
+    ]
+}
+
+fn data() -> impl Strategy<Value = Message> {
+    let causes = prop_oneof![Just(Cause::Write), Just(Cause::ReadRepair)];
+    let verdicts =
+        prop_oneof![Just(Verdict::Durable), Just(Verdict::Buffered), Just(Verdict::Failed)];
+    let wants = prop_oneof![Just(Want::Full), Just(Want::Digest)];
+    let found = prop_oneof![
+        objects().prop_map(Found::Full),
+        any::<u64>().prop_map(|digest| Found::Digest(Digest(digest))),
+        Just(Found::Failed),
+    ];
+    prop_oneof![
+        (requests_ids(), addresses(), objects(), any::<bool>(), causes).prop_map(
+            |(request, address, object, sync, cause)| {
+                Message::Merge(Merge { request, address, object, sync, cause })
+            }
+        ),
+        (requests_ids(), verdicts)
+            .prop_map(|(request, verdict)| Message::Merged(Merged { request, verdict })),
+        (requests_ids(), addresses(), wants)
+            .prop_map(|(request, address, want)| Message::Fetch(Fetch { request, address, want })),
+        (requests_ids(), found)
+            .prop_map(|(request, found)| Message::Fetched(Fetched { request, found })),
+    ]
+}
+
+prop_compose! {
+    fn scans()(
+        (request, table, shard) in (requests_ids(), any::<u32>(), any::<u16>()),
+        partition in option::of(bytes(0..9)),
+        after in option::of(keys()),
+        (objects_max, bytes_max) in any::<(usize, usize)>(),
+    ) -> Message {
+        let (span, need) = (Span { partition, after }, PageNeed { objects_max, bytes_max });
+        Message::Scan(Scan { request, table: TableId::new(table), shard, span, need })
+    }
+}
+
+fn agreement() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        any::<u64>().prop_map(|catalog_version| Message::Probe { catalog_version }),
+        any::<u64>().prop_map(|catalog_version| Message::Probed { catalog_version }),
+        ballots().prop_map(|ballot| Message::Prepare { ballot }),
+        (ballots(), ballots(), catalogs()).prop_map(|(ballot, accepted, catalog)| {
+            Message::Promised { ballot, accepted, catalog }
+        }),
+        (ballots(), catalogs()).prop_map(|(ballot, catalog)| Message::Accept { ballot, catalog }),
+        ballots().prop_map(|ballot| Message::Accepted { ballot }),
+        (ballots(), ballots())
+            .prop_map(|(ballot, promised)| Message::Rejected { ballot, promised }),
+        catalogs().prop_map(|catalog| Message::Learn { catalog }),
+    ]
+}
+
+/// Any message.
+pub(crate) fn messages() -> impl Strategy<Value = Message> {
+    let page = option::of((vec((keys(), objects()), 0..4), any::<bool>()));
+    prop_oneof![
+        2 => data(),
+        1 => scans(),
+        1 => (requests_ids(), page)
+            .prop_map(|(request, page)| Message::Scanned(Scanned { request, page })),
+        2 => (requests_ids(), requests())
+            .prop_map(|(request, asked)| Message::Forward(Forward { request, asked })),
+        2 => (requests_ids(), replies())
+            .prop_map(|(request, reply)| Message::Forwarded(Forwarded { request, reply })),
+        2 => agreement(),
+    ]
+}
