@@ -1,0 +1,295 @@
+//! The configuration of one node.
+//!
+//! It is read twice. [`Raw`] is what was typed: flags, then environment variables, then the
+//! file, each option optional. [`Config`] is what it means: every option resolved, checked
+//! and typed, so that the rest of the program neither parses nor doubts. Every complaint
+//! names the option and says what to write instead, and nothing is opened or bound before
+//! all of them have passed.
+//!
+//! The safe choice is the default. There is no encryption between nodes or towards clients,
+//! so only loopback addresses are accepted unless `insecure_network` is set.
+
+mod raw;
+mod secret;
+mod size;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use model::{ClusterId, Limits, Name, NodeId};
+use placement::{Layout, Member};
+use thiserror::Error;
+
+pub(crate) use raw::{LogFormat, Raw, RawNode};
+pub(crate) use secret::Secret;
+pub(crate) use size::ByteSize;
+
+/// Memory for blocks read from disk unless configured. With the write buffers and a million
+/// keys a node stays under 300 MiB.
+const CACHE_DEFAULT: ByteSize = ByteSize(64 << 20);
+
+/// Client connections unless configured: each takes up to 16 KiB when idle, so 64 MiB.
+const CONNECTIONS_DEFAULT: usize = 4_096;
+
+/// The largest value that can be allowed: one message carries an object with its siblings,
+/// and is held in memory several times on its way.
+const VALUE_BYTES_CEILING: u64 = 64 << 20;
+
+/// The least size of the block cache with which reads are not a disk access each.
+const CACHE_MIN: u64 = 1 << 20;
+
+/// The configuration of one node, resolved and checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// This node. One of the layout's.
+    pub(crate) node: NodeId,
+    /// Its cluster.
+    pub(crate) cluster: ClusterId,
+    /// What the nodes of the cluster share and nobody else knows.
+    pub(crate) secret: Secret,
+    /// Where its data is.
+    pub(crate) data_dir: PathBuf,
+    /// Where clients come in.
+    pub(crate) http_listen: SocketAddr,
+    /// Where other nodes come in.
+    pub(crate) peer_listen: SocketAddr,
+    /// Where the other nodes are reached, as `host:port`.
+    pub(crate) peers: BTreeMap<NodeId, String>,
+    /// All nodes and where they stand.
+    pub(crate) layout: Layout,
+    /// Bounds on what clients may send.
+    pub(crate) limits: Limits,
+    /// The most client connections at once.
+    pub(crate) connections_max: usize,
+    /// Memory for blocks read from disk.
+    pub(crate) cache_bytes: u64,
+}
+
+/// How log lines are filtered and written. Apart from [`Config`], because complaints about
+/// the configuration are already logged that way.
+#[derive(Clone, Debug)]
+pub(crate) struct LogConfig {
+    /// A filter in the syntax of `RUST_LOG`.
+    pub(crate) filter: String,
+    /// The format.
+    pub(crate) format: LogFormat,
+}
+
+/// Why a configuration cannot be used. Nothing was opened or changed.
+#[derive(Debug, Error)]
+pub(crate) enum ConfigError {
+    /// The file is not there or may not be read.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file is not what a configuration file is.
+    #[error("{path}: {error}", path = path.display())]
+    Toml {
+        /// Which.
+        path: PathBuf,
+        /// Where, and what was expected.
+        error: toml::de::Error,
+    },
+    /// An option without which there is no node.
+    #[error(
+        "{option} is not set: write {option} = ... in the file, or pass --{flag}, or set MERGANSER_{variable}",
+        flag = option.replace('_', "-"),
+        variable = option.to_uppercase()
+    )]
+    Missing {
+        /// Its name in the file.
+        option: &'static str,
+    },
+    /// An option with a value that cannot be.
+    #[error("{option}: {problem}")]
+    Wrong {
+        /// Its name in the file.
+        option: &'static str,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
+
+/// The error for an option that cannot be as it is.
+fn wrong(option: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Wrong { option, problem: problem.into() }
+}
+
+impl LogConfig {
+    /// Resolves what was typed about logging.
+    pub(crate) fn resolve(raw: &Raw) -> Self {
+        Self {
+            filter: raw.log_level.clone().unwrap_or_else(|| "info".to_owned()),
+            format: raw.log_format.unwrap_or_default(),
+        }
+    }
+}
+
+impl Config {
+    /// Resolves and checks what was typed. Reads the secret, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for the first option that is missing or wrong.
+    pub(crate) fn resolve(raw: Raw) -> Result<Self, ConfigError> {
+        let missing = |option| ConfigError::Missing { option };
+        let node = NodeId::new(raw.node.ok_or(missing("node"))?);
+        let cluster = ClusterId::new(raw.cluster.ok_or(missing("cluster"))?);
+        let nodes = raw.nodes.ok_or(missing("nodes"))?;
+        let insecure = raw.insecure_network.unwrap_or(false);
+
+        let layout = resolve_layout(&nodes)?;
+        let mut peers = resolve_peers(&nodes, insecure)?;
+        let advertised = peers.remove(&node).ok_or_else(|| {
+            let known: Vec<String> = nodes.iter().map(|node| node.id.to_string()).collect();
+            wrong("node", format!("{} is not in nodes ({})", node.number(), known.join(", ")))
+        })?;
+
+        let http = raw.http_listen.unwrap_or_else(|| "127.0.0.1:7001".to_owned());
+        let http_listen = resolve_listen("http_listen", &http, insecure)?;
+        let peer = raw.peer_listen.unwrap_or(advertised);
+        let peer_listen = resolve_listen("peer_listen", &peer, insecure)?;
+        if peer_listen.port() == 0 {
+            return Err(wrong("peer_listen", "needs a fixed port: the other nodes must find it"));
+        }
+
+        Ok(Self {
+            node,
+            cluster,
+            data_dir: raw.data_dir.ok_or(missing("data_dir"))?,
+            http_listen,
+            peer_listen,
+            peers,
+            layout,
+            limits: resolve_limits(raw.value_bytes_max, raw.siblings_max, raw.requests_max)?,
+            connections_max: at_least_one(
+                "connections_max",
+                raw.connections_max.unwrap_or(CONNECTIONS_DEFAULT),
+            )?,
+            cache_bytes: resolve_cache(raw.cache.unwrap_or(CACHE_DEFAULT))?,
+            secret: Secret::read(&raw.secret_file.ok_or(missing("secret_file"))?)?,
+        })
+    }
+}
+
+/// Which nodes exist and where they stand. Region and zone default to `local` and `a`.
+fn resolve_layout(nodes: &[RawNode]) -> Result<Layout, ConfigError> {
+    let mut members = BTreeMap::new();
+    for node in nodes {
+        let name = |text: &Option<String>, default: &str| {
+            Name::new(text.as_deref().unwrap_or(default))
+                .map_err(|malformed| wrong("nodes", format!("node {}: {malformed}", node.id)))
+        };
+        let member = Member { region: name(&node.region, "local")?, zone: name(&node.zone, "a")? };
+        if node.id == 0 {
+            return Err(wrong("nodes", "0 is no node: number them from 1"));
+        }
+        if members.insert(NodeId::new(node.id), member).is_some() {
+            return Err(wrong("nodes", format!("node {} is there twice", node.id)));
+        }
+    }
+    Ok(Layout { version: 1, members })
+}
+
+/// Where each node is reached. Host names are looked up when dialling, since they may move.
+fn resolve_peers(
+    nodes: &[RawNode],
+    insecure: bool,
+) -> Result<BTreeMap<NodeId, String>, ConfigError> {
+    let mut peers = BTreeMap::new();
+    for node in nodes {
+        let port = node.peer.rsplit_once(':').and_then(|(host, port)| {
+            port.parse::<u16>().ok().filter(|port| *port != 0 && !host.is_empty())
+        });
+        if port.is_none() {
+            let problem = format!("node {}: {:?} is not of the form HOST:PORT", node.id, node.peer);
+            return Err(wrong("nodes", problem));
+        }
+        if !insecure && !is_loopback(&node.peer) {
+            let problem =
+                format!("node {} is reached at {}, which is not loopback", node.id, node.peer);
+            return Err(wrong("nodes", format!("{problem}; {CONSENT}")));
+        }
+        peers.insert(NodeId::new(node.id), node.peer.clone());
+    }
+    Ok(peers)
+}
+
+/// What to do about an address that others on the network can reach.
+const CONSENT: &str = "there is no encryption, so this needs the explicit \
+    insecure_network = true (--insecure-network)";
+
+/// Whether an address is reached from this machine only.
+fn is_loopback(address: &str) -> bool {
+    match address.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => address.rsplit_once(':').is_some_and(|(host, _)| host == "localhost"),
+    }
+}
+
+/// An address to listen at.
+fn resolve_listen(
+    option: &'static str,
+    text: &str,
+    insecure: bool,
+) -> Result<SocketAddr, ConfigError> {
+    let text = text.replace("localhost:", "127.0.0.1:");
+    let address: SocketAddr = text.parse().map_err(|_| {
+        wrong(
+            option,
+            format!("{text:?} is no address to listen at: write IP:PORT, as in 127.0.0.1:7001"),
+        )
+    })?;
+    if !insecure && !address.ip().is_loopback() {
+        return Err(wrong(option, format!("{address} is not loopback; {CONSENT}")));
+    }
+    Ok(address)
+}
+
+/// The bounds on what clients may send.
+fn resolve_limits(
+    value_bytes_max: Option<ByteSize>,
+    siblings_max: Option<usize>,
+    requests_max: Option<usize>,
+) -> Result<Limits, ConfigError> {
+    let default = Limits::default();
+    let value_bytes = value_bytes_max.map_or(default.value_bytes_max as u64, |size| size.0);
+    if value_bytes == 0 || VALUE_BYTES_CEILING < value_bytes {
+        let problem = format!(
+            "{} is out of range: 1 to {}",
+            ByteSize(value_bytes),
+            ByteSize(VALUE_BYTES_CEILING)
+        );
+        return Err(wrong("value_bytes_max", problem));
+    }
+    Ok(Limits {
+        value_bytes_max: usize::try_from(value_bytes).expect("the ceiling fits"),
+        siblings_max: at_least_one("siblings_max", siblings_max.unwrap_or(default.siblings_max))?,
+        requests_max: at_least_one("requests_max", requests_max.unwrap_or(default.requests_max))?,
+    })
+}
+
+/// A number of which none would be no node.
+fn at_least_one(option: &'static str, number: usize) -> Result<usize, ConfigError> {
+    if number == 0 { Err(wrong(option, "must be at least 1")) } else { Ok(number) }
+}
+
+/// The size of the block cache.
+fn resolve_cache(size: ByteSize) -> Result<u64, ConfigError> {
+    if size.0 < CACHE_MIN {
+        return Err(wrong(
+            "cache",
+            format!("{size} is too little: at least {}", ByteSize(CACHE_MIN)),
+        ));
+    }
+    Ok(size.0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! What was typed: the options of `serve` as they come from flags, the environment and the
+//! file.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::ConfigError;
+use super::size::ByteSize;
+
+/// The options of one node, each of them optional: what is missing in one source may be in
+/// the next. The doc comments are the help texts, so an option is described here only.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Raw {
+    /// The number of this node, one of those in the list of nodes.
+    #[arg(long, env = "MERGANSER_NODE", value_name = "NUMBER")]
+    pub(crate) node: Option<u16>,
+
+    /// The number of the cluster. Nodes of different clusters refuse to talk to each other.
+    #[arg(long, env = "MERGANSER_CLUSTER", value_name = "NUMBER")]
+    pub(crate) cluster: Option<u64>,
+
+    /// A file with at least 16 secret bytes, alike on all nodes, readable by its owner only.
+    #[arg(long, env = "MERGANSER_SECRET_FILE", value_name = "PATH")]
+    pub(crate) secret_file: Option<PathBuf>,
+
+    /// The directory of this node's data. Made if it does not exist.
+    #[arg(long, env = "MERGANSER_DATA_DIR", value_name = "PATH")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// Where to listen for clients. Port 0 takes any free port [default: 127.0.0.1:7001].
+    #[arg(long, env = "MERGANSER_HTTP_LISTEN", value_name = "IP:PORT")]
+    pub(crate) http_listen: Option<String>,
+
+    /// Where to listen for other nodes [default: this node's address in the list of nodes].
+    #[arg(long, env = "MERGANSER_PEER_LISTEN", value_name = "IP:PORT")]
+    pub(crate) peer_listen: Option<String>,
+
+    /// Allow addresses that are not loopback. There is no encryption: whoever is on the
+    /// network can read and write everything.
+    #[arg(long, env = "MERGANSER_INSECURE_NETWORK", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) insecure_network: Option<bool>,
+
+    /// All nodes of the cluster, this one included, alike on all of them: repeat the flag,
+    /// or separate by commas.
+    #[arg(
+        long = "nodes",
+        env = "MERGANSER_NODES",
+        value_name = "ID@HOST:PORT/REGION/ZONE",
+        value_delimiter = ','
+    )]
+    pub(crate) nodes: Option<Vec<RawNode>>,
+
+    /// The most bytes of one value [default: 8MiB].
+    #[arg(long, env = "MERGANSER_VALUE_BYTES_MAX", value_name = "SIZE")]
+    pub(crate) value_bytes_max: Option<ByteSize>,
+
+    /// The most values that one key may hold concurrently [default: 100].
+    #[arg(long, env = "MERGANSER_SIBLINGS_MAX", value_name = "NUMBER")]
+    pub(crate) siblings_max: Option<usize>,
+
+    /// The most requests in progress at once; more are refused as overload [default: 10000].
+    #[arg(long, env = "MERGANSER_REQUESTS_MAX", value_name = "NUMBER")]
+    pub(crate) requests_max: Option<usize>,
+
+    /// The most client connections; more wait until one closes [default: 4096].
+    #[arg(long, env = "MERGANSER_CONNECTIONS_MAX", value_name = "NUMBER")]
+    pub(crate) connections_max: Option<usize>,
+
+    /// Memory for blocks read from disk [default: 64MiB].
+    #[arg(long, env = "MERGANSER_CACHE", value_name = "SIZE")]
+    pub(crate) cache: Option<ByteSize>,
+
+    /// What to log: error, warn, info, debug, trace, or a filter such as
+    /// `info,transport=debug` [default: info].
+    #[arg(long, env = "MERGANSER_LOG_LEVEL", value_name = "FILTER")]
+    pub(crate) log_level: Option<String>,
+
+    /// How to write log lines [default: text].
+    #[arg(long, env = "MERGANSER_LOG_FORMAT", value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// How log lines are written, to standard error.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// One node of the cluster as it was typed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawNode {
+    /// Its number.
+    pub(crate) id: u16,
+    /// Where other nodes reach it.
+    pub(crate) peer: String,
+    /// Its site.
+    pub(crate) region: Option<String>,
+    /// Its failure domain within the site.
+    pub(crate) zone: Option<String>,
+}
+
+impl FromStr for RawNode {
+    type Err = String;
+
+    /// Reads `1@10.0.0.1:7100/eu-west/a`, of which region and zone may be left out.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not of the form ID@HOST:PORT/REGION/ZONE");
+        let (id, rest) = text.split_once('@').ok_or_else(wrong)?;
+        let mut parts = rest.split('/').map(str::to_owned);
+        let node = Self {
+            id: id.trim().parse().map_err(|_| wrong())?,
+            peer: parts.next().ok_or_else(wrong)?,
+            region: parts.next(),
+            zone: parts.next(),
+        };
+        if parts.next().is_some() { Err(wrong()) } else { Ok(node) }
+    }
+}
+
+impl Raw {
+    /// Reads a configuration file. Relative paths in it start at the file's directory, so
+    /// that a node starts the same from everywhere.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, is no TOML, or has a key that does not exist.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let mut raw: Self = toml::from_str(&text)
+            .map_err(|error| ConfigError::Toml { path: path.to_owned(), error })?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        for file in [&mut raw.secret_file, &mut raw.data_dir].into_iter().flatten() {
+            *file = base.join(&*file);
+        }
+        Ok(raw)
+    }
+
+    /// Takes from `file` whatever was not typed as flag or set in the environment.
+    pub(crate) fn or(self, file: Self) -> Self {
+        Self {
+            node: self.node.or(file.node),
+            cluster: self.cluster.or(file.cluster),
+            secret_file: self.secret_file.or(file.secret_file),
+            data_dir: self.data_dir.or(file.data_dir),
+            http_listen: self.http_listen.or(file.http_listen),
+            peer_listen: self.peer_listen.or(file.peer_listen),
+            insecure_network: self.insecure_network.or(file.insecure_network),
+            nodes: self.nodes.or(file.nodes),
+            value_bytes_max: self.value_bytes_max.or(file.value_bytes_max),
+            siblings_max: self.siblings_max.or(file.siblings_max),
+            requests_max: self.requests_max.or(file.requests_max),
+            connections_max: self.connections_max.or(file.connections_max),
+            cache: self.cache.or(file.cache),
+            log_level: self.log_level.or(file.log_level),
+            log_format: self.log_format.or(file.log_format),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Real processes: what a newcomer does with `merganser dev`, what an operator does to a
+//! node, and what must not happen.
+
+mod common;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
+
+use common::{Cluster, PROGRAM, eventually, free_ports, is_alive, request, signal, try_request};
+
+#[test]
+fn a_killed_node_is_missed_by_nobody_and_catches_up_on_what_is_read() {
+    let mut cluster = Cluster::start_with_table(3);
+    let path = |name: &str| format!("/v1/kv/demo/notes/{name}");
+
+    assert_eq!(cluster.put(1, &path("before"), "first").status, 204);
+    assert_eq!(cluster.get(3, &path("before")).text(), "first");
+
+    cluster.kill(2);
+    cluster.wait_for("n2 ended");
+    let read = cluster.get(1, &path("before"));
+    let context = read.header("merganser-context").expect("a read has a context").to_owned();
+    assert_eq!(cluster.put_after(3, &path("before"), "second", &context).status, 204);
+    assert_eq!(cluster.get(1, &path("before")).text(), "second");
+
+    cluster.restart(2);
+    cluster.wait_for_alive(1, 3);
+    let all = format!("{}?r=ALL", path("before"));
+    assert_eq!(cluster.get(2, &all).text(), "second", "no sibling either: the first is superseded");
+    let one = format!("{}?r=ONE", path("before"));
+    eventually("the node that was away holds what was read", || {
+        cluster.get(2, &one).text() == "second"
+    });
+    cluster.stop();
+}
+
+#[test]
+fn data_is_kept_between_runs_and_nothing_stays_behind() {
+    let mut cluster = Cluster::start_with_table(3);
+    assert_eq!(cluster.put(2, "/v1/kv/demo/notes/kept", "here").status, 204);
+    let pids: Vec<u32> = (1..=3).map(|node| cluster.pid(node)).collect();
+    cluster.stop();
+    assert!(pids.iter().all(|pid| !is_alive(*pid)), "a node outlived dev");
+    for node in 1..=3 {
+        assert!(!cluster.node_dir(node).join("data/node.pid").exists());
+        assert!(cluster.log(node).contains("stopped, everything is on disk"));
+    }
+    cluster.start_again();
+    for node in 1..=3 {
+        cluster.wait_for_alive(node, 3);
+        assert_eq!(cluster.get(node, "/v1/kv/demo/notes/kept").text(), "here");
+    }
+}
+
+#[test]
+fn nodes_end_when_dev_is_killed() {
+    let mut cluster = Cluster::start(3);
+    let pids: Vec<u32> = (1..=3).map(|node| cluster.pid(node)).collect();
+    cluster.kill_dev();
+    eventually("all nodes are gone", || pids.iter().all(|pid| !is_alive(*pid)));
+}
+
+#[test]
+fn all_nodes_killed_at_once_lose_nothing_that_was_acknowledged() {
+    let mut cluster = Cluster::start_with_table(3);
+    for number in 0..50 {
+        let path = format!("/v1/kv/demo/notes/k{number}");
+        assert_eq!(cluster.put(number % 3 + 1, &path, &format!("v{number}")).status, 204);
+    }
+    for node in 1..=3 {
+        cluster.kill(node);
+    }
+    for node in 1..=3 {
+        cluster.restart(node);
+    }
+    cluster.wait_for_alive(1, 3);
+    for number in 0..50 {
+        let answer = cluster.get(1, &format!("/v1/kv/demo/notes/k{number}"));
+        assert_eq!(answer.text(), format!("v{number}"));
+    }
+}
+
+#[test]
+fn garbage_on_the_peer_port_is_logged_and_harms_nobody() {
+    let cluster = Cluster::start_with_table(3);
+    let mut stranger = TcpStream::connect(cluster.peer_address(2)).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stranger.read_to_end(&mut Vec::new()).unwrap();
+    eventually("the refusal is logged", || {
+        cluster.log(2).contains("refused a connection on the peer port")
+    });
+    cluster.wait_for_alive(2, 3);
+    assert_eq!(cluster.put(2, "/v1/kv/demo/notes/a", "fine").status, 204);
+}
+
+#[test]
+fn a_second_process_on_one_directory_is_refused() {
+    let cluster = Cluster::start(1);
+    let refused = serve(&["--config", cluster.node_dir(1).join("node.toml").to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("is in use by another process"), "{said}");
+    assert_eq!(cluster.get(1, "/health").status, 200);
+}
+
+#[test]
+fn a_second_dev_on_one_directory_or_port_is_refused() {
+    let cluster = Cluster::start(1);
+    let dir = cluster.node_dir(1).parent().unwrap().to_owned();
+    let dev = |args: &[&str]| Command::new(PROGRAM).arg("dev").args(args).output().unwrap();
+    let port = cluster.address(1).rsplit_once(':').unwrap().1.to_owned();
+
+    let same_dir = dev(&["--nodes=1", "--dir", dir.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&same_dir.stderr).into_owned();
+    assert!(!same_dir.status.success() && said.contains("another merganser dev"), "{said}");
+
+    let other = tempfile::tempdir().unwrap();
+    let same_port =
+        dev(&["--nodes=1", "--base-port", &port, "--dir", other.path().to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&same_port.stderr).into_owned();
+    assert!(!same_port.status.success() && said.contains("is in use"), "{said}");
+}
+
+#[test]
+fn a_node_alone_stops_cleanly_and_says_what_is_wrong_with_its_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "a secret of more than sixteen bytes").unwrap();
+    let port = free_ports(2);
+    let (http, peer) = (format!("127.0.0.1:{port}"), format!("1@127.0.0.1:{}", port + 1));
+    let (secret, data) = (secret.to_str().unwrap(), dir.path().join("data"));
+    let options = [
+        "--node=1",
+        "--cluster=5",
+        "--nodes",
+        &peer,
+        "--secret-file",
+        secret,
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--http-listen",
+        &http,
+    ];
+
+    let refused = serve(&options);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("secret_file: others may read"), "{said}");
+    assert!(!data.exists(), "nothing is made before the options are right");
+
+    assert!(Command::new("chmod").args(["600", secret]).status().unwrap().success());
+    let mut node = Command::new(PROGRAM)
+        .arg("serve")
+        .args(options)
+        .env("MERGANSER_LOG_FORMAT", "json")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("the node answers", || {
+        try_request(&http, "GET", "/health", &[], b"").is_ok_and(|answer| answer.status == 200)
+    });
+    assert_eq!(request(&http, "PUT", "/v1/keyspaces/solo", &[], b"").status, 201);
+    signal("-TERM", node.id());
+    assert!(node.wait().unwrap().success());
+    let mut log = String::new();
+    node.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.lines().all(|line| line.starts_with('{')), "{log}");
+    assert!(log.contains("\"message\":\"ready\""), "{log}");
+}
+
+#[test]
+fn a_node_whose_disk_fails_says_so_and_ends_without_answering() {
+    let mut cluster = Cluster::start_with_table(1);
+    cluster.stop();
+    // Files may grow to one mebibyte, as on a disk that is full.
+    let script = "trap '' XFSZ; ulimit -f 1024; exec \"$0\" serve --config \"$1\"";
+    let mut node = Command::new("bash")
+        .args(["-c", script, PROGRAM])
+        .arg(cluster.node_dir(1).join("node.toml"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let address = cluster.address(1);
+    eventually("the node answers", || {
+        try_request(&address, "GET", "/health", &[], b"").is_ok_and(|answer| answer.status == 200)
+    });
+    let body = vec![b'x'; 100_000];
+    let mut taken = 0;
+    let end = loop {
+        let path = format!("/v1/kv/demo/notes/k{taken}");
+        match try_request(&address, "PUT", &path, &[], &body) {
+            Ok(answer) if answer.status == 204 => taken += 1,
+            other => break other,
+        }
+        assert!(taken < 10_000, "the disk never failed");
+    };
+    assert!(end.is_err(), "an answer that nobody could give: {end:?}");
+    assert_eq!(node.wait().unwrap().code(), Some(8));
+    let mut log = String::new();
+    node.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains("the disk failed"), "{log}");
+
+    cluster.restart(1);
+    for number in 0..taken {
+        let answer = cluster.get(1, &format!("/v1/kv/demo/notes/k{number}"));
+        assert_eq!(answer.body.len(), body.len(), "k{number} of {taken} was acknowledged");
+    }
+}
+
+/// Runs `merganser serve` to its end.
+fn serve(options: &[&str]) -> Output {
+    Command::new(PROGRAM).arg("serve").args(options).output().unwrap()
+}

@@ -1,0 +1,142 @@
+//! One connection from its handshake to its end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use model::NodeId;
+use thiserror::Error;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+
+use crate::link::{Line, Link};
+use crate::peers::{Inbox, Shared};
+
+/// Room for one read. As much as a socket holds at a time on loopback, so that one read
+/// empties it.
+const READ_BYTES: usize = 64 << 10;
+
+/// How long a peer may say nothing. Nodes probe each other every second or so: one that is
+/// silent for this long has lost power or its network, and TCP alone would take a quarter
+/// of an hour to say so.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+pub(crate) enum End {
+    /// The peer closed it: it was stopped, or died.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The operating system ended it.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// What came is not what a node of this cluster sends.
+    #[error("the peer sent what no node sends: {0}")]
+    Garbage(wire::WireError),
+    /// Nothing was heard for too long.
+    #[error("nothing was heard for {} s", SILENCE_MAX.as_secs())]
+    Silent,
+    /// The peer connected once more.
+    #[error("another connection of the same peer took its place")]
+    Replaced,
+}
+
+/// Carries messages over a connection that has passed its handshake, until it ends.
+/// `early` is what was read already.
+///
+/// # Cancellation
+///
+/// The connection closes, and the inbox is not told; only for the end of the process.
+pub(crate) async fn carry<I: Inbox>(
+    shared: &Shared<I>,
+    link: &Link,
+    stream: TcpStream,
+    early: BytesMut,
+) -> End {
+    let (reader, writer) = stream.into_split();
+    let line = Arc::new(Line::new(writer));
+    if link.install(&line) {
+        shared.inbox.lost(link.peer);
+    }
+    shared.inbox.connected(link.peer);
+    tracing::info!(peer = %link.peer, "connected");
+    let end = tokio::select! {
+        end = read(shared, link, &line, reader, early) => end,
+        error = line.push_on() => End::Io(error),
+        () = silence(&line) => End::Silent,
+        () = line.replaced.notified() => End::Replaced,
+    };
+    if link.remove(&line) {
+        shared.inbox.lost(link.peer);
+    }
+    end
+}
+
+/// Hands over all whole frames of each read at once.
+async fn read<I: Inbox>(
+    shared: &Shared<I>,
+    link: &Link,
+    line: &Line,
+    mut reader: OwnedReadHalf,
+    mut buffer: BytesMut,
+) -> End {
+    loop {
+        if let Err(garbage) = hand_over(&*shared.inbox, link, &mut buffer) {
+            return End::Garbage(garbage);
+        }
+        shared.inbox.room().await;
+        buffer.reserve(READ_BYTES);
+        match reader.read_buf(&mut buffer).await {
+            Ok(0) => return End::Closed,
+            Ok(_) => line.reads.fetch_add(1, Relaxed),
+            Err(error) => return End::Io(error),
+        };
+    }
+}
+
+/// Decodes the whole frames in the buffer and leaves the rest.
+fn hand_over<I: Inbox>(
+    inbox: &I,
+    link: &Link,
+    buffer: &mut BytesMut,
+) -> Result<(), wire::WireError> {
+    let mut messages = Vec::new();
+    let decoded = loop {
+        match wire::decode(buffer) {
+            Ok(Some(message)) => messages.push(message),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    if !messages.is_empty() {
+        link.tally.received.fetch_add(messages.len() as u64, Relaxed);
+        inbox.received(link.peer, messages);
+    }
+    decoded
+}
+
+/// Ends when nothing was read for [`SILENCE_MAX`].
+async fn silence(line: &Line) {
+    let mut before = line.reads.load(Relaxed);
+    loop {
+        tokio::time::sleep(SILENCE_MAX).await;
+        let reads = line.reads.load(Relaxed);
+        if reads == before {
+            return;
+        }
+        before = reads;
+    }
+}
+
+/// Logs the end of a connection, at the level of who has to act.
+pub(crate) fn log_end(peer: NodeId, end: &End) {
+    match end {
+        End::Closed | End::Io(_) | End::Silent | End::Replaced => {
+            tracing::info!(%peer, reason = %end, "connection ended");
+        }
+        End::Garbage(_) => tracing::warn!(%peer, reason = %end, "connection closed"),
+    }
+}

@@ -1,0 +1,182 @@
+//! What this node holds of one peer: at most one connection, and what is queued for it.
+//!
+//! Queueing only appends to a buffer. The write happens in [`Link::flush`], once for all
+//! that a turn of the event loop has queued, directly from there: waking a task to do it
+//! would cost as much again as the write. Only when the kernel takes no more does the
+//! connection's own task go on, in [`Line::push_on`].
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, BytesMut};
+use model::NodeId;
+use node::Message;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+
+/// The most bytes that wait for one peer. A message beyond is dropped. Several of the largest
+/// values fit; at a gigabit, a peer that far behind is half a second late, and what it would
+/// be told then is of little use. Every message costs some bytes, so this bounds their
+/// number as well.
+pub(crate) const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// A queue that has grown beyond this gives its memory back when it is empty.
+const QUEUE_BYTES_KEPT: usize = 256 << 10;
+
+/// What became of messages, since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) sent: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) writes: AtomicU64,
+}
+
+/// One peer.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) peer: NodeId,
+    line: Mutex<Option<Arc<Line>>>,
+    pub(crate) tally: Tally,
+}
+
+/// One connection to a peer that has proved who it is.
+#[derive(Debug)]
+pub(crate) struct Line {
+    writer: OwnedWriteHalf,
+    queue: Mutex<Queue>,
+    /// The kernel takes no more for now.
+    full: Notify,
+    /// Another connection took this one's place.
+    pub(crate) replaced: Notify,
+    /// Counts reads, to tell a silent peer from a quiet moment.
+    pub(crate) reads: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: BytesMut,
+    is_blocked: bool,
+}
+
+/// Locks, also after a panic elsewhere: every change to what is behind these locks is
+/// complete in itself.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Link {
+    pub(crate) fn new(peer: NodeId) -> Self {
+        Self { peer, line: Mutex::new(None), tally: Tally::default() }
+    }
+
+    /// Puts a connection in the place of the present one. Returns whether there was one,
+    /// which ends.
+    pub(crate) fn install(&self, line: &Arc<Line>) -> bool {
+        let former = lock(&self.line).replace(Arc::clone(line));
+        if let Some(former) = &former {
+            former.replaced.notify_one();
+        }
+        former.is_some()
+    }
+
+    /// Takes a connection out that has ended. Returns whether it was still in place.
+    pub(crate) fn remove(&self, line: &Arc<Line>) -> bool {
+        let mut present = lock(&self.line);
+        let is_present = present.as_ref().is_some_and(|present| Arc::ptr_eq(present, line));
+        if is_present {
+            *present = None;
+        }
+        is_present
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        lock(&self.line).is_some()
+    }
+
+    /// Queues a message, or drops it: without a connection, or with a full queue, it will
+    /// not arrive in time to be of use.
+    pub(crate) fn send(&self, message: &Message) {
+        let queued = lock(&self.line).as_ref().is_some_and(|line| line.enqueue(message));
+        let count = if queued { &self.tally.sent } else { &self.tally.dropped };
+        count.fetch_add(1, Relaxed);
+    }
+
+    /// Writes what is queued, as far as the kernel takes it.
+    pub(crate) fn flush(&self) {
+        if let Some(line) = &*lock(&self.line) {
+            line.flush(&self.tally);
+        }
+    }
+}
+
+impl Line {
+    pub(crate) fn new(writer: OwnedWriteHalf) -> Self {
+        Self {
+            writer,
+            queue: Mutex::default(),
+            full: Notify::new(),
+            replaced: Notify::new(),
+            reads: AtomicU64::new(0),
+        }
+    }
+
+    fn enqueue(&self, message: &Message) -> bool {
+        let mut queue = lock(&self.queue);
+        queue.bytes.len() < QUEUE_BYTES_MAX && wire::encode(message, &mut queue.bytes).is_ok()
+    }
+
+    fn flush(&self, tally: &Tally) {
+        let mut queue = lock(&self.queue);
+        if queue.bytes.is_empty() || queue.is_blocked {
+            return;
+        }
+        tally.writes.fetch_add(1, Relaxed);
+        // A broken connection also shows on the reading side, where it is dealt with.
+        if let Ok(false) = queue.write_to(&self.writer) {
+            queue.is_blocked = true;
+            self.full.notify_one();
+        }
+    }
+
+    /// Goes on writing whenever the kernel had taken no more. Ends with the connection.
+    pub(crate) async fn push_on(&self) -> io::Error {
+        loop {
+            self.full.notified().await;
+            loop {
+                if let Err(error) = self.writer.writable().await {
+                    return error;
+                }
+                let mut queue = lock(&self.queue);
+                match queue.write_to(&self.writer) {
+                    Ok(true) => {
+                        queue.is_blocked = false;
+                        break;
+                    }
+                    Ok(false) => {}
+                    Err(error) => return error,
+                }
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// Writes until all is written, or nothing more can be. Returns whether it is all.
+    fn write_to(&mut self, writer: &OwnedWriteHalf) -> io::Result<bool> {
+        while !self.bytes.is_empty() {
+            match writer.try_write(&self.bytes) {
+                Ok(written) => self.bytes.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        if QUEUE_BYTES_KEPT < self.bytes.capacity() {
+            self.bytes = BytesMut::new();
+        } else {
+            self.bytes.clear();
+        }
+        Ok(true)
+    }
+}

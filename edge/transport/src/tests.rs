@@ -1,0 +1,287 @@
+//! Real sockets on loopback: what arrives, what happens when a peer goes away, comes back,
+//! or is not one.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use causality::Incarnation;
+use model::{ClusterId, NodeId};
+use node::Message;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use wire::{HandshakeKey, Identity};
+
+use crate::{Config, Inbox, Peers};
+
+const N1: NodeId = NodeId::new(1);
+const N2: NodeId = NodeId::new(2);
+
+/// How long a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Writes down what happens, one line each.
+#[derive(Debug, Default)]
+struct Diary(Mutex<Vec<String>>);
+
+impl Inbox for Diary {
+    fn received(&self, from: NodeId, messages: Vec<Message>) {
+        for message in messages {
+            let Message::Probe { catalog_version } = message else { panic!("{message:?}") };
+            self.note(format!("{from}: {catalog_version}"));
+        }
+    }
+
+    fn connected(&self, peer: NodeId) {
+        self.note(format!("connected {peer}"));
+    }
+
+    fn lost(&self, peer: NodeId) {
+        self.note(format!("lost {peer}"));
+    }
+
+    fn room(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+}
+
+impl Diary {
+    fn note(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Waits until so many lines are there.
+    async fn until(&self, lines: usize) -> Vec<String> {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while self.lines().len() < lines {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        assert!(waited.await.is_ok(), "waited for {lines} lines in vain: {:?}", self.lines());
+        self.lines()
+    }
+}
+
+/// Two nodes of one cluster, of which either can be started, stopped and started again.
+struct Pair {
+    addresses: BTreeMap<NodeId, String>,
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let mut addresses = BTreeMap::new();
+        for node in [N1, N2] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            addresses.insert(node, listener.local_addr().unwrap().to_string());
+        }
+        Self { addresses }
+    }
+
+    async fn start(&self, node: NodeId) -> (Peers, Arc<Diary>) {
+        self.start_as(identity(node)).await
+    }
+
+    async fn start_as(&self, identity: Identity) -> (Peers, Arc<Diary>) {
+        let listener = self.listen(identity.node).await;
+        let mut peers = self.addresses.clone();
+        peers.remove(&identity.node);
+        let diary = Arc::new(Diary::default());
+        (Peers::start(Config { identity, peers }, listener, Arc::clone(&diary)), diary)
+    }
+
+    /// The former listener closes in its own time.
+    async fn listen(&self, node: NodeId) -> TcpListener {
+        loop {
+            match TcpListener::bind(&self.addresses[&node]).await {
+                Ok(listener) => return listener,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+}
+
+fn identity(node: NodeId) -> Identity {
+    Identity {
+        cluster: ClusterId::new(7),
+        node,
+        incarnation: Incarnation::new(u64::from(node.number())),
+        layout: 99,
+        members: [N1, N2].into(),
+        key: HandshakeKey::derive(&[5; 32]),
+    }
+}
+
+fn send(peers: &Peers, to: NodeId, numbers: std::ops::Range<u64>) {
+    for catalog_version in numbers {
+        peers.send(to, &Message::Probe { catalog_version });
+    }
+    peers.flush();
+}
+
+#[tokio::test]
+async fn messages_arrive_in_order_and_leave_in_one_write_however_many_they_are() {
+    let pair = Pair::new().await;
+    let (one, at_one) = pair.start(N1).await;
+    let (two, at_two) = pair.start(N2).await;
+    assert_eq!(at_one.until(1).await, ["connected n2"]);
+    assert_eq!(at_two.until(1).await, ["connected n1"]);
+    send(&one, N2, 0..100);
+    send(&two, N1, 0..1);
+    let mut expected = vec!["connected n1".to_owned()];
+    expected.extend((0..100).map(|n| format!("n1: {n}")));
+    assert_eq!(at_two.until(101).await, expected);
+    assert_eq!(at_one.until(2).await, ["connected n2", "n2: 0"]);
+    let counts = one.counts();
+    assert_eq!((counts.sent, counts.writes, counts.dropped, counts.received), (100, 1, 0, 1));
+}
+
+#[tokio::test]
+async fn a_peer_that_comes_back_is_connected_again_whichever_of_the_two_it_was() {
+    let pair = Pair::new().await;
+    let (one, at_one) = pair.start(N1).await;
+    for life in 0..2 {
+        let (two, at_two) = pair.start(N2).await;
+        at_two.until(1).await;
+        send(&two, N1, life..life + 1);
+        at_one.until(3 * life as usize + 2).await;
+        drop(two);
+        at_one.until(3 * life as usize + 3).await;
+    }
+    let lines = ["connected n2", "n2: 0", "lost n2", "connected n2", "n2: 1", "lost n2"];
+    assert_eq!(at_one.lines(), lines);
+    drop(one);
+
+    let (_two, at_two) = pair.start(N2).await;
+    let (_one, _) = pair.start(N1).await;
+    assert_eq!(at_two.until(1).await, ["connected n1"]);
+}
+
+#[tokio::test]
+async fn a_message_to_a_peer_that_is_away_is_dropped_and_counted() {
+    let pair = Pair::new().await;
+    let (one, _) = pair.start(N1).await;
+    send(&one, N2, 0..3);
+    send(&one, NodeId::new(9), 0..1);
+    let counts = one.counts();
+    assert_eq!((counts.connected, counts.sent, counts.dropped), (0, 0, 4));
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_loses_messages_and_bounds_the_queue() {
+    let pair = Pair::new().await;
+    let (one, at_one) = pair.start(N1).await;
+    let listener = pair.listen(N2).await;
+    let (mut stream, _) = listener.accept().await.unwrap();
+    crate::handshake::accept(&identity(N2), &mut stream).await.unwrap();
+    at_one.until(1).await;
+    let large = large_message();
+    for _ in 0..100 {
+        one.send(N2, &large);
+        one.flush();
+    }
+    let counts = one.counts();
+    assert_eq!(counts.sent + counts.dropped, 100);
+    assert!(
+        20 < counts.dropped && 60 <= counts.sent,
+        "of 100 MiB, 64 and what the kernel takes: {counts:?}"
+    );
+}
+
+/// A message of one mebibyte.
+fn large_message() -> Message {
+    let name = |number: usize| model::Name::new(&format!("{number:064}")).unwrap();
+    let mut catalog = catalog::Catalog::default();
+    let keyspace = |number| model::Keyspace {
+        id: model::KeyspaceId::new(1),
+        name: name(number),
+        shards: 64,
+        replicas: (0..4).map(|region| (name(region), 3)).collect(),
+    };
+    catalog.keyspaces = (0..3_000).map(|number| (name(number), keyspace(number))).collect();
+    let message = Message::Learn { catalog };
+    let mut bytes = bytes::BytesMut::new();
+    wire::encode(&message, &mut bytes).unwrap();
+    assert!((900_000..1_300_000).contains(&bytes.len()), "{}", bytes.len());
+    message
+}
+
+/// Whether the other end closes the connection, rather than wait for more.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    read.is_ok()
+}
+
+#[tokio::test]
+async fn garbage_closes_its_connection_and_no_other() {
+    let pair = Pair::new().await;
+    let (one, _) = pair.start(N1).await;
+    let (_two, at_two) = pair.start(N2).await;
+    at_two.until(1).await;
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 64], &[255; 4096]] {
+        let mut stranger = TcpStream::connect(&pair.addresses[&N2]).await.unwrap();
+        stranger.write_all(garbage).await.unwrap();
+        assert!(is_closed(&mut stranger).await, "{garbage:?} was waited for");
+    }
+    send(&one, N2, 0..1);
+    assert_eq!(at_two.until(2).await, ["connected n1", "n1: 0"]);
+}
+
+#[tokio::test]
+async fn garbage_after_the_handshake_closes_the_connection_too() {
+    let pair = Pair::new().await;
+    let (_two, at_two) = pair.start(N2).await;
+    let mut impostor = TcpStream::connect(&pair.addresses[&N2]).await.unwrap();
+    crate::handshake::dial(&identity(N1), N2, &mut impostor).await.unwrap();
+    at_two.until(1).await;
+    impostor.write_all(&[255; 64]).await.unwrap();
+    assert!(is_closed(&mut impostor).await);
+    assert_eq!(at_two.until(2).await, ["connected n1", "lost n1"]);
+}
+
+#[tokio::test]
+async fn the_newer_of_two_connections_of_one_peer_stays() {
+    let pair = Pair::new().await;
+    let (two, at_two) = pair.start(N2).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(&pair.addresses[&N2]).await.unwrap();
+        crate::handshake::dial(&identity(N1), N2, &mut stream).await.unwrap();
+        streams.push(stream);
+        at_two.until(2 * streams.len() - 1).await;
+    }
+    assert_eq!(at_two.lines(), ["connected n1", "lost n1", "connected n1"]);
+    assert!(is_closed(&mut streams[0]).await);
+    send(&two, N1, 0..1);
+    assert!(0 < streams[1].read(&mut [0; 64]).await.unwrap());
+}
+
+#[tokio::test]
+async fn nodes_that_do_not_belong_together_do_not_connect() {
+    let other_cluster = Identity { cluster: ClusterId::new(8), ..identity(N1) };
+    let other_secret = Identity { key: HandshakeKey::derive(&[6; 32]), ..identity(N1) };
+    let other_layout = Identity { layout: 98, ..identity(N1) };
+    for stranger in [other_cluster, other_secret, other_layout] {
+        let pair = Pair::new().await;
+        let (_two, at_two) = pair.start(N2).await;
+        let (_one, at_one) = pair.start_as(stranger.clone()).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!((at_one.lines(), at_two.lines()), (vec![], vec![]), "{stranger:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_node_with_the_larger_number_is_not_let_in() {
+    let pair = Pair::new().await;
+    let (_one, at_one) = pair.start(N1).await;
+    let mut stream = TcpStream::connect(&pair.addresses[&N1]).await.unwrap();
+    // From here it looks fine; the other end then closes.
+    crate::handshake::dial(&identity(N2), N1, &mut stream).await.unwrap();
+    assert!(is_closed(&mut stream).await);
+    assert_eq!(at_one.lines(), [""; 0]);
+}
