@@ -3,18 +3,49 @@
 //! Only a replica mints dots for a shard, so the request moves on to one that is alive.
 //! Reads need no such detour: any node can ask the replicas.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use model::{Failure, NodeId, Request};
 
 use crate::flight::{Client, Flight, Work};
-use crate::{After, Disk, Forward, Forwarded, Message, Node, Site, Turn};
+use crate::{After, Disk, Forward, Forwarded, Message, Node, RequestId, Site, Turn};
 
 /// A request in the hands of another node.
 #[derive(Debug)]
 pub(crate) struct Forwarding {
     pub(crate) to: NodeId,
     wanted: u8,
+}
+
+/// How many forwarded requests of one node are remembered. When full, the oldest is
+/// forgotten: a network that repeats a message does so within seconds.
+const TAKEN_MAX: usize = 4_096;
+
+/// The forwarded requests that this node has taken on, by who sent them.
+///
+/// Accepting a write is the one thing that is not a merge. A message that arrives twice
+/// must not make two writes of one, whose values would be siblings for ever.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    by_node: BTreeMap<NodeId, (BTreeSet<RequestId>, VecDeque<RequestId>)>,
+}
+
+impl Taken {
+    /// Remembers a request. Returns whether it is taken on for the first time.
+    pub(crate) fn insert(&mut self, from: NodeId, request: RequestId) -> bool {
+        let (known, order) = self.by_node.entry(from).or_default();
+        if !known.insert(request) {
+            return false;
+        }
+        order.push_back(request);
+        if TAKEN_MAX < order.len()
+            && let Some(oldest) = order.pop_front()
+        {
+            known.remove(&oldest);
+        }
+        true
+    }
 }
 
 impl Node {

@@ -89,6 +89,7 @@ pub struct Node {
     /// Which request each attempt to change the catalog belongs to.
     ballots: BTreeMap<Ballot, RequestId>,
     last_request: u64,
+    taken: forward::Taken,
     read_repairs: u64,
 }
 
@@ -130,6 +131,7 @@ impl Node {
             timers: BTreeSet::new(),
             ballots: BTreeMap::new(),
             last_request,
+            taken: forward::Taken::default(),
             read_repairs: 0,
         }
     }
@@ -194,6 +196,9 @@ impl Node {
             Message::Scan(scan) => self.scan(from, &scan, turn),
             Message::Scanned(scanned) => self.scanned(from, scanned, turn),
             Message::Forward(forward) => {
+                if !self.taken.insert(from, forward.request) {
+                    return;
+                }
                 let client = Client::Node { node: from, request: forward.request };
                 self.requested(client, forward.asked, turn);
             }
