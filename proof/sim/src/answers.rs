@@ -1,0 +1,237 @@
+//! What an answer claims, and whether it is so.
+//!
+//! A receipt names the replicas that took part. That is worth checking word by word,
+//! because everything a client can conclude rests on it: if one replica took part in an
+//! acknowledged write and later in a read, the read must have heard of the write, and if
+//! a write was acknowledged by anyone whose disk was not lost, it is never lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{
+    Durability, Kind, List, NodeId, Range, Read, ReadOptions, Receipt, WriteOptions, Written,
+};
+
+use crate::oracle::{Oracle, Outcome, Spot, Viewer, Write, WriteId};
+use crate::report::{Broken, Invariant};
+
+/// When each machine lost power last, in microseconds of simulated time.
+pub(crate) type PowerLosses = BTreeMap<NodeId, u64>;
+
+impl Oracle {
+    /// A write was acknowledged.
+    pub(crate) fn acked(
+        &mut self,
+        id: WriteId,
+        options: WriteOptions,
+        written: &Written,
+        now: u64,
+    ) -> Result<(), Broken> {
+        let write = self.write(id);
+        let spot = self.spot(write.spot);
+        let receipt = &written.receipt;
+        let complain = |what: String| {
+            let detail = format!("w{}: {what} in {receipt:?}", id.0);
+            Err(Broken::of(Invariant::ReceiptsAreTrue, write.spot, detail))
+        };
+        let Ok(need) = options.resolve(spot.table.write, replicas(spot)) else {
+            return complain("a level out of range was met".into());
+        };
+        if let Some(lie) = lie(spot, receipt, need.w, spot.table.read.of(replicas(spot))) {
+            return complain(lie);
+        }
+        if receipt.durable() < usize::from(need.dw) {
+            return complain(format!("{} durable copies were asked for", need.dw));
+        }
+        let synced = spot.table.durability == Durability::Synced;
+        if synced && receipt.durable() < receipt.acks.len() {
+            return complain("a replica of a synced table acknowledged before it synced".into());
+        }
+        if write.dot.is_none() || receipt.dot != write.dot {
+            return complain(format!("the dot is {:?}", write.dot));
+        }
+        let mut context = write.context.clone();
+        let _ = receipt.dot.map(|dot| context.insert(dot));
+        if written.context != context {
+            return complain(format!("the context is {:?}", written.context));
+        }
+        let acks = receipt.acks.clone();
+        let write = self.write_mut(id);
+        (write.outcome, write.ended, write.acks) = (Outcome::Acked, now, acks);
+        Ok(())
+    }
+
+    /// A write failed, for certain or perhaps.
+    pub(crate) fn failed(&mut self, id: WriteId, outcome: Outcome, now: u64) -> Result<(), Broken> {
+        let write = self.write_mut(id);
+        (write.outcome, write.ended) = (outcome, now);
+        if let (Outcome::Refused, Some(dot)) = (outcome, write.dot) {
+            let detail = format!("w{} was accepted as {dot} and then refused", id.0);
+            return Err(Broken::of(Invariant::RefusedStaysAway, write.spot, detail));
+        }
+        Ok(())
+    }
+
+    /// A read was answered.
+    pub(crate) fn read(
+        &mut self,
+        spot_index: usize,
+        options: ReadOptions,
+        begun: u64,
+        read: &Read,
+        losses: &PowerLosses,
+    ) -> Result<(), Broken> {
+        let spot = self.spot(spot_index);
+        let receipt = &read.receipt;
+        let complain = |what: String| {
+            Err(Broken::of(
+                Invariant::ReceiptsAreTrue,
+                spot_index,
+                format!("{what} in {receipt:?} of a read begun at {begun}"),
+            ))
+        };
+        let Ok(need) = options.resolve(spot.table.read, replicas(spot)) else {
+            return complain("a level out of range was met".into());
+        };
+        if let Some(lie) = lie(spot, receipt, need.r, spot.table.write.of(replicas(spot))) {
+            return complain(lie);
+        }
+        if receipt.dot.is_some() || receipt.durable() != 0 {
+            return complain("a read claims to have written".into());
+        }
+        self.check(Viewer::Client, spot_index, &read.object)?;
+        self.check_meets(spot_index, begun, read, losses)
+    }
+
+    /// A read must have heard of each write that was acknowledged before it began by a
+    /// replica that took part in both.
+    fn check_meets(
+        &self,
+        spot: usize,
+        begun: u64,
+        read: &Read,
+        losses: &PowerLosses,
+    ) -> Result<(), Broken> {
+        let readers: BTreeSet<NodeId> = read.receipt.acks.iter().map(|ack| ack.node).collect();
+        for (id, write) in self.writes_of(spot) {
+            let before = write.outcome == Outcome::Acked && write.ended < begun;
+            let unseen = write.dot.is_some_and(|dot| !read.object.context().contains(dot));
+            if !before || !unseen {
+                continue;
+            }
+            if let Some(both) = firm(write, losses).find(|node| readers.contains(node)) {
+                let detail = format!(
+                    "a read begun at {begun} and answered by {readers:?} has not heard of w{}, acknowledged by {both}",
+                    id.0
+                );
+                return Err(Broken::of(Invariant::QuorumsMeet, spot, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// What all replicas together hold: each acknowledged write must be in it, unless all
+    /// who acknowledged it have lost power before they had it on disk.
+    pub(crate) fn check_kept(
+        &self,
+        spot: usize,
+        read: &Read,
+        losses: &PowerLosses,
+    ) -> Result<(), Broken> {
+        for (id, write) in self.writes_of(spot) {
+            let kept = write.dot.is_some_and(|dot| read.object.context().contains(dot));
+            let acked = write.outcome == Outcome::Acked;
+            if acked && !kept && firm(write, losses).next().is_some() {
+                let detail = format!("w{} is lost: at the end there is {:?}", id.0, read.object);
+                return Err(Broken::of(Invariant::AcknowledgedIsKept, spot, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks one page of a list against what it was to be, and each object on it.
+    pub(crate) fn listed(&mut self, list: &List, listed: &model::Listed) -> Result<(), Broken> {
+        let complain = |what: &str| {
+            let detail = format!("{what}: {listed:?} for {list:?}");
+            Err(Broken::new(Invariant::ListsAgree, detail))
+        };
+        if list.limit < listed.listings.len() {
+            return complain("more than the limit");
+        }
+        for listing in &listed.listings {
+            let spots = self.spots.iter().position(|spot| {
+                spot.key == listing.key
+                    && spot.table.name == list.table
+                    && spot.keyspace == list.keyspace
+            });
+            let Some(spot) = spots else { return complain("a key that nobody wrote") };
+            if listing.object.values().is_empty() {
+                return complain("a key without a value");
+            }
+            if !in_range(&list.range, self.spot(spot)) {
+                return complain("a key outside of the range");
+            }
+            self.check(Viewer::Client, spot, &listing.object)?;
+        }
+        let order = |listing: &model::Listing| {
+            let spot = self.spots.iter().find(|spot| spot.key == listing.key);
+            (spot.map(|spot| spot.shard.index), listing.key.clone())
+        };
+        if !listed.listings.is_sorted_by(|a, b| order(a) < order(b)) {
+            return complain("keys out of order");
+        }
+        Ok(())
+    }
+
+    fn writes_of(&self, spot: usize) -> impl Iterator<Item = (WriteId, &Write)> {
+        let ids = self.by_spot.get(&spot).map(Vec::as_slice).unwrap_or_default();
+        ids.iter().map(|id| (*id, self.write(*id)))
+    }
+}
+
+fn in_range(range: &Range, spot: &Spot) -> bool {
+    match range {
+        Range::Partition { partition, after } => {
+            spot.key.partition() == partition
+                && after.as_ref().is_none_or(|after| after < spot.key.sort())
+        }
+        Range::Table { shard, after } => {
+            let there = (spot.shard.index, Some(&spot.key));
+            (*shard, after.as_ref()) < there
+        }
+    }
+}
+
+/// Those who acknowledged a write and cannot have lost it since.
+fn firm<'a>(write: &'a Write, losses: &'a PowerLosses) -> impl Iterator<Item = NodeId> + 'a {
+    let keeps = |ack: &&model::Ack| {
+        ack.durable || losses.get(&ack.node).is_none_or(|lost| *lost < write.begun)
+    };
+    write.acks.iter().filter(keeps).map(|ack| ack.node)
+}
+
+fn replicas(spot: &Spot) -> u8 {
+    u8::try_from(spot.replicas.len()).unwrap_or(u8::MAX)
+}
+
+/// What is wrong with a receipt, whatever it is for.
+fn lie(spot: &Spot, receipt: &Receipt, wanted: u8, opposite: u8) -> Option<String> {
+    let n = replicas(spot);
+    let nodes: BTreeSet<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
+    if nodes.len() < receipt.acks.len() {
+        return Some("one replica is counted twice".into());
+    }
+    if let Some(stranger) = nodes.iter().find(|node| !spot.replicas.contains(node)) {
+        return Some(format!("{stranger} is no replica"));
+    }
+    if nodes.len() < usize::from(wanted) || receipt.wanted != wanted {
+        return Some(format!("{wanted} were wanted"));
+    }
+    if receipt.shard != spot.shard || receipt.replicas != n {
+        return Some(format!("the shard is {} with {n} replicas", spot.shard));
+    }
+    let meets = usize::from(n) < nodes.len() + usize::from(opposite);
+    if receipt.kind == Kind::Strict && !meets {
+        return Some(format!("strict, although the opposite default is {opposite}"));
+    }
+    None
+}

@@ -1,0 +1,424 @@
+//! The disk of one node, in memory, with everything a real one does to data.
+//!
+//! A change is *staged* at once and visible to reads. Staged changes are handed to the
+//! operating system as one group, which takes a while; groups are made durable by an
+//! `fsync`, which takes longer. What a crash loses depends on how far a group has come:
+//!
+//! ```text
+//!            staged ──► group in flight ──► committed ──► synced
+//! kill       lost       lost or kept        kept          kept
+//! power      lost       lost                a suffix of the groups is lost   kept
+//! ```
+//!
+//! A group is never torn: that is what the real storage promises, and what its own tests
+//! have to show. Effects that promise something wait here for the group they speak of.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+
+use catalog::Acceptor;
+use causality::{DotSet, Incarnation, Run};
+use model::{Address, Key, NodeId, Object, ShardId, TableId};
+use node::{After, Disk, Message};
+use replica::{Change, Page, PageNeed, Span, Store, StoreError};
+
+use crate::mutant::{self, Mutant};
+
+/// Where one object is.
+type Place = (ShardId, Address);
+
+/// All that is on a disk.
+#[derive(Clone, Default)]
+pub(crate) struct Contents {
+    pub(crate) objects: BTreeMap<Place, Object>,
+    clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
+    pub(crate) acceptor: Acceptor,
+}
+
+/// One thing that was staged.
+#[derive(Clone)]
+enum Record {
+    Change(Change),
+    Acceptor(Acceptor),
+}
+
+impl Contents {
+    fn take(&mut self, record: &Record) {
+        match record {
+            Record::Change(change) => {
+                self.objects.insert((change.shard, change.address.clone()), change.object.clone());
+                self.take_clock(change);
+            }
+            Record::Acceptor(acceptor) => self.acceptor = acceptor.clone(),
+        }
+    }
+
+    fn take_clock(&mut self, change: &Change) {
+        for (incarnation, runs) in &change.clock {
+            self.clocks.insert((change.shard, *incarnation), runs.clone());
+        }
+    }
+
+    /// The clocks of all shards, as a starting node finds them.
+    pub(crate) fn clocks(&self) -> BTreeMap<ShardId, DotSet> {
+        let mut runs: BTreeMap<ShardId, Vec<Run>> = BTreeMap::new();
+        for ((shard, _), some) in &self.clocks {
+            runs.entry(*shard).or_default().extend(some);
+        }
+        let set = |runs| DotSet::from_runs(runs).expect("a node commits clocks in normal form");
+        runs.into_iter().map(|(shard, runs)| (shard, set(runs))).collect()
+    }
+}
+
+/// What a crash does to data that was not synced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Crash {
+    /// The process dies. The group in flight is kept or not.
+    Kill {
+        /// Whether the group in flight is kept.
+        flying: bool,
+    },
+    /// The machine loses power, and so many of the committed groups.
+    Power {
+        /// How many of the newest committed groups are lost, as drawn; at most all.
+        lost: u64,
+    },
+}
+
+/// The disk of one node.
+#[derive(Default)]
+pub(crate) struct SimDisk {
+    pub(crate) mutant: Option<Mutant>,
+    view: Contents,
+    synced: Contents,
+    open: Vec<Record>,
+    flying: Option<Vec<Record>>,
+    committed: VecDeque<Vec<Record>>,
+    /// How many committed groups the running `fsync` covers.
+    syncing: Option<usize>,
+    /// Groups closed, committed and synced so far in this life.
+    closed_count: u64,
+    committed_count: u64,
+    synced_count: u64,
+    waiting: VecDeque<(u64, After, NodeId, Message)>,
+    touched: Vec<Place>,
+    /// What was said to be synced and is not. For mutants.
+    lied: Vec<Record>,
+    overwrite: Option<Object>,
+}
+
+/// What the disk begins to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Work {
+    /// Handing a group to the operating system.
+    Commit,
+    /// An `fsync` that somebody waits for.
+    Sync,
+    /// An `fsync` that nobody waits for.
+    LazySync,
+}
+
+impl SimDisk {
+    pub(crate) fn new(mutant: Option<Mutant>) -> Self {
+        Self { mutant, ..Self::default() }
+    }
+
+    /// What reads see.
+    pub(crate) fn view(&self) -> &Contents {
+        &self.view
+    }
+
+    /// Returns whether what is synced under a key has heard of a dot.
+    pub(crate) fn has_synced(&self, place: &Place, dot: causality::Dot) -> bool {
+        self.synced.objects.get(place).is_some_and(|object| object.context().contains(dot))
+    }
+
+    /// The places changed since this was asked last.
+    pub(crate) fn take_touched(&mut self) -> Vec<Place> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Makes the next commit store this object instead of the merged one. For mutants.
+    pub(crate) fn overwrite_next(&mut self, object: Option<Object>) {
+        self.overwrite = object;
+    }
+
+    /// Keeps a message until what is staged now has come as far as it says. Returns it
+    /// if that is so already.
+    pub(crate) fn hold(&mut self, after: After, to: NodeId, message: Message) -> Option<Message> {
+        let group = if self.open.is_empty() { self.closed_count } else { self.closed_count + 1 };
+        if self.has_come(after, group) {
+            return Some(message);
+        }
+        self.waiting.push_back((group, after, to, message));
+        None
+    }
+
+    /// The messages that need not wait any longer, in the order in which they came.
+    pub(crate) fn release(&mut self) -> Vec<(NodeId, Message)> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (free, held): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(group, after, ..)| self.has_come(*after, *group));
+        self.waiting = held.into();
+        free.into_iter().map(|(_, _, to, message)| (to, message)).collect()
+    }
+
+    fn has_come(&self, after: After, group: u64) -> bool {
+        match after {
+            After::Now => true,
+            After::Committed => group <= self.committed_count,
+            After::Synced if self.mutant == Some(Mutant::AckBeforeSync) => {
+                group <= self.committed_count
+            }
+            After::Synced => group <= self.synced_count,
+        }
+    }
+
+    /// Begins what there is to do and is not being done, and says what.
+    pub(crate) fn begin(&mut self) -> Vec<Work> {
+        let mut work = Vec::new();
+        if self.flying.is_none() && !self.open.is_empty() {
+            self.flying = Some(std::mem::take(&mut self.open));
+            self.closed_count += 1;
+            work.push(Work::Commit);
+        }
+        if self.syncing.is_none() && !self.committed.is_empty() {
+            self.syncing = Some(self.committed.len());
+            let urgent = self.waiting.iter().any(|(_, after, ..)| *after == After::Synced);
+            work.push(if urgent { Work::Sync } else { Work::LazySync });
+        }
+        work
+    }
+
+    /// The group in flight has been handed over.
+    pub(crate) fn finish_commit(&mut self) {
+        self.committed.extend(self.flying.take());
+        self.committed_count += 1;
+    }
+
+    /// The running `fsync` is done.
+    pub(crate) fn finish_sync(&mut self) {
+        let count = self.syncing.take().unwrap_or(0);
+        self.synced_count += count as u64;
+        for group in self.committed.drain(..count) {
+            if self.mutant == Some(Mutant::SyncLies) {
+                self.lied.extend(group);
+            } else {
+                group.iter().for_each(|record| self.synced.take(record));
+            }
+        }
+    }
+
+    /// Loses what a crash loses. What is left is what a starting node finds.
+    pub(crate) fn crash(&mut self, crash: Crash) {
+        let mut groups = std::mem::take(&mut self.committed);
+        match crash {
+            Crash::Kill { flying } => groups.extend(self.flying.take().filter(|_| flying)),
+            Crash::Power { lost } => {
+                let lost = usize::try_from(lost).unwrap_or(usize::MAX);
+                groups.truncate(groups.len().saturating_sub(lost));
+                self.lied.clear();
+            }
+        }
+        self.lied.iter().for_each(|record| self.synced.take(record));
+        groups.iter().flatten().for_each(|record| self.synced.take(record));
+        self.tear();
+        let synced = std::mem::take(&mut self.synced);
+        *self = Self { mutant: self.mutant, view: synced.clone(), synced, ..Self::default() };
+    }
+
+    /// Breaks atomicity, if the mutant says so: of what was staged or in flight, clocks
+    /// reach the disk and objects do not.
+    fn tear(&mut self) {
+        match self.mutant {
+            Some(Mutant::BatchTorn) => {
+                for record in self.flying.iter().flatten().chain(&self.open) {
+                    if let Record::Change(change) = record {
+                        self.synced.take_clock(change);
+                    }
+                }
+            }
+            Some(Mutant::ClockLost) => self.synced.clocks.clear(),
+            Some(_) | None => {}
+        }
+    }
+
+    fn stage(&mut self, record: Record) {
+        self.view.take(&record);
+        self.open.push(record);
+    }
+
+    fn mutated(&mut self, mut change: Change) -> Change {
+        if let Some(object) = self.overwrite.take() {
+            change.object = object;
+        }
+        if self.mutant == Some(Mutant::SiblingsDropped) && 1 < change.object.values().len() {
+            change.object = mutant::with_one_value(&change.object);
+        }
+        change
+    }
+}
+
+impl Store for SimDisk {
+    fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
+        Ok(self.view.objects.get(&(shard, address.clone())).cloned())
+    }
+
+    fn scan(
+        &self,
+        shard: ShardId,
+        table: TableId,
+        span: &Span,
+        need: PageNeed,
+    ) -> Result<Page, StoreError> {
+        let mut page = Page::default();
+        let mut bytes = 0;
+        for ((of, address), object) in self.view.objects.range(start(shard, table, span)) {
+            let in_table = *of == shard && address.table == table;
+            let in_span =
+                in_table && span.partition.as_ref().is_none_or(|p| p == address.key.partition());
+            if !in_span || need.objects_max <= page.objects.len() || need.bytes_max < bytes {
+                page.more = in_span;
+                break;
+            }
+            bytes += size(&address.key, object);
+            page.objects.push((address.key.clone(), object.clone()));
+        }
+        Ok(page)
+    }
+
+    fn commit(&mut self, change: Change) {
+        let change = self.mutated(change);
+        self.touched.push((change.shard, change.address.clone()));
+        self.stage(Record::Change(change));
+    }
+}
+
+impl Disk for SimDisk {
+    fn keep_acceptor(&mut self, acceptor: &Acceptor) {
+        self.stage(Record::Acceptor(acceptor.clone()));
+    }
+}
+
+/// Where a scan begins.
+fn start(shard: ShardId, table: TableId, span: &Span) -> (Bound<Place>, Bound<Place>) {
+    let partition = span.partition.clone().unwrap_or(bytes::Bytes::from_static(&[0]));
+    let first = Key::new(partition, bytes::Bytes::new()).expect("a partition key is not empty");
+    let at = |key: &Key| (shard, Address { table, key: key.clone() });
+    let lower = match span.after.as_ref().filter(|after| first <= **after) {
+        Some(after) => Bound::Excluded(at(after)),
+        None => Bound::Included(at(&first)),
+    };
+    (lower, Bound::Unbounded)
+}
+
+fn size(key: &Key, object: &Object) -> usize {
+    let values: usize = object.values().values().map(|value| value.body.len()).sum();
+    key.partition().len() + key.sort().len() + values
+}
+
+#[cfg(test)]
+mod tests {
+    use causality::Dot;
+    use model::{KeyspaceId, Value};
+
+    use super::*;
+
+    const SHARD: ShardId = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
+    const ME: Incarnation = Incarnation::new(7);
+
+    fn place(sort: &str) -> Place {
+        let key = Key::new("p".into(), sort.to_string().into()).unwrap();
+        (SHARD, Address { table: TableId::new(1), key })
+    }
+
+    fn write(disk: &mut SimDisk, sort: &str, seq: u64) {
+        let value = Value { content_type: "".into(), body: "v".into() };
+        let object = Object::written(Dot::new(ME, seq), DotSet::new(), value);
+        let run = Run { incarnation: ME, first: 1, last: seq };
+        let address = place(sort).1;
+        disk.commit(Change { shard: SHARD, address, object, clock: vec![(ME, vec![run])] });
+    }
+
+    /// A disk with one write that is synced, one committed, one in flight and one staged.
+    fn disk() -> SimDisk {
+        let mut disk = SimDisk::default();
+        write(&mut disk, "synced", 1);
+        disk.begin();
+        disk.finish_commit();
+        write(&mut disk, "committed", 2);
+        disk.begin();
+        disk.finish_sync();
+        disk.finish_commit();
+        write(&mut disk, "flying", 3);
+        assert_eq!(disk.begin(), [Work::Commit, Work::LazySync]);
+        write(&mut disk, "staged", 4);
+        disk
+    }
+
+    fn left(crash: Crash) -> Vec<String> {
+        let mut disk = disk();
+        disk.crash(crash);
+        let left: Vec<_> = disk
+            .view
+            .objects
+            .keys()
+            .map(|(_, address)| String::from_utf8(address.key.sort().to_vec()).unwrap())
+            .collect();
+        let clock = disk.view.clocks().remove(&SHARD).unwrap();
+        assert_eq!(clock.len(), left.len() as u64, "the clock says exactly what is there");
+        left
+    }
+
+    #[test]
+    fn a_crash_loses_what_had_not_come_far_enough() {
+        assert_eq!(left(Crash::Kill { flying: true }), ["committed", "flying", "synced"]);
+        assert_eq!(left(Crash::Kill { flying: false }), ["committed", "synced"]);
+        assert_eq!(left(Crash::Power { lost: 0 }), ["committed", "synced"]);
+        assert_eq!(left(Crash::Power { lost: 9 }), ["synced"]);
+    }
+
+    #[test]
+    fn promises_wait_for_the_group_they_speak_of() {
+        let mut disk = SimDisk::default();
+        let probe = || Message::Probe { catalog_version: 0 };
+        let to = NodeId::new(1);
+        assert!(disk.hold(After::Synced, to, probe()).is_some(), "nothing is staged");
+        write(&mut disk, "a", 1);
+        disk.begin();
+        write(&mut disk, "b", 2);
+        assert!(disk.hold(After::Now, to, probe()).is_some());
+        assert!(disk.hold(After::Committed, to, probe()).is_none());
+        assert!(disk.hold(After::Synced, to, probe()).is_none());
+        disk.finish_commit();
+        assert!(disk.release().is_empty(), "only the group of a is committed");
+        disk.begin();
+        disk.finish_sync();
+        disk.finish_commit();
+        assert_eq!(disk.release().len(), 1);
+        disk.begin();
+        disk.finish_sync();
+        assert_eq!(disk.release().len(), 1);
+    }
+
+    #[test]
+    fn a_scan_goes_on_where_the_last_page_ended() {
+        let mut disk = disk();
+        let mut span = Span { partition: Some("p".into()), after: None };
+        let mut seen = Vec::new();
+        loop {
+            let need = PageNeed { objects_max: 3, bytes_max: 1000 };
+            let page = disk.scan(SHARD, TableId::new(1), &span, need).unwrap();
+            seen.extend(page.objects.iter().map(|(key, _)| key.sort().clone()));
+            span.after = page.objects.last().map(|(key, _)| key.clone());
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(seen, ["committed", "flying", "staged", "synced"]);
+        write(&mut disk, "z", 5);
+        let other = Span { partition: Some("q".into()), after: None };
+        let need = PageNeed { objects_max: 3, bytes_max: 1000 };
+        assert_eq!(disk.scan(SHARD, TableId::new(1), &other, need), Ok(Page::default()));
+    }
+}

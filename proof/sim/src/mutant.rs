@@ -1,0 +1,102 @@
+//! Mutants: deliberate bugs, to see whether the oracle would notice.
+//!
+//! A checker that has never failed proves nothing. Each mutant breaks one rule on which
+//! the database relies, from outside: in the driver, on the simulated disk, or by bending
+//! messages on their way. A run with a mutant must be found wrong within few seeds, and
+//! the same seeds without it must pass.
+
+use causality::{DotSet, Run};
+use lattice::Lattice;
+use model::Object;
+use node::{Found, Merge, Message};
+
+/// One deliberate bug.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Mutant {
+    /// A replica stores what it was sent instead of merging it.
+    MergeOverwrites,
+    /// As before, but only where a read repairs.
+    RepairOverwrites,
+    /// A replica keeps one of several concurrent values.
+    SiblingsDropped,
+    /// Acknowledgements of durable writes leave before the `fsync` is done.
+    AckBeforeSync,
+    /// `fsync` says that it is done, and is not.
+    SyncLies,
+    /// A node starts again under the incarnation of its former life.
+    IncarnationReused,
+    /// The clocks of the shards are not there after a restart.
+    ClockLost,
+    /// A crash keeps the clock of a change and loses its object.
+    BatchTorn,
+    /// Contexts travel as "everything up to n".
+    ContextWidened,
+    /// Contexts travel without what was superseded.
+    ContextStripped,
+    /// A replica that has no such key answers that all was deleted.
+    AbsenceDeletes,
+    /// The acknowledgement of one replica is heard as that of another, too.
+    AckCountedTwice,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Mutant; 12] = [
+        Mutant::MergeOverwrites,
+        Mutant::RepairOverwrites,
+        Mutant::SiblingsDropped,
+        Mutant::AckBeforeSync,
+        Mutant::SyncLies,
+        Mutant::IncarnationReused,
+        Mutant::ClockLost,
+        Mutant::BatchTorn,
+        Mutant::ContextWidened,
+        Mutant::ContextStripped,
+        Mutant::AbsenceDeletes,
+        Mutant::AckCountedTwice,
+    ];
+}
+
+/// Bends a message as a mutant says, and leaves it alone if there is none.
+pub(crate) fn bend(mutant: Option<Mutant>, message: &mut Message, known: impl Fn() -> DotSet) {
+    match (mutant, message) {
+        (Some(Mutant::ContextWidened), Message::Merge(Merge { object, .. })) => {
+            *object = with_context(object, &widened(object.context()));
+        }
+        (Some(Mutant::ContextStripped), Message::Merge(Merge { object, .. })) => {
+            *object = with_context(object, &object.values().keys().copied().collect());
+        }
+        (Some(Mutant::AbsenceDeletes), Message::Fetched(fetched)) => {
+            let absent = Found::Full(Object::default());
+            if fetched.found == absent {
+                let context = known();
+                fetched.found = Found::Full(
+                    Object::from_parts(Default::default(), context).expect("it has no values"),
+                );
+            }
+        }
+        _ => {}
+    }
+}
+
+fn with_context(object: &Object, context: &DotSet) -> Object {
+    Object::from_parts(object.values().clone(), context.clone())
+        .expect("every context here has the dots of the values")
+}
+
+/// The set that a version vector would stand for.
+fn widened(context: &DotSet) -> DotSet {
+    let mut wide = DotSet::new();
+    for run in context.runs() {
+        let run = Run { first: 1, ..*run };
+        let _ = wide.merge(DotSet::from_runs(vec![run]).expect("one run from one is a set"));
+    }
+    wide
+}
+
+/// The object without all but one of its values, which stay in its context.
+pub(crate) fn with_one_value(object: &Object) -> Object {
+    let one = object.values().iter().next_back().map(|(dot, value)| (*dot, value.clone()));
+    Object::from_parts(one.into_iter().collect(), object.context().clone())
+        .expect("the context has the dots of all values")
+}

@@ -1,0 +1,316 @@
+//! The oracle: what really happened, and what must therefore be seen.
+//!
+//! It knows every write that any client ever asked for, with the exact context handed in,
+//! and learns the dot of each at the moment a node mints it. That is the true causal
+//! history, and it decides without looking at any replica's reasoning: a value may be
+//! dropped only where a write that had read it has been heard of, and must be dropped
+//! there.
+//!
+//! ```text
+//! w1 put "tea"  {}         -> a1          an object with context {a1 a2} must hold
+//! w2 put "milk" {a1}       -> a2            exactly {a2: milk}: w2 had read w1
+//! w3 put "rum"  {}         -> b1          with context {a1 a2 b1}: {a2: milk, b1: rum}
+//! ```
+//!
+//! Every object that is stored or handed to a client is checked against this. To be fast
+//! enough for millions of objects, a check looks only at what an object has heard of
+//! since the last one that was found right; see [`Base`].
+//!
+//! It relies on contexts being exact: an object that has heard of a write has heard of
+//! everything that write had read.
+
+use std::collections::BTreeMap;
+
+use causality::{Dot, DotSet, Incarnation};
+use model::{Address, Key, Name, NodeId, Object, ShardId, Table, Value};
+
+use crate::report::{Broken, Invariant};
+
+/// One key of the workload.
+#[derive(Clone, Debug)]
+pub(crate) struct Spot {
+    pub(crate) keyspace: Name,
+    pub(crate) table: Table,
+    pub(crate) key: Key,
+    pub(crate) shard: ShardId,
+    /// Its replicas.
+    pub(crate) replicas: Vec<NodeId>,
+}
+
+impl Spot {
+    pub(crate) fn address(&self) -> Address {
+        Address { table: self.table.id, key: self.key.clone() }
+    }
+
+    pub(crate) fn place(&self) -> (ShardId, Address) {
+        (self.shard, self.address())
+    }
+}
+
+/// A write, by the order of requests.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct WriteId(pub(crate) usize);
+
+/// What became of a write, as its client was told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Outcome {
+    /// Nobody has said yet.
+    Open,
+    /// It is acknowledged.
+    Acked,
+    /// It may have happened.
+    Unknown,
+    /// It did not happen, and will not.
+    Refused,
+}
+
+/// One write that a client asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    pub(crate) spot: usize,
+    pub(crate) at: NodeId,
+    /// The value, or nothing for a delete.
+    pub(crate) value: Option<Value>,
+    pub(crate) context: DotSet,
+    pub(crate) begun: u64,
+    pub(crate) ended: u64,
+    pub(crate) outcome: Outcome,
+    pub(crate) dot: Option<Dot>,
+    /// Who said to have it, and whether on disk.
+    pub(crate) acks: Vec<model::Ack>,
+}
+
+/// An object that was found right. Any object that has heard of more needs to be checked
+/// only where it differs.
+#[derive(Clone, Default)]
+struct Base {
+    context: DotSet,
+    values: Vec<Dot>,
+}
+
+/// Who looks at an object.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Viewer {
+    /// A replica that stores it.
+    Replica(NodeId),
+    /// A client that was handed it.
+    Client,
+}
+
+/// The true history, and the checks against it.
+#[derive(Default)]
+pub(crate) struct Oracle {
+    pub(crate) spots: Vec<Spot>,
+    places: BTreeMap<(ShardId, Address), usize>,
+    pub(crate) writes: Vec<Write>,
+    /// The writes to each key, in the order of requests.
+    pub(crate) by_spot: BTreeMap<usize, Vec<WriteId>>,
+    by_dot: BTreeMap<(ShardId, Dot), WriteId>,
+    /// The writes whose context has a dot.
+    covered_by: BTreeMap<(ShardId, Dot), Vec<WriteId>>,
+    bases: BTreeMap<(Viewer, usize), Base>,
+}
+
+impl Oracle {
+    pub(crate) fn new(spots: Vec<Spot>) -> Self {
+        let places = spots.iter().enumerate().map(|(index, spot)| (spot.place(), index)).collect();
+        Self { spots, places, ..Self::default() }
+    }
+
+    /// A client asks for a write.
+    pub(crate) fn begin(&mut self, write: Write) -> WriteId {
+        let id = WriteId(self.writes.len());
+        self.by_spot.entry(write.spot).or_default().push(id);
+        self.writes.push(write);
+        id
+    }
+
+    pub(crate) fn write(&self, id: WriteId) -> &Write {
+        self.writes.get(id.0).expect("write ids come from begin")
+    }
+
+    pub(crate) fn write_mut(&mut self, id: WriteId) -> &mut Write {
+        self.writes.get_mut(id.0).expect("write ids come from begin")
+    }
+
+    pub(crate) fn spot(&self, index: usize) -> &Spot {
+        self.spots.get(index).expect("the workload asks for its own keys only")
+    }
+
+    pub(crate) fn spot_of(&self, place: &(ShardId, Address)) -> Result<usize, Broken> {
+        let invented = || Broken::new(Invariant::NothingIsInvented, format!("stored at {place:?}"));
+        self.places.get(place).copied().ok_or_else(invented)
+    }
+
+    /// A replica crashed, and may have forgotten what it had not synced.
+    pub(crate) fn forget_bases(&mut self, node: NodeId) {
+        self.bases.retain(|(viewer, _), _| *viewer != Viewer::Replica(node));
+    }
+
+    /// A node stored an object while it worked on `cause`, a client's write: learns the
+    /// dot if it was minted now.
+    pub(crate) fn learn(
+        &mut self,
+        id: WriteId,
+        spot: usize,
+        minter: Incarnation,
+        object: &Object,
+    ) -> Result<(), Broken> {
+        let write = self.write(id);
+        let shard = self.spot(spot).shard;
+        let is_new =
+            |dot: &Dot| dot.incarnation == minter && !self.by_dot.contains_key(&(shard, *dot));
+        let minted = match &write.value {
+            Some(value) => {
+                let mut mine = object.values().iter().filter(|(_, held)| *held == value);
+                let new = mine.clone().map(|(dot, _)| *dot).find(is_new);
+                // A dot that is not new was minted twice, which is for `mint` to say.
+                new.or_else(|| mine.next().map(|(dot, _)| *dot))
+            }
+            None => dots(object.context()).find(is_new),
+        };
+        match minted {
+            Some(dot) if write.dot != Some(dot) => self.mint(id, dot),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn mint(&mut self, id: WriteId, dot: Dot) -> Result<(), Broken> {
+        let write = self.write(id);
+        let (spot, shard) = (write.spot, self.spot(write.spot).shard);
+        if let Some(first) = write.dot {
+            let detail = format!("w{} was accepted as {first} and again as {dot}", id.0);
+            return Err(Broken::of(Invariant::WritesHappenOnce, spot, detail));
+        }
+        if write.outcome == Outcome::Refused {
+            let detail = format!("w{} was refused and then accepted as {dot}", id.0);
+            return Err(Broken::of(Invariant::RefusedStaysAway, spot, detail));
+        }
+        if let Some(other) = self.by_dot.insert((shard, dot), id) {
+            let detail = format!("{dot} was minted for w{} and for w{}", other.0, id.0);
+            return Err(Broken::of(Invariant::DotsAreUnique, spot, detail));
+        }
+        for read in dots(&self.write(id).context.clone()) {
+            self.covered_by.entry((shard, read)).or_default().push(id);
+        }
+        self.write_mut(id).dot = Some(dot);
+        Ok(())
+    }
+
+    /// Checks an object that is stored under a key, or was handed to a client.
+    pub(crate) fn check(
+        &mut self,
+        viewer: Viewer,
+        spot: usize,
+        object: &Object,
+    ) -> Result<(), Broken> {
+        let base = self.bases.remove(&(viewer, spot)).unwrap_or_default();
+        let grown = object.context().is_superset(&base.context);
+        if !grown && viewer != Viewer::Client {
+            let lost = base.context.difference(object.context());
+            let detail = format!("{viewer:?} has forgotten {lost:?}");
+            return Err(Broken::of(Invariant::ReplicasOnlyGrow, spot, detail));
+        }
+        let base = if grown { base } else { Base::default() };
+        self.check_values(viewer, spot, object)?;
+        self.check_dropped(viewer, spot, object, &base)?;
+        let values = object.values().keys().copied().collect();
+        self.bases.insert((viewer, spot), Base { context: object.context().clone(), values });
+        Ok(())
+    }
+
+    /// Each value was written, here, by the write that its dot names, and nothing that
+    /// this object has heard of supersedes it.
+    fn check_values(&self, viewer: Viewer, spot: usize, object: &Object) -> Result<(), Broken> {
+        for (dot, value) in object.values() {
+            let id = self.named(viewer, spot, *dot)?;
+            if self.write(id).value.as_ref() != Some(value) {
+                let detail = format!("{viewer:?} has a foreign value under {dot} of w{}", id.0);
+                return Err(Broken::of(Invariant::NothingIsInvented, spot, detail));
+            }
+            if let Some(cover) = self.cover(spot, *dot, object.context()) {
+                let detail = format!(
+                    "{viewer:?} holds {dot} (w{}) beside w{}, which had read it",
+                    id.0, cover.0
+                );
+                return Err(Broken::of(Invariant::NoFalseSibling, spot, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each write that this object has heard of and does not hold is a delete, or
+    /// superseded by one that it has heard of.
+    fn check_dropped(
+        &self,
+        viewer: Viewer,
+        spot: usize,
+        object: &Object,
+        base: &Base,
+    ) -> Result<(), Broken> {
+        let fresh = object.context().difference(&base.context);
+        for dot in dots(&fresh).chain(base.values.iter().copied()) {
+            let id = self.named(viewer, spot, dot)?;
+            let is_delete = self.write(id).value.is_none();
+            if is_delete || object.values().contains_key(&dot) {
+                continue;
+            }
+            if self.cover(spot, dot, object.context()).is_none() {
+                let detail = format!(
+                    "{viewer:?} has dropped {dot} (w{}), which nothing in {:?} had read",
+                    id.0,
+                    object.context()
+                );
+                return Err(Broken::of(Invariant::NoFalseDominance, spot, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// The write that a dot names, if it was one to this key.
+    fn named(&self, viewer: Viewer, spot: usize, dot: Dot) -> Result<WriteId, Broken> {
+        let shard = self.spot(spot).shard;
+        let id = self.by_dot.get(&(shard, dot)).filter(|id| self.write(**id).spot == spot);
+        id.copied().ok_or_else(|| {
+            let detail = format!("{viewer:?} has {dot}, which is no write to this key");
+            Broken::of(Invariant::NothingIsInvented, spot, detail)
+        })
+    }
+
+    /// A write in `context` that had read `dot`.
+    fn cover(&self, spot: usize, dot: Dot, context: &DotSet) -> Option<WriteId> {
+        let covers = self.covered_by.get(&(self.spot(spot).shard, dot))?;
+        let heard = |id: &&WriteId| self.write(**id).dot.is_some_and(|dot| context.contains(dot));
+        covers.iter().find(heard).copied()
+    }
+
+    /// The history of one key, in words.
+    pub(crate) fn tell(&self, spot: usize) -> Vec<String> {
+        let of_key = |(_, write): &(usize, &Write)| write.spot == spot;
+        let known = self.spots.get(spot);
+        let place =
+            known.map(|spot| format!("{:?} in {} at {:?}", spot.key, spot.shard, spot.replicas));
+        let lines = self.writes.iter().enumerate().filter(of_key).map(|(id, write)| {
+            let Write { at, context, begun, ended, outcome, dot, acks, .. } = write;
+            let what = if write.value.is_some() { "put" } else { "delete" };
+            let dot = dot.map_or("no dot".to_string(), |dot| dot.to_string());
+            let acks: Vec<_> = acks
+                .iter()
+                .map(|ack| format!("{}{}", ack.node, if ack.durable { " durable" } else { "" }))
+                .collect();
+            format!(
+                "w{id} {what} by {at} at {begun}..{ended} {outcome:?} as {dot}, acks [{}], had read {context:?}",
+                acks.join(", ")
+            )
+        });
+        place.into_iter().chain(lines).collect()
+    }
+}
+
+/// The dots of a set, one by one.
+pub(crate) fn dots(set: &DotSet) -> impl Iterator<Item = Dot> + '_ {
+    set.runs().iter().flat_map(|run| {
+        let incarnation = run.incarnation;
+        (run.first..=run.last).map(move |seq| Dot::new(incarnation, seq))
+    })
+}

@@ -1,0 +1,171 @@
+//! What a run comes to: a report if nothing was wrong, a violation otherwise.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+/// What happened in a run that found nothing wrong.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Report {
+    /// The seed that the run came from.
+    pub seed: u64,
+    /// Its world, in a few words.
+    pub plan: String,
+    /// Steps of the simulation.
+    pub events: u64,
+    /// Microseconds of simulated time.
+    pub simulated: u64,
+    /// Requests, by kind and outcome.
+    pub requests: BTreeMap<(&'static str, &'static str), u64>,
+    /// Faults, by kind, and how often something rare was seen.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// A hash over all events: the same seed gives the same.
+    pub trace: u64,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.simulated / 1_000_000;
+        writeln!(f, "seed {}: no violation ({})", self.seed, self.plan)?;
+        writeln!(f, "  {} events in {seconds} simulated seconds", self.events)?;
+        let requests = self.requests.iter().map(|((kind, end), n)| format!("{kind} {end} {n}"));
+        writeln!(f, "  {}", requests.collect::<Vec<_>>().join(", "))?;
+        let faults = self.faults.iter().map(|(kind, n)| format!("{kind} {n}"));
+        writeln!(f, "  faults: {}", faults.collect::<Vec<_>>().join(", "))?;
+        write!(f, "  trace {:016x}", self.trace)
+    }
+}
+
+/// What must hold, in every run.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Invariant {
+    /// An acknowledged write is there, or superseded by a write that is.
+    AcknowledgedIsKept,
+    /// Every value was written, under this key, by the write its dot names.
+    NothingIsInvented,
+    /// A value that another one here has superseded is gone.
+    NoFalseSibling,
+    /// A value is dropped only for a write that had read it.
+    NoFalseDominance,
+    /// Replicas that have heard everything hold the same.
+    ReplicasConverge,
+    /// A dot names one write, for ever.
+    DotsAreUnique,
+    /// A write has one dot, however often it is sent.
+    WritesHappenOnce,
+    /// A read whose replicas meet those of an acknowledged write sees it.
+    QuorumsMeet,
+    /// A receipt says who took part.
+    ReceiptsAreTrue,
+    /// What a receipt calls durable is on the disk it names.
+    DurableIsOnDisk,
+    /// A list holds what gets hold.
+    ListsAgree,
+    /// A write that was refused or not attempted never turns up.
+    RefusedStaysAway,
+    /// A node that is up answers in time, once.
+    EveryRequestIsAnswered,
+    /// Without faults, every request succeeds.
+    HealthyRequestsSucceed,
+    /// A replica never forgets what it has heard.
+    ReplicasOnlyGrow,
+    /// The clock on a disk says exactly what the objects on it have heard.
+    ClocksAreExact,
+    /// A node does not panic, whatever it hears.
+    NodesDoNotPanic,
+}
+
+/// An invariant that does not hold, before the run that showed it is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Broken {
+    pub(crate) invariant: Invariant,
+    pub(crate) detail: String,
+    /// The key it is about, as the oracle numbers them.
+    pub(crate) key: Option<usize>,
+}
+
+impl Broken {
+    pub(crate) fn new(invariant: Invariant, detail: impl Into<String>) -> Self {
+        Self { invariant, detail: detail.into(), key: None }
+    }
+
+    pub(crate) fn of(invariant: Invariant, key: usize, detail: impl Into<String>) -> Self {
+        Self { invariant, detail: detail.into(), key: Some(key) }
+    }
+}
+
+/// A run in which something was wrong.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Violation {
+    /// The seed that shows it again.
+    pub seed: u64,
+    /// The world, in full.
+    pub plan: String,
+    /// What does not hold.
+    pub invariant: Invariant,
+    /// How it was seen.
+    pub detail: String,
+    /// When, in microseconds of simulated time.
+    pub at: u64,
+    /// The writes to the key that it is about, in the order of their requests.
+    pub history: Vec<String>,
+    /// The last events before it.
+    pub events: Vec<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}: {:?} does not hold: {}", self.seed, self.invariant, self.detail)?;
+        writeln!(f, "  at {} us, in {}", self.at, self.plan)?;
+        for (what, lines) in [("history of the key", &self.history), ("events", &self.events)] {
+            writeln!(f, "  {what}:")?;
+            lines.iter().try_for_each(|line| writeln!(f, "    {line}"))?;
+        }
+        write!(f, "  again with: merganser sim --seed {} --trace", self.seed)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// How many of the last events a violation shows.
+const EVENTS_SHOWN: usize = 150;
+
+/// The events of a run: hashed always, told in words only where somebody will read them.
+#[derive(Default)]
+pub(crate) struct Trace {
+    pub(crate) hash: u64,
+    pub(crate) count: u64,
+    pub(crate) keep: bool,
+    pub(crate) print: bool,
+    lines: VecDeque<String>,
+}
+
+impl Trace {
+    /// Notes one event: as numbers for the hash, and in words.
+    pub(crate) fn note(&mut self, now: u64, words: &[u64], text: impl FnOnce() -> String) {
+        self.count += 1;
+        self.mix(now);
+        words.iter().for_each(|word| self.mix(*word));
+        if self.keep || self.print {
+            self.tell(format!("{now:>10} {}", text()));
+        }
+    }
+
+    fn tell(&mut self, line: String) {
+        if self.print {
+            println!("{line}");
+        }
+        if self.lines.len() == EVENTS_SHOWN {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    /// FNV-1a, a word at a time: fast, the same everywhere, and nobody attacks it.
+    fn mix(&mut self, word: u64) {
+        self.hash = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+
+    pub(crate) fn into_lines(self) -> Vec<String> {
+        self.lines.into()
+    }
+}

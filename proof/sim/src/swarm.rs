@@ -1,0 +1,216 @@
+//! Swarm: each seed draws its own kind of world.
+//!
+//! A world in which everything goes wrong a little finds fewer bugs than many worlds in
+//! which a few things go wrong a lot: a crash every second, say, hides what only happens
+//! when a node lives long enough to fall behind. So a seed first draws which faults exist
+//! at all and how often, the size and shape of the cluster, how slow network and disk are
+//! and what clients do; the rest of the run follows from this [`Plan`].
+//!
+//! Source: Groce et al., "Swarm Testing" (ISSTA 2012).
+
+use model::{Durability, Level};
+
+use crate::dice::{Dice, Part};
+
+/// What kind of world one seed draws.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Nodes in the cluster.
+    pub nodes: u16,
+    /// Zones they are spread over.
+    pub zones: u16,
+    /// N.
+    pub replicas: u8,
+    /// Shards of the keyspace.
+    pub shards: u16,
+    /// The tables, by their defaults.
+    pub tables: Vec<TablePlan>,
+    /// The most concurrent values under one key.
+    pub siblings_max: usize,
+    /// What clients do.
+    pub clients: ClientPlan,
+    /// How the network behaves while there are faults.
+    pub network: NetworkPlan,
+    /// How the disks behave.
+    pub disk: DiskPlan,
+    /// What goes wrong.
+    pub faults: FaultPlan,
+    /// Microseconds with faults, under load.
+    pub safety: u64,
+    /// Microseconds without faults, under load.
+    pub liveness: u64,
+}
+
+/// The defaults of one table.
+#[derive(Clone, Copy, Debug)]
+pub struct TablePlan {
+    /// When its replicas acknowledge.
+    pub durability: Durability,
+    /// How many answer a read.
+    pub read: Level,
+    /// How many acknowledge a write.
+    pub write: Level,
+}
+
+/// What clients do.
+#[derive(Clone, Debug)]
+pub struct ClientPlan {
+    /// How many there are, each with one request at a time.
+    pub count: usize,
+    /// Mean microseconds between the answer to one request and the next request.
+    pub think: u64,
+    /// Partition keys per table.
+    pub partitions: usize,
+    /// Sort keys per partition key.
+    pub sorts: usize,
+    /// Weights of put, delete, get, list.
+    pub weights: [u32; 4],
+    /// How often in a thousand a write ignores what its client has read.
+    pub blind: u32,
+    /// How often in a thousand a write hands back an older context than the last.
+    pub stale: u32,
+    /// How often in a thousand a request names its own levels.
+    pub levels: u32,
+    /// Mean microseconds that a client is willing to wait.
+    pub timeout: u64,
+}
+
+/// How the network behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct NetworkPlan {
+    /// Mean microseconds one way.
+    pub delay: u64,
+    /// How often in a thousand a message takes up to fifty times that.
+    pub tail: u32,
+    /// How often in a thousand a message vanishes.
+    pub loss: u32,
+    /// How often in a thousand a message arrives twice.
+    pub twice: u32,
+    /// How often in a thousand a message arrives seconds late.
+    pub late: u32,
+    /// How often in a thousand the ends of a broken connection hear of it.
+    pub notice: u32,
+}
+
+/// How the disks behave.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskPlan {
+    /// Mean microseconds to hand a group to the operating system.
+    pub commit: u64,
+    /// Mean microseconds of an `fsync`.
+    pub sync: u64,
+    /// How often in a thousand either takes up to fifty times that.
+    pub tail: u32,
+}
+
+/// What goes wrong, as weights.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultPlan {
+    /// Mean microseconds between two faults.
+    pub gap: u64,
+    /// Mean microseconds that a fault lasts.
+    pub lasts: u64,
+    /// One process is killed; what it handed to the operating system stays.
+    pub kill: u32,
+    /// One machine loses power; what was not synced is lost.
+    pub power: u32,
+    /// All machines lose power at once.
+    pub blackout: u32,
+    /// The cluster falls into two parts that do not hear each other.
+    pub split: u32,
+    /// One node does not hear, or is not heard by, some others.
+    pub oneway: u32,
+    /// One process stands still and then goes on.
+    pub pause: u32,
+}
+
+const MILLISECOND: u64 = 1_000;
+const SECOND: u64 = 1_000_000;
+
+impl Plan {
+    /// The world that a seed stands for.
+    pub fn draw(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, Part::Plan);
+        let nodes = dice.pick(&[3, 3, 3, 4, 5, 5, 6]);
+        let replicas = dice.pick(&[3, 3, 3, 3, 2, 1, 5]).min(u8::try_from(nodes).unwrap_or(3));
+        Self {
+            nodes,
+            zones: dice.pick(&[1, 1, 2, 3]),
+            replicas,
+            shards: dice.pick(&[1, 2, 8, 16]),
+            tables: vec![
+                table(&mut dice, Durability::Synced, replicas),
+                table(&mut dice, Durability::Buffered, replicas),
+            ],
+            siblings_max: dice.pick(&[100, 100, 4]),
+            clients: clients(&mut dice),
+            network: network(&mut dice),
+            disk: DiskPlan {
+                commit: dice.pick(&[20, 100, 500]),
+                sync: dice.pick(&[200, 2 * MILLISECOND, 20 * MILLISECOND]),
+                tail: dice.pick(&[0, 5, 50]),
+            },
+            faults: faults(&mut dice),
+            safety: dice.between(5, 20) * SECOND,
+            liveness: 3 * SECOND,
+        }
+    }
+
+    /// Returns a small number that says how much of the plan is out of the ordinary, for
+    /// people who look through many seeds.
+    pub fn summary(&self) -> String {
+        let Self { nodes, replicas, shards, clients, .. } = self;
+        format!("{nodes} nodes, N={replicas}, {shards} shards, {} clients", clients.count)
+    }
+}
+
+/// Mostly a majority on both sides; sometimes levels that need not meet, so that partial
+/// answers are seen, too.
+fn table(dice: &mut Dice, durability: Durability, replicas: u8) -> TablePlan {
+    let any = Level::Count(u8::try_from(dice.between(1, u64::from(replicas))).unwrap_or(1));
+    let read = dice.pick(&[Level::Quorum, Level::Quorum, Level::One, Level::All, any]);
+    let write = dice.pick(&[Level::Quorum, Level::Quorum, Level::Quorum, Level::One, any]);
+    TablePlan { durability, read, write }
+}
+
+fn clients(dice: &mut Dice) -> ClientPlan {
+    let count = dice.pick(&[2, 4, 8, 12]);
+    ClientPlan {
+        count,
+        think: count as u64 * SECOND / dice.pick(&[40, 100, 200]),
+        partitions: dice.pick(&[1, 3, 8]),
+        sorts: dice.pick(&[1, 2, 4]),
+        weights: dice.pick(&[[40, 10, 45, 5], [70, 5, 20, 5], [30, 30, 35, 5], [45, 5, 40, 10]]),
+        blind: dice.pick(&[0, 50, 500]),
+        stale: dice.pick(&[0, 50, 300]),
+        levels: dice.pick(&[0, 200, 700]),
+        timeout: dice.pick(&[200 * MILLISECOND, SECOND, 3 * SECOND]),
+    }
+}
+
+fn network(dice: &mut Dice) -> NetworkPlan {
+    NetworkPlan {
+        delay: dice.pick(&[200, MILLISECOND, 10 * MILLISECOND]),
+        tail: dice.pick(&[0, 10, 100]),
+        loss: dice.pick(&[0, 0, 10, 100]),
+        twice: dice.pick(&[0, 0, 10, 100]),
+        late: dice.pick(&[0, 2, 20]),
+        notice: dice.pick(&[0, 700, 1000]),
+    }
+}
+
+fn faults(dice: &mut Dice) -> FaultPlan {
+    let mut weight = |weights: &[u32]| dice.pick(weights);
+    let (kill, power, blackout) = (weight(&[0, 2, 5]), weight(&[0, 2, 5]), weight(&[0, 0, 1]));
+    let (split, oneway, pause) = (weight(&[0, 2, 5]), weight(&[0, 2, 5]), weight(&[0, 0, 2]));
+    FaultPlan {
+        gap: dice.pick(&[300 * MILLISECOND, SECOND, 4 * SECOND]),
+        lasts: dice.pick(&[100 * MILLISECOND, SECOND, 4 * SECOND]),
+        kill,
+        power,
+        blackout,
+        split,
+        oneway,
+        pause,
+    }
+}

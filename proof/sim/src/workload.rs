@@ -1,0 +1,248 @@
+//! What clients do: write, delete, read and list, with and without what they have read.
+//!
+//! Each client has one request at a time, at a node that it picks anew for each. It
+//! remembers the contexts it was handed for a key, and mostly hands back the last one, as
+//! applications do; sometimes an older one, as applications do that cache; sometimes none.
+//! After a failure it may try again elsewhere, as a new write with a new value, since the
+//! outcome of the first is unknown. Every value is unique, so that a value found anywhere
+//! tells which write it came from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use causality::DotSet;
+use model::{
+    Get, Level, List, Mutation, NodeId, Put, Range, ReadOptions, Reply, Request, Value,
+    WriteOptions,
+};
+
+use crate::dice::Dice;
+use crate::oracle::{Oracle, Outcome, Spot, Write, WriteId};
+use crate::swarm::ClientPlan;
+
+/// What a request was for, to judge its answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    /// A put or delete.
+    Write { id: WriteId, options: WriteOptions },
+    /// A get.
+    Read { spot: usize, options: ReadOptions },
+    /// A list.
+    List(Box<List>),
+    /// Something that the world itself wants to know.
+    Ask,
+}
+
+/// A client's next request, and where it goes.
+pub(crate) struct Next {
+    pub(crate) at: NodeId,
+    pub(crate) request: Request,
+    pub(crate) timeout: Duration,
+    pub(crate) op: Op,
+}
+
+/// One client.
+#[derive(Clone, Default)]
+struct Client {
+    /// The contexts it was handed, by key, the last one last.
+    contexts: BTreeMap<usize, Vec<DotSet>>,
+    /// A write that failed and that it will try again.
+    again: Option<(usize, bool)>,
+}
+
+/// How many contexts a client remembers for a key.
+const CONTEXTS_MAX: usize = 4;
+
+/// Long enough for a healthy node to answer anything.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All clients.
+pub(crate) struct Workload {
+    plan: ClientPlan,
+    dice: Dice,
+    nodes: Vec<NodeId>,
+    clients: Vec<Client>,
+    /// Whether clients wait long enough for any answer of a healthy node.
+    patient: bool,
+}
+
+impl Workload {
+    pub(crate) fn new(plan: &ClientPlan, nodes: Vec<NodeId>, dice: Dice) -> Self {
+        let clients = vec![Client::default(); plan.count];
+        Self { plan: plan.clone(), dice, nodes, clients, patient: false }
+    }
+
+    pub(crate) fn set_patient(&mut self, patient: bool) {
+        self.patient = patient;
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// How long a client does something else.
+    pub(crate) fn think(&mut self) -> u64 {
+        self.dice.micros(self.plan.think, 2)
+    }
+
+    /// What a client asks next. A write is made known to the oracle.
+    pub(crate) fn next(&mut self, client: usize, oracle: &mut Oracle, now: u64) -> Next {
+        let at = self.dice.pick(&self.nodes);
+        let timeout = self.timeout();
+        if let Some((spot, is_delete)) = self.clients.get_mut(client).and_then(|c| c.again.take()) {
+            return self.put(client, spot, is_delete, at, timeout, oracle, now);
+        }
+        // Two draws, and the smaller: some keys are hotter than others.
+        let (a, b) = (self.dice.index(oracle.spots.len()), self.dice.index(oracle.spots.len()));
+        let spot = a.min(b);
+        let [put, delete, get, list] = self.plan.weights;
+        match self.dice.weighted(&[(put, 0), (delete, 1), (get, 2), (list, 3)]) {
+            0 => self.put(client, spot, false, at, timeout, oracle, now),
+            1 => self.put(client, spot, true, at, timeout, oracle, now),
+            2 => self.get(oracle.spot(spot), spot, at, timeout),
+            _ => self.list(oracle.spot(spot), at, timeout),
+        }
+    }
+
+    fn timeout(&mut self) -> Duration {
+        let micros = self.dice.micros(self.plan.timeout, 0).max(10_000);
+        if self.patient { PATIENCE } else { Duration::from_micros(micros) }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is drawn before the kind is known")]
+    fn put(
+        &mut self,
+        client: usize,
+        spot: usize,
+        is_delete: bool,
+        at: NodeId,
+        timeout: Duration,
+        oracle: &mut Oracle,
+        now: u64,
+    ) -> Next {
+        let context = self.context(client, spot);
+        let options = self.write_options();
+        let number = oracle.writes.len();
+        let value = (!is_delete).then(|| Value {
+            content_type: Bytes::from_static(b"text/plain"),
+            body: Bytes::from(format!("value of w{number}")),
+        });
+        let known = oracle.spot(spot);
+        let request = Request::Put(Put {
+            keyspace: known.keyspace.clone(),
+            table: known.table.name.clone(),
+            key: known.key.clone(),
+            mutation: value.clone().map_or(Mutation::Delete, Mutation::Store),
+            context: context.clone(),
+            options,
+            timeout,
+        });
+        let id = oracle.begin(Write {
+            spot,
+            at,
+            value,
+            context,
+            begun: now,
+            ended: u64::MAX,
+            outcome: Outcome::Open,
+            dot: None,
+            acks: Vec::new(),
+        });
+        Next { at, request, timeout, op: Op::Write { id, options } }
+    }
+
+    fn get(&mut self, known: &Spot, spot: usize, at: NodeId, timeout: Duration) -> Next {
+        let options = self.read_options();
+        let request = Request::Get(Get {
+            keyspace: known.keyspace.clone(),
+            table: known.table.name.clone(),
+            key: known.key.clone(),
+            options,
+            timeout,
+        });
+        Next { at, request, timeout, op: Op::Read { spot, options } }
+    }
+
+    fn list(&mut self, known: &Spot, at: NodeId, timeout: Duration) -> Next {
+        let after = self.dice.chance(300);
+        let range = if self.dice.chance(500) {
+            let after = after.then(|| known.key.sort().clone());
+            Range::Partition { partition: known.key.partition().clone(), after }
+        } else {
+            Range::Table { shard: known.shard.index, after: after.then(|| known.key.clone()) }
+        };
+        let list = List {
+            keyspace: known.keyspace.clone(),
+            table: known.table.name.clone(),
+            range,
+            limit: self.dice.pick(&[1, 3, 100]),
+            options: self.read_options(),
+            timeout,
+        };
+        Next { at, request: Request::List(list.clone()), timeout, op: Op::List(Box::new(list)) }
+    }
+
+    fn context(&mut self, client: usize, spot: usize) -> DotSet {
+        let (blind, stale) = (self.dice.chance(self.plan.blind), self.dice.chance(self.plan.stale));
+        let known = self.clients.get(client).and_then(|client| client.contexts.get(&spot));
+        let context = match known {
+            Some(known) if stale => known.get(self.dice.index(known.len())),
+            Some(known) => known.last(),
+            None => None,
+        };
+        context.filter(|_| !blind).cloned().unwrap_or_default()
+    }
+
+    fn level(&mut self) -> Level {
+        let count = u8::try_from(self.dice.between(0, 4)).unwrap_or(1);
+        let named = [Level::One, Level::Two, Level::Three, Level::Quorum, Level::All];
+        if self.dice.chance(200) { Level::Count(count) } else { self.dice.pick(&named) }
+    }
+
+    /// A level, as often in a thousand as `permille` says.
+    fn maybe(&mut self, permille: u32) -> Option<Level> {
+        self.dice.chance(permille).then(|| self.level())
+    }
+
+    fn read_options(&mut self) -> ReadOptions {
+        let levels = self.plan.levels;
+        ReadOptions { r: self.maybe(levels), pr: self.maybe(levels / 5) }
+    }
+
+    fn write_options(&mut self) -> WriteOptions {
+        let levels = self.plan.levels;
+        WriteOptions {
+            w: self.maybe(levels),
+            pw: self.maybe(levels / 5),
+            dw: self.maybe(levels / 5),
+        }
+    }
+
+    /// A client hears the answer to its request, or that there will be none.
+    pub(crate) fn hear(&mut self, client: usize, op: &Op, oracle: &Oracle, reply: Option<&Reply>) {
+        let failed = !matches!(reply, Some(Reply::Written(_) | Reply::Read(_) | Reply::Listed(_)));
+        let again = self.dice.chance(500);
+        let Some(client) = self.clients.get_mut(client) else { return };
+        let remember = |client: &mut Client, spot: usize, context: &DotSet| {
+            let known = client.contexts.entry(spot).or_default();
+            known.push(context.clone());
+            if CONTEXTS_MAX < known.len() {
+                known.remove(0);
+            }
+        };
+        match (op, reply) {
+            (Op::Write { id, .. }, Some(Reply::Written(written))) => {
+                remember(client, oracle.write(*id).spot, &written.context);
+            }
+            (Op::Write { id, .. }, _) if failed && again => {
+                let write = oracle.write(*id);
+                client.again = Some((write.spot, write.value.is_none()));
+            }
+            (Op::Read { spot, .. }, Some(Reply::Read(read))) => {
+                remember(client, *spot, read.object.context());
+            }
+            (Op::Write { .. } | Op::Read { .. } | Op::List(_) | Op::Ask, _) => {}
+        }
+    }
+}

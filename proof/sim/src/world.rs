@@ -1,0 +1,448 @@
+//! The world: virtual time, and everything that happens in it, in one order.
+//!
+//! Whatever will happen stands in one queue, ordered by time and then by the order in
+//! which it was arranged. The loop takes the first, lets it happen, and arranges what
+//! follows. Nothing else moves, so that one seed is one course of events. While things
+//! happen, the oracle looks at every object that is stored and every answer that is given.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use causality::DotSet;
+use model::{Address, Limits, NodeId, Reply, Request, ShardId};
+use node::{Cause, Effect, Input, Merge, Message, RequestId, Ticket};
+use placement::Layout;
+
+use crate::dice::{Dice, Part};
+use crate::disk::Work;
+use crate::faults::Faults;
+use crate::host::{Host, Hosts};
+use crate::mutant::{self, Mutant};
+use crate::network::{Network, Passage};
+use crate::oracle::{Oracle, Viewer, WriteId};
+use crate::report::{Broken, Invariant, Trace};
+use crate::swarm::Plan;
+use crate::workload::{Op, Workload};
+
+/// Something that will happen.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A message arrives, if the process still lives that it is for. Most messages are
+    /// for whoever answers to the name.
+    Deliver { to: NodeId, from: NodeId, life: Option<u64>, message: Box<Message> },
+    /// A node hears that its connection to another broke, or was made.
+    Link { at: NodeId, peer: NodeId, is_up: bool },
+    /// A timer of a node.
+    Wake { at: NodeId, life: u64, due: u64 },
+    /// A disk has done something.
+    Done { at: NodeId, life: u64, work: Work },
+    /// A request reaches its node.
+    Ask { ticket: Ticket, timeout: Duration },
+    /// A client thinks of its next request.
+    Next { client: usize },
+    /// By now a node must have answered.
+    Overdue { ticket: Ticket },
+    /// Something goes wrong.
+    Fault,
+    /// Messages pass again.
+    Mend(Vec<(NodeId, NodeId)>),
+    /// A node starts again.
+    Restart { at: NodeId },
+}
+
+/// A request that was not answered yet.
+pub(crate) struct Open {
+    pub(crate) at: NodeId,
+    pub(crate) request: Request,
+    pub(crate) op: Op,
+    pub(crate) client: Option<usize>,
+    pub(crate) begun: u64,
+    /// Whether nothing may keep it from succeeding.
+    pub(crate) healthy: bool,
+}
+
+/// Which part of a run this is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    /// Clients are at work and anything may go wrong.
+    Safety,
+    /// Clients are at work and everything must succeed.
+    Liveness,
+    /// Clients rest.
+    Quiet,
+}
+
+/// Far more than any run needs. A node that answers itself without end stops here.
+const EVENTS_MAX: u64 = 20_000_000;
+
+/// The whole simulation.
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) plan: Plan,
+    pub(crate) layout: Layout,
+    pub(crate) hosts: Hosts,
+    pub(crate) network: Network,
+    pub(crate) oracle: Oracle,
+    pub(crate) workload: Workload,
+    pub(crate) faults: Faults,
+    pub(crate) trace: Trace,
+    pub(crate) phase: Phase,
+    pub(crate) open: BTreeMap<Ticket, Open>,
+    /// Answers to what the world itself asked.
+    pub(crate) heard: BTreeMap<Ticket, Reply>,
+    pub(crate) losses: BTreeMap<NodeId, u64>,
+    pub(crate) requests: BTreeMap<(&'static str, &'static str), u64>,
+    pub(crate) fault_counts: BTreeMap<&'static str, u64>,
+    queue: BTreeMap<(u64, u64), Event>,
+    sequence: u64,
+    pub(crate) tickets: u64,
+    /// Which write a forwarded request is.
+    forwards: BTreeMap<(NodeId, RequestId), WriteId>,
+    /// What a node asks for, to bend the answers. For mutants.
+    fetching: BTreeMap<(NodeId, RequestId), (ShardId, Address)>,
+    pub(crate) limits: Limits,
+    pub(crate) node_dice: Dice,
+    disk_dice: Dice,
+    pub(crate) mutant: Option<Mutant>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, plan: Plan, layout: Layout, mutant: Option<Mutant>) -> Self {
+        let nodes: Vec<NodeId> = layout.members.keys().copied().collect();
+        let dice = |part| Dice::new(seed, part);
+        let limits = Limits { siblings_max: plan.siblings_max, ..Limits::default() };
+        Self {
+            now: 0,
+            layout,
+            hosts: nodes.iter().map(|node| (*node, Host::new(*node, mutant))).collect(),
+            network: Network::new(plan.network, dice(Part::Network)),
+            oracle: Oracle::default(),
+            workload: Workload::new(&plan.clients, nodes.clone(), dice(Part::Workload)),
+            faults: Faults::new(plan.faults, nodes, dice(Part::Faults)),
+            trace: Trace::default(),
+            phase: Phase::Quiet,
+            open: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            losses: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            fault_counts: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            tickets: 0,
+            forwards: BTreeMap::new(),
+            fetching: BTreeMap::new(),
+            limits,
+            node_dice: dice(Part::Nodes),
+            disk_dice: dice(Part::Disk),
+            mutant,
+            plan,
+        }
+    }
+
+    /// Arranges that something happens after so many microseconds.
+    pub(crate) fn arrange(&mut self, after: u64, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((self.now + after, self.sequence), event);
+    }
+
+    /// Lets everything happen up to a time.
+    pub(crate) fn run_until(&mut self, end: u64) -> Result<(), Broken> {
+        while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= end) {
+            self.happen()?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// Lets the next thing happen. There always is one: nodes set timers.
+    pub(crate) fn happen(&mut self) -> Result<(), Broken> {
+        let Some(((at, _), event)) = self.queue.pop_first() else {
+            return Err(Broken::new(Invariant::EveryRequestIsAnswered, "nothing happens any more"));
+        };
+        self.now = at;
+        if EVENTS_MAX < self.trace.count {
+            return Err(Broken::new(Invariant::EveryRequestIsAnswered, "nodes find no end"));
+        }
+        match event {
+            Event::Deliver { to, from, life, message } => self.deliver(to, from, life, message),
+            Event::Link { at, peer, is_up } => self.tell_link(at, peer, is_up),
+            Event::Wake { at, life, due } => self.wake(at, life, due),
+            Event::Done { at, life, work } => self.done(at, life, work),
+            Event::Ask { ticket, timeout } => self.reach(ticket, timeout),
+            Event::Next { client } => self.next(client),
+            Event::Overdue { ticket } => self.overdue(ticket),
+            Event::Fault => self.fault(),
+            Event::Mend(ways) => {
+                self.mend(&ways);
+                Ok(())
+            }
+            Event::Restart { at } => self.start(at),
+        }
+    }
+
+    pub(crate) fn host(&mut self, at: NodeId) -> &mut Host {
+        self.hosts.get_mut(&at).expect("events name nodes of the layout")
+    }
+
+    /// Puts an event off if its node stands still.
+    fn while_paused(&mut self, at: NodeId, event: impl FnOnce() -> Event) -> bool {
+        let (now, until) = (self.now, self.host(at).paused_until);
+        if now < until {
+            self.arrange(until - now, event());
+        }
+        now < until
+    }
+
+    fn deliver(
+        &mut self,
+        to: NodeId,
+        from: NodeId,
+        life: Option<u64>,
+        mut message: Box<Message>,
+    ) -> Result<(), Broken> {
+        let host = self.host(to);
+        if !host.is_up() || life.is_some_and(|life| life != host.life) {
+            return Ok(());
+        }
+        if self.while_paused(to, || Event::Deliver { to, from, life, message: message.clone() }) {
+            return Ok(());
+        }
+        let (kind, number, name) = identify(&message);
+        let words = [1, u64::from(from.number()), u64::from(to.number()), kind, number];
+        self.trace.note(self.now, &words, || format!("{from} -> {to} {name} {message:?}"));
+        mutant::bend(self.mutant, &mut message, || self.known_elsewhere(to, number));
+        self.step(to, Input::Received { from, message: *message })
+    }
+
+    fn tell_link(&mut self, at: NodeId, peer: NodeId, is_up: bool) -> Result<(), Broken> {
+        let event = || Event::Link { at, peer, is_up };
+        if !self.host(at).is_up() || self.while_paused(at, event) {
+            return Ok(());
+        }
+        let words = [2, u64::from(at.number()), u64::from(peer.number()), u64::from(is_up)];
+        let said = if is_up { "is connected to" } else { "has lost" };
+        self.trace.note(self.now, &words, || format!("{at} hears that it {said} {peer}"));
+        self.step(at, if is_up { Input::Connected(peer) } else { Input::Lost(peer) })
+    }
+
+    fn wake(&mut self, at: NodeId, life: u64, due: u64) -> Result<(), Broken> {
+        let host = self.host(at);
+        if !host.is_up() || host.life != life || !host.is_waited_for(due) {
+            return Ok(());
+        }
+        if self.while_paused(at, || Event::Wake { at, life, due }) {
+            return Ok(());
+        }
+        self.trace.note(self.now, &[3, u64::from(at.number())], || format!("{at} wakes"));
+        self.step(at, Input::Woken)
+    }
+
+    fn done(&mut self, at: NodeId, life: u64, work: Work) -> Result<(), Broken> {
+        let now = self.now;
+        let host = self.host(at);
+        if !host.is_up() || host.life != life {
+            return Ok(());
+        }
+        if now < host.paused_until {
+            // The kernel goes on, but nobody is there to hear of it yet.
+            let until = host.paused_until;
+            self.arrange(until - now, Event::Done { at, life, work });
+            return Ok(());
+        }
+        match work {
+            Work::Commit => host.disk.finish_commit(),
+            Work::Sync | Work::LazySync => host.disk.finish_sync(),
+        }
+        let words = [4, u64::from(at.number()), work as u64];
+        self.trace.note(now, &words, || format!("{at} has done {work:?}"));
+        self.move_on(at);
+        Ok(())
+    }
+
+    /// Hands a node an input, looks at what it stored, and carries out what it wants.
+    pub(crate) fn step(&mut self, at: NodeId, input: Input) -> Result<(), Broken> {
+        let now = self.now;
+        let write = self.write_behind(&input);
+        let overwrite = self.overwriting(&input);
+        let host = self.host(at);
+        host.disk.overwrite_next(overwrite);
+        let effects = host.step(now, input);
+        host.disk.overwrite_next(None);
+        self.look(at, write)?;
+        for effect in effects {
+            self.carry_out(at, effect, write)?;
+        }
+        self.move_on(at);
+        self.arrange_wake(at);
+        Ok(())
+    }
+
+    /// Arranges the next wake of a node, if it wants one that is not arranged.
+    pub(crate) fn arrange_wake(&mut self, at: NodeId) {
+        let now = self.now;
+        if let Some(due) = self.host(at).wake_due(now) {
+            let life = self.host(at).life;
+            self.arrange(due - now, Event::Wake { at, life, due });
+        }
+    }
+
+    /// The write that a node would mint a dot for while it works on this input.
+    fn write_behind(&self, input: &Input) -> Option<WriteId> {
+        match input {
+            Input::Requested { ticket, .. } => match self.open.get(ticket)?.op {
+                Op::Write { id, .. } => Some(id),
+                Op::Read { .. } | Op::List(_) | Op::Ask => None,
+            },
+            Input::Received { from, message: Message::Forward(forward) } => {
+                self.forwards.get(&(*from, forward.request)).copied()
+            }
+            Input::Received { .. } | Input::Connected(_) | Input::Lost(_) | Input::Woken => None,
+        }
+    }
+
+    /// The object that a mutant stores instead of merging it.
+    fn overwriting(&self, input: &Input) -> Option<model::Object> {
+        let Input::Received { message: Message::Merge(Merge { object, cause, .. }), .. } = input
+        else {
+            return None;
+        };
+        let overwrites = match self.mutant {
+            Some(Mutant::MergeOverwrites) => true,
+            Some(Mutant::RepairOverwrites) => *cause == Cause::ReadRepair,
+            Some(_) | None => false,
+        };
+        overwrites.then(|| object.clone())
+    }
+
+    /// Shows the oracle what a node has just stored.
+    fn look(&mut self, at: NodeId, write: Option<WriteId>) -> Result<(), Broken> {
+        let host = self.hosts.get_mut(&at).expect("events name nodes of the layout");
+        for place in host.disk.take_touched() {
+            let spot = self.oracle.spot_of(&place)?;
+            let Some(object) = host.disk.view().objects.get(&place) else { continue };
+            if let Some(id) = write.filter(|id| self.oracle.write(*id).spot == spot) {
+                self.oracle.learn(id, spot, host.incarnation, object)?;
+            }
+            if !self.oracle.spot(spot).replicas.contains(&at) {
+                let detail = format!("{at} stores it and is no replica");
+                return Err(Broken::of(Invariant::NothingIsInvented, spot, detail));
+            }
+            self.oracle.check(Viewer::Replica(at), spot, object)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(
+        &mut self,
+        at: NodeId,
+        effect: Effect,
+        write: Option<WriteId>,
+    ) -> Result<(), Broken> {
+        match effect {
+            Effect::Answer { ticket, reply } => return self.answered(ticket, reply),
+            Effect::Send { to, message, after } => {
+                self.remember(at, &message, write);
+                if let Some(message) = self.host(at).disk.hold(after, to, message) {
+                    self.send(at, to, message);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers which write a forwarded request is, and what a mutant has to know.
+    fn remember(&mut self, at: NodeId, message: &Message, write: Option<WriteId>) {
+        match message {
+            Message::Forward(forward) => {
+                let write = write.or_else(|| self.asked_at(at, &forward.asked));
+                write.map(|id| self.forwards.insert((at, forward.request), id));
+            }
+            Message::Fetch(fetch) if self.mutant == Some(Mutant::AbsenceDeletes) => {
+                let known = self.oracle.spots.iter().find(|spot| spot.address() == fetch.address);
+                known.map(|spot| self.fetching.insert((at, fetch.request), spot.place()));
+            }
+            _ => {}
+        }
+    }
+
+    /// The write that a client asked of this node in these words.
+    fn asked_at(&self, at: NodeId, asked: &Request) -> Option<WriteId> {
+        let same = |open: &&Open| open.at == at && open.request == *asked;
+        self.open.values().filter(same).find_map(|open| match open.op {
+            Op::Write { id, .. } => Some(id),
+            Op::Read { .. } | Op::List(_) | Op::Ask => None,
+        })
+    }
+
+    fn known_elsewhere(&self, at: NodeId, request: u64) -> DotSet {
+        let mut known = DotSet::new();
+        if let Some(place) = self.fetching.get(&(at, RequestId(request))) {
+            let objects = self.hosts.values().filter_map(|h| h.disk.view().objects.get(place));
+            for object in objects {
+                let _ = known.union(object.context());
+            }
+        }
+        known
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        // To a node itself there is no network. And a forwarded request is no merge: the
+        // connection it travels on ends with the process at its other end.
+        let is_bound = from == to || matches!(message, Message::Forward(_));
+        let life = is_bound.then(|| self.host(to).life);
+        let event = |from| Event::Deliver { to, from, life, message: Box::new(message.clone()) };
+        match self.network.send(from, to) {
+            Passage::Never => *self.fault_counts.entry("message lost").or_default() += 1,
+            Passage::Once(after) => self.arrange(after, event(from)),
+            Passage::Twice(first, second) => {
+                *self.fault_counts.entry("message doubled").or_default() += 1;
+                self.arrange(first, event(from));
+                self.arrange(second, event(from));
+            }
+        }
+        if self.mutant == Some(Mutant::AckCountedTwice) && matches!(message, Message::Merged(_)) {
+            for other in self.layout.members.keys().copied().collect::<Vec<_>>() {
+                self.arrange(1, event(other));
+            }
+        }
+    }
+
+    /// Lets a disk begin what it can, and lets out what waited for what it has done.
+    fn move_on(&mut self, at: NodeId) {
+        for (to, message) in self.host(at).disk.release() {
+            self.send(at, to, message);
+        }
+        let life = self.host(at).life;
+        for work in self.host(at).disk.begin() {
+            let plan = self.plan.disk;
+            let micros = match work {
+                Work::Commit => self.disk_dice.micros(plan.commit, plan.tail),
+                Work::Sync => self.disk_dice.micros(plan.sync, plan.tail),
+                Work::LazySync => self.disk_dice.micros(plan.sync * 4, plan.tail),
+            };
+            self.arrange(micros, Event::Done { at, life, work });
+        }
+    }
+}
+
+/// A message as numbers and as a name, for the trace.
+fn identify(message: &Message) -> (u64, u64, &'static str) {
+    match message {
+        Message::Merge(merge) => (1, merge.request.0, "merge"),
+        Message::Merged(merged) => (2, merged.request.0, "merged"),
+        Message::Fetch(fetch) => (3, fetch.request.0, "fetch"),
+        Message::Fetched(fetched) => (4, fetched.request.0, "fetched"),
+        Message::Scan(scan) => (5, scan.request.0, "scan"),
+        Message::Scanned(scanned) => (6, scanned.request.0, "scanned"),
+        Message::Forward(forward) => (7, forward.request.0, "forward"),
+        Message::Forwarded(forwarded) => (8, forwarded.request.0, "forwarded"),
+        Message::Probe { catalog_version } => (9, *catalog_version, "probe"),
+        Message::Probed { catalog_version } => (10, *catalog_version, "probed"),
+        Message::Prepare { ballot } => (11, ballot.round, "prepare"),
+        Message::Promised { ballot, .. } => (12, ballot.round, "promised"),
+        Message::Accept { ballot, .. } => (13, ballot.round, "accept"),
+        Message::Accepted { ballot } => (14, ballot.round, "accepted"),
+        Message::Rejected { ballot, .. } => (15, ballot.round, "rejected"),
+        Message::Learn { catalog } => (16, catalog.version, "learn"),
+    }
+}
