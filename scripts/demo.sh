@@ -47,7 +47,7 @@ run get catalog tle "$vanguard" --sort "$epoch" --node "$n2" | tee "$dir/read"
 grep -q "58002B" "$dir/read" || die "Vanguard 1 is not what was imported"
 
 say "4. Kill node 3 with kill -9, and go on"
-kill -9 "$(cat "$dir/cluster/n3/node.pid")"
+kill -9 "$(cat "$dir/cluster/n3/data/node.pid")"
 echo "\$ kill -9 (node 3)"
 run get catalog tle "$vanguard" --sort "$epoch" --node "$n1" >"$dir/read"
 grep -q "58002B" "$dir/read" || die "the read after the kill failed"
