@@ -8,7 +8,9 @@ pub(crate) mod error;
 
 mod connect;
 mod del;
+mod export;
 mod get;
+mod import;
 mod keyspace;
 mod list;
 mod print;
@@ -34,6 +36,10 @@ pub(crate) enum Command {
     Keyspace(keyspace::Keyspace),
     /// Create, list and show tables.
     Table(table::Table),
+    /// Import records from a file.
+    Import(Box<import::Import>),
+    /// Export a table as JSON Lines.
+    Export(export::Export),
     /// Show the state of the nodes.
     Status(status::Show),
 }
@@ -53,6 +59,8 @@ impl Command {
             Self::List(list) => list.run(),
             Self::Keyspace(keyspace) => keyspace.run(),
             Self::Table(table) => table.run(),
+            Self::Import(import) => import.run(),
+            Self::Export(export) => export.run(),
             Self::Status(status) => status.run(),
         }
     }
