@@ -146,8 +146,8 @@ mod tests {
     fn a_second_way_to_write_a_set_is_refused() {
         let a = 10_u64.to_le_bytes();
         let one = |runs: &[u8]| [&[1][..], &a, runs].concat();
-        let two = |runs: &[u8]| [&[2][..], &a, runs, &a, runs].concat();
-        for bytes in [one(&[0]), two(&[1, 0, 0]), two(&[1, 4, 0])] {
+        let two = |first: &[u8], second: &[u8]| [&[2][..], &a, first, &a, second].concat();
+        for bytes in [one(&[0]), two(&[1, 0, 0], &[1, 0, 0]), two(&[1, 0, 0], &[1, 4, 0])] {
             assert!(decode(&bytes.clone().into()).is_err(), "{bytes:?}");
         }
     }

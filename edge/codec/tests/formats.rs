@@ -275,3 +275,16 @@ fn the_body_of_a_value_is_not_copied() {
     let body = &decoded.values()[&dot].body;
     assert!(bytes.as_ptr_range().contains(&body.as_ptr()));
 }
+
+#[test]
+fn a_common_content_type_that_is_spelled_out_is_refused() {
+    let object = |content_type: &[u8]| {
+        let context = [&[1][..], &[7; 8], &[1, 0, 0]].concat();
+        let spelled = [&[0, content_type.len() as u8][..], content_type].concat();
+        let value = [&[1, 0, 0][..], &spelled, &[0]].concat();
+        object::decode(&[context, value].concat().into())
+    };
+    assert!(object(b"image/png").is_ok());
+    assert!(matches!(object(b"application/json"), Err(Malformed::Invalid(_))));
+    assert!(matches!(object(b""), Err(Malformed::Invalid(_))));
+}

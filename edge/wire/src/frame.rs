@@ -8,7 +8,7 @@
 //! The length is believed only as far as the cap, and the buffer grows with the bytes
 //! that arrive: a frame that claims 64 MiB costs nothing until they come.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use node::Message;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -108,8 +108,8 @@ impl Frames {
         if checksum(len, body) != u64::from_le_bytes(*sum) {
             return Err(WireError::Checksum);
         }
-        let frame = buffer.split_to(HEAD_BYTES + bytes).freeze();
-        Ok(Some(frame.slice(HEAD_BYTES..)))
+        buffer.advance(HEAD_BYTES);
+        Ok(Some(buffer.split_to(bytes).freeze()))
     }
 }
 

@@ -141,20 +141,22 @@ pub(crate) struct Page {
     pub(crate) more: bool,
 }
 
+/// The request is boxed here, and the reply below: they are large, and would make every
+/// other kind as large.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Forward {
     #[prost(fixed64, tag = "1")]
     pub(crate) request: u64,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) asked: Option<Request>,
+    #[prost(message, optional, boxed, tag = "2")]
+    pub(crate) asked: Option<Box<Request>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Forwarded {
     #[prost(fixed64, tag = "1")]
     pub(crate) request: u64,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) reply: Option<Reply>,
+    #[prost(message, optional, boxed, tag = "2")]
+    pub(crate) reply: Option<Box<Reply>>,
 }
 
 #[derive(Clone, PartialEq, Message)]

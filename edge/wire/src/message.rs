@@ -13,7 +13,7 @@ use replica::{PageNeed, Span};
 use crate::WireError;
 use crate::header::{self, Header, Kind};
 use crate::parts::{
-    Address, Ballot, Key, Objects, Unusable, Usable, coded, narrow, numbered, present, wrong,
+    Address, Ballot, Key, Objects, Unusable, Usable, coded, narrow, numbered, present,
 };
 use crate::{reply, request};
 
@@ -52,11 +52,7 @@ pub fn decode_message(mut body: Bytes) -> Result<Option<Message>, WireError> {
 }
 
 fn read(body: &mut Bytes) -> Usable<Message> {
-    let len = prost::decode_length_delimiter(&mut *body)?;
-    if body.len() < len {
-        return Err(wrong("a header that is longer than its frame"));
-    }
-    let header = Header::decode(body.split_to(len))?;
+    let header = Header::decode_length_delimited(&mut *body)?;
     let mut objects = Objects::new(body);
     let message = take(header.kind.ok_or(Unusable::Unknown)?, &mut objects)?;
     objects.finish()?;
@@ -124,11 +120,11 @@ fn put(message: &Message) -> Kind {
         Message::Scanned(scanned) => Kind::Scanned(put_scanned(scanned)),
         Message::Forward(forward) => Kind::Forward(header::Forward {
             request: forward.request.0,
-            asked: Some(request::Request::put(&forward.asked)),
+            asked: Some(Box::new(request::Request::put(&forward.asked))),
         }),
         Message::Forwarded(forwarded) => Kind::Forwarded(header::Forwarded {
             request: forwarded.request.0,
-            reply: Some(reply::Reply::put(&forwarded.reply)),
+            reply: Some(Box::new(reply::Reply::put(&forwarded.reply))),
         }),
         Message::Probe { catalog_version } => Kind::Probe(probe(*catalog_version)),
         Message::Probed { catalog_version } => Kind::Probed(probe(*catalog_version)),

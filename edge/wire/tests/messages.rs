@@ -145,6 +145,18 @@ fn a_number_that_is_not_known_skips_the_message_and_a_missing_one_is_refused() {
 }
 
 #[test]
+fn a_catalog_of_a_later_version_is_skipped_and_a_damaged_one_is_refused() {
+    let learn = |catalog: &[u8]| {
+        let learn = field(1, 2, &sized(catalog));
+        let header = [&[0x82, 0x01][..], &sized(&learn)].concat();
+        decode_message(sized(&header).into())
+    };
+    assert!(matches!(learn(&[codec::VERSION, 0, 0, 0, 0]), Ok(Some(Message::Learn { .. }))));
+    assert_eq!(learn(&[codec::VERSION + 1, 0, 0, 0, 0]), Ok(None));
+    assert!(learn(&[codec::VERSION, 0, 0, 0]).is_err());
+}
+
+#[test]
 fn a_refusal_that_is_not_known_arrives_as_its_text() {
     let text = b"the moon is full";
     let refused = [field(1, 0, &[99]), field(4, 2, &sized(text))].concat();
