@@ -1,1 +1,106 @@
-//! placeholder
+//! The HTTP door: what a client says in HTTP/1.1 becomes a [`model::Request`], and the
+//! node's [`model::Reply`] becomes an answer.
+//!
+//! A door decides nothing about data. It reads names, keys, levels and tokens, refuses
+//! what cannot be a request, asks the node once, and renders what came back so that a
+//! client can tell the three failures apart: *refused*, *not attempted* and *unknown*.
+//!
+//! ```text
+//! request ─ params, body ─► model::Request ─► Node::ask ─► model::Reply ─ kv, listing ─► answer
+//!                 │                                               │
+//!                 └──────────────── problem ◄─────────────────────┘
+//! ```
+//!
+//! Reading and writing one key is the hot path: values travel as raw bytes, nothing on it
+//! builds or parses JSON, and the body that came from the connection is the body that
+//! the node gets. Everything else may be plain instead of fast.
+//!
+//! Every answer is declared in the OpenAPI document of [`openapi`], and the tests check
+//! each answer they see against it.
+//!
+//! Not here: TLS, authentication and HTTP/2.
+
+mod batch;
+mod body;
+mod connection;
+mod door;
+mod json;
+mod keyspaces;
+mod kv;
+mod listing;
+pub mod openapi;
+mod params;
+mod path;
+mod problem;
+mod receipt;
+mod server;
+mod siblings;
+mod status;
+mod tables;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post, put};
+use codec::token::TokenKey;
+use model::{Region, Reply, Request};
+
+use crate::door::Door;
+
+pub use crate::server::{ServeLimits, serve};
+
+/// The node behind the door.
+pub trait Node: Clone + Send + Sync + 'static {
+    /// Answers one request. The node keeps the request's own deadline: the door waits for
+    /// as long as this takes.
+    ///
+    /// # Cancellation
+    ///
+    /// The door drops the future if the client goes away. A write that was begun must
+    /// then go on.
+    fn ask(&self, request: Request) -> impl Future<Output = Reply> + Send;
+}
+
+/// What the door has to know beside the node.
+#[derive(Clone)]
+pub struct Config {
+    /// The secret that seals contexts and cursors, the same on every node of the cluster.
+    pub token_key: TokenKey,
+    /// The region of the answering node, for keyspaces that give a plain number of
+    /// replicas.
+    pub region: Region,
+    /// How many nodes that region has. A keyspace that does not say how many replicas it
+    /// wants gets as many, up to three.
+    pub nodes_in_region: u8,
+    /// The most bytes of one value. Longer bodies are refused before they are read.
+    pub value_bytes_max: usize,
+}
+
+/// The routes of the API, answered by `node`.
+///
+/// The router does not limit connections or the time that a client takes to send its
+/// headers; [`serve`] does.
+pub fn router<N: Node>(node: N, config: Config) -> Router {
+    let door = Arc::new(Door::new(node, config));
+    Router::new()
+        // The key may be any bytes, also such as are no UTF-8: these routes take the path
+        // apart themselves.
+        .route("/v1/kv/{*place}", get(kv::get::<N>).put(kv::put::<N>).delete(kv::delete::<N>))
+        .route("/v1/list/{*place}", get(listing::list::<N>))
+        .route("/v1/scan/{*place}", get(listing::scan::<N>))
+        .route("/v1/batch", post(batch::batch::<N>))
+        .route("/v1/keyspaces", get(keyspaces::all::<N>))
+        .route("/v1/keyspaces/{keyspace}", put(keyspaces::create::<N>).get(keyspaces::one::<N>))
+        .route("/v1/keyspaces/{keyspace}/tables", get(tables::all::<N>))
+        .route(
+            "/v1/keyspaces/{keyspace}/tables/{table}",
+            put(tables::create::<N>).get(tables::one::<N>),
+        )
+        .route("/v1/status", get(status::status::<N>))
+        .route("/v1/openapi.json", get(openapi::document))
+        .route("/health", get(status::health))
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(door)
+}

@@ -1,0 +1,332 @@
+//! Many puts, gets and deletes in one request, each with its own outcome.
+//!
+//! A batch saves round trips and nothing else: its operations run at the same time, in no
+//! order, and one that fails leaves the others alone. The batch itself is refused only if
+//! it cannot be read; an operation that makes no sense fails by itself.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use bytes::Bytes;
+use causality::DotSet;
+use model::{Get, Key, Level, Mutation, Name, Put, ReadOptions, Value, WriteOptions, Written};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use tokio::task::JoinSet;
+use utoipa::ToSchema;
+
+use crate::Node;
+use crate::body::{self, Declaration};
+use crate::door::Door;
+use crate::json::{self, LevelJson, ValueJson};
+use crate::kv;
+use crate::openapi::BatchProblems;
+use crate::params::{self, Query};
+use crate::path::Scope;
+use crate::problem::{Code, Problem, ProblemJson};
+use crate::receipt::ReceiptJson;
+
+/// The most operations of one batch: a fair share of what a node coordinates at once.
+const OPERATIONS_MAX: usize = 1000;
+
+/// The most bytes of a batch: a few of the largest values, in base64.
+const BATCH_BYTES_MAX: usize = 32 << 20;
+
+/// Operations to run at the same time.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Batch)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchJson {
+    /// At most 1000.
+    #[serde(deserialize_with = "at_most")]
+    #[schema(max_items = 1000)]
+    operations: Vec<OperationJson>,
+    /// Milliseconds that the client waits for each operation, 5000 if left out.
+    #[schema(minimum = 1, maximum = 60000)]
+    timeout: Option<u64>,
+}
+
+/// One operation of a batch.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Operation)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OperationJson {
+    /// What to do.
+    op: OpJson,
+    /// In which keyspace.
+    keyspace: String,
+    /// In which table.
+    table: String,
+    /// The partition key as text.
+    key: Option<String>,
+    /// The partition key in base64, instead of `key`.
+    key_base64: Option<String>,
+    /// The sort key as text, empty if left out.
+    sort: Option<String>,
+    /// The sort key in base64, instead of `sort`.
+    sort_base64: Option<String>,
+    /// Of a put: the value in base64.
+    value: Option<String>,
+    /// Of a put: the media type of the value.
+    content_type: Option<String>,
+    /// Of a put or delete: the context of a read.
+    context: Option<String>,
+    /// Sets `r` or `w`.
+    level: Option<LevelJson>,
+    /// Of a get: replicas that must answer.
+    r: Option<LevelJson>,
+    /// Of a get: how many of these must be primaries.
+    pr: Option<LevelJson>,
+    /// Of a put or delete: replicas that must have the write.
+    w: Option<LevelJson>,
+    /// Of a put or delete: how many of these must be primaries.
+    pw: Option<LevelJson>,
+    /// Of a put or delete: how many of these must have the write on disk.
+    dw: Option<LevelJson>,
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, ToSchema)]
+#[schema(as = Op)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OpJson {
+    /// Write a value.
+    Put,
+    /// Read a value.
+    Get,
+    /// Delete what was read.
+    Delete,
+}
+
+/// What the operations came to, in the order in which they were given.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Outcomes)]
+pub(crate) struct OutcomesJson {
+    outcomes: Vec<OutcomeJson>,
+}
+
+/// What one operation came to.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Outcome)]
+pub(crate) struct OutcomeJson {
+    /// The status that the operation would have been answered with by itself.
+    status: u16,
+    /// Of a get that found something: the concurrent values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values: Option<Vec<ValueJson>>,
+    /// What to pass when writing the key again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<String>,
+    /// Who took part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<ReceiptJson>,
+    /// Why there is nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<ProblemJson>,
+}
+
+impl From<Problem> for OutcomeJson {
+    fn from(problem: Problem) -> Self {
+        let status = problem.status();
+        let problem = Some(problem.into_json());
+        Self { status, values: None, context: None, receipt: None, problem }
+    }
+}
+
+/// Run many operations at once.
+#[utoipa::path(
+    post,
+    path = "/v1/batch",
+    operation_id = "batch",
+    tag = "kv",
+    request_body(content = BatchJson, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The outcome of each operation.", body = OutcomesJson,
+            content_type = "application/json"),
+        BatchProblems,
+    ),
+)]
+pub(crate) async fn batch<N: Node>(
+    State(door): State<Arc<Door<N>>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    Query::parse(head.uri.query(), &[])?;
+    let batch: BatchJson =
+        body::json(&head.headers, body, BATCH_BYTES_MAX, Declaration::Required).await?;
+    let timeout = batch.timeout.map_or(Ok(params::timeout_default()), params::timeout)?;
+    let outcomes = run_all(&door, batch.operations, timeout).await;
+    Ok(kv::json(StatusCode::OK, &OutcomesJson { outcomes }))
+}
+
+/// # Cancellation
+///
+/// Operations that are under way are no longer waited for; see [`Node::ask`].
+async fn run_all<N: Node>(
+    door: &Arc<Door<N>>,
+    operations: Vec<OperationJson>,
+    timeout: Duration,
+) -> Vec<OutcomeJson> {
+    let mut outcomes: Vec<_> = operations.iter().map(|_| None).collect();
+    let mut running = JoinSet::new();
+    for (index, operation) in operations.into_iter().enumerate() {
+        let door = Arc::clone(door);
+        running.spawn(async move { (index, run(&door, operation, timeout).await) });
+    }
+    while let Some(ended) = running.join_next().await {
+        // One that panicked is the one without an outcome at the end.
+        if let Ok((index, outcome)) = ended
+            && let Some(place) = outcomes.get_mut(index)
+        {
+            *place = Some(outcome.unwrap_or_else(OutcomeJson::from));
+        }
+    }
+    let lost = || Problem::internal("the operation ended without an outcome").into();
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect()
+}
+
+async fn run<N: Node>(
+    door: &Door<N>,
+    operation: OperationJson,
+    timeout: Duration,
+) -> Result<OutcomeJson, Problem> {
+    let operation = Operation::check(door, operation)?;
+    let Operation { scope, key, action } = operation;
+    let (keyspace, table) = (scope.keyspace.clone(), scope.table.clone());
+    match action {
+        Action::Get(options) => {
+            let get = Get { keyspace, table, key: key.clone(), options, timeout };
+            let read = kv::present(door, &scope, &key, door.read(get).await?)?;
+            let values = ValueJson::all(&read.object);
+            Ok(OutcomeJson {
+                status: if values.len() == 1 { 200 } else { 300 },
+                values: Some(values),
+                context: Some(door.seal(&scope, &key, read.object.context())),
+                receipt: Some((&read.receipt).into()),
+                problem: None,
+            })
+        }
+        Action::Write(mutation, context, options) => {
+            let put =
+                Put { keyspace, table, key: key.clone(), mutation, context, options, timeout };
+            let Written { context, receipt } = door.write(put).await?;
+            Ok(OutcomeJson {
+                status: 204,
+                values: None,
+                context: Some(door.seal(&scope, &key, &context)),
+                receipt: Some((&receipt).into()),
+                problem: None,
+            })
+        }
+    }
+}
+
+/// An operation that makes sense.
+struct Operation {
+    scope: Scope,
+    key: Key,
+    action: Action,
+}
+
+enum Action {
+    Get(ReadOptions),
+    Write(Mutation, DotSet, WriteOptions),
+}
+
+impl Operation {
+    fn check<N: Node>(door: &Door<N>, json: OperationJson) -> Result<Self, Problem> {
+        refuse_foreign_fields(&json)?;
+        let partition = json::bytes("key", json.key, json.key_base64)?;
+        let partition = partition.ok_or_else(|| Problem::malformed("the key is missing"))?;
+        let sort = json::bytes("sort", json.sort, json.sort_base64)?.unwrap_or_default();
+        let key = Key::new(partition, sort)?;
+        let scope = Scope { keyspace: Name::new(&json.keyspace)?, table: Name::new(&json.table)? };
+        let context = match &json.context {
+            Some(token) => door.open(&scope, &key, token)?,
+            None => DotSet::new(),
+        };
+        let level = |level: Option<LevelJson>| level.map(|level| level.0);
+        let count = |own: Option<LevelJson>| -> Option<Level> { level(own.or(json.level)) };
+        let write = WriteOptions { w: count(json.w), pw: level(json.pw), dw: level(json.dw) };
+        let action = match json.op {
+            OpJson::Get => Action::Get(ReadOptions { r: count(json.r), pr: level(json.pr) }),
+            OpJson::Delete => Action::Write(Mutation::Delete, context, write),
+            OpJson::Put => {
+                let max = door.config.value_bytes_max;
+                let value = value(json.value, json.content_type, max)?;
+                Action::Write(Mutation::Store(value), context, write)
+            }
+        };
+        Ok(Self { scope, key, action })
+    }
+}
+
+fn value(
+    value: Option<String>,
+    content_type: Option<String>,
+    bytes_max: usize,
+) -> Result<Value, Problem> {
+    let value = value.ok_or_else(|| Problem::malformed("a put needs a value"))?;
+    let body: Bytes = json::decode_base64("value", &value)?;
+    if bytes_max < body.len() {
+        let detail = format!("the value has {} bytes, the most is {bytes_max}", body.len());
+        return Err(Problem::new(Code::ValueTooLarge, detail));
+    }
+    let content_type = match content_type {
+        Some(given) => kv::content_type(given.as_bytes())?,
+        None => kv::default_content_type(),
+    };
+    Ok(Value { content_type, body })
+}
+
+/// Refuses fields that the operation has no use for: whoever sent them meant something.
+fn refuse_foreign_fields(json: &OperationJson) -> Result<(), Problem> {
+    let reads = json.r.is_some() || json.pr.is_some();
+    let writes = json.w.is_some() || json.pw.is_some() || json.dw.is_some();
+    let stores = json.value.is_some() || json.content_type.is_some();
+    let foreign = match json.op {
+        OpJson::Get if writes => Some("w, pw and dw do not apply to a get"),
+        OpJson::Get if stores || json.context.is_some() => {
+            Some("value, content_type and context do not apply to a get")
+        }
+        OpJson::Put | OpJson::Delete if reads => Some("r and pr apply to a get only"),
+        OpJson::Delete if stores => Some("value and content_type apply to a put only"),
+        _ if json.level.is_some() && (json.r.is_some() || json.w.is_some()) => {
+            Some("level sets r or w: give one of them")
+        }
+        OpJson::Get | OpJson::Put | OpJson::Delete => None,
+    };
+    foreign.map_or(Ok(()), |detail| Err(Problem::malformed(detail)))
+}
+
+/// Reads a list of at most [`OPERATIONS_MAX`]. Counting afterwards would be too late: a
+/// batch of 32 MiB can hold a million operations, and each is larger here than there.
+fn at_most<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OperationJson>, D::Error> {
+    deserializer.deserialize_seq(AtMost(PhantomData))
+}
+
+struct AtMost<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for AtMost<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {OPERATIONS_MAX}")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            if items.len() == OPERATIONS_MAX {
+                return Err(de::Error::invalid_length(OPERATIONS_MAX + 1, &self));
+            }
+            items.push(item);
+        }
+        Ok(items)
+    }
+}

@@ -1,0 +1,329 @@
+//! One key: write it, delete it, read it.
+//!
+//! This is the hot path. A value is the body of its request and of its answer, with the
+//! `Content-Type` that its writer gave; everything else that belongs to it travels in two
+//! headers.
+//!
+//! | the key holds | answer of a read |
+//! | --- | --- |
+//! | one value | 200, the value |
+//! | several | 300, all of them: see [`siblings`] |
+//! | none any more | 404 `deleted`, with the context of the delete |
+//! | none ever | 404 `not_found` |
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use causality::DotSet;
+use model::{Get, Key, Mutation, Object, Put, Read, Value, Written};
+use serde::Serialize;
+
+use crate::Node;
+use crate::body::{self, Cap};
+use crate::door::Door;
+use crate::json::{ValueJson, ValuesJson, WrittenJson};
+use crate::openapi::{KeyPath, ReadParams, ReadProblems, WriteParams, WriteProblems};
+use crate::params::{self, Detail, Query};
+use crate::path::{self, Scope};
+use crate::problem::{CONTEXT, Code, Facts, Problem, RECEIPT};
+use crate::receipt::{self, ReceiptJson};
+use crate::siblings;
+
+/// What a value is that does not say.
+const CONTENT_TYPE_DEFAULT: &[u8] = b"application/octet-stream";
+
+/// The most bytes of a content type: it is stored with every value.
+const CONTENT_TYPE_BYTES_MAX: usize = 255;
+
+/// The key and the query of a request under `/v1/kv/`.
+struct Target {
+    scope: Scope,
+    key: Key,
+    query: Query,
+}
+
+impl Target {
+    fn of(head: &Parts, accepted: &[params::Param]) -> Result<Self, Problem> {
+        let [keyspace, table, key] = path::segments(head.uri.path(), "/v1/kv/")?;
+        let mut query = Query::parse(head.uri.query(), accepted)?;
+        let key = path::key(key, std::mem::take(&mut query.sort))?;
+        Ok(Self { scope: path::scope(keyspace, table)?, key, query })
+    }
+}
+
+/// Write a value.
+///
+/// The value is the body, with its Content-Type. It supersedes what the context says was
+/// read, and nothing else: without a context it joins the values that are there.
+#[utoipa::path(
+    put,
+    path = "/v1/kv/{keyspace}/{table}/{key}",
+    operation_id = "put",
+    tag = "kv",
+    params(
+        KeyPath, WriteParams,
+        ("Merganser-Context" = Option<String>, Header, description = "The context of a read."),
+    ),
+    request_body(content_type = "*/*", description = "The value: any bytes, also none."),
+    responses(
+        (status = 204, description = "Written.", headers(
+            ("Merganser-Context" = String, description = "What to pass when writing again."),
+            ("Merganser-Receipt" = String, description = "Who took part."),
+        )),
+        (status = 200, description = "Written; with receipt=full.", body = WrittenJson,
+            content_type = "application/json"),
+        WriteProblems,
+    ),
+)]
+pub(crate) async fn put<N: Node>(
+    State(door): State<Arc<Door<N>>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let target = Target::of(&head, params::WRITE)?;
+    let context = context(&door, &target, &head.headers)?;
+    refuse_partial_content(&head.headers)?;
+    let content_type = match single(&head.headers, &header::CONTENT_TYPE)? {
+        Some(given) => content_type(given.as_bytes())?,
+        None => default_content_type(),
+    };
+    let body = body::read(body, Cap::Value(door.config.value_bytes_max)).await?;
+    write(&door, target, Mutation::Store(Value { content_type, body }), context).await
+}
+
+/// Delete what was read.
+///
+/// Removes the values that the context says were read. Values written since, by others,
+/// stay.
+#[utoipa::path(
+    delete,
+    path = "/v1/kv/{keyspace}/{table}/{key}",
+    operation_id = "delete",
+    tag = "kv",
+    params(
+        KeyPath, WriteParams,
+        ("Merganser-Context" = Option<String>, Header, description = "The context of a read."),
+    ),
+    responses(
+        (status = 204, description = "Deleted.", headers(
+            ("Merganser-Context" = String, description = "What to pass when writing again."),
+            ("Merganser-Receipt" = String, description = "Who took part."),
+        )),
+        (status = 200, description = "Deleted; with receipt=full.", body = WrittenJson,
+            content_type = "application/json"),
+        WriteProblems,
+    ),
+)]
+pub(crate) async fn delete<N: Node>(
+    State(door): State<Arc<Door<N>>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, _) = request.into_parts();
+    let target = Target::of(&head, params::WRITE)?;
+    let context = context(&door, &target, &head.headers)?;
+    write(&door, target, Mutation::Delete, context).await
+}
+
+async fn write<N: Node>(
+    door: &Door<N>,
+    target: Target,
+    mutation: Mutation,
+    context: DotSet,
+) -> Result<Response, Problem> {
+    let Target { scope, key, query } = target;
+    let put = Put {
+        keyspace: scope.keyspace.clone(),
+        table: scope.table.clone(),
+        key: key.clone(),
+        mutation,
+        context,
+        options: query.write_options(),
+        timeout: query.timeout,
+    };
+    let Written { context, receipt } = door.write(put).await?;
+    let context = door.seal(&scope, &key, &context);
+    let line = receipt::header(&receipt);
+    let mut response = match query.receipt {
+        Detail::Line => StatusCode::NO_CONTENT.into_response(),
+        Detail::Full => {
+            let written = WrittenJson { context: context.clone(), receipt: (&receipt).into() };
+            json(StatusCode::OK, &written)
+        }
+    };
+    label(&mut response, receipt::token_header(context), line);
+    Ok(response)
+}
+
+/// Read a value.
+///
+/// Several concurrent values are answered with 300, and one context for all of them: write
+/// with it what they come to together.
+#[utoipa::path(
+    get,
+    path = "/v1/kv/{keyspace}/{table}/{key}",
+    operation_id = "get",
+    tag = "kv",
+    params(
+        KeyPath, ReadParams,
+        ("Accept" = Option<String>, Header,
+            description = "For several values: application/json or multipart/mixed."),
+    ),
+    responses(
+        (status = 200, description = "The one value, with the Content-Type of its writer. With \
+            receipt=full a JSON object of the schema Values.",
+            content((String = "*/*"), (ValuesJson = "application/json")),
+            headers(
+                ("Merganser-Context" = String, description = "What to pass when writing."),
+                ("Merganser-Receipt" = String, description = "Who took part."),
+            )),
+        (status = 300, description = "Several concurrent values.",
+            content((ValuesJson = "application/json"), (String = "multipart/mixed")),
+            headers(
+                ("Merganser-Context" = String, description = "What to pass when writing."),
+                ("Merganser-Receipt" = String, description = "Who took part."),
+            )),
+        ReadProblems,
+    ),
+)]
+pub(crate) async fn get<N: Node>(
+    State(door): State<Arc<Door<N>>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, _) = request.into_parts();
+    let Target { scope, key, query } = Target::of(&head, params::READ)?;
+    let get = Get {
+        keyspace: scope.keyspace.clone(),
+        table: scope.table.clone(),
+        key: key.clone(),
+        options: query.read_options(),
+        timeout: query.timeout,
+    };
+    let read = present(&door, &scope, &key, door.read(get).await?)?;
+    let context = door.seal(&scope, &key, read.object.context());
+    let (token, line) = (receipt::token_header(context.clone()), receipt::header(&read.receipt));
+    let mut response = match (query.receipt, only(&read.object)) {
+        (Detail::Full, _) => full(context, &read),
+        (Detail::Line, Some(value)) => raw(value),
+        (Detail::Line, None) => siblings::render(&head.headers, context, &read.object),
+    };
+    label(&mut response, token, line);
+    Ok(response)
+}
+
+/// Returns the read if it found a value, else the problem that says which kind of nothing
+/// it found.
+pub(crate) fn present<N: Node>(
+    door: &Door<N>,
+    scope: &Scope,
+    key: &Key,
+    read: Read,
+) -> Result<Read, Problem> {
+    if !read.object.values().is_empty() {
+        return Ok(read);
+    }
+    let receipt = Some(read.receipt);
+    if read.object.is_bottom() {
+        let facts = Facts { receipt, ..Facts::default() };
+        return Err(Problem::new(Code::NotFound, "the key was never written").with(facts));
+    }
+    let context = Some(door.seal(scope, key, read.object.context()));
+    let facts = Facts { receipt, context, ..Facts::default() };
+    Err(Problem::new(Code::Deleted, "the key was deleted; pass the context to write it again")
+        .with(facts))
+}
+
+/// The value of a key that has only one.
+fn only(object: &Object) -> Option<&Value> {
+    let mut values = object.values().values();
+    values.next().filter(|_| values.next().is_none())
+}
+
+fn full(context: String, read: &Read) -> Response {
+    let values = ValueJson::all(&read.object);
+    let status = if values.len() == 1 { StatusCode::OK } else { StatusCode::MULTIPLE_CHOICES };
+    let receipt = Some(ReceiptJson::from(&read.receipt));
+    json(status, &ValuesJson { values, context, receipt })
+}
+
+fn raw(value: &Value) -> Response {
+    let content_type = HeaderValue::from_maybe_shared(value.content_type.clone());
+    // Checked when it was written; a value from elsewhere must still be readable.
+    let content_type =
+        content_type.unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
+    let mut response = Response::new(value.body.clone().into());
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// An answer with a JSON body.
+pub(crate) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    let body = serde_json::to_vec(body).expect("our own types are plain data");
+    let mut response = (status, body).into_response();
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+fn label(response: &mut Response, context: HeaderValue, receipt: HeaderValue) {
+    response.headers_mut().insert(CONTEXT, context);
+    response.headers_mut().insert(RECEIPT, receipt);
+}
+
+/// The context that a client passes, empty if it passes none.
+fn context<N: Node>(
+    door: &Door<N>,
+    target: &Target,
+    headers: &HeaderMap,
+) -> Result<DotSet, Problem> {
+    let Some(token) = single(headers, &CONTEXT)? else { return Ok(DotSet::new()) };
+    let token = String::from_utf8_lossy(token.as_bytes());
+    door.open(&target.scope, &target.key, &token)
+}
+
+/// The one header line of this name. Two would mean different things to us and to a proxy.
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &header::HeaderName,
+) -> Result<Option<&'a HeaderValue>, Problem> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next();
+    match lines.next() {
+        None => Ok(first),
+        Some(_) => Err(Problem::malformed(format_args!("the header {name} is given twice"))),
+    }
+}
+
+/// Refuses a body that is not the whole value as it is meant: stored as it comes, it would
+/// be read back as something else.
+fn refuse_partial_content(headers: &HeaderMap) -> Result<(), Problem> {
+    for name in [header::CONTENT_ENCODING, header::CONTENT_RANGE] {
+        if headers.contains_key(&name) {
+            let detail = format!("{name} is not supported: the body must be the value itself");
+            return Err(Problem::malformed(detail));
+        }
+    }
+    Ok(())
+}
+
+/// What a value is that does not say.
+pub(crate) fn default_content_type() -> Bytes {
+    Bytes::from_static(CONTENT_TYPE_DEFAULT)
+}
+
+/// Accepts a content type to store with a value.
+///
+/// # Errors
+///
+/// `malformed_request` if it could not be a header line again, or is too long.
+pub(crate) fn content_type(given: &[u8]) -> Result<Bytes, Problem> {
+    let visible = given.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if visible && (1..=CONTENT_TYPE_BYTES_MAX).contains(&given.len()) {
+        return Ok(Bytes::copy_from_slice(given));
+    }
+    let most = CONTENT_TYPE_BYTES_MAX;
+    Err(Problem::malformed(format_args!("a Content-Type is 1 to {most} visible ASCII characters")))
+}

@@ -1,0 +1,343 @@
+//! The query of a request, and what each request accepts in it.
+//!
+//! A parameter given twice, or one that a request does not have, is refused instead of
+//! guessed at. A misspelt `w` would otherwise be answered at the default level, and the
+//! client would believe that it had got what it asked for.
+//!
+//! The list of what a request accepts is also what the description of the API shows.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::{Level, ReadOptions, WriteOptions};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+
+use crate::path::decode;
+use crate::problem::{Code, Problem};
+
+/// How long a client waits that does not say.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// The longest that a client may wait, in milliseconds. A request that takes longer holds
+/// its place among those that the node can bear.
+const TIMEOUT_MILLIS_MAX: u64 = 60_000;
+
+/// Keys of one page, if the client does not say.
+const LIMIT_DEFAULT: usize = 100;
+
+/// The most keys of one page.
+const LIMIT_MAX: usize = 1000;
+
+/// A query parameter of some request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Param {
+    Sort,
+    Level,
+    R,
+    Pr,
+    W,
+    Pw,
+    Dw,
+    Timeout,
+    Receipt,
+    Limit,
+    Cursor,
+    Values,
+}
+
+/// What a read of one key takes.
+pub(crate) const READ: &[Param] =
+    &[Param::Sort, Param::Level, Param::R, Param::Pr, Param::Timeout, Param::Receipt];
+
+/// What a write of one key takes.
+pub(crate) const WRITE: &[Param] =
+    &[Param::Sort, Param::Level, Param::W, Param::Pw, Param::Dw, Param::Timeout, Param::Receipt];
+
+/// What a list takes.
+pub(crate) const LIST: &[Param] = &[
+    Param::Limit,
+    Param::Cursor,
+    Param::Level,
+    Param::R,
+    Param::Pr,
+    Param::Timeout,
+    Param::Values,
+];
+
+impl Param {
+    const ALL: [Param; 12] = [
+        Self::Sort,
+        Self::Level,
+        Self::R,
+        Self::Pr,
+        Self::W,
+        Self::Pw,
+        Self::Dw,
+        Self::Timeout,
+        Self::Receipt,
+        Self::Limit,
+        Self::Cursor,
+        Self::Values,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sort => "sort",
+            Self::Level => "level",
+            Self::R => "r",
+            Self::Pr => "pr",
+            Self::W => "w",
+            Self::Pw => "pw",
+            Self::Dw => "dw",
+            Self::Timeout => "timeout",
+            Self::Receipt => "receipt",
+            Self::Limit => "limit",
+            Self::Cursor => "cursor",
+            Self::Values => "values",
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Self::Sort => "The sort key: percent-encoded bytes, empty if left out.",
+            Self::Level => "Sets r or w: ONE, TWO, THREE, QUORUM, ALL or a number.",
+            Self::R => "Replicas that must answer: a level or a number.",
+            Self::Pr => "Of these, how many must be primaries.",
+            Self::W => "Replicas that must have the write: a level or a number.",
+            Self::Pw => "Of these, how many must be primaries.",
+            Self::Dw => "Of these, how many must have the write on disk.",
+            Self::Timeout => "Milliseconds that the client waits, 5000 if left out.",
+            Self::Receipt => "full: the receipt comes in a JSON body as well.",
+            Self::Limit => "The most keys of the page, 100 if left out.",
+            Self::Cursor => "The cursor of the page before.",
+            Self::Values => "false: keys and contexts only.",
+        }
+    }
+
+    /// The parameter as the OpenAPI document shows it.
+    pub(crate) fn declared(self) -> Parameter {
+        let schema = ObjectBuilder::new();
+        let schema = match self {
+            Self::Sort | Self::Cursor | Self::Level | Self::R | Self::Pr => {
+                schema.schema_type(Type::String)
+            }
+            Self::W | Self::Pw | Self::Dw => schema.schema_type(Type::String),
+            Self::Timeout => schema
+                .schema_type(Type::Integer)
+                .minimum(Some(1_u64))
+                .maximum(Some(TIMEOUT_MILLIS_MAX)),
+            Self::Receipt => schema.schema_type(Type::String).enum_values(Some(["full"])),
+            Self::Limit => schema
+                .schema_type(Type::Integer)
+                .minimum(Some(1_u64))
+                .maximum(Some(LIMIT_MAX as u64)),
+            Self::Values => schema.schema_type(Type::Boolean),
+        };
+        ParameterBuilder::new()
+            .name(self.name())
+            .parameter_in(ParameterIn::Query)
+            .description(Some(self.description()))
+            .schema(Some(schema.build()))
+            .build()
+    }
+}
+
+/// How much of the receipt a client wants.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Detail {
+    /// One header line.
+    Line,
+    /// A JSON body, too.
+    Full,
+}
+
+/// The query of a request. What it does not take has its default.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pub(crate) sort: Bytes,
+    level: Option<Level>,
+    r: Option<Level>,
+    pr: Option<Level>,
+    w: Option<Level>,
+    pw: Option<Level>,
+    dw: Option<Level>,
+    pub(crate) timeout: Duration,
+    pub(crate) receipt: Detail,
+    pub(crate) limit: usize,
+    pub(crate) cursor: Option<String>,
+    pub(crate) values: bool,
+}
+
+impl Query {
+    /// Reads the query of a request that takes the `accepted` parameters.
+    ///
+    /// # Errors
+    ///
+    /// `malformed_request` for a parameter that is unknown here, given twice, or has a
+    /// value it cannot have; `level_out_of_range` for a number that no replicas can be.
+    pub(crate) fn parse(text: Option<&str>, accepted: &[Param]) -> Result<Self, Problem> {
+        let mut query = Self {
+            sort: Bytes::new(),
+            level: None,
+            r: None,
+            pr: None,
+            w: None,
+            pw: None,
+            dw: None,
+            timeout: TIMEOUT_DEFAULT,
+            receipt: Detail::Line,
+            limit: LIMIT_DEFAULT,
+            cursor: None,
+            values: true,
+        };
+        let mut seen: u16 = 0;
+        for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let param = accepted.iter().copied().find(|param| param.name() == name);
+            let param = param.ok_or_else(|| unknown(name, accepted))?;
+            let bit = 1 << param as u16;
+            if seen & bit != 0 {
+                return Err(Problem::malformed(format_args!(
+                    "the parameter {name} is given twice"
+                )));
+            }
+            seen |= bit;
+            query.set(param, value)?;
+        }
+        if query.level.is_some() && query.r.or(query.w).is_some() {
+            return Err(Problem::malformed("level sets r or w: give one of them"));
+        }
+        Ok(query)
+    }
+
+    fn set(&mut self, param: Param, escaped: &str) -> Result<(), Problem> {
+        let value = decode(escaped)?;
+        match param {
+            Param::Sort => self.sort = Bytes::copy_from_slice(&value),
+            Param::Level => self.level = Some(level(param, &value)?),
+            Param::R => self.r = Some(level(param, &value)?),
+            Param::Pr => self.pr = Some(level(param, &value)?),
+            Param::W => self.w = Some(level(param, &value)?),
+            Param::Pw => self.pw = Some(level(param, &value)?),
+            Param::Dw => self.dw = Some(level(param, &value)?),
+            Param::Timeout => self.timeout = timeout(number(param, &value, TIMEOUT_MILLIS_MAX)?)?,
+            Param::Limit => {
+                self.limit = number(param, &value, LIMIT_MAX as u64)? as usize;
+            }
+            Param::Cursor => {
+                let cursor = String::from_utf8(value.into_owned());
+                self.cursor = Some(cursor.map_err(|_| invalid(param, "is no text"))?);
+            }
+            Param::Receipt => match &*value {
+                b"full" => self.receipt = Detail::Full,
+                _ => return Err(invalid(param, "can only be full")),
+            },
+            Param::Values => match &*value {
+                b"true" => self.values = true,
+                b"false" => self.values = false,
+                _ => return Err(invalid(param, "is true or false")),
+            },
+        }
+        Ok(())
+    }
+
+    /// What a read with this query asks for.
+    pub(crate) fn read_options(&self) -> ReadOptions {
+        ReadOptions { r: self.r.or(self.level), pr: self.pr }
+    }
+
+    /// What a write with this query asks for.
+    pub(crate) fn write_options(&self) -> WriteOptions {
+        WriteOptions { w: self.w.or(self.level), pw: self.pw, dw: self.dw }
+    }
+}
+
+/// Accepts a timeout in milliseconds.
+pub(crate) fn timeout(millis: u64) -> Result<Duration, Problem> {
+    if (1..=TIMEOUT_MILLIS_MAX).contains(&millis) {
+        return Ok(Duration::from_millis(millis));
+    }
+    let detail = format!("timeout is from 1 to {TIMEOUT_MILLIS_MAX} milliseconds");
+    Err(Problem::malformed(detail))
+}
+
+/// How long a client waits that does not say.
+pub(crate) fn timeout_default() -> Duration {
+    TIMEOUT_DEFAULT
+}
+
+fn unknown(name: &str, accepted: &[Param]) -> Problem {
+    let name: String = name.chars().take(80).collect();
+    let known = Param::ALL.iter().any(|param| param.name() == name);
+    let what = if known { "does not apply to this request" } else { "is unknown" };
+    let takes: Vec<_> = accepted.iter().map(|param| param.name()).collect();
+    let takes = if takes.is_empty() { "none".to_owned() } else { takes.join(", ") };
+    Problem::malformed(format_args!("the parameter {name:?} {what}; it takes {takes}"))
+}
+
+fn invalid(param: Param, why: &str) -> Problem {
+    Problem::malformed(format_args!("{} {why}", param.name()))
+}
+
+fn level(param: Param, value: &[u8]) -> Result<Level, Problem> {
+    let text = str::from_utf8(value).unwrap_or_default();
+    if let Some(level) = Level::parse(text) {
+        return Ok(level);
+    }
+    let number = text.trim_start_matches('-');
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let why = "is ONE, TWO, THREE, QUORUM, ALL or a number from 1 to N";
+    if is_number {
+        return Err(Problem::new(Code::LevelOutOfRange, format!("{} {why}", param.name())));
+    }
+    Err(invalid(param, why))
+}
+
+fn number(param: Param, value: &[u8], max: u64) -> Result<u64, Problem> {
+    let digits = value.iter().all(u8::is_ascii_digit);
+    let number = str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+    number
+        .filter(|number| (1..=max).contains(number))
+        .ok_or_else(|| invalid(param, &format!("is a number from 1 to {max}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(query: &str, accepted: &[Param]) -> (u16, String) {
+        let problem = Query::parse(Some(query), accepted).expect_err("refused");
+        (problem.status(), serde_json::to_string(&problem.into_json()).unwrap())
+    }
+
+    #[test]
+    fn unknown_repeated_and_foreign_parameters_are_refused() {
+        for (query, says) in [
+            ("rr=2", "unknown"),
+            ("r=1&r=1", "twice"),
+            ("w=2", "does not apply"),
+            ("level=ONE&r=2", "give one"),
+            ("timeout=0", "from 1 to 60000"),
+            ("timeout=60001", "from 1 to 60000"),
+            ("timeout=%2B5", "from 1 to 60000"),
+            ("receipt=short", "full"),
+            ("r=MOST", "QUORUM"),
+        ] {
+            let (status, problem) = refused(query, READ);
+            assert_eq!(status, 400, "{query}");
+            assert!(problem.contains(says) && problem.contains("malformed_request"), "{problem}");
+        }
+        assert!(refused("r=256", READ).1.contains("level_out_of_range"));
+    }
+
+    #[test]
+    fn level_stands_for_r_of_a_read_and_w_of_a_write() {
+        let read = Query::parse(Some("level=all&timeout=7"), READ).ok().unwrap();
+        assert_eq!(read.read_options().r, Some(Level::All));
+        assert_eq!(read.timeout, Duration::from_millis(7));
+        let write = Query::parse(Some("level=2&dw=ONE"), WRITE).ok().unwrap();
+        assert_eq!(write.write_options().w, Some(Level::Count(2)));
+        assert_eq!(write.write_options().dw, Some(Level::One));
+    }
+}

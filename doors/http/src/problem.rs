@@ -1,0 +1,310 @@
+//! Answers that are no success, as `application/problem+json`.
+//!
+//! A client program must be able to act on a failure without reading prose: whether to
+//! correct the request, to retry it, or to read before deciding. Every failure therefore
+//! has a [`Code`] that never changes its meaning, and the facts that belong to it as
+//! fields. The table below is the only place that gives a code its status and title.
+//!
+//! Source: RFC 9457.
+
+use std::fmt;
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use model::{Failure, Malformed, Refusal};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+
+use crate::receipt::{self, ReceiptJson};
+
+/// The media type of a problem.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The header that carries a context token.
+pub(crate) const CONTEXT: HeaderName = HeaderName::from_static("merganser-context");
+
+/// The header that carries a receipt.
+pub(crate) const RECEIPT: HeaderName = HeaderName::from_static("merganser-receipt");
+
+macro_rules! codes {
+    ($($name:ident $code:literal $status:literal $title:literal),+ $(,)?) => {
+        /// What went wrong, for programs. The text and the status of a code never change.
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        pub(crate) enum Code { $(#[doc = $title] $name),+ }
+
+        impl Code {
+            /// Every code.
+            pub(crate) const ALL: &[Code] = &[$(Code::$name),+];
+
+            /// The code as clients see it.
+            pub(crate) fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code),+ }
+            }
+
+            /// The status of every answer with this code.
+            pub(crate) fn status(self) -> u16 {
+                match self { $(Self::$name => $status),+ }
+            }
+
+            /// One line for people, the same for every occurrence.
+            pub(crate) fn title(self) -> &'static str {
+                match self { $(Self::$name => $title),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    MalformedRequest  "malformed_request"   400 "The request cannot be read",
+    MalformedName     "malformed_name"      400 "The name cannot exist",
+    MalformedKey      "malformed_key"       400 "The key cannot exist",
+    PolicyRequired    "policy_required"     400 "A table needs a conflict policy",
+    InvalidContract   "invalid_contract"    400 "The contract cannot be kept",
+    LevelOutOfRange   "level_out_of_range"  400 "No number of replicas can meet the level",
+    ContextInvalid    "context_invalid"     400 "The context is not one that this cluster gave for this key",
+    ContextRequired   "context_required"    400 "A delete needs the context of a read",
+    CursorInvalid     "cursor_invalid"      400 "The cursor is not one that this cluster gave for this list",
+    UnknownKeyspace   "unknown_keyspace"    404 "There is no such keyspace",
+    UnknownTable      "unknown_table"       404 "There is no such table",
+    NotFound          "not_found"           404 "The key was never written",
+    Deleted           "deleted"             404 "The key was deleted",
+    NoSuchRoute       "no_such_route"       404 "There is nothing at this path",
+    MethodNotAllowed  "method_not_allowed"  405 "The method does not apply to this path",
+    RequestTimeout    "request_timeout"     408 "The request did not arrive in time",
+    ExistsDifferently "exists_differently"  409 "The name exists with another contract",
+    TooManySiblings   "too_many_siblings"   409 "The key holds too many concurrent values",
+    ValueTooLarge     "value_too_large"     413 "The value is too large",
+    BodyTooLarge      "body_too_large"      413 "The body is too large",
+    KeyTooLarge       "key_too_large"       414 "The key is too large",
+    HeadersTooLarge   "headers_too_large"   431 "The headers are too large",
+    Internal          "internal"            500 "The node made a mistake",
+    DiskFailed        "disk_failed"         500 "The node's disk failed",
+    NotAttempted      "not_attempted"       503 "Too few replicas are alive, nothing was changed",
+    Overloaded        "overloaded"          503 "The node has too much to do",
+    NoMajority        "no_majority"         503 "Too few nodes are alive to declare anything",
+    UnknownOutcome    "unknown_outcome"     504 "Too few replicas answered in time",
+}
+
+/// A failure on its way to the client.
+pub(crate) struct Problem {
+    code: Code,
+    detail: String,
+    // Boxed: most problems have none, and every `Result` would carry them.
+    facts: Option<Box<Facts>>,
+}
+
+/// What belongs to some problems.
+#[derive(Default)]
+pub(crate) struct Facts {
+    /// How many were needed.
+    pub(crate) wanted: Option<u64>,
+    /// How many answered.
+    pub(crate) got: Option<u64>,
+    /// How many are believed to be alive.
+    pub(crate) alive: Option<u64>,
+    /// N.
+    pub(crate) replicas: Option<u64>,
+    /// Who took part.
+    pub(crate) receipt: Option<model::Receipt>,
+    /// A sealed context.
+    pub(crate) context: Option<String>,
+}
+
+/// A failure, with the facts that belong to it (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemJson {
+    /// Names the kind of problem; ends in the code.
+    #[schema(format = "uri")]
+    r#type: String,
+    /// The kind of problem in one line.
+    title: &'static str,
+    /// The status of the answer.
+    status: u16,
+    /// What happened here, and what to do about it.
+    detail: String,
+    /// The kind of problem, for programs. Never changes its meaning.
+    #[schema(schema_with = codes)]
+    code: &'static str,
+    /// How many replicas or nodes were needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wanted: Option<u64>,
+    /// How many answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    got: Option<u64>,
+    /// How many are believed to be alive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alive: Option<u64>,
+    /// How many there are in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<u64>,
+    /// Who took part, if the request came so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<ReceiptJson>,
+    /// Of a deleted key: what to pass when writing it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<String>,
+}
+
+fn codes() -> Object {
+    let codes = Code::ALL.iter().map(|code| code.as_str());
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes)).build()
+}
+
+impl Problem {
+    /// A problem without facts.
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), facts: None }
+    }
+
+    /// A request that cannot be read. `detail` says where and why.
+    pub(crate) fn malformed(detail: impl fmt::Display) -> Self {
+        Self::new(Code::MalformedRequest, detail.to_string())
+    }
+
+    /// A mistake of the node or the door. The text goes to the log as well.
+    pub(crate) fn internal(detail: &'static str) -> Self {
+        tracing::error!(detail, "a request could not be answered");
+        Self::new(Code::Internal, detail)
+    }
+
+    /// Adds facts.
+    pub(crate) fn with(mut self, facts: Facts) -> Self {
+        self.facts = Some(Box::new(facts));
+        self
+    }
+
+    /// What went wrong.
+    pub(crate) fn status(&self) -> u16 {
+        self.code.status()
+    }
+
+    /// The problem as JSON.
+    pub(crate) fn into_json(self) -> ProblemJson {
+        let facts = self.facts.map(|facts| *facts).unwrap_or_default();
+        ProblemJson {
+            r#type: format!("https://merganser.dev/problems/{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status(),
+            detail: self.detail,
+            code: self.code.as_str(),
+            wanted: facts.wanted,
+            got: facts.got,
+            alive: facts.alive,
+            replicas: facts.replicas,
+            receipt: facts.receipt.as_ref().map(ReceiptJson::from),
+            context: facts.context,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status()).expect("the table has statuses only");
+        let facts = self.facts.as_deref();
+        let receipt = facts.and_then(|facts| facts.receipt.as_ref()).map(receipt::header);
+        let context = facts.and_then(|facts| facts.context.clone()).map(receipt::token_header);
+        let body = serde_json::to_vec(&self.into_json()).expect("a problem is plain data");
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        receipt.map(|receipt| headers.insert(RECEIPT, receipt));
+        context.map(|context| headers.insert(CONTEXT, context));
+        response
+    }
+}
+
+impl From<Malformed> for Problem {
+    fn from(malformed: Malformed) -> Self {
+        let code = match malformed {
+            Malformed::Name(_) => Code::MalformedName,
+            Malformed::EmptyKey => Code::MalformedKey,
+            Malformed::LongKey { .. } => Code::KeyTooLarge,
+        };
+        Self::new(code, malformed.to_string())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        let code = match refusal {
+            Refusal::Malformed(malformed) => return malformed.into(),
+            Refusal::UnknownKeyspace(_) => Code::UnknownKeyspace,
+            Refusal::UnknownTable { .. } => Code::UnknownTable,
+            Refusal::Exists { .. } => Code::ExistsDifferently,
+            Refusal::Contract(_) => Code::InvalidContract,
+            Refusal::LargeValue { .. } => Code::ValueTooLarge,
+            Refusal::ManySiblings { .. } => Code::TooManySiblings,
+            Refusal::EmptyDelete => Code::ContextRequired,
+            Refusal::Overloaded { .. } => Code::Overloaded,
+            Refusal::Disk(_) => Code::DiskFailed,
+            Refusal::Level { asked, replicas, .. } => {
+                return Self::new(Code::LevelOutOfRange, detail).with(Facts {
+                    wanted: Some(asked.into()),
+                    replicas: Some(replicas.into()),
+                    ..Facts::default()
+                });
+            }
+            Refusal::NoMajority { alive, nodes } => {
+                return Self::new(Code::NoMajority, detail).with(Facts {
+                    wanted: Some((nodes / 2 + 1) as u64),
+                    alive: Some(alive as u64),
+                    ..Facts::default()
+                });
+            }
+        };
+        Self::new(code, detail)
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        let detail = failure.to_string();
+        match failure {
+            Failure::Refused(refusal) => refusal.into(),
+            Failure::NotAttempted { wanted, alive, replicas } => {
+                Self::new(Code::NotAttempted, detail).with(Facts {
+                    wanted: Some(wanted.into()),
+                    alive: Some(alive.into()),
+                    replicas: Some(replicas.into()),
+                    ..Facts::default()
+                })
+            }
+            Failure::Unknown { wanted, got, receipt } => Self::new(Code::UnknownOutcome, detail)
+                .with(Facts {
+                    wanted: Some(wanted.into()),
+                    got: Some(got.into()),
+                    replicas: receipt.as_ref().map(|receipt| receipt.replicas.into()),
+                    receipt,
+                    ..Facts::default()
+                }),
+        }
+    }
+}
+
+/// Answers a path that has no route.
+pub(crate) async fn no_such_route(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    nothing_at(&path)
+}
+
+/// The problem of a path that leads nowhere.
+pub(crate) fn nothing_at(path: &str) -> Problem {
+    let hint = match path.strip_prefix("/v1/") {
+        Some(rest) if rest.split('/').count() > 4 => "; a '/' inside a key is written %2F",
+        _ => "; GET /v1/openapi.json tells what there is",
+    };
+    Problem::new(Code::NoSuchRoute, format!("there is nothing at {path}{hint}"))
+}
+
+/// Answers a method that its route does not have. The router adds `Allow`.
+pub(crate) async fn method_not_allowed(request: Request) -> Problem {
+    let detail = format!("{} does not apply here; see the header Allow", request.method());
+    Problem::new(Code::MethodNotAllowed, detail)
+}

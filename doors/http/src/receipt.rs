@@ -1,0 +1,127 @@
+//! Receipts and contexts as header lines, and receipts as JSON.
+//!
+//! ```text
+//! Merganser-Receipt: strict; acks=n1,n2; durable=2; wanted=2; of=3; shard=ks1/17; dot=00c0ffee00c0ffee:4
+//! ```
+//!
+//! `durable` and `dot` are said of writes only: a read asks nobody's disk.
+
+use std::fmt::Write;
+
+use axum::http::HeaderValue;
+use bytes::Bytes;
+use model::Receipt;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Who took part in an answer, and what it is worth.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Receipt)]
+pub(crate) struct ReceiptJson {
+    /// `strict` if every opposite request at the table's default level meets this one,
+    /// else `partial`.
+    kind: &'static str,
+    /// The replicas that took part by the time of the answer.
+    acks: Vec<AckJson>,
+    /// How many had to.
+    wanted: u8,
+    /// How many replicas there are.
+    replicas: u8,
+    /// The shard that was read or written.
+    #[schema(example = "ks1/17")]
+    shard: String,
+    /// The write that was accepted; absent for a read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "00c0ffee00c0ffee:4")]
+    dot: Option<String>,
+}
+
+/// One replica's part in an answer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ack)]
+pub(crate) struct AckJson {
+    /// The node.
+    node: u16,
+    /// Of a write: whether it is on this node's disk.
+    durable: bool,
+}
+
+impl From<&Receipt> for ReceiptJson {
+    fn from(receipt: &Receipt) -> Self {
+        let acks = receipt.acks.iter();
+        Self {
+            kind: receipt.kind.as_str(),
+            acks: acks
+                .map(|ack| AckJson { node: ack.node.number(), durable: ack.durable })
+                .collect(),
+            wanted: receipt.wanted,
+            replicas: receipt.replicas,
+            shard: receipt.shard.to_string(),
+            dot: receipt.dot.map(|dot| dot.to_string()),
+        }
+    }
+}
+
+/// The receipt as one header line.
+pub(crate) fn header(receipt: &Receipt) -> HeaderValue {
+    // Three replicas fit without growing.
+    let mut line = String::with_capacity(128);
+    line.push_str(receipt.kind.as_str());
+    line.push_str("; acks=");
+    for (index, ack) in receipt.acks.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let _ = write!(line, "{comma}{}", ack.node);
+    }
+    if receipt.dot.is_some() {
+        let _ = write!(line, "; durable={}", receipt.durable());
+    }
+    let Receipt { wanted, replicas, shard, .. } = receipt;
+    let _ = write!(line, "; wanted={wanted}; of={replicas}; shard={shard}");
+    if let Some(dot) = receipt.dot {
+        let _ = write!(line, "; dot={dot}");
+    }
+    visible(line)
+}
+
+/// A sealed token as a header line.
+pub(crate) fn token_header(token: String) -> HeaderValue {
+    visible(token)
+}
+
+fn visible(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("tokens and receipts are ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use causality::{Dot, Incarnation};
+    use model::{Ack, KeyspaceId, Kind, NodeId, ShardId};
+
+    use super::*;
+
+    fn receipt(dot: Option<Dot>) -> Receipt {
+        let ack = |node, durable| Ack { node: NodeId::new(node), durable };
+        Receipt {
+            kind: Kind::Strict,
+            dot,
+            shard: ShardId { keyspace: KeyspaceId::new(1), index: 17 },
+            acks: vec![ack(1, true), ack(2, dot.is_some())],
+            wanted: 2,
+            replicas: 3,
+        }
+    }
+
+    #[test]
+    fn a_write_says_its_dot_and_how_many_disks_have_it() {
+        let dot = Dot::new(Incarnation::new(0x00c0_ffee_00c0_ffee), 4);
+        assert_eq!(
+            header(&receipt(Some(dot))),
+            "strict; acks=n1,n2; durable=2; wanted=2; of=3; shard=ks1/17; dot=00c0ffee00c0ffee:4"
+        );
+    }
+
+    #[test]
+    fn a_read_says_neither() {
+        assert_eq!(header(&receipt(None)), "strict; acks=n1,n2; wanted=2; of=3; shard=ks1/17");
+    }
+}

@@ -1,0 +1,246 @@
+//! Connections: who may have one, for how long, and how it ends.
+//!
+//! A node must outlive clients that behave badly: such as send one byte of a request every
+//! few seconds, open thousands of connections, or send a hundred megabytes that nobody asked
+//! for. Every connection therefore has a deadline for the headers of a request, their
+//! number has a limit, and no more is read than a route allows.
+//!
+//! A connection that we end is not simply closed: a client that is still sending would
+//! then lose our last answer to the reset that follows. We say that we are done, and read
+//! on for a moment without keeping anything.
+//!
+//! HTTP/1.1 only: with keep-alive and pipelining, and without upgrades.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::Request;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::connection::{Phase, Progress, Watched, last_words};
+use crate::problem::{Code, Problem};
+
+/// What [`serve`] grants to clients.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeLimits {
+    /// The most connections at once. Further ones are answered 503 and closed.
+    pub connections_max: usize,
+    /// The time from the first byte of a request, or from the beginning of a connection,
+    /// to the end of the headers.
+    pub header_timeout: Duration,
+    /// The time that a connection may be quiet between two requests.
+    pub quiet_timeout: Duration,
+    /// The time that requests under way get to end when the server stops.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServeLimits {
+    /// 10,000 connections, of some 10 KiB each; 5 s for headers, which fit into one packet
+    /// as a rule; 2 minutes of quiet, longer than clients keep connections in a pool; 10 s
+    /// to end, twice the time that a request takes at the most unless it says otherwise.
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            header_timeout: Duration::from_secs(5),
+            quiet_timeout: Duration::from_secs(120),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The most bytes of the headers of one request, the request line included: the longest
+/// path that HTTP libraries take, and the longest context.
+const HEADER_BYTES_MAX: usize = 136 * 1024;
+
+/// How long the listener rests after it could not accept, as when the process has run out
+/// of file descriptors. Without a rest it would take a whole core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long we read on after our last word.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Serves `router` on `listener` until `shutdown` is ready. Then no more connections are
+/// accepted, quiet ones are closed, and requests under way have
+/// [`drain_timeout`](ServeLimits::drain_timeout) to end.
+///
+/// # Cancellation
+///
+/// Dropping the future closes every connection at once.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ServeLimits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut shutdown = pin!(shutdown);
+    let (stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) if connections.len() < limits.connections_max => {
+                let stopping = stopping.clone();
+                connections.spawn(converse(stream, router.clone(), limits, stopping));
+            }
+            Ok((stream, _)) => turn_away(stream, limits.connections_max),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection, will go on after a moment");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    stop.send_replace(true);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(limits.drain_timeout, ended).await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests did not end in time, closing");
+        connections.shutdown().await;
+    }
+}
+
+/// Says why there is no connection for this client, if that can be said without waiting.
+fn turn_away(stream: TcpStream, max: usize) {
+    let detail = format!("the node has {max} connections already; retry after a moment");
+    let words = last_words(Problem::new(Code::Overloaded, detail));
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.write(&words);
+    }
+}
+
+/// How a conversation came to its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    /// One side closed the connection, or spoke no HTTP.
+    Closed,
+    /// The client did not end its headers in time.
+    Slow,
+    /// The client had nothing to say for too long.
+    Quiet,
+}
+
+async fn converse(
+    stream: TcpStream,
+    router: Router,
+    limits: ServeLimits,
+    stopping: watch::Receiver<bool>,
+) {
+    // Answers are written whole. Waiting to fill a packet only delays them.
+    let _ = stream.set_nodelay(true);
+    let progress = Arc::new(Progress::new());
+    let service =
+        Guarded { router: TowerToHyperService::new(router), progress: Arc::clone(&progress) };
+    let stream = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
+    let mut connection = http1::Builder::new()
+        .half_close(false)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .header_read_timeout(None)
+        .serve_connection(stream, service);
+    let end = drive(&mut connection, &progress, limits, stopping).await;
+    let mut stream = connection.into_parts().io.into_inner().into_inner();
+    if end == End::Slow {
+        let detail = "the headers did not arrive in time";
+        let words = last_words(Problem::new(Code::RequestTimeout, detail));
+        let _ = timeout(LINGER, stream.write_all(&words)).await;
+    }
+    let _ = timeout(LINGER, linger(stream)).await;
+}
+
+async fn drive(
+    connection: &mut http1::Connection<TokioIo<Watched<TcpStream>>, Guarded>,
+    progress: &Progress,
+    limits: ServeLimits,
+    mut stopping: watch::Receiver<bool>,
+) -> End {
+    let mut ticks = interval(limits.header_timeout.min(limits.quiet_timeout) / 2);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            result = poll_fn(|cx| connection.poll_without_shutdown(cx)) => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a client's connection ended");
+                }
+                return End::Closed;
+            }
+            _ = stopping.wait_for(|stop| *stop), if !told => {
+                told = true;
+                Pin::new(&mut *connection).graceful_shutdown();
+            }
+            _ = ticks.tick() => match progress.phase() {
+                Phase::Headers if limits.header_timeout <= progress.lasted() => return End::Slow,
+                Phase::Quiet if limits.quiet_timeout <= progress.lasted() => return End::Quiet,
+                Phase::Headers | Phase::Quiet | Phase::Answering => {}
+            },
+        }
+    }
+}
+
+/// Says that we are done, and throws away what the client still sends.
+async fn linger(mut stream: TcpStream) {
+    let mut rubbish = vec![0; 64 * 1024];
+    if stream.shutdown().await.is_ok() {
+        while stream.read(&mut rubbish).await.is_ok_and(|bytes| 0 < bytes) {}
+    }
+}
+
+/// The router, as the service of one connection.
+///
+/// A panic in a handler is a mistake of ours. The client is told so, and neither its
+/// connection nor the requests behind it are lost.
+struct Guarded {
+    router: TowerToHyperService<Router>,
+    progress: Arc<Progress>,
+}
+
+impl Service<Request<Incoming>> for Guarded {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.progress.enter(Phase::Answering);
+        let progress = Arc::clone(&self.progress);
+        let answer = self.router.call(request);
+        Box::pin(async move {
+            let response = guard(answer).await;
+            progress.enter(Phase::Quiet);
+            Ok(response)
+        })
+    }
+}
+
+async fn guard(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
+    let mut answer = pin!(answer);
+    poll_fn(|cx| {
+        // Whatever the panic left half done is dropped with the future and never seen.
+        match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(Ok(response))) => Poll::Ready(response),
+            Err(_) => Poll::Ready(Problem::internal("a handler panicked").into_response()),
+        }
+    })
+    .await
+}

@@ -1,0 +1,127 @@
+//! The node's own state, and whether it answers at all.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::Node;
+use crate::door::Door;
+use crate::keyspaces::KeyspaceJson;
+use crate::kv::json;
+use crate::openapi::{NodeProblems, PlainProblems};
+use crate::params::Query;
+use crate::problem::Problem;
+use crate::tables::TableJson;
+
+/// The state of a node, as it sees itself and the others.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Status)]
+pub(crate) struct StatusJson {
+    /// The node asked.
+    node: u16,
+    /// Its present incarnation.
+    #[schema(example = "00c0ffee00c0ffee")]
+    incarnation: String,
+    /// How long it has been up.
+    uptime_seconds: u64,
+    /// The version of the program.
+    version: &'static str,
+    /// Every node of the layout.
+    nodes: Vec<NodeJson>,
+    /// The version of the catalog that this node has.
+    catalog_version: u64,
+    /// The keyspaces it knows.
+    keyspaces: Vec<KeyspaceJson>,
+    /// The tables it knows.
+    tables: Vec<TableJson>,
+    /// Requests it coordinates at this moment.
+    requests: u64,
+    /// Merges sent because a read had found a replica behind.
+    read_repairs: u64,
+}
+
+/// One node, as another sees it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NodeStatus)]
+pub(crate) struct NodeJson {
+    /// Which.
+    node: u16,
+    /// Whether it was heard of lately.
+    alive: bool,
+}
+
+/// That the node answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
+pub(crate) struct HealthJson {
+    /// Always `ok`.
+    status: &'static str,
+}
+
+impl From<&model::Status> for StatusJson {
+    fn from(status: &model::Status) -> Self {
+        let keyspace_of = |table: &model::Table| {
+            let keyspace = status.keyspaces.iter().find(|keyspace| keyspace.id == table.keyspace);
+            keyspace.map_or("", |keyspace| keyspace.name.as_str())
+        };
+        let nodes = status.nodes.iter();
+        let tables = status.tables.iter();
+        Self {
+            node: status.node.number(),
+            incarnation: status.incarnation.to_string(),
+            uptime_seconds: status.uptime.as_secs(),
+            version: env!("CARGO_PKG_VERSION"),
+            nodes: nodes
+                .map(|node| NodeJson { node: node.node.number(), alive: node.alive })
+                .collect(),
+            catalog_version: status.catalog_version,
+            keyspaces: status.keyspaces.iter().map(KeyspaceJson::from).collect(),
+            tables: tables.map(|table| TableJson::new(keyspace_of(table), table)).collect(),
+            requests: status.requests as u64,
+            read_repairs: status.read_repairs,
+        }
+    }
+}
+
+/// Look at the state of the node.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    operation_id = "status",
+    tag = "node",
+    responses(
+        (status = 200, description = "The state of the node.", body = StatusJson,
+            content_type = "application/json"),
+        NodeProblems,
+    ),
+)]
+pub(crate) async fn status<N: Node>(
+    State(door): State<Arc<Door<N>>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    Query::parse(request.uri().query(), &[])?;
+    Ok(json(StatusCode::OK, &StatusJson::from(&*door.status().await?)))
+}
+
+/// Ask whether the node answers.
+///
+/// Says nothing about other nodes: see the status for these.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    tag = "node",
+    responses(
+        (status = 200, description = "It does.", body = HealthJson,
+            content_type = "application/json"),
+        PlainProblems,
+    ),
+)]
+pub(crate) async fn health(request: Request) -> Result<Response, Problem> {
+    Query::parse(request.uri().query(), &[])?;
+    Ok(json(StatusCode::OK, &HealthJson { status: "ok" }))
+}

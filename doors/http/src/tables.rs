@@ -1,0 +1,198 @@
+//! Tables: declared with a PUT, looked at with a GET, as [keyspaces](crate::keyspaces) are.
+//!
+//! What becomes of concurrent values has no default. Whichever we chose, somebody would
+//! learn of it by losing data, or by finding two values where his program expects one.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use model::{Declare, Declared, Durability, Level, Policy, Refusal, Table};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::Node;
+use crate::body::{self, Declaration, JSON_BYTES_MAX};
+use crate::door::Door;
+use crate::json::LevelJson;
+use crate::keyspaces::{created_or_existed, find, names};
+use crate::kv::json;
+use crate::openapi::{
+    CreateTableProblems, KeyspacePath, OneKeyspaceProblems, OneTableProblems, TablePath,
+};
+use crate::problem::{Code, Problem};
+
+/// A table to declare.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = DeclareTable)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeclareTableJson {
+    /// What becomes of concurrent values. Must be said; `siblings` keeps them all.
+    #[schema(example = "siblings", required = true)]
+    policy: Option<String>,
+    /// When a replica says that it has a write: `synced` (the default) or `buffered`.
+    #[schema(example = "synced")]
+    durability: Option<String>,
+    /// The default level of reads, QUORUM if left out.
+    read: Option<LevelJson>,
+    /// The default level of writes, QUORUM if left out.
+    write: Option<LevelJson>,
+}
+
+/// A conflict policy and defaults inside one keyspace.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Table)]
+pub(crate) struct TableJson {
+    /// Unique in its keyspace.
+    name: String,
+    /// Its number in the cluster.
+    id: u32,
+    /// The keyspace it is in.
+    keyspace: String,
+    /// What becomes of concurrent values.
+    policy: &'static str,
+    /// When a replica says that it has a write.
+    durability: &'static str,
+    /// The default level of reads.
+    read: String,
+    /// The default level of writes.
+    write: String,
+}
+
+/// The tables of one keyspace.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tables)]
+pub(crate) struct TablesJson {
+    tables: Vec<TableJson>,
+}
+
+impl TableJson {
+    /// A table of the keyspace that is called `keyspace`.
+    pub(crate) fn new(keyspace: &str, table: &Table) -> Self {
+        Self {
+            name: table.name.to_string(),
+            id: table.id.number(),
+            keyspace: keyspace.to_owned(),
+            policy: table.policy.as_str(),
+            durability: table.durability.as_str(),
+            read: table.read.to_string(),
+            write: table.write.to_string(),
+        }
+    }
+}
+
+/// Declare a table.
+///
+/// Repeating it with the same contract changes nothing. The conflict policy is part of the
+/// table's identity and has no default.
+#[utoipa::path(
+    put,
+    path = "/v1/keyspaces/{keyspace}/tables/{table}",
+    operation_id = "declare_table",
+    tag = "keyspaces",
+    params(TablePath),
+    request_body(content = DeclareTableJson, content_type = "application/json"),
+    responses(
+        (status = 201, description = "Created.", body = TableJson,
+            content_type = "application/json"),
+        (status = 200, description = "It exists, with this contract.", body = TableJson,
+            content_type = "application/json"),
+        CreateTableProblems,
+    ),
+)]
+pub(crate) async fn create<N: Node>(
+    State(door): State<Arc<Door<N>>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let [keyspace, name] = names(&head)?;
+    let contract: DeclareTableJson =
+        body::json(&head.headers, body, JSON_BYTES_MAX, Declaration::Optional).await?;
+    let declare = Declare::Table {
+        keyspace: keyspace.clone(),
+        name,
+        policy: policy(contract.policy.as_deref())?,
+        durability: durability(contract.durability.as_deref())?,
+        read: contract.read.map_or(Level::Quorum, |level| level.0),
+        write: contract.write.map_or(Level::Quorum, |level| level.0),
+    };
+    match door.declare(declare).await? {
+        Declared::Table { table, created } => {
+            Ok(json(created_or_existed(created), &TableJson::new(keyspace.as_str(), &table)))
+        }
+        Declared::Keyspace { .. } => Err(Problem::internal("the node declared something else")),
+    }
+}
+
+fn policy(said: Option<&str>) -> Result<Policy, Problem> {
+    let Some(said) = said else {
+        let detail = "say what becomes of concurrent values: {\"policy\":\"siblings\"} keeps them";
+        return Err(Problem::new(Code::PolicyRequired, detail));
+    };
+    Policy::parse(said).ok_or_else(|| {
+        let detail = format!("{said:?} is no conflict policy; there is \"siblings\"");
+        Problem::new(Code::InvalidContract, detail)
+    })
+}
+
+fn durability(said: Option<&str>) -> Result<Durability, Problem> {
+    said.map_or(Some(Durability::default()), Durability::parse).ok_or_else(|| {
+        let detail = "durability is \"synced\" or \"buffered\"";
+        Problem::new(Code::InvalidContract, detail)
+    })
+}
+
+/// Look at the tables of a keyspace.
+#[utoipa::path(
+    get,
+    path = "/v1/keyspaces/{keyspace}/tables",
+    operation_id = "list_tables",
+    tag = "keyspaces",
+    params(KeyspacePath),
+    responses(
+        (status = 200, description = "The tables of the keyspace.", body = TablesJson,
+            content_type = "application/json"),
+        OneKeyspaceProblems,
+    ),
+)]
+pub(crate) async fn all<N: Node>(
+    State(door): State<Arc<Door<N>>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, _) = request.into_parts();
+    let [name] = names(&head)?;
+    let status = door.status().await?;
+    let keyspace = find(&status, &name)?;
+    let tables = status.tables.iter().filter(|table| table.keyspace == keyspace.id);
+    let tables = tables.map(|table| TableJson::new(name.as_str(), table)).collect();
+    Ok(json(StatusCode::OK, &TablesJson { tables }))
+}
+
+/// Look at one table.
+#[utoipa::path(
+    get,
+    path = "/v1/keyspaces/{keyspace}/tables/{table}",
+    operation_id = "get_table",
+    tag = "keyspaces",
+    params(TablePath),
+    responses(
+        (status = 200, description = "The table.", body = TableJson,
+            content_type = "application/json"),
+        OneTableProblems,
+    ),
+)]
+pub(crate) async fn one<N: Node>(
+    State(door): State<Arc<Door<N>>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, _) = request.into_parts();
+    let [keyspace, name] = names(&head)?;
+    let status = door.status().await?;
+    let id = find(&status, &keyspace)?.id;
+    let mut tables = status.tables.iter();
+    let table = tables.find(|table| table.keyspace == id && table.name == name);
+    let table = table
+        .ok_or_else(|| Refusal::UnknownTable { keyspace: keyspace.clone(), table: name.clone() })?;
+    Ok(json(StatusCode::OK, &TableJson::new(keyspace.as_str(), table)))
+}

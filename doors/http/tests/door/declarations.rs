@@ -1,0 +1,156 @@
+//! Declaring keyspaces and tables, and looking at the node.
+
+use serde_json::json;
+
+use crate::support::{Answer, Api};
+
+async fn declare(api: &Api, target: &str, body: &'static str) -> Answer {
+    api.send("PUT", target, &[("content-type", "application/json; charset=utf-8")], body).await
+}
+
+#[tokio::test]
+async fn a_keyspace_that_says_nothing_has_three_replicas_here() {
+    let api = Api::empty();
+    let created = declare(&api, "/v1/keyspaces/ks", "").await;
+    assert_eq!(created.status, 201);
+    let keyspace = json!({"name": "ks", "id": 1, "shards": 64, "replicas": {"north": 3}, "n": 3});
+    assert_eq!(created.json(), keyspace);
+    let again = declare(&api, "/v1/keyspaces/ks", r#"{"replicas":3,"shards":64}"#).await;
+    assert_eq!((again.status, again.json()), (200, keyspace.clone()));
+    assert_eq!(api.get("/v1/keyspaces/ks").await.json(), keyspace);
+    assert_eq!(api.get("/v1/keyspaces").await.json(), json!({"keyspaces": [keyspace]}));
+}
+
+#[tokio::test]
+async fn replicas_are_a_number_here_or_one_for_each_region() {
+    let api = Api::empty();
+    let one = declare(&api, "/v1/keyspaces/a", r#"{"replicas":2}"#).await;
+    assert_eq!(one.json()["replicas"], json!({"north": 2}));
+    let many = declare(&api, "/v1/keyspaces/b", r#"{"replicas":{"north":2,"south":1}}"#).await;
+    assert_eq!(many.json()["n"], 3);
+}
+
+#[tokio::test]
+async fn a_table_must_say_what_becomes_of_concurrent_values() {
+    let api = Api::empty();
+    declare(&api, "/v1/keyspaces/ks", "").await;
+    let table = "/v1/keyspaces/ks/tables/t";
+    for body in ["", "{}", r#"{"durability":"synced"}"#, r#"{"policy":null}"#] {
+        let answer = declare(&api, table, body).await;
+        assert_eq!(answer.problem(), "400 policy_required", "{body}");
+    }
+    assert_eq!(api.node.state().tables, []);
+    let created = declare(&api, table, r#"{"policy":"siblings","read":1,"write":"ALL"}"#).await;
+    assert_eq!(created.status, 201);
+    let expected = json!({
+        "name": "t", "id": 1, "keyspace": "ks", "policy": "siblings", "durability": "synced",
+        "read": "1", "write": "ALL",
+    });
+    assert_eq!(created.json(), expected);
+    assert_eq!(api.get(table).await.json(), expected);
+    assert_eq!(api.get("/v1/keyspaces/ks/tables").await.json(), json!({"tables": [expected]}));
+    let again = declare(&api, table, r#"{"policy":"siblings","read":1,"write":"all"}"#).await;
+    assert_eq!(again.status, 200);
+}
+
+#[tokio::test]
+async fn a_contract_that_cannot_be_is_refused_and_nothing_is_declared() {
+    let api = Api::new().await;
+    let before = format!("{:?}", (&api.node.state().keyspaces, &api.node.state().tables));
+    let (ks, t) = ("/v1/keyspaces/new", "/v1/keyspaces/ks/tables/new");
+    for (target, body, problem) in [
+        ("/v1/keyspaces/ks", r#"{"shards":128}"#, "409 exists_differently"),
+        (
+            "/v1/keyspaces/ks/tables/t",
+            r#"{"policy":"siblings","read":"ONE"}"#,
+            "409 exists_differently",
+        ),
+        ("/v1/keyspaces/none/tables/t", r#"{"policy":"siblings"}"#, "404 unknown_keyspace"),
+        ("/v1/keyspaces/New", "", "400 malformed_name"),
+        ("/v1/keyspaces/a%2Fb", "", "400 malformed_name"),
+        ("/v1/keyspaces/%ff", "", "400 malformed_name"),
+        (ks, r#"{"replicas":{"No":1}}"#, "400 malformed_name"),
+        (ks, r#"{"replicas":0}"#, "400 invalid_contract"),
+        (ks, r#"{"replicas":256}"#, "400 malformed_request"),
+        (ks, r#"{"replicas":-1}"#, "400 malformed_request"),
+        (ks, r#"{"replicas":{"a":1,"a":2}}"#, "400 malformed_request"),
+        (ks, r#"{"shards":64,"shards":64}"#, "400 malformed_request"),
+        (ks, r#"{"shardz":64}"#, "400 malformed_request"),
+        (ks, r#"{"shards":"#, "400 malformed_request"),
+        (ks, "[]x", "400 malformed_request"),
+        (t, r#"{"policy":"lww"}"#, "400 invalid_contract"),
+        (t, r#"{"policy":"siblings","durability":"never"}"#, "400 invalid_contract"),
+        (t, r#"{"policy":"siblings","read":"MOST"}"#, "400 malformed_request"),
+        (t, r#"{"policy":"siblings","read":{}}"#, "400 malformed_request"),
+    ] {
+        assert_eq!(declare(&api, target, body).await.problem(), problem, "{target} {body}");
+    }
+    let after = format!("{:?}", (&api.node.state().keyspaces, &api.node.state().tables));
+    assert_eq!(before, after);
+}
+
+#[tokio::test]
+async fn malformed_json_is_refused_with_its_position() {
+    let api = Api::new().await;
+    let answer = declare(&api, "/v1/keyspaces/new", "{\n  \"shards\": sixty\n}").await;
+    assert_eq!(answer.problem(), "400 malformed_request");
+    let detail = answer.json()["detail"].clone();
+    assert!(detail.as_str().unwrap().contains("line 2 column 13"), "{detail}");
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_not_found() {
+    let api = Api::new().await;
+    for (target, problem) in [
+        ("/v1/keyspaces/none", "404 unknown_keyspace"),
+        ("/v1/keyspaces/none/tables", "404 unknown_keyspace"),
+        ("/v1/keyspaces/none/tables/t", "404 unknown_keyspace"),
+        ("/v1/keyspaces/ks/tables/none", "404 unknown_table"),
+        ("/v1/keyspaces/ks/tables/No", "400 malformed_name"),
+    ] {
+        assert_eq!(api.get(target).await.problem(), problem, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn the_status_names_nodes_keyspaces_and_tables() {
+    let api = Api::new().await;
+    let status = api.get("/v1/status").await.json();
+    assert_eq!(status["node"], 1);
+    assert_eq!(status["incarnation"], "0000000000000abc");
+    assert_eq!(status["uptime_seconds"], 7);
+    assert_eq!(status["nodes"], json!([{"node": 1, "alive": true}]));
+    assert_eq!(status["keyspaces"][0]["name"], "ks");
+    assert_eq!(status["tables"][1]["keyspace"], "ks");
+    assert_eq!(api.get("/health").await.json(), json!({"status": "ok"}));
+}
+
+#[tokio::test]
+async fn the_description_is_openapi_3_1_and_names_each_operation_once() {
+    let api = Api::empty();
+    let document = api.get("/v1/openapi.json").await.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut ids = Vec::new();
+    for path in document["paths"].as_object().unwrap().values() {
+        for operation in path.as_object().unwrap().values() {
+            ids.push(operation["operationId"].as_str().unwrap().to_owned());
+        }
+    }
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((ids.len(), count), (15, 15), "{ids:?}");
+}
+
+#[tokio::test]
+async fn every_reference_in_the_description_leads_somewhere() {
+    let document = Api::empty().get("/v1/openapi.json").await.json();
+    let text = document.to_string();
+    let references = text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let mut count = 0;
+    for reference in references {
+        assert!(document.pointer(reference).is_some(), "{reference}");
+        count += 1;
+    }
+    assert!(20 < count, "{count}");
+}

@@ -1,0 +1,12 @@
+//! The door, asked over its router and over real sockets, with a node of one map behind it.
+//!
+//! Every answer that a test sees is checked against the description of the API: see
+//! [`support::Api::send`].
+
+mod batches;
+mod declarations;
+mod keys;
+mod lists;
+mod refusals;
+mod sockets;
+mod support;

@@ -1,0 +1,246 @@
+//! Connections: slow, greedy, rude and many.
+
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, HeaderName};
+use http_door::{ServeLimits, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::support::{Answer, Api};
+
+struct Server {
+    api: Api,
+    address: std::net::SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+async fn start(limits: ServeLimits) -> Server {
+    let api = Api::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let router = api.router.clone();
+    let task = tokio::spawn(serve(listener, router, limits, async {
+        let _ = stopped.await;
+    }));
+    Server { api, address, stop: Some(stop), task }
+}
+
+fn quick() -> ServeLimits {
+    ServeLimits {
+        header_timeout: Duration::from_millis(300),
+        quiet_timeout: Duration::from_millis(1500),
+        drain_timeout: Duration::from_secs(2),
+        ..ServeLimits::default()
+    }
+}
+
+impl Server {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends these bytes and returns all that comes back before the server closes.
+    async fn converse(&self, bytes: impl AsRef<[u8]>) -> Vec<Answer> {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes.as_ref()).await.unwrap();
+        read_to_end(stream).await
+    }
+}
+
+async fn read_to_end(mut stream: TcpStream) -> Vec<Answer> {
+    let mut bytes = Vec::new();
+    let all = stream.read_to_end(&mut bytes);
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("it closes").unwrap();
+    let mut answers = Vec::new();
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let end = rest.windows(4).position(|at| at == b"\r\n\r\n").expect("whole headers");
+        let head = str::from_utf8(&rest[..end]).unwrap();
+        let mut headers = HeaderMap::new();
+        for line in head.split("\r\n").skip(1) {
+            let (name, value) = line.split_once(": ").unwrap();
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let length = headers.get("content-length").map_or("0", |value| value.to_str().unwrap());
+        let (body, after) = rest[end + 4..].split_at(length.parse().unwrap());
+        answers.push(Answer { status, headers, body: body.to_vec().into() });
+        rest = after;
+    }
+    answers
+}
+
+#[tokio::test]
+async fn requests_sent_at_once_are_answered_in_order() {
+    let server = start(quick()).await;
+    let answers = server
+        .converse(
+            "PUT /v1/kv/ks/t/k HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nmilk\
+             GET /v1/kv/ks/t/k HTTP/1.1\r\nhost: x\r\n\r\n\
+             PUT /v1/kv/ks/t/l HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nmi\r\n2\r\nlk\r\n0\r\n\r\n\
+             GET /v1/kv/ks/t/l HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+    let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [204, 200, 204, 200]);
+    assert_eq!((&answers[1].body[..], &answers[3].body[..]), (&b"milk"[..], &b"milk"[..]));
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_told_so_in_the_same_form() {
+    let server = start(quick()).await;
+    let long_path = format!("GET /v1/kv/ks/t/{} HTTP/1.1\r\nhost: x\r\n\r\n", "k".repeat(66_000));
+    let large_header = format!("GET /health HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(150_000));
+    let many_headers = format!("GET /health HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(200));
+    for (bytes, problem) in [
+        ("\0\0\0\x10garbage\r\n\r\n", "400 malformed_request"),
+        ("GET /health HTTP/1.1\r\nbad header\r\n\r\n", "400 malformed_request"),
+        (
+            "PUT /v1/kv/ks/t/k HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+            "400 malformed_request",
+        ),
+        (&long_path, "414 key_too_large"),
+        (&large_header, "431 headers_too_large"),
+        (&many_headers, "431 headers_too_large"),
+    ] {
+        let answers = server.converse(bytes).await;
+        assert_eq!(answers.len(), 1, "{bytes:.60}");
+        assert_eq!(answers[0].problem(), problem, "{bytes:.60}");
+        answers[0].check("GET", "/health");
+    }
+    assert!(server.api.node.state().objects.is_empty());
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_are_refused_unread_and_the_answer_arrives() {
+    let server = start(quick()).await;
+    for framing in ["content-length: 104857600", "transfer-encoding: chunked"] {
+        let mut stream = server.connect().await;
+        let head = format!("PUT /v1/kv/ks/t/k HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Like a client that looks for an answer only after it has sent everything.
+        let mut piece = Vec::from("100000\r\n");
+        piece.extend(vec![b'x'; 1 << 20]);
+        piece.extend(b"\r\n");
+        for _ in 0..100 {
+            stream.write_all(&piece).await.expect("the server reads on");
+        }
+        let answers = read_to_end(stream).await;
+        assert_eq!(answers[0].problem(), "413 value_too_large", "{framing}");
+    }
+    assert!(server.api.node.state().objects.is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_permission_is_refused_before_it_sends() {
+    let server = start(quick()).await;
+    let answers = server
+        .converse(
+            "PUT /v1/kv/ks/t/k HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+             content-length: 104857600\r\n\r\n",
+        )
+        .await;
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].problem(), "413 value_too_large");
+}
+
+#[tokio::test]
+async fn a_client_that_dribbles_its_headers_is_cut_off() {
+    let server = start(quick()).await;
+    let mut stream = server.connect().await;
+    let began = Instant::now();
+    for byte in b"GET /health HTTP/1.1\r\nhost: a-rather-long-name" {
+        if stream.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let answers = read_to_end(stream).await;
+    assert_eq!(answers[0].problem(), "408 request_timeout");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_quiet_connection_is_kept_longer_than_a_slow_one() {
+    let server = start(quick()).await;
+    let mut stream = server.connect().await;
+    let request = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    // Twice the time for headers.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    stream.write_all(request).await.unwrap();
+    let answers = read_to_end(stream).await;
+    assert_eq!(answers.len(), 2, "closed after the second, for being quiet");
+    assert_eq!(answers[1].status, 200);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_turned_away() {
+    let server = start(ServeLimits { connections_max: 2, ..quick() }).await;
+    let request = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.connect().await;
+        stream.write_all(request).await.unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        held.push(stream);
+    }
+    let answers = read_to_end(server.connect().await).await;
+    assert_eq!(answers[0].problem(), "503 overloaded");
+    assert_eq!(answers[0].header("retry-after"), Some("1"));
+    drop(held);
+    // The places are free again after a moment.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let answers =
+        server.converse("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(answers[0].status, 200);
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_answers_and_keeps_the_connection() {
+    let server = start(quick()).await;
+    server.api.node.state().panics = true;
+    let answers = server
+        .converse(
+            "GET /v1/kv/ks/t/k HTTP/1.1\r\nhost: x\r\n\r\n\
+             GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+    assert_eq!(answers[0].problem(), "500 internal");
+    answers[0].check("GET", "/v1/kv/ks/t/k");
+    assert_eq!(answers[1].status, 200);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_closes_quiet_connections_at_once() {
+    let mut server = start(ServeLimits { quiet_timeout: Duration::from_secs(60), ..quick() }).await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.stop.take().unwrap().send(()).unwrap();
+    let began = Instant::now();
+    assert_eq!(read_to_end(stream).await[0].status, 200);
+    server.task.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_that_stops_waits_for_no_one_for_ever() {
+    let mut server = start(quick()).await;
+    let mut stream = server.connect().await;
+    let head = "PUT /v1/kv/ks/t/k HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.stop.take().unwrap().send(()).unwrap();
+    let began = Instant::now();
+    server.task.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}

@@ -1,0 +1,321 @@
+//! A node that keeps everything in one map, and a client that trusts no answer.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request as HttpRequest};
+use bytes::Bytes;
+use causality::{Dot, Incarnation};
+use codec::token::TokenKey;
+use http_body_util::BodyExt;
+use http_door::{Config, Node, openapi, router};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use lattice::Lattice;
+use model::{
+    Ack, Declare, Declared, Failure, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing,
+    Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, Receipt, Refusal, Reply, Request,
+    ShardId, Status, Table, TableId, Written,
+};
+
+pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// What the node keeps. Scans see two shards, told apart by the length of the key.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) keyspaces: Vec<Keyspace>,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) objects: BTreeMap<(TableId, Key), Object>,
+    pub(crate) asked: usize,
+    /// What the next requests are answered with, if anything.
+    pub(crate) failure: Option<Failure>,
+    pub(crate) panics: bool,
+    pub(crate) last: Option<Request>,
+}
+
+/// A cluster of one map. Receipts pretend that as many replicas answered as were needed.
+#[derive(Clone, Default)]
+pub(crate) struct Fake(Arc<Mutex<State>>);
+
+impl Node for Fake {
+    async fn ask(&self, request: Request) -> Reply {
+        // A real node answers from another task.
+        tokio::task::yield_now().await;
+        let mut state = self.state();
+        state.asked += 1;
+        state.last = Some(request.clone());
+        if state.panics {
+            drop(state);
+            panic!("asked to panic");
+        }
+        state.answer(request).unwrap_or_else(Reply::Failed)
+    }
+}
+
+impl Fake {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: Request) -> Result<Reply, Failure> {
+        if let Some(failure) = self.failure.clone() {
+            return Err(failure);
+        }
+        Ok(match request {
+            Request::Put(put) => Reply::Written(self.put(put)?),
+            Request::Get(get) => {
+                let (keyspace, table) = self.find(&get.keyspace, &get.table)?;
+                let need = get.options.resolve(table.read, keyspace.n())?;
+                let object = self.objects.get(&(table.id, get.key)).cloned().unwrap_or_default();
+                Reply::Read(Read { object, receipt: receipt(&keyspace, need.r, None) })
+            }
+            Request::List(list) => Reply::Listed(self.list(&list)?),
+            Request::Declare(declare) => Reply::Declared(self.declare(declare)?),
+            Request::Status => Reply::Status(Box::new(self.status())),
+        })
+    }
+
+    fn find(&self, keyspace: &Name, table: &Name) -> Result<(Keyspace, Table), Refusal> {
+        let found = self.keyspaces.iter().find(|found| found.name == *keyspace);
+        let found = found.ok_or_else(|| Refusal::UnknownKeyspace(keyspace.clone()))?;
+        let mut tables = self.tables.iter();
+        let table_found =
+            tables.find(|table_| table_.keyspace == found.id && table_.name == *table);
+        let unknown = || Refusal::UnknownTable { keyspace: keyspace.clone(), table: table.clone() };
+        Ok((found.clone(), table_found.ok_or_else(unknown)?.clone()))
+    }
+
+    fn put(&mut self, put: Put) -> Result<Written, Failure> {
+        let (keyspace, table) = self.find(&put.keyspace, &put.table)?;
+        let need = put.options.resolve(table.write, keyspace.n())?;
+        let dot = Dot::new(Incarnation::new(0xabc), self.asked as u64);
+        let mut context = put.context.clone();
+        let _ = context.insert(dot);
+        let object = match put.mutation {
+            Mutation::Store(value) => Object::written(dot, put.context, value),
+            Mutation::Delete => Object::deleted(dot, put.context),
+        };
+        let _ = self.objects.entry((table.id, put.key)).or_default().merge(object);
+        Ok(Written { context, receipt: receipt(&keyspace, need.w, Some(dot)) })
+    }
+
+    fn list(&self, list: &List) -> Result<Listed, Failure> {
+        let (keyspace, table) = self.find(&list.keyspace, &list.table)?;
+        let need = list.options.resolve(table.read, keyspace.n())?;
+        let in_range = |key: &Key| match &list.range {
+            Range::Partition { partition, after } => {
+                key.partition() == partition
+                    && after.as_ref().is_none_or(|after| after < key.sort())
+            }
+            Range::Table { shard, after } => {
+                key.partition().len() % 2 == usize::from(*shard)
+                    && after.as_ref().is_none_or(|after| after < key)
+            }
+        };
+        let mut live = self.objects.iter().filter(|((table_, key), object)| {
+            *table_ == table.id && in_range(key) && !object.values().is_empty()
+        });
+        let page = live.by_ref().take(list.limit);
+        let listings: Vec<_> = page
+            .map(|((_, key), object)| Listing { key: key.clone(), object: object.clone() })
+            .collect();
+        let last = listings.last().map(|listing| listing.key.clone());
+        let next = match (&list.range, live.next().is_some()) {
+            (Range::Partition { partition, .. }, true) => Some(Range::Partition {
+                partition: partition.clone(),
+                after: last.map(|key| key.sort().clone()),
+            }),
+            (Range::Table { shard, .. }, true) => Some(Range::Table { shard: *shard, after: last }),
+            (Range::Table { shard: 0, .. }, false) => Some(Range::Table { shard: 1, after: None }),
+            (Range::Partition { .. } | Range::Table { .. }, false) => None,
+        };
+        Ok(Listed { listings, next, receipt: receipt(&keyspace, need.r, None) })
+    }
+
+    fn declare(&mut self, declare: Declare) -> Result<Declared, Failure> {
+        match declare {
+            Declare::Keyspace { name, shards, replicas } => {
+                let id = KeyspaceId::new(self.keyspaces.len() as u32 + 1);
+                let new = Keyspace { id, name, shards, replicas };
+                if new.n() == 0 || !shards.is_power_of_two() {
+                    return Err(Refusal::Contract("there must be replicas".to_owned()).into());
+                }
+                let old = self.keyspaces.iter().find(|old| old.name == new.name);
+                if let Some(old) = old {
+                    if (old.shards, &old.replicas) != (new.shards, &new.replicas) {
+                        return Err(differs("keyspace", &new.name));
+                    }
+                    return Ok(Declared::Keyspace { keyspace: old.clone(), created: false });
+                }
+                self.keyspaces.push(new.clone());
+                Ok(Declared::Keyspace { keyspace: new, created: true })
+            }
+            Declare::Table { keyspace, name, policy, durability, read, write } => {
+                let found = self.keyspaces.iter().find(|found| found.name == keyspace);
+                let keyspace = found.ok_or(Refusal::UnknownKeyspace(keyspace))?.id;
+                let id = TableId::new(self.tables.len() as u32 + 1);
+                let new = Table { id, keyspace, name, policy, durability, read, write };
+                let mut tables = self.tables.iter();
+                let old = tables.find(|old| old.keyspace == keyspace && old.name == new.name);
+                if let Some(old) = old {
+                    if (Table { id: old.id, ..new.clone() }) != *old {
+                        return Err(differs("table", &new.name));
+                    }
+                    return Ok(Declared::Table { table: old.clone(), created: false });
+                }
+                self.tables.push(new.clone());
+                Ok(Declared::Table { table: new, created: true })
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            node: NodeId::new(1),
+            incarnation: Incarnation::new(0xabc),
+            uptime: Duration::from_secs(7),
+            nodes: vec![NodeStatus { node: NodeId::new(1), alive: true }],
+            catalog_version: 3,
+            keyspaces: self.keyspaces.clone(),
+            tables: self.tables.clone(),
+            requests: 0,
+            read_repairs: 0,
+        }
+    }
+}
+
+fn differs(what: &'static str, name: &Name) -> Failure {
+    let difference = "another contract".to_owned();
+    Refusal::Exists { what, name: name.clone(), difference }.into()
+}
+
+fn receipt(keyspace: &Keyspace, wanted: u8, dot: Option<Dot>) -> Receipt {
+    let durable = dot.is_some();
+    let acks = (1..=wanted).map(|node| Ack { node: NodeId::new(node.into()), durable });
+    Receipt {
+        kind: Kind::Strict,
+        dot,
+        shard: ShardId { keyspace: keyspace.id, index: 17 },
+        acks: acks.collect(),
+        wanted,
+        replicas: keyspace.n(),
+    }
+}
+
+/// The door to a [`Fake`], which has the keyspace `ks` with three replicas and its tables
+/// `t` and `u`.
+pub(crate) struct Api {
+    pub(crate) node: Fake,
+    pub(crate) router: Router,
+}
+
+/// An answer that the description of the API declares.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Api {
+    pub(crate) async fn new() -> Self {
+        let api = Self::empty();
+        let replicas = [("content-type", "application/json")];
+        let body = r#"{"replicas":{"north":3}}"#;
+        assert_eq!(api.send("PUT", "/v1/keyspaces/ks", &replicas, body).await.status, 201);
+        for table in ["/v1/keyspaces/ks/tables/t", "/v1/keyspaces/ks/tables/u"] {
+            let answer = api.send("PUT", table, &[], r#"{"policy":"siblings"}"#).await;
+            assert_eq!(answer.status, 201);
+        }
+        api
+    }
+
+    pub(crate) fn empty() -> Self {
+        let node = Fake::default();
+        let config = Config {
+            token_key: TokenKey::derive(&[7; 32]),
+            region: Name::new("north").unwrap(),
+            nodes_in_region: 5,
+            value_bytes_max: VALUE_BYTES_MAX,
+        };
+        Self { router: router(node.clone(), config), node }
+    }
+
+    /// Sends a request, and checks that its answer is declared and, if it is a problem,
+    /// complete.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = HttpRequest::new(body.into());
+        *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+        *request.uri_mut() = target.parse().unwrap();
+        for (name, value) in headers {
+            let name = axum::http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        let path = request.uri().path().to_owned();
+        let service = TowerToHyperService::new(self.router.clone());
+        let (head, body) = service.call(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let answer = Answer { status: head.status.as_u16(), headers: head.headers, body };
+        answer.check(method, &path);
+        answer
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        self.send("GET", target, &[], "").await
+    }
+
+    pub(crate) async fn put(&self, target: &str, context: Option<&str>, value: &str) -> Answer {
+        let headers: Vec<_> = context.iter().map(|token| ("merganser-context", *token)).collect();
+        let value = value.to_owned();
+        self.send("PUT", target, &headers, value).await
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn context(&self) -> &str {
+        self.header("merganser-context").expect("a context")
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The code of a problem, with its status: `404 not_found`.
+    pub(crate) fn problem(&self) -> String {
+        let code = self.json()["code"].as_str().unwrap_or_default().to_owned();
+        format!("{} {code}", self.status)
+    }
+
+    pub(crate) fn check(&self, method: &str, path: &str) {
+        let content_type = self.header("content-type");
+        let is_problem = content_type == Some("application/problem+json");
+        assert_eq!(is_problem, 400 <= self.status, "{method} {path} {}", self.status);
+        if !is_problem || method == "HEAD" {
+            openapi::check(method, path, self.status, content_type, None).unwrap();
+            return;
+        }
+        let problem = self.json();
+        let code = problem["code"].as_str().unwrap();
+        openapi::check(method, path, self.status, content_type, Some(code)).unwrap();
+        assert_eq!(problem["status"], self.status);
+        assert_eq!(problem["type"], format!("https://merganser.dev/problems/{code}"));
+        assert_ne!(problem["title"].as_str().unwrap(), "");
+        assert_ne!(problem["detail"].as_str().unwrap(), "");
+        assert_eq!(self.status == 503, self.header("retry-after") == Some("1"));
+        assert_eq!(self.status == 405, self.header("allow").is_some());
+    }
+}
