@@ -6,6 +6,7 @@
 
 pub(crate) mod error;
 
+mod bench;
 mod connect;
 mod del;
 mod export;
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Import(Box<import::Import>),
     /// Export a table as JSON Lines.
     Export(export::Export),
+    /// Measure throughput and latency under a load.
+    Bench(Box<bench::Bench>),
     /// Show the state of the nodes.
     Status(status::Show),
 }
@@ -61,6 +64,7 @@ impl Command {
             Self::Table(table) => table.run(),
             Self::Import(import) => import.run(),
             Self::Export(export) => export.run(),
+            Self::Bench(bench) => bench.run(),
             Self::Status(status) => status.run(),
         }
     }
