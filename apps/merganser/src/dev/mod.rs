@@ -225,15 +225,20 @@ async fn stop_wanted() {
     }
 }
 
-/// Waits until every node answers, or one of them surely will not.
+/// Waits until every node answers and has found the others, or one of them surely will not.
 async fn all_healthy(children: &mut [Child]) -> Result<(), DevError> {
     let deadline = tokio::time::Instant::now() + READY_MAX;
+    let nodes = children.len();
     for child in children {
         let http = child.spec.http;
+        let healthy = async {
+            health::healthy(http).await;
+            health::acquainted(http, nodes).await;
+        };
         let what = tokio::select! {
-            healthy = tokio::time::timeout_at(deadline, health::healthy(http)) => match healthy {
+            healthy = tokio::time::timeout_at(deadline, healthy) => match healthy {
                 Ok(()) => continue,
-                Err(_) => format!("did not answer GET http://{http}/health within {} s", READY_MAX.as_secs()),
+                Err(_) => format!("was not ready within {} s", READY_MAX.as_secs()),
             },
             status = child.ended() => format!("ended ({})", describe(&status)),
         };
