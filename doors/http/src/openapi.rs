@@ -117,6 +117,11 @@ pub fn check(
     let says = format!("{method} {path}: {status} {content_type:?} {code:?}");
     let media_type = content_type.map(|line| line.split(';').next().unwrap_or(line).trim());
     let declared = match find(method, path) {
+        // An empty segment at the end stands for no keyspace or table, though a template
+        // does not say so.
+        _ if code == Some("no_such_route") && path.ends_with('/') => {
+            component("NoSuchRoute", status)
+        }
         Found::Operation(operation) => operation.responses.responses.get(&status.to_string()),
         Found::OtherMethod => component("MethodNotAllowed", status),
         Found::Nothing => component("NoSuchRoute", status),

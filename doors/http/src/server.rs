@@ -154,7 +154,8 @@ async fn converse(
     let stream = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
     let mut connection = http1::Builder::new()
         .half_close(false)
-        .max_buf_size(HEADER_BYTES_MAX)
+        .max_header_size(HEADER_BYTES_MAX)
+        .max_buf_size(2 * HEADER_BYTES_MAX)
         .header_read_timeout(None)
         .serve_connection(stream, service);
     let end = drive(&mut connection, &progress, limits, stopping).await;

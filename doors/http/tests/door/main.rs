@@ -3,7 +3,14 @@
 //! Every answer that a test sees is checked against the description of the API: see
 //! [`support::Api::send`].
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails, also in its helpers"
+)]
+
 mod batches;
+mod cost;
 mod declarations;
 mod keys;
 mod lists;

@@ -24,7 +24,6 @@ use model::{
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
 
 /// What the node keeps. Scans see two shards, told apart by the length of the key.
-#[derive(Default)]
 pub(crate) struct State {
     pub(crate) keyspaces: Vec<Keyspace>,
     pub(crate) tables: Vec<Table>,
@@ -33,7 +32,24 @@ pub(crate) struct State {
     /// What the next requests are answered with, if anything.
     pub(crate) failure: Option<Failure>,
     pub(crate) panics: bool,
+    /// Whether writes are kept, and not only answered.
+    pub(crate) keeps: bool,
     pub(crate) last: Option<Request>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            keyspaces: Vec::new(),
+            tables: Vec::new(),
+            objects: BTreeMap::new(),
+            asked: 0,
+            failure: None,
+            panics: false,
+            keeps: true,
+            last: None,
+        }
+    }
 }
 
 /// A cluster of one map. Receipts pretend that as many replicas answered as were needed.
@@ -62,6 +78,11 @@ impl Fake {
 }
 
 impl State {
+    /// All that requests can change, to compare.
+    pub(crate) fn kept(&self) -> String {
+        format!("{:?} {:?} {:?}", self.keyspaces, self.tables, self.objects)
+    }
+
     fn answer(&mut self, request: Request) -> Result<Reply, Failure> {
         if let Some(failure) = self.failure.clone() {
             return Err(failure);
@@ -100,7 +121,9 @@ impl State {
             Mutation::Store(value) => Object::written(dot, put.context, value),
             Mutation::Delete => Object::deleted(dot, put.context),
         };
-        let _ = self.objects.entry((table.id, put.key)).or_default().merge(object);
+        if self.keeps {
+            let _ = self.objects.entry((table.id, put.key)).or_default().merge(object);
+        }
         Ok(Written { context, receipt: receipt(&keyspace, need.w, Some(dot)) })
     }
 
