@@ -81,11 +81,17 @@ impl Acceptor {
     }
 
     /// Puts a catalog in force that a majority has accepted, unless a later one is.
+    ///
+    /// A node that missed the vote also remembers it as accepted. It would otherwise tell
+    /// the next proposer of an older one, and only those who voted could contradict it.
     pub fn learn(&mut self, catalog: &Catalog) -> lattice::Change {
         if catalog.version <= self.learned.version {
             return lattice::Change::Unchanged;
         }
         self.learned = catalog.clone();
+        if self.catalog.version < catalog.version {
+            self.catalog = catalog.clone();
+        }
         lattice::Change::Grew
     }
 }

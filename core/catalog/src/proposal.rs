@@ -99,7 +99,8 @@ impl Proposal {
         if self.proposed.is_some() || self.promised.len() < self.majority {
             return;
         }
-        let latest = self.promised.values().max_by_key(|(accepted, _)| *accepted);
+        let latest =
+            self.promised.values().max_by_key(|(accepted, catalog)| (*accepted, catalog.version));
         let mut catalog = latest.map(|(_, catalog)| catalog.clone()).unwrap_or_default();
         match catalog.declare(&self.declare) {
             Ok(declared) => {
@@ -230,6 +231,22 @@ mod tests {
         let accept = carry(&mut proposal, &prepare, &mut [(N1, b), (N2, c)]);
         let [Effect::Accept(_, catalog)] = accept.as_slice() else { panic!("{accept:?}") };
         assert_eq!(catalog.keyspaces.len(), 2);
+        assert_eq!(catalog.version, 2);
+    }
+
+    #[test]
+    fn a_change_is_made_on_top_of_what_was_only_learned() {
+        // n2 has lost its disk, and n1 has missed the vote on version 1 but heard of it.
+        let (mut emptied, mut learner) = (Acceptor::default(), Acceptor::default());
+        let mut in_force = Catalog::default();
+        in_force.declare(&keyspace("first", 32)).unwrap();
+        let _ = learner.learn(&in_force);
+        let mut out = Vec::new();
+        let mut proposal = Proposal::start(ballot(9, N2), keyspace("second", 64), 3, &mut out);
+        let prepare = out.remove(0);
+        let both = &mut [(N1, &mut learner), (N2, &mut emptied)];
+        let accept = carry(&mut proposal, &prepare, both);
+        let [Effect::Accept(_, catalog)] = accept.as_slice() else { panic!("{accept:?}") };
         assert_eq!(catalog.version, 2);
     }
 
