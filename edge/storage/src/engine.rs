@@ -68,7 +68,7 @@ impl Engine {
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
         match catch_unwind(AssertUnwindSafe(|| Self::try_open(dir, cache_bytes))) {
             Ok(Ok(engine)) => Ok(engine),
-            Ok(Err(error)) => Err(open_error(dir, error)),
+            Ok(Err(error)) => Err(open_error(dir, &error)),
             Err(_) => Err(OpenError::corrupt(dir, "the database contradicts itself")),
         }
     }
@@ -174,7 +174,7 @@ impl Engine {
 fn probe(dir: &Path) -> io::Result<()> {
     let path = dir.join("probe");
     let written = fs::File::create(&path).and_then(|mut file| {
-        file.write_all(&[1; PROBE_BYTES])?;
+        file.write_all(&vec![1; PROBE_BYTES])?;
         file.sync_all()
     });
     // It is in nobody's way, and is overwritten by the next probe.
@@ -182,10 +182,12 @@ fn probe(dir: &Path) -> io::Result<()> {
     written
 }
 
-fn io_cause(error: &fjall::Error) -> Option<&io::Error> {
-    match error {
-        fjall::Error::Io(error) | fjall::Error::Storage(lsm_tree::Error::Io(error)) => Some(error),
-        _ => None,
+/// What the operating system said, if that is the cause.
+pub(crate) fn io_cause(error: &fjall::Error) -> Option<&io::Error> {
+    if let fjall::Error::Io(cause) | fjall::Error::Storage(lsm_tree::Error::Io(cause)) = error {
+        Some(cause)
+    } else {
+        None
     }
 }
 
@@ -193,20 +195,23 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-fn open_error(dir: &Path, error: fjall::Error) -> OpenError {
-    match error {
-        fjall::Error::Locked => OpenError::Locked(dir.to_owned()),
-        fjall::Error::Io(source) | fjall::Error::Storage(lsm_tree::Error::Io(source))
-            if is_outside(&source) =>
-        {
+fn open_error(dir: &Path, error: &fjall::Error) -> OpenError {
+    if matches!(error, fjall::Error::Locked) {
+        return OpenError::Locked(dir.to_owned());
+    }
+    match io_cause(error).filter(|cause| is_outside(cause)) {
+        Some(cause) => {
+            let source = cause
+                .raw_os_error()
+                .map_or_else(|| cause.kind().into(), io::Error::from_raw_os_error);
             OpenError::Io { action: "open the database in", path: dir.to_owned(), source }
         }
-        error => OpenError::corrupt(dir, error.to_string()),
+        None => OpenError::corrupt(dir, error.to_string()),
     }
 }
 
 /// Returns whether the operating system refused something, as opposed to giving us bytes
-/// that make no sense or end too early.
+/// that make no sense or end too early. A file of the database that is gone is damage.
 fn is_outside(error: &io::Error) -> bool {
     error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound
 }

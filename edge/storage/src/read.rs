@@ -15,6 +15,7 @@ use bytes::Bytes;
 use model::{Address, Object, ShardId, TableId};
 use replica::{Change, Page, PageNeed, Span, Store, StoreError};
 
+use crate::engine::io_cause;
 use crate::group::{Group, weight};
 use crate::record::{self, Bounds};
 use crate::storage::Storage;
@@ -142,12 +143,8 @@ impl<'a> Iterator for Walk<'a> {
 }
 
 fn store_error(error: &fjall::Error) -> StoreError {
-    match error {
-        fjall::Error::Io(error) | fjall::Error::Storage(lsm_tree::Error::Io(error))
-            if error.raw_os_error().is_some() =>
-        {
-            StoreError::Io(error.to_string())
-        }
-        error => StoreError::Corrupt(error.to_string()),
+    match io_cause(error).filter(|cause| cause.raw_os_error().is_some()) {
+        Some(cause) => StoreError::Io(cause.to_string()),
+        None => StoreError::Corrupt(error.to_string()),
     }
 }

@@ -148,7 +148,7 @@ impl Survey {
             let Some(sequence) = group.sequence else { continue };
             let number = group.witness.number;
             let falls = last.is_some_and(|last| sequence <= last);
-            let leaps = SEQUENCE_STEP_MAX < sequence.saturating_sub(last.unwrap_or(0));
+            let leaps = last.is_some_and(|last| SEQUENCE_STEP_MAX < sequence.saturating_sub(last));
             // Half of a head that was not synced yet can be torn off, and then it falls.
             if leaps || (falls && number <= synced) {
                 return Some(number);
@@ -277,5 +277,101 @@ impl Search {
             }
             None
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use tempfile::{TempDir, tempdir};
+
+    use super::*;
+
+    const MARK: Mark = Mark(*b"0123456789abcdef");
+
+    /// A group as the journal of the database has it: head, some other bytes, witness, end.
+    fn group(number: u64, sequence: u64, padding: usize) -> Vec<u8> {
+        let witness = Witness { mark: MARK, number, synced: number.saturating_sub(1) };
+        let mut bytes = vec![HEAD_TAG, 9, 0, 0, 0];
+        bytes.extend(sequence.to_le_bytes());
+        bytes.extend(vec![b'7'; padding]);
+        bytes.extend(witness.encode());
+        bytes.extend([3; TAIL_BYTES]);
+        bytes
+    }
+
+    /// Journals with these bytes, named so that their order as text is another one.
+    fn survey(journals: &[&[Vec<u8>]]) -> (TempDir, Survey) {
+        let dir = tempdir().unwrap();
+        for (index, groups) in journals.iter().enumerate() {
+            let path = dir.path().join(format!("{}.jnl", index + 9));
+            File::create(path).unwrap().write_all(&groups.concat()).unwrap();
+        }
+        let survey = Survey::take(dir.path(), MARK).unwrap();
+        (dir, survey)
+    }
+
+    fn seen(survey: &Survey) -> Vec<(u64, Option<u64>)> {
+        survey.groups().map(|group| (group.witness.number, group.sequence)).collect()
+    }
+
+    #[test]
+    fn witnesses_are_found_across_the_ends_of_what_is_read_at_once() {
+        for around in (CHUNK_BYTES - 200..CHUNK_BYTES + 20).step_by(3) {
+            let groups = [group(1, 5, around), group(2, 6, 0), group(3, 8, CHUNK_BYTES)];
+            let (_dir, survey) = survey(&[&groups, &[group(4, 9, 0)]]);
+            let expected = [(1, Some(5)), (2, Some(6)), (3, Some(8)), (4, Some(9))];
+            assert_eq!(seen(&survey), expected, "padding of {around}");
+            assert_eq!((survey.synced(), survey.out_of_order()), (3, None));
+            assert_eq!(survey.cut_off().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn what_was_on_disk_and_is_cut_off_is_named() {
+        let groups = [1, 2, 3, 4].map(|number| group(number, number, 10));
+        let cut_to = |groups_left: usize| {
+            let (dir, survey) = survey(&[&groups]);
+            let path = dir.path().join("9.jnl");
+            let len = groups[..groups_left].concat().len() as u64;
+            fs::OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
+            survey.cut_off().unwrap()
+        };
+        assert_eq!(cut_to(4), None);
+        assert_eq!(cut_to(3), None, "nobody says that group 4 was on disk");
+        assert_eq!(cut_to(2), Some((3, 3)));
+        assert_eq!(cut_to(0), Some((1, 3)));
+    }
+
+    #[test]
+    fn sequence_numbers_must_rise_but_not_leap() {
+        let order = |sequences: [u64; 4]| {
+            let groups: Vec<_> = (1..).zip(sequences).map(|(n, s)| group(n, s, 0)).collect();
+            survey(&[&groups[..2], &groups[2..]]).1.out_of_order()
+        };
+        assert_eq!(order([1, 2, 30, 31]), None);
+        assert_eq!(order([1 << 40, (1 << 40) + 1, (1 << 40) + 2, (1 << 40) + 9]), None);
+        assert_eq!(order([1, 2, 2, 3]), Some(3));
+        assert_eq!(order([1, 200, 3, 4]), Some(3));
+        assert_eq!(order([1, 2, 1 << 60, 4]), Some(3));
+        // The last group may be torn: its head then reads lower than it was.
+        assert_eq!(order([301, 302, 303, 4]), None);
+        assert_eq!(order([1, 2, 3, 1 << 60]), Some(4));
+    }
+
+    #[test]
+    fn a_witness_is_known_by_its_mark_and_its_check() {
+        let witness = Witness { mark: MARK, number: 7, synced: 6 };
+        let bytes = witness.encode();
+        assert_eq!(Witness::decode(&bytes), Some(witness));
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 4;
+            assert_eq!(Witness::decode(&flipped), None, "flip at {at}");
+        }
+        assert_eq!(Witness::decode(&bytes[..39]), None);
+        assert_eq!(Mark::parse(&MARK.to_text()), Some(MARK));
+        assert_ne!(Mark::draw(), Mark::draw());
     }
 }

@@ -1,4 +1,5 @@
 //! A disk that becomes full. Needs the right to mount one, and is skipped without it.
+#![expect(clippy::unwrap_used, reason = "a test may stop anywhere")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! `kill -9`, at any moment, beside a writer that says what was acknowledged.
+#![expect(clippy::unwrap_used, reason = "a test may stop anywhere")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Any sequence of commits, flushes, scans and restarts, beside a plain sorted map.
+#![expect(clippy::unwrap_used, reason = "a test may stop anywhere")]
 
 mod common;
 

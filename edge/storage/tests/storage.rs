@@ -1,4 +1,5 @@
 //! What a driver relies on.
+#![expect(clippy::unwrap_used, reason = "a test may stop anywhere")]
 
 mod common;
 
