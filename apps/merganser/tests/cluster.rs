@@ -210,5 +210,5 @@ fn a_node_whose_disk_fails_says_so_and_ends_without_answering() {
 
 /// Runs `merganser serve` to its end.
 fn serve(options: &[&str]) -> Output {
-    Command::new(PROGRAM).arg("serve").args(options).output().unwrap()
+    Command::new(PROGRAM).arg("serve").args(options).output().expect("the program is there")
 }

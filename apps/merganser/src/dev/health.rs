@@ -53,7 +53,8 @@ pub(super) async fn acquainted(http: SocketAddr, nodes: usize) {
     loop {
         let status = ask(http, "/v1/status").await;
         let status = status.and_then(|body| serde_json::from_slice::<Status>(&body).ok());
-        let alive = status.map_or(0, |status| status.nodes.iter().filter(|node| node.alive).count());
+        let alive =
+            status.map_or(0, |status| status.nodes.iter().filter(|node| node.alive).count());
         if nodes <= alive {
             return;
         }

@@ -5,7 +5,6 @@
 //! write per peer then serve all of it: the busier the node, the larger the batch, the
 //! cheaper each request.
 
-use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::{Failure, NodeId, Refusal, Reply, Request};
@@ -159,15 +158,13 @@ impl transport::Inbox for Mailbox {
         self.post(Mail::Lost(peer));
     }
 
-    fn room(&self) -> impl Future<Output = ()> + Send {
-        async {
-            loop {
-                let emptied = self.emptied.notified();
-                if self.lock().messages < MESSAGES_MAX {
-                    return;
-                }
-                emptied.await;
+    async fn room(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.lock().messages < MESSAGES_MAX {
+                return;
             }
+            emptied.await;
         }
     }
 }

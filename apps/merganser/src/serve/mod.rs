@@ -64,7 +64,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// beats the environment, and the environment beats the file.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// A file in TOML, with the same names in snake_case, and a `[[nodes]]` table per node.
+    /// A file in TOML, with the same names in `snake_case`, and a `[[nodes]]` table per node.
     #[arg(long, env = "MERGANSER_CONFIG", value_name = "PATH")]
     config: Option<PathBuf>,
 

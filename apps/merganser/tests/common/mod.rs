@@ -9,6 +9,7 @@
 //!
 //! Everything stops when the [`Cluster`] is dropped, also when a test fails.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(unreachable_pub, reason = "a module that several test binaries include")]
 
 use std::fs;
@@ -167,7 +168,8 @@ impl Cluster {
         self.restarted.push(child);
         let address = self.address(node);
         eventually("the restarted node answers", || {
-            try_request(&address, "GET", "/health", &[], b"").is_ok_and(|answer| answer.status == 200)
+            try_request(&address, "GET", "/health", &[], b"")
+                .is_ok_and(|answer| answer.status == 200)
         });
     }
 
@@ -260,7 +262,9 @@ pub fn free_ports(count: u16) -> u16 {
     let start = (std::process::id() as u16).wrapping_mul(61).wrapping_add(calls.wrapping_mul(331));
     (0..1_000u16)
         .map(|step| 10_000 + start.wrapping_add(step * 16) % 9_000)
-        .find(|base| (*base..base + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()))
+        .find(|base| {
+            (*base..base + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+        })
         .expect("there are free ports")
 }
 
