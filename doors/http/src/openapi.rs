@@ -1,8 +1,8 @@
 //! The description of this API, generated from the code that serves it.
 //!
 //! Handlers carry their own description; this module puts them together, and adds what
-//! many of them share: path parameters, the query parameters that [`params`] accepts, and
-//! the problems that each can answer with, by the table of [`problem`].
+//! many of them share: path parameters, the query parameters by the lists that the parser
+//! itself uses, and the problems that each can answer with, by the one table of codes.
 //!
 //! A description is worth something only if it holds. [`check`] says whether it declares an
 //! answer, and the tests ask it about every answer that they see.
