@@ -36,12 +36,11 @@ fn places() -> impl Strategy<Value = (TableId, ShardId)> {
 }
 
 fn partitions() -> impl Strategy<Value = Bytes> {
-    select(vec![&b"a"[..], b"a\0", b"a\0\x01", b"ab", b"b", b"\0", b"\xff", b"\xff\xff"])
-        .prop_map(Bytes::from_static)
+    select(vec![&b"a"[..], b"a\0", b"a\0\x01", b"ab", b"\xff\xff"]).prop_map(Bytes::from_static)
 }
 
 fn keys() -> impl Strategy<Value = Key> {
-    let sorts = select(vec![&b""[..], b"\0", b"\x01z", b"x", b"\xff"]).prop_map(Bytes::from_static);
+    let sorts = select(vec![&b""[..], b"\x01z"]).prop_map(Bytes::from_static);
     (partitions(), sorts).prop_map(|(partition, sort)| Key::new(partition, sort).unwrap())
 }
 
