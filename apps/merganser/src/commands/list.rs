@@ -74,7 +74,8 @@ impl List {
             print::line(&table)?;
             let more =
                 if has_more && shown == limit { "; there may be more, see --limit" } else { "" };
-            print::line(format_args!("{shown} keys{more}"))?;
+            let keys = if shown == 1 { "key" } else { "keys" };
+            print::line(format_args!("{shown} {keys}{more}"))?;
         }
         Ok(())
     }

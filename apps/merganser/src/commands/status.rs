@@ -74,10 +74,15 @@ fn show_tables(asked: &[Asked]) -> Result<(), CliError> {
     for Asked { url, answer } in asked {
         match answer {
             Ok(status) => nodes.add_row(row(url, status)),
-            Err(err) => nodes.add_row([url.clone(), String::new(), format!("no answer: {err}")]),
+            Err(_) => nodes.add_row([url.as_str(), "", "no answer"]),
         };
     }
     print::line(nodes)?;
+    for Asked { url, answer } in asked {
+        if let Err(err) = answer {
+            eprintln!("{url}: {err}");
+        }
+    }
     let newest = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
     let Some(newest) = newest.max_by_key(|status| status.catalog_version) else { return Ok(()) };
     let mut tables = print::table(&["keyspace", "shards", "replicas", "tables"]);

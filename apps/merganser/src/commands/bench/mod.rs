@@ -105,7 +105,8 @@ pub(crate) struct Bench {
     /// The processes of the servers, separated by commas: their CPU time and memory is told.
     #[arg(long, value_name = "PID,..", value_delimiter = ',')]
     pids: Vec<u32>,
-    /// Find the processes of the servers in DIR/*/node.pid, as `merganser dev` leaves them.
+    /// Find the processes of the servers by their node.pid below DIR, as `merganser dev` leaves
+    /// them.
     #[arg(long, value_name = "DIR", conflicts_with = "pids")]
     pids_from: Option<PathBuf>,
     #[command(flatten)]
@@ -170,14 +171,13 @@ impl Bench {
             (0..u64::from(self.clients)).map(|number| Worker::new(number, &shared)).collect();
         let mut reports = Vec::new();
         if self.load {
-            let phase = Phase { name: "load", warmup: Duration::ZERO, length: Some(self.keys) };
-            let report = phase.run(&shared, &mut workers, pids).await?;
-            reports.push(report);
+            let phase = Phase::new("load", Duration::ZERO, Some(self.keys));
+            reports.push(phase.run(&shared, &mut workers, pids).await?);
         }
         if !self.load || self.duration.is_some() || self.ops.is_some() {
             let warmup = if self.ops.is_some() { Duration::ZERO } else { self.warmup };
+            let phase = Phase::new("run", warmup, self.ops);
             self.set_turns(&shared, warmup)?;
-            let phase = Phase { name: "run", warmup, length: self.ops };
             reports.push(phase.run(&shared, &mut workers, pids).await?);
         }
         Ok(reports)
@@ -254,12 +254,18 @@ async fn give_up(pace: Rc<Pace>, after: Duration) {
 /// One measured part of a bench.
 struct Phase {
     name: &'static str,
+    /// Before the first operation is due.
+    start: Instant,
     warmup: Duration,
     /// How many operations it has, if that is known.
     length: Option<u64>,
 }
 
 impl Phase {
+    fn new(name: &'static str, warmup: Duration, length: Option<u64>) -> Self {
+        Self { name, start: Instant::now(), warmup, length }
+    }
+
     async fn run(
         self,
         shared: &Rc<Shared>,
@@ -270,7 +276,7 @@ impl Phase {
         shared.measure_from.set(None);
         let is_load = self.name == "load";
         if self.warmup.is_zero() {
-            shared.measure_from.set(Some(Instant::now()));
+            shared.measure_from.set(Some(self.start));
         }
         let mut running = JoinSet::new();
         for worker in workers.drain(..) {

@@ -1,7 +1,8 @@
 //! What the processes of the servers use: CPU time and memory, as Linux tells in `/proc`.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::commands::error::CliError;
@@ -62,25 +63,41 @@ fn resident(status: &str) -> Option<u64> {
     Some(kib * 1_024)
 }
 
-/// The process ids in `DIR/*/node.pid`.
+/// The process ids in `DIR/*/node.pid` and `DIR/*/*/node.pid`: a node keeps the file in its
+/// data directory, which `merganser dev` puts into a folder of the node.
 pub(crate) fn pids_from(dir: &Path) -> Result<Vec<u32>, CliError> {
-    let failed =
-        |err: std::io::Error| CliError::failed(format!("cannot read {}: {err}", dir.display()));
+    let failed = |err: io::Error| CliError::failed(format!("cannot read {}: {err}", dir.display()));
     let mut pids = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path().join("node.pid");
-        if let Ok(text) = fs::read_to_string(&path) {
-            let pid = text
-                .trim()
-                .parse()
-                .map_err(|_| CliError::failed(format!("{} holds no process id", path.display())))?;
-            pids.push(pid);
+    for folder in folders(dir).map_err(failed)? {
+        pids.extend(pid(&folder)?);
+        for inner in folders(&folder).map_err(failed)? {
+            pids.extend(pid(&inner)?);
         }
     }
     if pids.is_empty() {
-        return Err(CliError::failed(format!("there is no {}/*/node.pid", dir.display())));
+        let what = format!("no node below {} has left a node.pid", dir.display());
+        return Err(CliError::failed(what).remedy("name the processes with --pids"));
     }
     Ok(pids)
+}
+
+fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    Ok(folders)
+}
+
+fn pid(dir: &Path) -> Result<Option<u32>, CliError> {
+    let path = dir.join("node.pid");
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+    let pid = text.trim().parse();
+    let refuse = |_| CliError::failed(format!("{} holds no process id", path.display()));
+    pid.map(Some).map_err(refuse)
 }
 
 #[cfg(test)]
@@ -104,8 +121,8 @@ mod tests {
     fn process_ids_are_found_in_the_folders_of_the_nodes() {
         let dir = tempfile::tempdir().unwrap();
         assert!(pids_from(dir.path()).is_err());
-        for (node, pid) in [("n1", "11\n"), ("n2", "12")] {
-            fs::create_dir(dir.path().join(node)).unwrap();
+        for (node, pid) in [("n1", "11\n"), ("n2/data", "12")] {
+            fs::create_dir_all(dir.path().join(node)).unwrap();
             fs::write(dir.path().join(node).join("node.pid"), pid).unwrap();
         }
         let mut pids = pids_from(dir.path()).unwrap();
