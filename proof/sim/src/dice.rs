@@ -18,6 +18,7 @@ pub(crate) enum Part {
     Nodes,
     Workload,
     Faults,
+    Contracts,
 }
 
 /// The chance of one part of the world.

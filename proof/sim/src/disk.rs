@@ -105,6 +105,7 @@ pub(crate) struct SimDisk {
     /// What was said to be synced and is not. For mutants.
     lied: Vec<Record>,
     overwrite: Option<Object>,
+    unreadable: bool,
 }
 
 /// What the disk begins to do.
@@ -141,6 +142,15 @@ impl SimDisk {
     /// Makes the next commit store this object instead of the merged one. For mutants.
     pub(crate) fn overwrite_next(&mut self, object: Option<Object>) {
         self.overwrite = object;
+    }
+
+    /// Makes all reads fail, or work again.
+    pub(crate) fn set_unreadable(&mut self, unreadable: bool) {
+        self.unreadable = unreadable;
+    }
+
+    fn check_readable(&self) -> Result<(), StoreError> {
+        if self.unreadable { Err(StoreError::Io("a sector is unreadable".into())) } else { Ok(()) }
     }
 
     /// Keeps a message until what is staged now has come as far as it says. Returns it
@@ -261,6 +271,7 @@ impl SimDisk {
 
 impl Store for SimDisk {
     fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
+        self.check_readable()?;
         Ok(self.view.objects.get(&(shard, address.clone())).cloned())
     }
 
@@ -271,6 +282,7 @@ impl Store for SimDisk {
         span: &Span,
         need: PageNeed,
     ) -> Result<Page, StoreError> {
+        self.check_readable()?;
         let mut page = Page::default();
         let mut bytes = 0;
         for ((of, address), object) in self.view.objects.range(start(shard, table, span)) {
@@ -318,107 +330,4 @@ fn size(key: &Key, object: &Object) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use causality::Dot;
-    use model::{KeyspaceId, Value};
-
-    use super::*;
-
-    const SHARD: ShardId = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
-    const ME: Incarnation = Incarnation::new(7);
-
-    fn place(sort: &str) -> Place {
-        let key = Key::new("p".into(), sort.to_string().into()).unwrap();
-        (SHARD, Address { table: TableId::new(1), key })
-    }
-
-    fn write(disk: &mut SimDisk, sort: &str, seq: u64) {
-        let value = Value { content_type: "".into(), body: "v".into() };
-        let object = Object::written(Dot::new(ME, seq), DotSet::new(), value);
-        let run = Run { incarnation: ME, first: 1, last: seq };
-        let address = place(sort).1;
-        disk.commit(Change { shard: SHARD, address, object, clock: vec![(ME, vec![run])] });
-    }
-
-    /// A disk with one write that is synced, one committed, one in flight and one staged.
-    fn disk() -> SimDisk {
-        let mut disk = SimDisk::default();
-        write(&mut disk, "synced", 1);
-        disk.begin();
-        disk.finish_commit();
-        write(&mut disk, "committed", 2);
-        disk.begin();
-        disk.finish_sync();
-        disk.finish_commit();
-        write(&mut disk, "flying", 3);
-        assert_eq!(disk.begin(), [Work::Commit, Work::LazySync]);
-        write(&mut disk, "staged", 4);
-        disk
-    }
-
-    fn left(crash: Crash) -> Vec<String> {
-        let mut disk = disk();
-        disk.crash(crash);
-        let left: Vec<_> = disk
-            .view
-            .objects
-            .keys()
-            .map(|(_, address)| String::from_utf8(address.key.sort().to_vec()).unwrap())
-            .collect();
-        let clock = disk.view.clocks().remove(&SHARD).unwrap();
-        assert_eq!(clock.len(), left.len() as u64, "the clock says exactly what is there");
-        left
-    }
-
-    #[test]
-    fn a_crash_loses_what_had_not_come_far_enough() {
-        assert_eq!(left(Crash::Kill { flying: true }), ["committed", "flying", "synced"]);
-        assert_eq!(left(Crash::Kill { flying: false }), ["committed", "synced"]);
-        assert_eq!(left(Crash::Power { lost: 0 }), ["committed", "synced"]);
-        assert_eq!(left(Crash::Power { lost: 9 }), ["synced"]);
-    }
-
-    #[test]
-    fn promises_wait_for_the_group_they_speak_of() {
-        let mut disk = SimDisk::default();
-        let probe = || Message::Probe { catalog_version: 0 };
-        let to = NodeId::new(1);
-        assert!(disk.hold(After::Synced, to, probe()).is_some(), "nothing is staged");
-        write(&mut disk, "a", 1);
-        disk.begin();
-        write(&mut disk, "b", 2);
-        assert!(disk.hold(After::Now, to, probe()).is_some());
-        assert!(disk.hold(After::Committed, to, probe()).is_none());
-        assert!(disk.hold(After::Synced, to, probe()).is_none());
-        disk.finish_commit();
-        assert!(disk.release().is_empty(), "only the group of a is committed");
-        disk.begin();
-        disk.finish_sync();
-        disk.finish_commit();
-        assert_eq!(disk.release().len(), 1);
-        disk.begin();
-        disk.finish_sync();
-        assert_eq!(disk.release().len(), 1);
-    }
-
-    #[test]
-    fn a_scan_goes_on_where_the_last_page_ended() {
-        let mut disk = disk();
-        let mut span = Span { partition: Some("p".into()), after: None };
-        let mut seen = Vec::new();
-        loop {
-            let need = PageNeed { objects_max: 3, bytes_max: 1000 };
-            let page = disk.scan(SHARD, TableId::new(1), &span, need).unwrap();
-            seen.extend(page.objects.iter().map(|(key, _)| key.sort().clone()));
-            span.after = page.objects.last().map(|(key, _)| key.clone());
-            if !page.more {
-                break;
-            }
-        }
-        assert_eq!(seen, ["committed", "flying", "staged", "synced"]);
-        write(&mut disk, "z", 5);
-        let other = Span { partition: Some("q".into()), after: None };
-        let need = PageNeed { objects_max: 3, bytes_max: 1000 };
-        assert_eq!(disk.scan(SHARD, TableId::new(1), &other, need), Ok(Page::default()));
-    }
-}
+mod tests;

@@ -146,7 +146,11 @@ impl World {
                 ways.iter().for_each(|way| self.tell_ends(*way, false));
                 self.arrange(lasts, Event::Mend(ways));
             }
-            Fault::Pause(node, lasts) => self.host(node).paused_until = self.now + lasts,
+            Fault::Pause(node, lasts) => {
+                let until = self.now + lasts;
+                let host = self.host(node);
+                host.paused_until = host.paused_until.max(until);
+            }
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use causality::Incarnation;
+use causality::{DotSet, Incarnation};
 use model::{Limits, NodeId, Now};
 use node::{Config, Effect, Input, Node};
 use placement::Layout;
@@ -68,7 +68,10 @@ impl Host {
             seed: dice.bits(),
         };
         let found = self.disk.view();
-        let (clocks, acceptor) = (found.clocks(), found.acceptor.clone());
+        let (mut clocks, acceptor) = (found.clocks(), found.acceptor.clone());
+        if reuse {
+            clocks.values_mut().for_each(|clock| forget(clock, self.incarnation));
+        }
         self.node = Some(Node::new(config, clocks, acceptor, self.clock(now)));
     }
 
@@ -109,6 +112,13 @@ impl Host {
     fn clock(&self, now: u64) -> Now {
         Now::from_micros(self.offset + (now - self.born))
     }
+}
+
+/// Takes the dots of an incarnation out of a clock.
+fn forget(clock: &mut DotSet, incarnation: Incarnation) {
+    let runs = clock.runs_of(incarnation).to_vec();
+    let dots = DotSet::from_runs(runs).expect("the runs of a set are in normal form");
+    *clock = clock.difference(&dots);
 }
 
 /// All machines of the cluster.

@@ -26,6 +26,7 @@
 //! are. It does not tear groups or rot bits: the storage promises not to.
 
 mod answers;
+mod contracts;
 mod dice;
 mod disk;
 mod faults;
@@ -51,8 +52,13 @@ use report::Broken;
 use world::World;
 
 /// How to run a seed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The world, instead of the one that the seed draws.
+    pub plan: Option<Plan>,
+    /// Whether to look only at answers, as a client could, and not into the replicas. What
+    /// is wrong is then found later, or not at all; it shows that each check can fail.
+    pub clients_only: bool,
     /// A deliberate bug, to see whether it is found.
     pub mutant: Option<Mutant>,
     /// Whether to print every event.
@@ -77,10 +83,11 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Violation>> {
 
 /// Runs a seed. What is wrong comes back beside the world as it was then.
 fn attempt(seed: u64, options: &Options, keep: bool) -> (World, Result<(), Broken>) {
-    let plan = Plan::draw(seed);
+    let plan = options.plan.clone().unwrap_or_else(|| Plan::draw(seed));
     let layout = scenario::layout(&plan);
     let mut world = World::new(seed, plan, layout, options.mutant);
     (world.trace.keep, world.trace.print) = (keep, options.trace);
+    world.clients_only = options.clients_only;
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     let outcome = outcome.unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().cloned();

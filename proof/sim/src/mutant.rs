@@ -7,8 +7,10 @@
 
 use causality::{DotSet, Run};
 use lattice::Lattice;
-use model::Object;
-use node::{Found, Merge, Message};
+use model::{NodeId, Object};
+use node::{Cause, Found, Input, Merge, Message, RequestId};
+
+use crate::world::World;
 
 /// One deliberate bug.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -23,7 +25,8 @@ pub enum Mutant {
     AckBeforeSync,
     /// `fsync` says that it is done, and is not.
     SyncLies,
-    /// A node starts again under the incarnation of its former life.
+    /// A node starts again under the incarnation of its former life, and does not find the
+    /// dots of that life on its disk.
     IncarnationReused,
     /// The clocks of the shards are not there after a restart.
     ClockLost,
@@ -75,7 +78,7 @@ pub(crate) fn bend(mutant: Option<Mutant>, message: &mut Message, known: impl Fn
                 );
             }
         }
-        _ => {}
+        (_, _) => {}
     }
 }
 
@@ -99,4 +102,47 @@ pub(crate) fn with_one_value(object: &Object) -> Object {
     let one = object.values().iter().next_back().map(|(dot, value)| (*dot, value.clone()));
     Object::from_parts(one.into_iter().collect(), object.context().clone())
         .expect("the context has the dots of all values")
+}
+
+impl World {
+    /// The object that a mutant stores instead of merging it.
+    pub(crate) fn overwriting(&self, input: &Input) -> Option<model::Object> {
+        let Input::Received { message: Message::Merge(Merge { object, cause, .. }), .. } = input
+        else {
+            return None;
+        };
+        let overwrites = match self.mutant {
+            Some(Mutant::MergeOverwrites) => true,
+            Some(Mutant::RepairOverwrites) => *cause == Cause::ReadRepair,
+            Some(_) | None => false,
+        };
+        overwrites.then(|| object.clone())
+    }
+
+    /// Remembers what a node asks for, to bend the answers.
+    pub(crate) fn remember_fetch(&mut self, at: NodeId, message: &Message) {
+        if let (Some(Mutant::AbsenceDeletes), Message::Fetch(fetch)) = (self.mutant, message) {
+            let known = self.oracle.spots.iter().find(|spot| spot.address() == fetch.address);
+            known.map(|spot| self.fetching.insert((at, fetch.request), spot.place()));
+        }
+    }
+
+    /// What any node has heard of under the key that a node asks for.
+    pub(crate) fn known_elsewhere(&self, at: NodeId, request: u64) -> DotSet {
+        let mut known = DotSet::new();
+        if let Some(place) = self.fetching.get(&(at, RequestId(request))) {
+            let objects = self.hosts.values().filter_map(|h| h.disk.view().objects.get(place));
+            for object in objects {
+                let _ = known.union(object.context());
+            }
+        }
+        known
+    }
+
+    /// Those in whose name a message is sent, too.
+    pub(crate) fn forgers(&self, message: &Message) -> Vec<NodeId> {
+        let forges = self.mutant == Some(Mutant::AckCountedTwice);
+        let forged = forges && matches!(message, Message::Merged(_));
+        self.layout.members.keys().copied().filter(|_| forged).collect()
+    }
 }

@@ -70,6 +70,8 @@ pub enum Invariant {
     ReplicasOnlyGrow,
     /// The clock on a disk says exactly what the objects on it have heard.
     ClocksAreExact,
+    /// A keyspace or table that was acknowledged stays, everywhere the same.
+    ContractsStand,
     /// A node does not panic, whatever it hears.
     NodesDoNotPanic,
 }

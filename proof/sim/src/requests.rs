@@ -55,8 +55,7 @@ impl World {
         let words = [5, u64::from(at.number()), ticket.0];
         self.trace.note(self.now, &words, || format!("{ticket:?} asks {at} {request:?}"));
         self.open.insert(ticket, open);
-        let paused = self.host(at).paused_until.saturating_sub(self.now);
-        self.arrange(paused, Event::Ask { ticket, timeout });
+        self.arrange(0, Event::Ask { ticket, timeout });
         Ok(ticket)
     }
 
@@ -64,6 +63,9 @@ impl World {
     pub(crate) fn reach(&mut self, ticket: Ticket, timeout: Duration) -> Result<(), Broken> {
         let Some(open) = self.open.get(&ticket) else { return Ok(()) };
         let (at, request) = (open.at, open.request.clone());
+        if self.while_paused(at, || Event::Ask { ticket, timeout }) {
+            return Ok(());
+        }
         let timeout = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
         self.arrange(timeout + GRACE, Event::Overdue { ticket });
         self.step(at, Input::Requested { ticket, request })
@@ -115,12 +117,15 @@ impl World {
                     *self.requests.entry(("gets", "of siblings")).or_default() += 1;
                 }
             }
+            (Op::Declare(declare), Reply::Declared(declared)) => {
+                self.judge_declared(declare, declared)?;
+            }
             (Op::List(list), Reply::Listed(listed)) => {
                 self.count(&open.op, "answered");
                 self.oracle.listed(list, listed)?;
             }
             (op, Reply::Failed(failure)) => self.judge_failure(open, op, failure)?,
-            (Op::Write { .. } | Op::Read { .. } | Op::List(_), _) => {
+            (Op::Write { .. } | Op::Read { .. } | Op::List(_) | Op::Declare(_), _) => {
                 let detail = format!("{:?} is answered {reply:?}", open.request);
                 return Err(Broken::new(Invariant::EveryRequestIsAnswered, detail));
             }
@@ -139,7 +144,7 @@ impl World {
             self.oracle.failed(*id, outcome, self.now)?;
         }
         let deserved = match failure {
-            Failure::Refused(refusal) => self.deserves(op, &open.request, refusal),
+            Failure::Refused(refusal) => self.deserves(open, refusal),
             Failure::NotAttempted { .. } | Failure::Unknown { .. } => !open.healthy,
         };
         if deserved {
@@ -150,12 +155,13 @@ impl World {
     }
 
     /// Whether the client has itself to blame.
-    fn deserves(&self, op: &Op, request: &Request, refusal: &Refusal) -> bool {
+    fn deserves(&self, open: &Open, refusal: &Refusal) -> bool {
         let n = self.plan.replicas;
-        let out_of_range = match op {
+        let out_of_range = match &open.op {
             Op::Write { options, .. } => options.resolve(model::Level::One, n).is_err(),
             Op::Read { options, .. } => options.resolve(model::Level::One, n).is_err(),
             Op::List(list) => list.options.resolve(model::Level::One, n).is_err(),
+            Op::Declare(declare) => return self.deserves_refusal(declare, refusal, open.healthy),
             Op::Ask => false,
         };
         match refusal {
@@ -163,11 +169,19 @@ impl World {
             Refusal::ManySiblings { siblings, max } => {
                 *max == self.limits.siblings_max && *max <= *siblings
             }
+            Refusal::Overloaded { max } => *max == self.plan.requests_max && *max < 100,
+            Refusal::Disk(_) => 0 < self.plan.disk.unreadable && !open.healthy,
             Refusal::EmptyDelete => matches!(
-                request,
+                &open.request,
                 Request::Put(Put { mutation: Mutation::Delete, context, .. }) if context.is_empty()
             ),
-            _ => false,
+            Refusal::Malformed(_)
+            | Refusal::UnknownKeyspace(_)
+            | Refusal::UnknownTable { .. }
+            | Refusal::Exists { .. }
+            | Refusal::Contract(_)
+            | Refusal::LargeValue { .. }
+            | Refusal::NoMajority { .. } => false,
         }
     }
 
@@ -176,11 +190,13 @@ impl World {
         let write = self.oracle.write(id);
         let place = self.oracle.spot(write.spot).place();
         let lies = |ack: &&model::Ack| {
-            let on_disk = |dot| self.hosts[&ack.node].disk.has_synced(&place, dot);
+            let host = self.hosts.get(&ack.node);
+            let on_disk = |dot| host.is_some_and(|host| host.disk.has_synced(&place, dot));
             ack.durable && !write.dot.is_some_and(on_disk)
         };
         match write.acks.iter().find(lies) {
             None => Ok(()),
+            Some(_) if self.clients_only => Ok(()),
             Some(ack) => {
                 let detail =
                     format!("w{} is acknowledged by {} and not on its disk", id.0, ack.node);
@@ -196,6 +212,7 @@ impl World {
             Op::Write { .. } => "puts",
             Op::Read { .. } => "gets",
             Op::List(_) => "lists",
+            Op::Declare(_) => "declarations",
             Op::Ask => return,
         };
         *self.requests.entry((kind, outcome)).or_default() += 1;

@@ -27,6 +27,11 @@ pub struct Plan {
     pub tables: Vec<TablePlan>,
     /// The most concurrent values under one key.
     pub siblings_max: usize,
+    /// The most requests that one node coordinates at once.
+    pub requests_max: usize,
+    /// Mean microseconds between two declarations of further keyspaces and tables. Zero
+    /// for none.
+    pub declares: u64,
     /// What clients do.
     pub clients: ClientPlan,
     /// How the network behaves while there are faults.
@@ -101,6 +106,8 @@ pub struct DiskPlan {
     pub sync: u64,
     /// How often in a thousand either takes up to fifty times that.
     pub tail: u32,
+    /// How often in a thousand a step finds that nothing can be read.
+    pub unreadable: u32,
 }
 
 /// What goes wrong, as weights.
@@ -143,12 +150,15 @@ impl Plan {
                 table(&mut dice, Durability::Buffered, replicas),
             ],
             siblings_max: dice.pick(&[100, 100, 4]),
+            requests_max: dice.pick(&[10_000, 10_000, 10_000, 4]),
+            declares: dice.pick(&[0, 0, 300 * MILLISECOND, 2 * SECOND]),
             clients: clients(&mut dice),
             network: network(&mut dice),
             disk: DiskPlan {
                 commit: dice.pick(&[20, 100, 500]),
                 sync: dice.pick(&[200, 2 * MILLISECOND, 20 * MILLISECOND]),
                 tail: dice.pick(&[0, 5, 50]),
+                unreadable: dice.pick(&[0, 0, 0, 20]),
             },
             faults: faults(&mut dice),
             safety: dice.between(5, 20) * SECOND,

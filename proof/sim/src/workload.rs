@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use causality::DotSet;
 use model::{
-    Get, Level, List, Mutation, NodeId, Put, Range, ReadOptions, Reply, Request, Value,
+    Declare, Get, Level, List, Mutation, NodeId, Put, Range, ReadOptions, Reply, Request, Value,
     WriteOptions,
 };
 
@@ -30,6 +30,8 @@ pub(crate) enum Op {
     Read { spot: usize, options: ReadOptions },
     /// A list.
     List(Box<List>),
+    /// A declaration.
+    Declare(Declare),
     /// Something that the world itself wants to know.
     Ask,
 }
@@ -242,7 +244,7 @@ impl Workload {
             (Op::Read { spot, .. }, Some(Reply::Read(read))) => {
                 remember(client, *spot, read.object.context());
             }
-            (Op::Write { .. } | Op::Read { .. } | Op::List(_) | Op::Ask, _) => {}
+            (Op::Write { .. } | Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Ask, _) => {}
         }
     }
 }

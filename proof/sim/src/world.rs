@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use causality::DotSet;
 use model::{Address, Limits, NodeId, Reply, Request, ShardId};
-use node::{Cause, Effect, Input, Merge, Message, RequestId, Ticket};
+use node::{Effect, Input, Message, RequestId, Ticket};
 use placement::Layout;
 
+use crate::contracts::Contracts;
 use crate::dice::{Dice, Part};
 use crate::disk::Work;
 use crate::faults::Faults;
@@ -42,6 +42,8 @@ pub(crate) enum Event {
     Next { client: usize },
     /// By now a node must have answered.
     Overdue { ticket: Ticket },
+    /// An operator declares a keyspace or a table.
+    Declare,
     /// Something goes wrong.
     Fault,
     /// Messages pass again.
@@ -85,6 +87,7 @@ pub(crate) struct World {
     pub(crate) oracle: Oracle,
     pub(crate) workload: Workload,
     pub(crate) faults: Faults,
+    pub(crate) contracts: Contracts,
     pub(crate) trace: Trace,
     pub(crate) phase: Phase,
     pub(crate) open: BTreeMap<Ticket, Open>,
@@ -99,18 +102,21 @@ pub(crate) struct World {
     /// Which write a forwarded request is.
     forwards: BTreeMap<(NodeId, RequestId), WriteId>,
     /// What a node asks for, to bend the answers. For mutants.
-    fetching: BTreeMap<(NodeId, RequestId), (ShardId, Address)>,
+    pub(crate) fetching: BTreeMap<(NodeId, RequestId), (ShardId, Address)>,
     pub(crate) limits: Limits,
     pub(crate) node_dice: Dice,
     disk_dice: Dice,
     pub(crate) mutant: Option<Mutant>,
+    /// Whether the oracle looks at answers only.
+    pub(crate) clients_only: bool,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, plan: Plan, layout: Layout, mutant: Option<Mutant>) -> Self {
         let nodes: Vec<NodeId> = layout.members.keys().copied().collect();
         let dice = |part| Dice::new(seed, part);
-        let limits = Limits { siblings_max: plan.siblings_max, ..Limits::default() };
+        let Plan { siblings_max, requests_max, .. } = plan;
+        let limits = Limits { siblings_max, requests_max, ..Limits::default() };
         Self {
             now: 0,
             layout,
@@ -118,6 +124,7 @@ impl World {
             network: Network::new(plan.network, dice(Part::Network)),
             oracle: Oracle::default(),
             workload: Workload::new(&plan.clients, nodes.clone(), dice(Part::Workload)),
+            contracts: Contracts::new(plan.declares, dice(Part::Contracts)),
             faults: Faults::new(plan.faults, nodes, dice(Part::Faults)),
             trace: Trace::default(),
             phase: Phase::Quiet,
@@ -135,6 +142,7 @@ impl World {
             node_dice: dice(Part::Nodes),
             disk_dice: dice(Part::Disk),
             mutant,
+            clients_only: false,
             plan,
         }
     }
@@ -171,6 +179,7 @@ impl World {
             Event::Ask { ticket, timeout } => self.reach(ticket, timeout),
             Event::Next { client } => self.next(client),
             Event::Overdue { ticket } => self.overdue(ticket),
+            Event::Declare => self.declare_something(),
             Event::Fault => self.fault(),
             Event::Mend(ways) => {
                 self.mend(&ways);
@@ -185,7 +194,7 @@ impl World {
     }
 
     /// Puts an event off if its node stands still.
-    fn while_paused(&mut self, at: NodeId, event: impl FnOnce() -> Event) -> bool {
+    pub(crate) fn while_paused(&mut self, at: NodeId, event: impl FnOnce() -> Event) -> bool {
         let (now, until) = (self.now, self.host(at).paused_until);
         if now < until {
             self.arrange(until - now, event());
@@ -264,7 +273,9 @@ impl World {
         let now = self.now;
         let write = self.write_behind(&input);
         let overwrite = self.overwriting(&input);
+        let fails = self.phase == Phase::Safety && self.disk_dice.chance(self.plan.disk.unreadable);
         let host = self.host(at);
+        host.disk.set_unreadable(fails);
         host.disk.overwrite_next(overwrite);
         let effects = host.step(now, input);
         host.disk.overwrite_next(None);
@@ -291,27 +302,13 @@ impl World {
         match input {
             Input::Requested { ticket, .. } => match self.open.get(ticket)?.op {
                 Op::Write { id, .. } => Some(id),
-                Op::Read { .. } | Op::List(_) | Op::Ask => None,
+                Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Ask => None,
             },
             Input::Received { from, message: Message::Forward(forward) } => {
                 self.forwards.get(&(*from, forward.request)).copied()
             }
             Input::Received { .. } | Input::Connected(_) | Input::Lost(_) | Input::Woken => None,
         }
-    }
-
-    /// The object that a mutant stores instead of merging it.
-    fn overwriting(&self, input: &Input) -> Option<model::Object> {
-        let Input::Received { message: Message::Merge(Merge { object, cause, .. }), .. } = input
-        else {
-            return None;
-        };
-        let overwrites = match self.mutant {
-            Some(Mutant::MergeOverwrites) => true,
-            Some(Mutant::RepairOverwrites) => *cause == Cause::ReadRepair,
-            Some(_) | None => false,
-        };
-        overwrites.then(|| object.clone())
     }
 
     /// Shows the oracle what a node has just stored.
@@ -322,6 +319,9 @@ impl World {
             let Some(object) = host.disk.view().objects.get(&place) else { continue };
             if let Some(id) = write.filter(|id| self.oracle.write(*id).spot == spot) {
                 self.oracle.learn(id, spot, host.incarnation, object)?;
+            }
+            if self.clients_only {
+                continue;
             }
             if !self.oracle.spot(spot).replicas.contains(&at) {
                 let detail = format!("{at} stores it and is no replica");
@@ -343,26 +343,20 @@ impl World {
             Effect::Send { to, message, after } => {
                 self.remember(at, &message, write);
                 if let Some(message) = self.host(at).disk.hold(after, to, message) {
-                    self.send(at, to, message);
+                    self.send(at, to, &message);
                 }
             }
         }
         Ok(())
     }
 
-    /// Remembers which write a forwarded request is, and what a mutant has to know.
+    /// Remembers which write a forwarded request is.
     fn remember(&mut self, at: NodeId, message: &Message, write: Option<WriteId>) {
-        match message {
-            Message::Forward(forward) => {
-                let write = write.or_else(|| self.asked_at(at, &forward.asked));
-                write.map(|id| self.forwards.insert((at, forward.request), id));
-            }
-            Message::Fetch(fetch) if self.mutant == Some(Mutant::AbsenceDeletes) => {
-                let known = self.oracle.spots.iter().find(|spot| spot.address() == fetch.address);
-                known.map(|spot| self.fetching.insert((at, fetch.request), spot.place()));
-            }
-            _ => {}
+        if let Message::Forward(forward) = message {
+            let write = write.or_else(|| self.asked_at(at, &forward.asked));
+            write.map(|id| self.forwards.insert((at, forward.request), id));
         }
+        self.remember_fetch(at, message);
     }
 
     /// The write that a client asked of this node in these words.
@@ -370,22 +364,11 @@ impl World {
         let same = |open: &&Open| open.at == at && open.request == *asked;
         self.open.values().filter(same).find_map(|open| match open.op {
             Op::Write { id, .. } => Some(id),
-            Op::Read { .. } | Op::List(_) | Op::Ask => None,
+            Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Ask => None,
         })
     }
 
-    fn known_elsewhere(&self, at: NodeId, request: u64) -> DotSet {
-        let mut known = DotSet::new();
-        if let Some(place) = self.fetching.get(&(at, RequestId(request))) {
-            let objects = self.hosts.values().filter_map(|h| h.disk.view().objects.get(place));
-            for object in objects {
-                let _ = known.union(object.context());
-            }
-        }
-        known
-    }
-
-    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+    fn send(&mut self, from: NodeId, to: NodeId, message: &Message) {
         // To a node itself there is no network. And a forwarded request is no merge: the
         // connection it travels on ends with the process at its other end.
         let is_bound = from == to || matches!(message, Message::Forward(_));
@@ -400,17 +383,15 @@ impl World {
                 self.arrange(second, event(from));
             }
         }
-        if self.mutant == Some(Mutant::AckCountedTwice) && matches!(message, Message::Merged(_)) {
-            for other in self.layout.members.keys().copied().collect::<Vec<_>>() {
-                self.arrange(1, event(other));
-            }
+        for other in self.forgers(message) {
+            self.arrange(1, event(other));
         }
     }
 
     /// Lets a disk begin what it can, and lets out what waited for what it has done.
     fn move_on(&mut self, at: NodeId) {
         for (to, message) in self.host(at).disk.release() {
-            self.send(at, to, message);
+            self.send(at, to, &message);
         }
         let life = self.host(at).life;
         for work in self.host(at).disk.begin() {
