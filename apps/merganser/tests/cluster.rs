@@ -132,7 +132,7 @@ fn a_node_alone_stops_cleanly_and_says_what_is_wrong_with_its_options() {
     let (http, peer) = (format!("127.0.0.1:{port}"), format!("1@127.0.0.1:{}", port + 1));
     let (secret, data) = (secret.to_str().unwrap(), dir.path().join("data"));
     let options = [
-        "--node=1",
+        "--node-id=1",
         "--cluster=5",
         "--nodes",
         &peer,

@@ -139,7 +139,7 @@ impl Config {
     /// [`ConfigError`] for the first option that is missing or wrong.
     pub(crate) fn resolve(raw: Raw) -> Result<Self, ConfigError> {
         let missing = |option| ConfigError::Missing { option };
-        let node = NodeId::new(raw.node.ok_or(missing("node"))?);
+        let node = NodeId::new(raw.node_id.ok_or(missing("node_id"))?);
         let cluster = ClusterId::new(raw.cluster.ok_or(missing("cluster"))?);
         let nodes = raw.nodes.ok_or(missing("nodes"))?;
         let insecure = raw.insecure_network.unwrap_or(false);
@@ -148,7 +148,7 @@ impl Config {
         let mut peers = resolve_peers(&nodes, insecure)?;
         let advertised = peers.remove(&node).ok_or_else(|| {
             let known: Vec<String> = nodes.iter().map(|node| node.id.to_string()).collect();
-            wrong("node", format!("{} is not in nodes ({})", node.number(), known.join(", ")))
+            wrong("node_id", format!("{} is not in nodes ({})", node.number(), known.join(", ")))
         })?;
 
         let http = raw.http_listen.unwrap_or_else(|| "127.0.0.1:7001".to_owned());

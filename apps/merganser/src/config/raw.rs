@@ -16,8 +16,8 @@ use super::size::ByteSize;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Raw {
     /// The number of this node, one of those in the list of nodes.
-    #[arg(long, env = "MERGANSER_NODE", value_name = "NUMBER")]
-    pub(crate) node: Option<u16>,
+    #[arg(long, env = "MERGANSER_NODE_ID", value_name = "NUMBER")]
+    pub(crate) node_id: Option<u16>,
 
     /// The number of the cluster. Nodes of different clusters refuse to talk to each other.
     #[arg(long, env = "MERGANSER_CLUSTER", value_name = "NUMBER")]
@@ -149,7 +149,7 @@ impl Raw {
     /// Takes from `file` whatever was not typed as flag or set in the environment.
     pub(crate) fn or(self, file: Self) -> Self {
         Self {
-            node: self.node.or(file.node),
+            node_id: self.node_id.or(file.node_id),
             cluster: self.cluster.or(file.cluster),
             secret_file: self.secret_file.or(file.secret_file),
             data_dir: self.data_dir.or(file.data_dir),

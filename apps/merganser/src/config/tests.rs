@@ -9,7 +9,7 @@ use super::*;
 
 /// A file that is right in every respect, with a secret beside it.
 const RIGHT: &str = r#"
-    node = 2
+    node_id = 2
     cluster = 77
     secret_file = "secret"
     data_dir = "data"
@@ -86,7 +86,7 @@ fn every_complaint_names_the_option() {
             "cluster is not set: write cluster = ... in the file, or pass --cluster",
         ),
         ("data_dir = \"data\"", "", "MERGANSER_DATA_DIR"),
-        ("node = 2", "node = 9", "node: 9 is not in nodes (1, 2)"),
+        ("node_id = 2", "node_id = 9", "node_id: 9 is not in nodes (1, 2)"),
         ("id = 1", "id = 2", "nodes: node 2 is there twice"),
         ("id = 1", "id = 0", "nodes: 0 is no node"),
         ("zone = \"b\"", "zone = \"B b\"", "nodes: node 2: \"B b\" is no name"),

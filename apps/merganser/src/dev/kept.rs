@@ -95,7 +95,7 @@ impl Kept {
     fn config(&self, spec: &Spec, all: &[Spec]) -> String {
         let mut text = format!(
             "# Written by merganser dev at every start; changes are lost.\n\
-             node = {}\ncluster = {}\nsecret_file = \"../secret\"\ndata_dir = \"data\"\n\
+             node_id = {}\ncluster = {}\nsecret_file = \"../secret\"\ndata_dir = \"data\"\n\
              http_listen = \"{}\"\n",
             spec.node, self.description.cluster, spec.http
         );
