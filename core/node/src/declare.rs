@@ -130,7 +130,9 @@ impl Node {
         self.keep_until(id, flight);
     }
 
-    /// A majority has accepted: the catalog is in force, and everybody is to know.
+    /// A majority has accepted: the catalog is in force, and everybody is to know, this
+    /// node included. Until one node has it on disk *as being in force*, a loss of power
+    /// everywhere would leave votes behind, and nobody who counts them.
     fn chosen<D: Disk>(
         &mut self,
         id: RequestId,
@@ -141,10 +143,13 @@ impl Node {
     ) {
         self.forget(id);
         self.learn(catalog, turn);
-        let waiting: BTreeSet<NodeId> =
-            self.others().filter(|node| self.membership.is_alive(*node, turn.now)).collect();
-        for node in self.others().collect::<Vec<_>>() {
-            turn.send(node, Message::Learn { catalog: catalog.clone() }, After::Now);
+        let members: Vec<NodeId> = self.config.layout.members.keys().copied().collect();
+        let alive = |node: &NodeId| self.membership.is_alive(*node, turn.now);
+        let waiting: BTreeSet<NodeId> = members.iter().copied().filter(alive).collect();
+        for node in members {
+            if node != self.config.id {
+                turn.send(node, Message::Learn { catalog: catalog.clone() }, After::Now);
+            }
             self.probe(node, turn);
         }
         let Work::Declare(declaring) = &mut flight.work else { return };
@@ -213,11 +218,11 @@ impl Node {
         match &declaring.phase {
             Phase::Pausing(_) if !is_late => self.propose(id, flight, turn),
             // In force: nodes that do not know yet will learn it from a probe.
-            Phase::Spreading { declared, .. } => {
+            Phase::Spreading { declared, waiting, .. } if !waiting.contains(&self.config.id) => {
                 let reply = Reply::Declared(declared.clone());
                 self.answer(flight.client, reply, turn);
             }
-            Phase::Voting(_) | Phase::Pausing(_) => {
+            Phase::Voting(_) | Phase::Pausing(_) | Phase::Spreading { .. } => {
                 self.forget(id);
                 let wanted = self.config.layout.members.len() / 2 + 1;
                 let wanted = u8::try_from(wanted).unwrap_or(u8::MAX);
@@ -290,10 +295,5 @@ impl Node {
         for node in self.config.layout.members.keys() {
             turn.send(*node, message.clone(), After::Now);
         }
-    }
-
-    fn others(&self) -> impl Iterator<Item = NodeId> {
-        let me = self.config.id;
-        self.config.layout.members.keys().copied().filter(move |node| *node != me)
     }
 }

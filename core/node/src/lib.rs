@@ -205,7 +205,8 @@ impl Node {
             Message::Forwarded(forwarded) => self.forwarded(forwarded, turn),
             Message::Probe { catalog_version } => {
                 let probed = Message::Probed { catalog_version: self.in_force().version };
-                turn.send(from, probed, After::Now);
+                // Who hears of a version may count on it: a loss of power does not undo it.
+                turn.send(from, probed, After::Synced);
                 self.teach(from, catalog_version, turn);
             }
             Message::Probed { catalog_version } => {
