@@ -221,28 +221,30 @@ impl SimDisk {
 
     /// Loses what a crash loses. What is left is what a starting node finds.
     pub(crate) fn crash(&mut self, crash: Crash) {
-        let mut groups = std::mem::take(&mut self.committed);
+        let mut kept = std::mem::take(&mut self.committed);
+        let mut lost = VecDeque::new();
         match crash {
-            Crash::Kill { flying } => groups.extend(self.flying.take().filter(|_| flying)),
-            Crash::Power { lost } => {
-                let lost = usize::try_from(lost).unwrap_or(usize::MAX);
-                groups.truncate(groups.len().saturating_sub(lost));
+            Crash::Kill { flying } => kept.extend(self.flying.take().filter(|_| flying)),
+            Crash::Power { lost: count } => {
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                lost = kept.split_off(kept.len().saturating_sub(count));
                 self.lied.clear();
             }
         }
         self.lied.iter().for_each(|record| self.synced.take(record));
-        groups.iter().flatten().for_each(|record| self.synced.take(record));
-        self.tear();
+        kept.iter().flatten().for_each(|record| self.synced.take(record));
+        self.mutate_lost(&lost);
         let synced = std::mem::take(&mut self.synced);
         *self = Self { mutant: self.mutant, view: synced.clone(), synced, ..Self::default() };
     }
 
-    /// Breaks atomicity, if the mutant says so: of what was staged or in flight, clocks
-    /// reach the disk and objects do not.
-    fn tear(&mut self) {
+    /// What a mutant does to a disk at a crash: of the groups that are lost, clocks are
+    /// kept and objects are not; or all clocks are gone.
+    fn mutate_lost(&mut self, lost: &VecDeque<Vec<Record>>) {
         match self.mutant {
             Some(Mutant::BatchTorn) => {
-                for record in self.flying.iter().flatten().chain(&self.open) {
+                let never_committed = self.flying.iter().flatten().chain(&self.open);
+                for record in lost.iter().flatten().chain(never_committed) {
                     if let Record::Change(change) = record {
                         self.synced.take_clock(change);
                     }

@@ -28,7 +28,7 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
         (Mutant::SyncLies, &[DurableIsOnDisk]),
         (Mutant::IncarnationReused, &[DotsAreUnique]),
         (Mutant::ClockLost, &[ClocksAreExact]),
-        (Mutant::BatchTorn, &[ClocksAreExact, ReplicasConverge]),
+        (Mutant::BatchTorn, &[ClocksAreExact, NoFalseDominance]),
         (Mutant::ContextWidened, &[NothingIsInvented, NoFalseDominance]),
         (Mutant::ContextStripped, &[NoFalseSibling, DurableIsOnDisk]),
         (Mutant::AbsenceDeletes, &[NoFalseDominance]),
