@@ -396,10 +396,12 @@ impl World {
         let life = self.host(at).life;
         for work in self.host(at).disk.begin() {
             let plan = self.plan.disk;
+            // A disk that stalls is a fault like any other, and ends with them.
+            let tail = if self.phase == Phase::Safety { plan.tail } else { 0 };
             let micros = match work {
-                Work::Commit => self.disk_dice.micros(plan.commit, plan.tail),
-                Work::Sync => self.disk_dice.micros(plan.sync, plan.tail),
-                Work::LazySync => self.disk_dice.micros(plan.sync * 4, plan.tail),
+                Work::Commit => self.disk_dice.micros(plan.commit, tail),
+                Work::Sync => self.disk_dice.micros(plan.sync, tail),
+                Work::LazySync => self.disk_dice.micros(plan.sync * 4, tail),
             };
             self.arrange(micros, Event::Done { at, life, work });
         }
