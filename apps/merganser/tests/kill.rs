@@ -53,7 +53,8 @@ type Oracle = Arc<Mutex<BTreeMap<String, Expected>>>;
 #[test]
 fn no_acknowledged_write_is_lost_to_kill_9() {
     let rounds: u64 = std::env::var("KILL_ROUNDS").map_or(10, |text| text.parse().unwrap());
-    let seed: u64 = std::env::var("KILL_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
+    let seed: u64 =
+        std::env::var("KILL_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
     println!("KILL_ROUNDS={rounds} KILL_SEED={seed}");
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut cluster = Cluster::start_with_table(3);
@@ -119,7 +120,13 @@ fn write(writer: u64, nodes: &[String; 3], oracle: &Oracle, stop: &AtomicBool, s
         let context = oracle.lock().unwrap().entry(key.clone()).or_default().context.clone();
         let headers: Vec<(&str, &str)> =
             context.iter().map(|context| ("Merganser-Context", context.as_str())).collect();
-        let answer = try_request(node, "PUT", &path, &headers, format!("{:x}", rng.random::<u64>()).as_bytes());
+        let answer = try_request(
+            node,
+            "PUT",
+            &path,
+            &headers,
+            format!("{:x}", rng.random::<u64>()).as_bytes(),
+        );
         let mut oracle = oracle.lock().unwrap();
         let expected = oracle.get_mut(&key).unwrap();
         match answer {

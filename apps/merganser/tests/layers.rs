@@ -18,7 +18,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "node",
         &[
-            "catalog", "causality", "coordinator", "lattice", "membership", "model", "placement",
+            "catalog",
+            "causality",
+            "coordinator",
+            "lattice",
+            "membership",
+            "model",
+            "placement",
             "replica",
         ],
     ),

@@ -105,15 +105,16 @@ pub(crate) enum Declaration {
     /// It must. A browser sends a POST for any page that asks it to, unless the body says
     /// that it is JSON: then it asks us first, and we do not agree.
     Required,
-    /// It need not, but must not say otherwise.
-    Optional,
+    /// It may say what it likes: no page can send a PUT elsewhere without asking first, and
+    /// `curl -d` calls everything a form.
+    Unchecked,
 }
 
 /// Reads a JSON body. An empty one counts as `{}`.
 ///
 /// # Errors
 ///
-/// As [`read`], and `malformed_request` for another media type and for what is not the
+/// As [`read`], and `malformed_request` for an undeclared media type and for what is not the
 /// JSON of a `T`, with the line and column.
 ///
 /// # Cancellation
@@ -134,14 +135,11 @@ pub(crate) async fn json<T: DeserializeOwned>(
 
 fn check_media_type(headers: &HeaderMap, declaration: Declaration) -> Result<(), Problem> {
     let declared = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-    let is_json = match declared {
-        None => declaration == Declaration::Optional,
-        Some(declared) => {
-            let media_type = declared.split(|byte| *byte == b';').next().unwrap_or_default();
-            media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
-        }
-    };
-    if is_json {
+    let media_type = declared.and_then(|declared| declared.split(|byte| *byte == b';').next());
+    let is_json = media_type.is_some_and(|media_type| {
+        media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    });
+    if is_json || declaration == Declaration::Unchecked {
         Ok(())
     } else {
         Err(Problem::malformed("the Content-Type must be application/json"))

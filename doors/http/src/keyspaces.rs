@@ -112,7 +112,7 @@ pub(crate) async fn create<N: Node>(
     let (head, body) = request.into_parts();
     let [name] = names(&head)?;
     let contract: DeclareKeyspaceJson =
-        body::json(&head.headers, body, JSON_BYTES_MAX, Declaration::Optional).await?;
+        body::json(&head.headers, body, JSON_BYTES_MAX, Declaration::Unchecked).await?;
     let declare = Declare::Keyspace {
         name,
         shards: contract.shards.unwrap_or(SHARDS_DEFAULT),

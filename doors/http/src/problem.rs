@@ -64,7 +64,7 @@ codes! {
     InvalidContract   "invalid_contract"    400 "The contract cannot be kept",
     LevelOutOfRange   "level_out_of_range"  400 "No number of replicas can meet the level",
     ContextInvalid    "context_invalid"     400 "The context is not one that this cluster gave for this key",
-    ContextRequired   "context_required"    400 "A delete needs the context of a read",
+    ContextRequired   "context_required"    428 "A delete needs the context of a read",
     CursorInvalid     "cursor_invalid"      400 "The cursor is not one that this cluster gave for this list",
     UnknownKeyspace   "unknown_keyspace"    404 "There is no such keyspace",
     UnknownTable      "unknown_table"       404 "There is no such table",

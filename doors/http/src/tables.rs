@@ -108,7 +108,7 @@ pub(crate) async fn create<N: Node>(
     let (head, body) = request.into_parts();
     let [keyspace, name] = names(&head)?;
     let contract: DeclareTableJson =
-        body::json(&head.headers, body, JSON_BYTES_MAX, Declaration::Optional).await?;
+        body::json(&head.headers, body, JSON_BYTES_MAX, Declaration::Unchecked).await?;
     let declare = Declare::Table {
         keyspace: keyspace.clone(),
         name,

@@ -6,7 +6,8 @@
 //! them, whatever bytes users put into either part.
 //!
 //! ```text
-//! storage key = table (4, big-endian)  shard (2, big-endian)  partition, escaped  00 01  sort
+//! storage key = table (1..5)  shard (2, big-endian)  partition, escaped  00 01  sort
+//! table:        one byte below 240; else 240 + length, and the number in as few bytes
 //! escaped:      00 -> 00 ff,  any other byte as it is
 //!
 //! ("a", "")    61 00 01
@@ -14,6 +15,10 @@
 //! ("a\0", "")  61 00 ff 00 01          above all of "a", because 01 < ff
 //! ("ab", "")   61 62 00 01
 //! ```
+//!
+//! The table is short because storage engines compare keys all the time: lsm-tree keeps a
+//! key of up to 20 bytes in place, and fetches a longer one from elsewhere for each
+//! comparison.
 //!
 //! Source: the tuple encoding of `FoundationDB` escapes zero bytes in this way.
 
@@ -27,6 +32,10 @@ const END: [u8; 2] = [0, 1];
 
 /// A zero byte inside a partition key.
 const ZERO: [u8; 2] = [0, 0xff];
+
+/// Tables below this number take one byte. Above, the first byte is this and the number
+/// of bytes that follow, so that larger numbers still sort higher.
+const LONG_TABLE: u8 = 240;
 
 /// Returns where the object under `key` is stored.
 pub fn object_key(table: TableId, shard: u16, key: &Key) -> Vec<u8> {
@@ -72,21 +81,55 @@ pub fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
 ///
 /// [`Malformed`] if the bytes are not what [`object_key`] makes.
 pub fn decode_key(bytes: &Bytes) -> Result<(TableId, u16, Key), Malformed> {
-    let (table, rest) = bytes.split_first_chunk().ok_or(Malformed::Truncated)?;
+    let (table, rest) = decode_table(bytes)?;
     let (shard, rest) = rest.split_first_chunk().ok_or(Malformed::Truncated)?;
     let end = end_of_partition(rest)?;
-    let start = size_of::<u32>() + size_of::<u16>();
+    let start = bytes.len() - rest.len();
     let partition = unescape(&bytes.slice(start..start + end));
     let sort = bytes.slice(start + end + END.len()..);
     let key = Key::new(partition, sort).map_err(|_| Malformed::Invalid("a key out of bounds"))?;
-    Ok((TableId::new(u32::from_be_bytes(*table)), u16::from_be_bytes(*shard), key))
+    Ok((table, u16::from_be_bytes(*shard), key))
 }
 
 fn prefix_with_room(table: TableId, shard: u16, room: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(size_of::<u32>() + size_of::<u16>() + room + 16);
-    bytes.extend(table.number().to_be_bytes());
+    let mut bytes = Vec::with_capacity(5 + size_of::<u16>() + room + 16);
+    encode_table(table, &mut bytes);
     bytes.extend(shard.to_be_bytes());
     bytes
+}
+
+fn encode_table(table: TableId, bytes: &mut Vec<u8>) {
+    match u8::try_from(table.number()) {
+        Ok(short) if short < LONG_TABLE => bytes.push(short),
+        Ok(_) | Err(_) => {
+            let number = table.number().to_be_bytes();
+            let zeros = number.iter().take_while(|&&byte| byte == 0).count();
+            let rest = number.get(zeros..).unwrap_or_default();
+            bytes.push(LONG_TABLE + u8::try_from(rest.len()).unwrap_or_default());
+            bytes.extend(rest);
+        }
+    }
+}
+
+/// Reads the table that a storage key begins with, and returns what follows.
+fn decode_table(bytes: &[u8]) -> Result<(TableId, &[u8]), Malformed> {
+    let (&first, rest) = bytes.split_first().ok_or(Malformed::Truncated)?;
+    if first < LONG_TABLE {
+        return Ok((TableId::new(first.into()), rest));
+    }
+    let length = usize::from(first - LONG_TABLE);
+    let (digits, rest) = rest.split_at_checked(length).ok_or(Malformed::Truncated)?;
+    let number = digits
+        .iter()
+        .try_fold(0_u32, |number, &digit| Some(number.checked_mul(256)? | u32::from(digit)));
+    let table = TableId::new(number.ok_or(Malformed::Invalid("a table out of range"))?);
+    let mut shortest = Vec::with_capacity(5);
+    encode_table(table, &mut shortest);
+    if bytes.starts_with(&shortest) && shortest.len() == length + 1 {
+        Ok((table, rest))
+    } else {
+        Err(Malformed::Invalid("a table in more bytes than it needs"))
+    }
 }
 
 /// Finds the end of the escaped partition key that `rest` begins with.
@@ -127,6 +170,20 @@ mod tests {
     use super::*;
 
     const TABLE: TableId = TableId::new(7);
+
+    #[test]
+    fn tables_sort_by_number_and_have_one_encoding() {
+        let numbers = [0, 1, 239, 240, 255, 256, 65_535, 65_536, 1 << 24, u32::MAX];
+        let prefixes = numbers.map(|number| prefix_of(TableId::new(number), 3));
+        assert!(prefixes.is_sorted());
+        for (number, prefix) in numbers.into_iter().zip(&prefixes) {
+            let (table, rest) = decode_table(prefix).unwrap();
+            assert_eq!((table.number(), rest), (number, &[0, 3][..]));
+        }
+        for longer in [&[241, 7][..], &[242, 0, 255], &[245, 0, 0, 0, 1, 0], &[241]] {
+            assert!(decode_table(longer).is_err(), "{longer:?}");
+        }
+    }
 
     /// Bytes that are mostly the ones with a meaning here.
     fn bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use model::{Address, Object, ShardId, TableId};
 use replica::{Change, Page, PageNeed, Span, Store, StoreError};
 
+use crate::engine::bytes;
 use crate::engine::io_cause;
 use crate::group::{Group, weight};
 use crate::record::{self, Bounds};
@@ -27,7 +28,7 @@ impl Store for Storage {
             return Ok(Some(object.clone()));
         }
         match self.engine.objects.get(&key).map_err(|error| store_error(&error))? {
-            Some(value) => record::open_object(&key, &value.into()).map(Some),
+            Some(value) => record::open_object(&key, &bytes(&value)).map(Some),
             None => Ok(None),
         }
     }
@@ -109,7 +110,7 @@ impl<'a> Walk<'a> {
     fn pull(&mut self) -> Result<Option<(Bytes, Bytes)>, StoreError> {
         let next = self.stored.next().map(fjall::Guard::into_inner);
         let next = next.transpose().map_err(|error| store_error(&error))?;
-        Ok(next.map(|(key, value)| (key.into(), value.into())))
+        Ok(next.map(|(key, value)| (bytes(&key), bytes(&value))))
     }
 
     /// The least key that comes next anywhere.

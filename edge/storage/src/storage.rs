@@ -9,7 +9,7 @@ use causality::{DotSet, Run};
 use model::{ClusterId, Durability, NodeId, ShardId};
 
 use crate::committer::{Committer, Done, Writer};
-use crate::engine::Engine;
+use crate::engine::{Engine, bytes};
 use crate::group::Group;
 use crate::home::Home;
 use crate::witness::Survey;
@@ -210,7 +210,7 @@ fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> 
     for entry in engine.clocks.iter() {
         let (key, value) = entry.into_inner().map_err(|error| damaged(&error))?;
         let (shard, of_one) =
-            record::open_clock(&key, &value.into()).map_err(|error| damaged(&error))?;
+            record::open_clock(&key, &bytes(&value)).map_err(|error| damaged(&error))?;
         runs.entry(shard).or_default().extend(of_one);
     }
     let mut clocks = BTreeMap::new();
@@ -220,11 +220,13 @@ fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> 
     }
     let meta = |key| engine.meta.get(key).map_err(|error| damaged(&error));
     let acceptor = match meta(record::ACCEPTOR)? {
-        Some(value) => record::open_acceptor(&value.into()).map_err(|error| damaged(&error))?,
+        Some(value) => record::open_acceptor(&bytes(&value)).map_err(|error| damaged(&error))?,
         None => Acceptor::default(),
     };
     let written = match meta(record::WITNESS)? {
-        Some(value) => record::open_witness(&value.into()).map_err(|error| damaged(&error))?.number,
+        Some(value) => {
+            record::open_witness(&bytes(&value)).map_err(|error| damaged(&error))?.number
+        }
         None => 0,
     };
     Ok((Recovered { clocks, acceptor }, written))

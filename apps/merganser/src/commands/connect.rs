@@ -17,6 +17,7 @@ pub(crate) struct Connect {
     /// are tried when it does not.
     #[arg(
         long = "node",
+        global = true,
         value_name = "URL",
         env = "MERGANSER_NODE",
         value_delimiter = ',',
@@ -24,7 +25,7 @@ pub(crate) struct Connect {
     )]
     pub(crate) nodes: Vec<String>,
     /// How long a request may take, as in 500ms, 5s, 1m; at most 60s.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration, default_value = "5s")]
     pub(crate) timeout: Duration,
 }
 
