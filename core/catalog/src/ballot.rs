@@ -6,7 +6,9 @@ use model::NodeId;
 
 use crate::Catalog;
 
-/// A numbered attempt to change the catalog. No two attempts have the same.
+/// A numbered attempt to change the catalog. No two attempts have the same, not even of
+/// two lives of one node: a proposer has promised itself its own ballot, on disk, before
+/// anybody else hears of it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Ballot {
     /// Counts attempts; zero stands for "none yet".
@@ -60,9 +62,10 @@ pub enum Vote {
 }
 
 impl Acceptor {
-    /// Votes on whether to listen to nothing older than `ballot`.
+    /// Votes on whether to listen to nothing older than `ballot`. Asked twice, it says the
+    /// same twice: only one proposer has this ballot.
     pub fn prepare(&mut self, ballot: Ballot) -> Vote {
-        if ballot <= self.promised {
+        if ballot < self.promised {
             return Vote::No(self.promised);
         }
         self.promised = ballot;

@@ -41,10 +41,6 @@ impl Catalog {
     ///
     /// A [`Refusal`] that says what is wrong with the contract; nothing was changed.
     pub fn declare(&mut self, declare: &Declare) -> Result<Declared, Refusal> {
-        if ENTRIES_MAX <= self.keyspaces.len() + self.tables.len() {
-            let text = format!("the catalog is full: it has {ENTRIES_MAX} entries");
-            return Err(Refusal::Contract(text));
-        }
         match declare {
             Declare::Keyspace { name, shards, replicas } => {
                 let id = KeyspaceId::new(self.last_id + 1);
@@ -80,6 +76,7 @@ impl Catalog {
             exists("keyspace", &wanted.name, &differs)?;
             return Ok(Declared::Keyspace { keyspace: keyspace.clone(), created: false });
         }
+        self.check_room()?;
         check_keyspace(&wanted)?;
         self.keyspaces.insert(wanted.name.clone(), wanted.clone());
         self.count();
@@ -98,10 +95,18 @@ impl Catalog {
             exists("table", &wanted.name, &differs)?;
             return Ok(Declared::Table { table: table.clone(), created: false });
         }
+        self.check_room()?;
         check_levels(keyspace, &wanted)?;
         self.tables.insert(place, wanted.clone());
         self.count();
         Ok(Declared::Table { table: wanted, created: true })
+    }
+
+    fn check_room(&self) -> Result<(), Refusal> {
+        if self.keyspaces.len() + self.tables.len() < ENTRIES_MAX {
+            return Ok(());
+        }
+        Err(Refusal::Contract(format!("the catalog is full: it has {ENTRIES_MAX} entries")))
     }
 
     fn count(&mut self) {

@@ -31,10 +31,10 @@ pub enum Effect {
     Prepare(Ballot),
     /// Ask every node to accept.
     Accept(Ballot, Catalog),
-    /// Tell every node, and answer: this catalog is in force.
-    Chosen(Catalog, Declared),
-    /// Answer: the declaration contradicts what exists.
-    Refused(Refusal),
+    /// Tell every node that this catalog is in force, and answer what became of the
+    /// declaration. It is refused only by a catalog that is in force, too: a contract that
+    /// stands in the way of another must be there for whoever looks for it.
+    Chosen(Catalog, Result<Declared, Refusal>),
     /// Try again, with a round above this one, after a random pause.
     Outbid(Ballot),
 }
@@ -48,7 +48,7 @@ pub struct Proposal {
     promised: BTreeMap<NodeId, (Ballot, Catalog)>,
     accepted: BTreeSet<NodeId>,
     /// What was asked to be accepted, once there was a majority of promises.
-    proposed: Option<(Catalog, Declared)>,
+    proposed: Option<(Catalog, Result<Declared, Refusal>)>,
     is_done: bool,
 }
 
@@ -65,11 +65,6 @@ impl Proposal {
             proposed: None,
             is_done: false,
         }
-    }
-
-    /// The number of this attempt. Answers to another are not for it.
-    pub fn ballot(&self) -> Ballot {
-        self.ballot
     }
 
     /// Takes in what happened.
@@ -102,16 +97,9 @@ impl Proposal {
         let latest =
             self.promised.values().max_by_key(|(accepted, catalog)| (*accepted, catalog.version));
         let mut catalog = latest.map(|(_, catalog)| catalog.clone()).unwrap_or_default();
-        match catalog.declare(&self.declare) {
-            Ok(declared) => {
-                out.push(Effect::Accept(self.ballot, catalog.clone()));
-                self.proposed = Some((catalog, declared));
-            }
-            Err(refusal) => {
-                self.is_done = true;
-                out.push(Effect::Refused(refusal));
-            }
-        }
+        let declared = catalog.declare(&self.declare);
+        out.push(Effect::Accept(self.ballot, catalog.clone()));
+        self.proposed = Some((catalog, declared));
     }
 
     fn choose(&mut self, out: &mut Vec<Effect>) {
@@ -155,7 +143,7 @@ mod tests {
             let vote = match effect {
                 Effect::Prepare(ballot) => acceptor.prepare(*ballot),
                 Effect::Accept(ballot, catalog) => acceptor.accept(*ballot, catalog),
-                Effect::Chosen(..) | Effect::Refused(_) | Effect::Outbid(_) => panic!("{effect:?}"),
+                Effect::Chosen(..) | Effect::Outbid(_) => panic!("{effect:?}"),
             };
             let event = match (vote, effect) {
                 (Vote::No(promised), _) => Event::Rejected(promised),
@@ -176,7 +164,7 @@ mod tests {
     #[test]
     fn two_proposers_never_put_two_contracts_under_one_name_in_force() {
         let pairs = [[0, 1], [0, 2], [1, 2]];
-        let mut both_chosen = 0;
+        let (mut both_made, mut both_chosen) = (0, 0);
         for schedule in 0..3_usize.pow(4) * 6 {
             let pair = |phase: u32| pairs[schedule / 3_usize.pow(phase) % 3];
             // Which proposer moves: every interleaving of two moves each.
@@ -189,7 +177,7 @@ mod tests {
                 [1, 1, 0, 0],
             ][schedule / 81];
             let mut acceptors = [(); 3].map(|()| Acceptor::default());
-            let mut chosen: Vec<Catalog> = Vec::new();
+            let mut chosen: Vec<(Catalog, bool)> = Vec::new();
             let mut pending = [Vec::new(), Vec::new()];
             let mut proposals = [(N1, 32), (N2, 64)].map(|(node, shards)| {
                 let index = usize::from(node == N2);
@@ -206,16 +194,23 @@ mod tests {
                     .collect();
                 for effect in carry(&mut proposals[who], &effect, &mut reached) {
                     match effect {
-                        Effect::Chosen(catalog, _) => chosen.push(catalog),
+                        Effect::Chosen(catalog, declared) => {
+                            chosen.push((catalog, declared.is_ok()))
+                        }
                         Effect::Prepare(_) | Effect::Accept(..) => pending[who].push(effect),
-                        Effect::Refused(_) | Effect::Outbid(_) => {}
+                        Effect::Outbid(_) => {}
                     }
                 }
             }
+            both_made += usize::from(1 < chosen.iter().filter(|(_, made)| *made).count());
             both_chosen += usize::from(1 < chosen.len());
-            assert!(chosen.iter().all(|catalog| *catalog == chosen[0]), "{schedule}: {chosen:?}");
+            assert!(
+                chosen.iter().all(|(catalog, _)| *catalog == chosen[0].0),
+                "{schedule}: {chosen:?}"
+            );
         }
-        assert_eq!(both_chosen, 0, "the second contradicts the first and is refused");
+        assert_eq!(both_made, 0, "the second contradicts the first and is refused");
+        assert!(0 < both_chosen, "and the refusal waits until what it names is in force");
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl<T: Lattice + Clone> Get<T> {
     /// Gives up on a replica that was asked, and asks a spare in its place.
     fn fail(&mut self, node: NodeId, out: &mut Vec<GetEffect<T>>) {
         let change = self.hear(node, Heard::Failed);
-        if change == Change::Grew {
+        if change == Change::Grew && !self.is_answered {
             self.ask(Want::Full, out);
         }
     }

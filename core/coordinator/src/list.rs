@@ -54,9 +54,8 @@ pub enum ListEffect<K, T> {
 #[derive(Clone, Debug)]
 pub struct List<K, T> {
     need: usize,
-    /// Who was asked, and what they told; nothing yet, or a failure.
+    /// Who was asked and has not failed, and what they told, if anything yet.
     asked: BTreeMap<NodeId, Option<Page<K, T>>>,
-    failed: usize,
     spares: VecDeque<NodeId>,
     is_done: bool,
 }
@@ -67,7 +66,6 @@ impl<K: Ord + Clone, T: Lattice + Clone + Default + Eq> List<K, T> {
         let mut list = Self {
             need: usize::from(need),
             asked: BTreeMap::new(),
-            failed: 0,
             spares: replicas.iter().copied().collect(),
             is_done: false,
         };
@@ -112,7 +110,6 @@ impl<K: Ord + Clone, T: Lattice + Clone + Default + Eq> List<K, T> {
     fn fail(&mut self, node: NodeId, out: &mut Vec<ListEffect<K, T>>) {
         if let Some(None) = self.asked.get(&node) {
             self.asked.remove(&node);
-            self.failed += 1;
             self.ask(out);
         }
     }

@@ -5,7 +5,7 @@
 //!
 //! | failure | what is known | what to do |
 //! | --- | --- | --- |
-//! | refused | nothing was changed, and never will be | correct the request |
+//! | refused | nothing was changed | what the text says: mostly, correct the request |
 //! | not attempted | nothing was changed: too few replicas were known alive | retry, anywhere |
 //! | unknown | too few answered in time; some may have it | read, then decide |
 
@@ -277,7 +277,7 @@ impl Default for Limits {
 /// Why a request did not succeed, and what remains of it.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 pub enum Failure {
-    /// Nothing was changed, and nothing will be.
+    /// Nothing was changed. Repeating the request as it is helps only where the text says so.
     #[error("{0}")]
     Refused(#[from] Refusal),
     /// Nothing was changed, because the level could not have been met.

@@ -37,7 +37,11 @@ enum Phase {
     /// Outbid, and pausing before an attempt above this round.
     Pausing(u64),
     /// In force. These nodes have not said that they know.
-    Spreading { version: u64, waiting: BTreeSet<NodeId>, declared: Declared },
+    Spreading { version: u64, waiting: BTreeSet<NodeId>, declared: Result<Declared, Refusal> },
+}
+
+fn reply(declared: Result<Declared, Refusal>) -> Reply {
+    declared.map_or_else(|refusal| Reply::Failed(refusal.into()), Reply::Declared)
 }
 
 impl Node {
@@ -107,16 +111,17 @@ impl Node {
     ) {
         for effect in effects {
             match effect {
-                Effect::Prepare(ballot) => self.tell_all(&Message::Prepare { ballot }, turn),
+                Effect::Prepare(ballot) => {
+                    // The next life of this node must not use the ballot again.
+                    let _ = self.acceptor.prepare(ballot);
+                    turn.disk.keep_acceptor(&self.acceptor);
+                    self.tell_all(&Message::Prepare { ballot }, After::Synced, turn);
+                }
                 Effect::Accept(ballot, catalog) => {
-                    self.tell_all(&Message::Accept { ballot, catalog }, turn);
+                    self.tell_all(&Message::Accept { ballot, catalog }, After::Now, turn);
                 }
                 Effect::Chosen(catalog, declared) => {
                     return self.chosen(id, flight, &catalog, declared, turn);
-                }
-                Effect::Refused(refusal) => {
-                    self.forget(id);
-                    return self.fail(flight.client, refusal.into(), turn);
                 }
                 Effect::Outbid(ballot) => {
                     self.forget(id);
@@ -138,7 +143,7 @@ impl Node {
         id: RequestId,
         mut flight: Flight,
         catalog: &Catalog,
-        declared: Declared,
+        declared: Result<Declared, Refusal>,
         turn: &mut Turn<'_, D>,
     ) {
         self.forget(id);
@@ -198,7 +203,7 @@ impl Node {
             Work::Declare(Declaring {
                 phase: Phase::Spreading { waiting, declared, .. }, ..
             }) if waiting.is_empty() => {
-                let reply = Reply::Declared(declared.clone());
+                let reply = reply(declared.clone());
                 self.answer(flight.client, reply, turn);
             }
             Work::Declare(_) | Work::Put(_) | Work::Get(_) | Work::List(_) | Work::Forward(_) => {
@@ -219,7 +224,7 @@ impl Node {
             Phase::Pausing(_) if !is_late => self.propose(id, flight, turn),
             // In force: nodes that do not know yet will learn it from a probe.
             Phase::Spreading { declared, waiting, .. } if !waiting.contains(&self.config.id) => {
-                let reply = Reply::Declared(declared.clone());
+                let reply = reply(declared.clone());
                 self.answer(flight.client, reply, turn);
             }
             Phase::Voting(_) | Phase::Pausing(_) | Phase::Spreading { .. } => {
@@ -291,9 +296,9 @@ impl Node {
         }
     }
 
-    fn tell_all<D: Disk>(&mut self, message: &Message, turn: &mut Turn<'_, D>) {
+    fn tell_all<D: Disk>(&mut self, message: &Message, after: After, turn: &mut Turn<'_, D>) {
         for node in self.config.layout.members.keys() {
-            turn.send(*node, message.clone(), After::Now);
+            turn.send(*node, message.clone(), after);
         }
     }
 }
