@@ -6,16 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use model::{Failure, NodeId, Request};
+use model::{Failure, NodeId, Put, Refusal, Reply, Request};
 
 use crate::flight::{Client, Flight, Work};
 use crate::{After, Disk, Forward, Forwarded, Message, Node, RequestId, Site, Turn};
+
+/// How much sooner than its client the other node gives up.
+const HEAD_START: Duration = Duration::from_millis(50);
 
 /// A request in the hands of another node.
 #[derive(Debug)]
 pub(crate) struct Forwarding {
     pub(crate) to: NodeId,
+    /// Who can be asked if that node does not know the table.
+    rest: VecDeque<NodeId>,
+    asked: Put,
     wanted: u8,
+    /// What to say if none of them knows it.
+    not_attempted: Failure,
 }
 
 /// How many forwarded requests of one node are remembered. When full, the oldest is
@@ -49,28 +57,52 @@ impl Taken {
 }
 
 impl Node {
-    /// Passes a request on to the first replica that is alive.
+    /// Passes a write on to a replica that is alive, and to the next one if that replica
+    /// does not know the table yet.
     pub(crate) fn forward<D: Disk>(
         &mut self,
         client: Client,
         site: &Site,
-        timeout: Duration,
-        asked: Request,
+        asked: Put,
+        wanted: u8,
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
-        let alive = |node: &&NodeId| self.membership.is_alive(**node, turn.now);
-        let first = site.replicas.iter().find(alive).filter(|_| !client.is_forwarded());
+        let mut alive = self.in_order(&site.replicas, turn.now);
+        alive.retain(|node| self.membership.is_alive(*node, turn.now));
+        let not_attempted = Failure::NotAttempted {
+            wanted,
+            alive: u8::try_from(alive.len()).unwrap_or(u8::MAX),
+            replicas: site.n,
+        };
         // A request that was passed on is not passed on again: the nodes disagree about
         // who keeps the key, and it could wander for ever.
-        let Some(&to) = first else {
-            return Err(Failure::NotAttempted { wanted: 1, alive: 0, replicas: site.n });
-        };
-        let id = self.new_request();
-        turn.send(to, Message::Forward(Forward { request: id, asked }), After::Now);
-        let deadline = turn.now + timeout;
-        let work = Work::Forward(Forwarding { to, wanted: 1 });
-        self.keep(id, turn.now, Flight { client, deadline, timer: deadline, work });
+        if client.is_forwarded() {
+            return Err(not_attempted);
+        }
+        let deadline = turn.now + asked.timeout;
+        let rest = alive.into_iter().collect();
+        let forwarding = Forwarding { to: self.config.id, rest, asked, wanted, not_attempted };
+        let work = Work::Forward(forwarding);
+        self.forward_next(Flight { client, deadline, timer: deadline, work }, turn);
         Ok(())
+    }
+
+    fn forward_next<D: Disk>(&mut self, mut flight: Flight, turn: &mut Turn<'_, D>) {
+        let id = self.new_request();
+        let left = flight.deadline.since(turn.now);
+        let Work::Forward(forwarding) = &mut flight.work else { return };
+        let Some(to) = forwarding.rest.pop_front() else {
+            let failure = forwarding.not_attempted.clone();
+            return self.fail(flight.client, failure, turn);
+        };
+        forwarding.to = to;
+        let mut asked = forwarding.asked.clone();
+        // The other node gives up first, so that its answer, which tells who took part, is
+        // there in time.
+        asked.timeout = left.saturating_sub(HEAD_START.min(left / 4));
+        let asked = Request::Put(asked);
+        turn.send(to, Message::Forward(Forward { request: id, asked }), After::Now);
+        self.keep(id, turn.now, flight);
     }
 
     pub(crate) fn forwarded<D: Disk>(&mut self, forwarded: Forwarded, turn: &mut Turn<'_, D>) {
@@ -78,7 +110,11 @@ impl Node {
         else {
             return;
         };
-        if let Some(flight) = self.take(forwarded.request) {
+        let Some(flight) = self.take(forwarded.request) else { return };
+        // This node knows the table, so the other one has only not heard of it yet.
+        if is_unknown_table(&forwarded.reply) {
+            self.forward_next(flight, turn);
+        } else {
             self.answer(flight.client, forwarded.reply, turn);
         }
     }
@@ -89,4 +125,9 @@ impl Node {
         let wanted = forwarding.wanted;
         self.fail(flight.client, Failure::Unknown { wanted, got: 0, receipt: None }, turn);
     }
+}
+
+fn is_unknown_table(reply: &Reply) -> bool {
+    use Refusal::{UnknownKeyspace, UnknownTable};
+    matches!(reply, Reply::Failed(Failure::Refused(UnknownKeyspace(_) | UnknownTable { .. })))
 }

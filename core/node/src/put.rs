@@ -3,8 +3,7 @@
 use causality::{Dot, DotSet};
 use coordinator::{Put, PutEffect, PutEvent};
 use model::{
-    Ack, Address, Durability, Failure, Kind, Mutation, Object, Receipt, Refusal, Reply, Request,
-    Written,
+    Ack, Address, Durability, Failure, Kind, Mutation, Object, Receipt, Refusal, Reply, Written,
 };
 use replica::{Refused, Stored};
 
@@ -36,7 +35,7 @@ impl Node {
         let need = asked.options.resolve(site.table.write, site.n)?;
         self.attempt(&site, need.w, turn.now)?;
         if !site.replicas.contains(&self.config.id) {
-            return self.forward(client, &site, asked.timeout, Request::Put(asked), turn);
+            return self.forward(client, &site, asked, need.w, turn);
         }
         let deadline = turn.now + asked.timeout;
         let sync = site.table.durability == Durability::Synced || 0 < need.dw;

@@ -18,7 +18,7 @@ use model::{
     Mutation, Name, NodeId, Now, Object, Policy, Put, Range, Read, ReadOptions, Refusal, Reply,
     Request, ShardId, TableId, Value, WriteOptions, Written,
 };
-use node::{After, Config, Disk, Effect, Input, Node, Ticket};
+use node::{After, Config, Disk, Effect, Forwarded, Input, Message, Node, Ticket};
 use placement::{Layout, Member};
 use replica::{Change, Page, PageNeed, Span, Store, StoreError};
 
@@ -346,6 +346,35 @@ fn any_node_takes_a_request_for_any_key() {
         let read = cluster.get((at + 1) % 5 + 1, &format!("k{index}"), Level::Quorum);
         assert_eq!(texts(&read.object), [format!("v{index}")]);
     }
+}
+
+#[test]
+fn a_write_is_passed_on_to_the_next_replica_if_one_does_not_know_the_table() {
+    let mut cluster = Cluster::with_table(5, 1);
+    let mut tried = BTreeSet::new();
+    for index in 0..20 {
+        let (node, disk) = cluster.nodes.get_mut(&NodeId::new(1)).unwrap();
+        let request = put(&format!("k{index}"), "v", &none(), WriteOptions::default());
+        let ticket = Ticket(1_000 + index);
+        let mut effects = Vec::new();
+        node.step(cluster.now, Input::Requested { ticket, request }, disk, &mut effects);
+        let [Effect::Send { to, message: Message::Forward(forward), .. }] = effects.as_slice()
+        else {
+            continue;
+        };
+        let unknown = Refusal::UnknownTable { keyspace: name("ks"), table: name("t") };
+        let reply = Reply::Failed(unknown.into());
+        let message = Message::Forwarded(Forwarded { request: forward.request, reply });
+        tried.insert(*to);
+        let from = *to;
+        effects.clear();
+        node.step(cluster.now, Input::Received { from, message }, disk, &mut effects);
+        let [Effect::Answer { reply: Reply::Failed(failure), .. }] = effects.as_slice() else {
+            panic!("{effects:?}");
+        };
+        assert_eq!(*failure, Failure::NotAttempted { wanted: 1, alive: 1, replicas: 1 });
+    }
+    assert!(1 < tried.len(), "keys of several other nodes: {tried:?}");
 }
 
 #[test]
