@@ -2,12 +2,22 @@
 //!
 //! The HTTP library counts the time a client takes for its headers from the end of the
 //! last request, so it would close a quiet connection of a pool as if it were a slow one.
-//! [`Progress`] tells the two apart: a *quiet* connection has sent nothing since its last
-//! answer, a *slow* one has begun a request and not ended its headers.
+//! And it waits for ever for a client that asks and then does not read. [`Progress`] tells
+//! what a connection is doing and since when, so that each of these has its own limit.
 //!
-//! And a request that is no HTTP the library answers by itself, without a body.
-//! [`Watched`] puts a problem in place of that answer on its way out, so that every
-//! refusal that a client sees says what was wrong in the same form.
+//! ```text
+//!          request        handler ends      body ends       last byte sent
+//! Headers ────────► Answering ────► Writing ────────► Ending ────► Quiet
+//!    ▲                                                               │
+//!    └────────────────────── a byte is heard ────────────────────────┘
+//! ```
+//!
+//! A request that is no HTTP the library answers by itself, without a body. [`Watched`]
+//! puts a problem in place of that answer on its way out, so that refusals have the same
+//! form wherever they come from. It looks only at what is written in the phases `Headers`
+//! and `Quiet`, when no byte of an answer of ours is under way: a value that reads like
+//! such an answer is never touched. So there is one case in which the library's answer
+//! goes out bare: behind another answer that the client has not taken yet.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,8 +26,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, HttpBody};
 use axum::http::StatusCode;
+use axum::response::Response;
 use bytes::{Buf, Bytes};
+use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::problem::{Code, PROBLEM_JSON, Problem};
@@ -29,8 +42,12 @@ pub(crate) enum Phase {
     Quiet,
     /// A request has begun, or none was ever made.
     Headers,
-    /// A request is being answered.
+    /// A handler is at work.
     Answering,
+    /// An answer is being sent.
+    Writing,
+    /// An answer is there in full, and some of it may not be sent yet.
+    Ending,
 }
 
 /// What a connection is doing, and since when.
@@ -38,7 +55,7 @@ pub(crate) enum Phase {
 /// Shared by the stream and the service of one connection, which one task runs.
 pub(crate) struct Progress {
     start: Instant,
-    /// Milliseconds after `start`, times four, plus the phase.
+    /// Milliseconds after `start`, times eight, plus the phase.
     state: AtomicU64,
 }
 
@@ -56,25 +73,97 @@ impl Progress {
         }
     }
 
+    /// Notes that the client took bytes.
+    fn wrote(&self) {
+        let phase = self.phase();
+        if matches!(phase, Phase::Writing | Phase::Ending) {
+            self.enter(phase);
+        }
+    }
+
+    /// Notes that the body of an answer is complete.
+    fn ended(&self) {
+        if self.phase() == Phase::Writing {
+            self.enter(Phase::Ending);
+        }
+    }
+
+    /// Notes that nothing waits to be sent. The library flushes when it has handed on all
+    /// that it had.
+    fn flushed(&self) {
+        if self.phase() == Phase::Ending {
+            self.enter(Phase::Quiet);
+        }
+    }
+
+    /// Whether what is written can only be the library's own.
+    fn is_between_answers(&self) -> bool {
+        matches!(self.phase(), Phase::Headers | Phase::Quiet)
+    }
+
     /// Notes a change of phase.
     pub(crate) fn enter(&self, phase: Phase) {
-        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
-        self.state.store(millis << 2 | phase as u64, Ordering::Relaxed);
+        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX >> 3);
+        self.state.store(millis << 3 | phase as u64, Ordering::Relaxed);
     }
 
     /// What the connection is doing.
     pub(crate) fn phase(&self) -> Phase {
-        match self.state.load(Ordering::Relaxed) & 3 {
+        match self.state.load(Ordering::Relaxed) & 7 {
             0 => Phase::Quiet,
             1 => Phase::Headers,
-            _ => Phase::Answering,
+            2 => Phase::Answering,
+            3 => Phase::Writing,
+            _ => Phase::Ending,
         }
     }
 
-    /// For how long it has been doing that.
+    /// For how long it has been doing that; while an answer is sent, since the client last
+    /// took some of it.
     pub(crate) fn lasted(&self) -> Duration {
-        let since = Duration::from_millis(self.state.load(Ordering::Relaxed) >> 2);
+        let since = Duration::from_millis(self.state.load(Ordering::Relaxed) >> 3);
         self.start.elapsed().saturating_sub(since)
+    }
+}
+
+/// The body of an answer, whose end is noted.
+pub(crate) struct Noted {
+    body: Body,
+    progress: Arc<Progress>,
+}
+
+impl Noted {
+    /// Notes that the answer is now being sent, and later that it is complete.
+    pub(crate) fn answer(response: Response, progress: Arc<Progress>) -> Response<Self> {
+        progress.enter(Phase::Writing);
+        response.map(|body| Self { body, progress })
+    }
+}
+
+impl Drop for Noted {
+    /// The library drops a body as soon as it has taken the last of it.
+    fn drop(&mut self) {
+        self.progress.ended();
+    }
+}
+
+impl HttpBody for Noted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -95,6 +184,16 @@ impl<S> Watched<S> {
     /// Gives the stream back.
     pub(crate) fn into_inner(self) -> S {
         self.stream
+    }
+
+    /// Takes `head` for a refusal of the library, if it is one, and has ours sent instead.
+    fn replaces(&mut self, head: &[u8]) -> bool {
+        if !self.progress.is_between_answers() {
+            return false;
+        }
+        let Some(refusal) = refusal(head) else { return false };
+        self.refusal = refusal;
+        true
     }
 }
 
@@ -132,11 +231,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(refusal) = refusal(buf) {
-            self.refusal = refusal;
+        if self.replaces(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.progress.wrote();
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -145,12 +245,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if let [head] = bufs
-            && let Some(refusal) = refusal(head)
+            && self.replaces(head)
         {
-            self.refusal = refusal;
             return Poll::Ready(Ok(head.len()));
         }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.progress.wrote();
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -159,7 +260,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_refusal(cx))?;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.progress.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -196,6 +299,8 @@ pub(crate) fn last_words(problem: Problem) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[test]
@@ -225,5 +330,35 @@ mod tests {
         progress.enter(Phase::Quiet);
         progress.heard();
         assert_eq!(progress.phase(), Phase::Headers);
+    }
+
+    #[test]
+    fn a_connection_is_quiet_when_the_last_byte_is_sent_and_not_before() {
+        let progress = Arc::new(Progress::new());
+        progress.enter(Phase::Answering);
+        progress.flushed();
+        assert_eq!(progress.phase(), Phase::Answering);
+        let answer = Noted::answer(Response::default(), Arc::clone(&progress));
+        progress.flushed();
+        assert_eq!(progress.phase(), Phase::Writing);
+        drop(answer);
+        progress.heard();
+        assert_eq!(progress.phase(), Phase::Ending);
+        progress.flushed();
+        assert_eq!(progress.phase(), Phase::Quiet);
+    }
+
+    #[tokio::test]
+    async fn a_value_that_reads_like_a_refusal_is_sent_as_it_is() {
+        let value = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+        for phase in [Phase::Answering, Phase::Writing, Phase::Ending] {
+            let progress = Arc::new(Progress::new());
+            progress.enter(phase);
+            let mut watched = Watched::new(Vec::new(), progress);
+            watched.write_all(value).await.unwrap();
+            let written = watched.write_vectored(&[IoSlice::new(value)]).await.unwrap();
+            assert_eq!(written, value.len());
+            assert_eq!(watched.into_inner(), value.repeat(2), "{phase:?}");
+        }
     }
 }

@@ -240,7 +240,7 @@ impl From<Refusal> for Problem {
             Refusal::Exists { .. } => Code::ExistsDifferently,
             Refusal::Contract(_) => Code::InvalidContract,
             Refusal::LargeValue { .. } => Code::ValueTooLarge,
-            Refusal::ManySiblings { .. } => Code::TooManySiblings,
+            Refusal::ManySiblings { .. } | Refusal::LargeObject { .. } => Code::TooManySiblings,
             Refusal::EmptyDelete => Code::ContextRequired,
             Refusal::Overloaded { .. } => Code::Overloaded,
             Refusal::Disk(_) => Code::DiskFailed,

@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::connection::{Phase, Progress, Watched, last_words};
+use crate::connection::{Noted, Phase, Progress, Watched, last_words};
 use crate::problem::{Code, Problem};
 
 /// What [`serve`] grants to clients.
@@ -45,7 +45,8 @@ pub struct ServeLimits {
     /// The time from the first byte of a request, or from the beginning of a connection,
     /// to the end of the headers.
     pub header_timeout: Duration,
-    /// The time that a connection may be quiet between two requests.
+    /// The time that a connection may be quiet between two requests, and the time that a
+    /// client may take none of its answer.
     pub quiet_timeout: Duration,
     /// The time that requests under way get to end when the server stops.
     pub drain_timeout: Duration,
@@ -136,7 +137,7 @@ enum End {
     Closed,
     /// The client did not end its headers in time.
     Slow,
-    /// The client had nothing to say for too long.
+    /// The client had nothing to say for too long, or did not take what it asked for.
     Quiet,
 }
 
@@ -191,9 +192,15 @@ async fn drive(
                 Pin::new(&mut *connection).graceful_shutdown();
             }
             _ = ticks.tick() => match progress.phase() {
+                // The node and the time for a body limit this one.
+                Phase::Answering => {}
                 Phase::Headers if limits.header_timeout <= progress.lasted() => return End::Slow,
-                Phase::Quiet if limits.quiet_timeout <= progress.lasted() => return End::Quiet,
-                Phase::Headers | Phase::Quiet | Phase::Answering => {}
+                Phase::Headers => {}
+                Phase::Quiet | Phase::Writing | Phase::Ending => {
+                    if limits.quiet_timeout <= progress.lasted() {
+                        return End::Quiet;
+                    }
+                }
             },
         }
     }
@@ -217,19 +224,15 @@ struct Guarded {
 }
 
 impl Service<Request<Incoming>> for Guarded {
-    type Response = Response;
+    type Response = Response<Noted>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Noted>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.progress.enter(Phase::Answering);
         let progress = Arc::clone(&self.progress);
         let answer = self.router.call(request);
-        Box::pin(async move {
-            let response = guard(answer).await;
-            progress.enter(Phase::Quiet);
-            Ok(response)
-        })
+        Box::pin(async move { Ok(Noted::answer(guard(answer).await, progress)) })
     }
 }
 

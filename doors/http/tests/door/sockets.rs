@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderName};
+use causality::{Dot, DotSet, Incarnation};
 use http_door::{ServeLimits, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -56,8 +57,12 @@ async fn read_to_end(mut stream: TcpStream) -> Vec<Answer> {
     let mut bytes = Vec::new();
     let all = stream.read_to_end(&mut bytes);
     tokio::time::timeout(Duration::from_secs(20), all).await.expect("it closes").unwrap();
+    split(&bytes)
+}
+
+fn split(bytes: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
-    let mut rest = &bytes[..];
+    let mut rest = bytes;
     while !rest.is_empty() {
         let end = rest.windows(4).position(|at| at == b"\r\n\r\n").expect("whole headers");
         let head = str::from_utf8(&rest[..end]).unwrap();
@@ -247,4 +252,59 @@ async fn a_server_that_stops_waits_for_no_one_for_ever() {
     let began = Instant::now();
     server.task.await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+/// A server whose key `k` holds 16 MiB that read like refusals of an HTTP library, and a
+/// connection that takes little at once.
+async fn with_a_large_value(limits: ServeLimits) -> (Server, TcpStream, Vec<u8>) {
+    let server = start(limits).await;
+    let refusal = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    let value = refusal.repeat((16 << 20) / refusal.len()).into_bytes();
+    server.api.put("/v1/kv/ks/t/k", None, "").await;
+    for object in server.api.node.state().objects.values_mut() {
+        let content_type = "text/plain".into();
+        let value = model::Value { content_type, body: value.clone().into() };
+        let dot = Dot::new(Incarnation::new(0xabc), 1);
+        *object = model::Object::written(dot, DotSet::new(), value);
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    stream.write_all(b"GET /v1/kv/ks/t/k HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    (server, stream, value)
+}
+
+#[tokio::test]
+async fn a_slow_download_ends_unharmed_and_so_does_what_was_asked_meanwhile() {
+    let quiet_timeout = Duration::from_millis(600);
+    let limits = ServeLimits { quiet_timeout, ..quick() };
+    let (_server, mut stream, value) = with_a_large_value(limits).await;
+    let began = Instant::now();
+    let mut bytes = vec![0; 16 << 20];
+    for (index, piece) in bytes.chunks_mut(128 << 10).enumerate() {
+        if index == 8 {
+            let next = b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            stream.write_all(next).await.unwrap();
+        }
+        stream.read_exact(piece).await.expect("the server writes on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(2 * quiet_timeout < began.elapsed(), "{:?}", began.elapsed());
+    stream.read_to_end(&mut bytes).await.unwrap();
+    let answers = split(&bytes);
+    assert!(answers[0].body == value, "the value was changed on its way");
+    assert_eq!(answers[1].status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+    let quiet_timeout = Duration::from_millis(600);
+    let (server, mut stream, value) =
+        with_a_large_value(ServeLimits { quiet_timeout, ..quick() }).await;
+    tokio::time::sleep(3 * quiet_timeout).await;
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    assert!(bytes.len() < value.len(), "{} bytes came", bytes.len());
+    assert!(bytes.starts_with(b"HTTP/1.1 200"));
+    drop(server);
 }
