@@ -261,16 +261,26 @@ pub struct Limits {
     /// The most values that one key may hold concurrently. A blind write beyond is
     /// refused: nothing is dropped to make room.
     pub siblings_max: usize,
+    /// The most bytes that the concurrent values of one key may have together, if there
+    /// are several. The object has to fit into one message between nodes, also when several
+    /// replicas have filled it at the same time.
+    pub object_bytes_max: usize,
     /// The most requests that one node coordinates at once. More are refused at once.
     pub requests_max: usize,
 }
 
 impl Default for Limits {
     /// 8 MiB values, because larger ones delay their neighbours on a connection;
-    /// 100 siblings, where Riak warns that an application has stopped resolving;
+    /// 100 siblings, where Riak warns that an application has stopped resolving; 16 MiB
+    /// together, so that what three replicas accepted blindly still fits into 64 MiB;
     /// 10,000 requests, which at 8 KiB each is 80 MiB.
     fn default() -> Self {
-        Self { value_bytes_max: 8 << 20, siblings_max: 100, requests_max: 10_000 }
+        Self {
+            value_bytes_max: 8 << 20,
+            siblings_max: 100,
+            object_bytes_max: 16 << 20,
+            requests_max: 10_000,
+        }
     }
 }
 
@@ -364,6 +374,17 @@ pub enum Refusal {
         /// How many it holds.
         siblings: usize,
         /// How many it may hold.
+        max: usize,
+    },
+    /// A write without a context would make the concurrent values of the key too large to
+    /// travel together, and the key could never be read again.
+    #[error(
+        "the concurrent values of the key would have {bytes} bytes together, the most is {max}; read it, and write with the context"
+    )]
+    LargeObject {
+        /// How many they would have.
+        bytes: usize,
+        /// How many they may have.
         max: usize,
     },
     /// A delete removes exactly what its context names.

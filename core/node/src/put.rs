@@ -76,12 +76,15 @@ impl Node {
         read: DotSet,
         turn: &mut Turn<'_, D>,
     ) -> Result<Stored, Refusal> {
-        let max = self.config.limits.siblings_max;
+        let limits = self.config.limits;
         let replica = self.replica(site.shard);
-        replica.apply(turn.disk, address, mutation, read, max).map_err(|refused| match refused {
-            Refused::ManySiblings { siblings, max } => Refusal::ManySiblings { siblings, max },
-            Refused::Store(err) => Refusal::Disk(err.to_string()),
-        })
+        replica.apply(turn.disk, address, mutation, read, &limits).map_err(
+            |refused| match refused {
+                Refused::LargeObject { bytes, max } => Refusal::LargeObject { bytes, max },
+                Refused::ManySiblings { siblings, max } => Refusal::ManySiblings { siblings, max },
+                Refused::Store(err) => Refusal::Disk(err.to_string()),
+            },
+        )
     }
 
     /// Sends a write to one replica. This node has it already, and only has to say so,

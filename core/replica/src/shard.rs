@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use causality::{Dot, DotSet, Incarnation};
 use lattice::Lattice;
-use model::{Address, Mutation, Object, ShardId};
+use model::{Address, Limits, Mutation, Object, ShardId};
 use thiserror::Error;
 
 use crate::{Change, Store, StoreError};
@@ -20,6 +20,14 @@ pub enum Refused {
         /// How many it may hold.
         max: usize,
     },
+    /// The key's concurrent values would have more bytes together than they may.
+    #[error("the concurrent values would have {bytes} bytes together, the most is {max}")]
+    LargeObject {
+        /// How many they would have.
+        bytes: usize,
+        /// How many they may have.
+        max: usize,
+    },
     /// The object cannot be read.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -33,6 +41,19 @@ pub struct Stored {
     /// The write as an object: its value, and exactly what its client had read. This is
     /// what travels to the other replicas.
     pub object: Object,
+}
+
+/// Refuses one more concurrent value than a key may hold.
+fn check_siblings(siblings: usize, merged: &Object, limits: &Limits) -> Result<(), Refused> {
+    let Limits { siblings_max, object_bytes_max, .. } = *limits;
+    if siblings_max < merged.values().len() {
+        return Err(Refused::ManySiblings { siblings, max: siblings_max });
+    }
+    let bytes = merged.values().values().map(|value| value.body.len()).sum();
+    if object_bytes_max < bytes {
+        return Err(Refused::LargeObject { bytes, max: object_bytes_max });
+    }
+    Ok(())
 }
 
 /// One shard as one node holds it.
@@ -63,8 +84,8 @@ impl Replica {
 
     /// Makes a client's mutation an object, under a new dot, and merges it.
     ///
-    /// `read` is what the client had read, and is superseded. `siblings_max` bounds the
-    /// values of a key; a write that lowers their number is accepted above it, too.
+    /// `read` is what the client had read, and is superseded. The limits bound the values of
+    /// a key; a write that does not add to their number is accepted above them, too.
     ///
     /// # Errors
     ///
@@ -75,7 +96,7 @@ impl Replica {
         address: &Address,
         mutation: Mutation,
         read: DotSet,
-        siblings_max: usize,
+        limits: &Limits,
     ) -> Result<Stored, Refused> {
         let here = store.object(self.shard, address)?.unwrap_or_default();
         let dot = Dot::new(self.incarnation, self.minted + 1);
@@ -86,8 +107,8 @@ impl Replica {
         let siblings = here.values().len();
         let mut merged = here;
         let _ = merged.merge(object.clone());
-        if siblings_max < merged.values().len() && siblings < merged.values().len() {
-            return Err(Refused::ManySiblings { siblings, max: siblings_max });
+        if 0 < siblings && siblings < merged.values().len() {
+            check_siblings(siblings, &merged, limits)?;
         }
         self.minted = dot.seq;
         self.commit(store, address, merged, object.context());

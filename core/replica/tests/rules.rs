@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use causality::{Dot, DotSet, Incarnation};
 use lattice::Change::{Grew, Unchanged};
-use model::{Address, Key, KeyspaceId, Mutation, Object, ShardId, TableId, Value};
+use model::{Address, Key, KeyspaceId, Limits, Mutation, Object, ShardId, TableId, Value};
 use replica::{Change, Page, PageNeed, Refused, Replica, Span, Store, StoreError};
 
 const SHARD: ShardId = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
@@ -56,7 +56,7 @@ impl Site {
 
     fn apply(&mut self, mutation: Mutation, read: &DotSet) -> Object {
         let Self { replica, disk } = self;
-        replica.apply(disk, &address(), mutation, read.clone(), 100).unwrap().object
+        replica.apply(disk, &address(), mutation, read.clone(), &Limits::default()).unwrap().object
     }
 
     fn merge(&mut self, object: &Object) -> lattice::Change {
@@ -169,9 +169,10 @@ fn a_forgotten_tombstone_is_not_created_anew() {
 #[test]
 fn a_blind_write_beyond_the_limit_is_refused_and_mints_nothing() {
     let mut a = Site::new(0xa);
+    let limits = Limits { siblings_max: 2, ..Limits::default() };
     let write = |site: &mut Site, read: DotSet| {
         let mutation = Mutation::Store(Value { content_type: Bytes::new(), body: Bytes::new() });
-        site.replica.apply(&mut site.disk, &address(), mutation, read, 2)
+        site.replica.apply(&mut site.disk, &address(), mutation, read, &limits)
     };
     write(&mut a, none()).unwrap();
     write(&mut a, none()).unwrap();
@@ -180,6 +181,24 @@ fn a_blind_write_beyond_the_limit_is_refused_and_mints_nothing() {
     assert_eq!((a.object(), a.replica.clock().clone()), before);
     let read = a.object().context().clone();
     assert_eq!(write(&mut a, read).unwrap().dot.seq, 3, "the refused write took no number");
+}
+
+#[test]
+fn blind_writes_never_make_an_object_too_large_to_travel() {
+    let mut a = Site::new(0xa);
+    let limits = Limits { object_bytes_max: 10, ..Limits::default() };
+    let write = |site: &mut Site, read: DotSet, text: &'static str| {
+        let body = Bytes::from_static(text.as_bytes());
+        let mutation = Mutation::Store(Value { content_type: Bytes::new(), body });
+        site.replica.apply(&mut site.disk, &address(), mutation, read, &limits)
+    };
+    write(&mut a, none(), "more than ten bytes, but alone").unwrap();
+    let refused = write(&mut a, none(), "x");
+    assert_eq!(refused, Err(Refused::LargeObject { bytes: 31, max: 10 }));
+    let read = a.object().context().clone();
+    write(&mut a, read, "resolved").unwrap();
+    write(&mut a, none(), "xy").unwrap();
+    assert_eq!(a.texts(), ["resolved", "xy"]);
 }
 
 #[test]

@@ -38,7 +38,7 @@
 //! # What it does not do
 //!
 //! It does not decide when to flush, it knows nothing of dots, and it repairs nothing: a
-//! damaged record is healed by the replica, from its peers.
+//! damaged record is logged each time it is met, and stays.
 
 mod committer;
 mod engine;

@@ -28,7 +28,7 @@ impl Store for Storage {
             return Ok(Some(object.clone()));
         }
         match self.engine.objects.get(&key).map_err(|error| store_error(&error))? {
-            Some(value) => record::open_object(&key, &bytes(&value)).map(Some),
+            Some(value) => record::open_object(&key, &bytes(&value)).map(Some).inspect_err(report),
             None => Ok(None),
         }
     }
@@ -83,7 +83,7 @@ impl Found<'_> {
     fn into_object(self, key: &Bytes) -> Result<Object, StoreError> {
         match self {
             Self::Staged(object) => Ok(object.clone()),
-            Self::Stored(record) => record::open_object(key, &record),
+            Self::Stored(record) => record::open_object(key, &record).inspect_err(report),
         }
     }
 }
@@ -141,6 +141,11 @@ impl<'a> Iterator for Walk<'a> {
         }
         youngest.map(|found| Ok((least, found)))
     }
+}
+
+/// Nobody above has more to say than "failed", so this is where an operator hears of it.
+fn report(error: &StoreError) {
+    tracing::error!("{error}; other replicas are asked instead, and this one does not vote");
 }
 
 fn store_error(error: &fjall::Error) -> StoreError {

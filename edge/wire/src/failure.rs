@@ -127,6 +127,7 @@ impl Refused {
             12 => Refusal::Disk(parts.word()?),
             13 => Refusal::NoMajority { alive: parts.number()?, nodes: parts.number()? },
             14 => Refusal::EmptyDelete,
+            15 => Refusal::LargeObject { bytes: parts.number()?, max: parts.number()? },
             _ => Refusal::Contract(self.text),
         })
     }
@@ -159,6 +160,7 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<&str>, Vec<u64>) {
         Refusal::Disk(text) => (12, vec![text], vec![]),
         Refusal::NoMajority { alive, nodes } => (13, vec![], vec![*alive as u64, *nodes as u64]),
         Refusal::EmptyDelete => (14, vec![], vec![]),
+        Refusal::LargeObject { bytes, max } => (15, vec![], vec![*bytes as u64, *max as u64]),
     }
 }
 

@@ -204,6 +204,7 @@ impl World {
             | Refusal::Level { .. }
             | Refusal::LargeValue { .. }
             | Refusal::ManySiblings { .. }
+            | Refusal::LargeObject { .. }
             | Refusal::EmptyDelete
             | Refusal::Disk(_) => false,
             Refusal::Overloaded { max } => *max == self.plan.requests_max && *max < 100,

@@ -181,6 +181,7 @@ impl World {
             | Refusal::Exists { .. }
             | Refusal::Contract(_)
             | Refusal::LargeValue { .. }
+            | Refusal::LargeObject { .. }
             | Refusal::NoMajority { .. } => false,
         }
     }

@@ -145,6 +145,7 @@ fn refusals() -> impl Strategy<Value = Refusal> {
         }),
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeValue { bytes, max }),
         any::<(usize, usize)>().prop_map(|(siblings, max)| Refusal::ManySiblings { siblings, max }),
+        any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeObject { bytes, max }),
         Just(Refusal::EmptyDelete),
         any::<usize>().prop_map(|max| Refusal::Overloaded { max }),
         any::<String>().prop_map(Refusal::Disk),
