@@ -34,6 +34,7 @@ mod host;
 mod mutant;
 mod network;
 mod oracle;
+mod outgoing;
 mod report;
 mod requests;
 mod scenario;

@@ -166,8 +166,7 @@ impl Plan {
         }
     }
 
-    /// Returns a small number that says how much of the plan is out of the ordinary, for
-    /// people who look through many seeds.
+    /// Tells the size of the world in a few words, for people who look through many seeds.
     pub fn summary(&self) -> String {
         let Self { nodes, replicas, shards, clients, .. } = self;
         format!("{nodes} nodes, N={replicas}, {shards} shards, {} clients", clients.count)

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Address, Limits, NodeId, Reply, Request, ShardId};
-use node::{Effect, Input, Message, RequestId, Ticket};
+use node::{Input, Message, RequestId, Ticket};
 use placement::Layout;
 
 use crate::contracts::Contracts;
@@ -18,8 +18,9 @@ use crate::disk::Work;
 use crate::faults::Faults;
 use crate::host::{Host, Hosts};
 use crate::mutant::{self, Mutant};
-use crate::network::{Network, Passage};
+use crate::network::Network;
 use crate::oracle::{Oracle, Viewer, WriteId};
+use crate::outgoing;
 use crate::report::{Broken, Invariant, Trace};
 use crate::swarm::Plan;
 use crate::workload::{Op, Workload};
@@ -100,12 +101,12 @@ pub(crate) struct World {
     sequence: u64,
     pub(crate) tickets: u64,
     /// Which write a forwarded request is.
-    forwards: BTreeMap<(NodeId, RequestId), WriteId>,
+    pub(crate) forwards: BTreeMap<(NodeId, RequestId), WriteId>,
     /// What a node asks for, to bend the answers. For mutants.
     pub(crate) fetching: BTreeMap<(NodeId, RequestId), (ShardId, Address)>,
     pub(crate) limits: Limits,
     pub(crate) node_dice: Dice,
-    disk_dice: Dice,
+    pub(crate) disk_dice: Dice,
     pub(crate) mutant: Option<Mutant>,
     /// Whether the oracle looks at answers only.
     pub(crate) clients_only: bool,
@@ -216,7 +217,7 @@ impl World {
         if self.while_paused(to, || Event::Deliver { to, from, life, message: message.clone() }) {
             return Ok(());
         }
-        let (kind, number, name) = identify(&message);
+        let (kind, number, name) = outgoing::identify(&message);
         let words = [1, u64::from(from.number()), u64::from(to.number()), kind, number];
         self.trace.note(self.now, &words, || format!("{from} -> {to} {name} {message:?}"));
         mutant::bend(self.mutant, &mut message, || self.known_elsewhere(to, number));
@@ -330,102 +331,5 @@ impl World {
             self.oracle.check(Viewer::Replica(at), spot, object)?;
         }
         Ok(())
-    }
-
-    fn carry_out(
-        &mut self,
-        at: NodeId,
-        effect: Effect,
-        write: Option<WriteId>,
-    ) -> Result<(), Broken> {
-        match effect {
-            Effect::Answer { ticket, reply } => return self.answered(ticket, reply),
-            Effect::Send { to, message, after } => {
-                self.remember(at, &message, write);
-                if let Some(message) = self.host(at).disk.hold(after, to, message) {
-                    self.send(at, to, &message);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Remembers which write a forwarded request is.
-    fn remember(&mut self, at: NodeId, message: &Message, write: Option<WriteId>) {
-        if let Message::Forward(forward) = message {
-            let write = write.or_else(|| self.asked_at(at, &forward.asked));
-            write.map(|id| self.forwards.insert((at, forward.request), id));
-        }
-        self.remember_fetch(at, message);
-    }
-
-    /// The write that a client asked of this node in these words.
-    fn asked_at(&self, at: NodeId, asked: &Request) -> Option<WriteId> {
-        let same = |open: &&Open| open.at == at && open.request == *asked;
-        self.open.values().filter(same).find_map(|open| match open.op {
-            Op::Write { id, .. } => Some(id),
-            Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Ask => None,
-        })
-    }
-
-    fn send(&mut self, from: NodeId, to: NodeId, message: &Message) {
-        // To a node itself there is no network. And a forwarded request is no merge: the
-        // connection it travels on ends with the process at its other end.
-        let is_bound = from == to || matches!(message, Message::Forward(_));
-        let life = is_bound.then(|| self.host(to).life);
-        let event = |from| Event::Deliver { to, from, life, message: Box::new(message.clone()) };
-        match self.network.send(from, to) {
-            Passage::Never => *self.fault_counts.entry("message lost").or_default() += 1,
-            Passage::Once(after) => self.arrange(after, event(from)),
-            Passage::Twice(first, second) => {
-                *self.fault_counts.entry("message doubled").or_default() += 1;
-                self.arrange(first, event(from));
-                self.arrange(second, event(from));
-            }
-        }
-        for other in self.forgers(message) {
-            self.arrange(1, event(other));
-        }
-    }
-
-    /// Lets a disk begin what it can, and lets out what waited for what it has done.
-    fn move_on(&mut self, at: NodeId) {
-        for (to, message) in self.host(at).disk.release() {
-            self.send(at, to, &message);
-        }
-        let life = self.host(at).life;
-        for work in self.host(at).disk.begin() {
-            let plan = self.plan.disk;
-            // A disk that stalls is a fault like any other, and ends with them.
-            let tail = if self.phase == Phase::Safety { plan.tail } else { 0 };
-            let micros = match work {
-                Work::Commit => self.disk_dice.micros(plan.commit, tail),
-                Work::Sync => self.disk_dice.micros(plan.sync, tail),
-                Work::LazySync => self.disk_dice.micros(plan.sync * 4, tail),
-            };
-            self.arrange(micros, Event::Done { at, life, work });
-        }
-    }
-}
-
-/// A message as numbers and as a name, for the trace.
-fn identify(message: &Message) -> (u64, u64, &'static str) {
-    match message {
-        Message::Merge(merge) => (1, merge.request.0, "merge"),
-        Message::Merged(merged) => (2, merged.request.0, "merged"),
-        Message::Fetch(fetch) => (3, fetch.request.0, "fetch"),
-        Message::Fetched(fetched) => (4, fetched.request.0, "fetched"),
-        Message::Scan(scan) => (5, scan.request.0, "scan"),
-        Message::Scanned(scanned) => (6, scanned.request.0, "scanned"),
-        Message::Forward(forward) => (7, forward.request.0, "forward"),
-        Message::Forwarded(forwarded) => (8, forwarded.request.0, "forwarded"),
-        Message::Probe { catalog_version } => (9, *catalog_version, "probe"),
-        Message::Probed { catalog_version } => (10, *catalog_version, "probed"),
-        Message::Prepare { ballot } => (11, ballot.round, "prepare"),
-        Message::Promised { ballot, .. } => (12, ballot.round, "promised"),
-        Message::Accept { ballot, .. } => (13, ballot.round, "accept"),
-        Message::Accepted { ballot } => (14, ballot.round, "accepted"),
-        Message::Rejected { ballot, .. } => (15, ballot.round, "rejected"),
-        Message::Learn { catalog } => (16, catalog.version, "learn"),
     }
 }

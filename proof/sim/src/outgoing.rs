@@ -1,0 +1,114 @@
+//! What a node wants done, carried out.
+//!
+//! A message waits in the disk until what it speaks of has come as far as it promises,
+//! then goes to the network, which decides when and how often it arrives. And the disk
+//! begins what there is to begin.
+
+use model::{NodeId, Request};
+use node::{Effect, Message};
+
+use crate::disk::Work;
+use crate::network::Passage;
+use crate::oracle::WriteId;
+use crate::report::Broken;
+use crate::workload::Op;
+use crate::world::{Event, Open, Phase, World};
+
+impl World {
+    pub(crate) fn carry_out(
+        &mut self,
+        at: NodeId,
+        effect: Effect,
+        write: Option<WriteId>,
+    ) -> Result<(), Broken> {
+        match effect {
+            Effect::Answer { ticket, reply } => return self.answered(ticket, reply),
+            Effect::Send { to, message, after } => {
+                self.remember(at, &message, write);
+                if let Some(message) = self.host(at).disk.hold(after, to, message) {
+                    self.send(at, to, &message);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers which write a forwarded request is.
+    fn remember(&mut self, at: NodeId, message: &Message, write: Option<WriteId>) {
+        if let Message::Forward(forward) = message {
+            let write = write.or_else(|| self.asked_at(at, &forward.asked));
+            write.map(|id| self.forwards.insert((at, forward.request), id));
+        }
+        self.remember_fetch(at, message);
+    }
+
+    /// The write that a client asked of this node in these words.
+    fn asked_at(&self, at: NodeId, asked: &Request) -> Option<WriteId> {
+        let same = |open: &&Open| open.at == at && open.request == *asked;
+        self.open.values().filter(same).find_map(|open| match open.op {
+            Op::Write { id, .. } => Some(id),
+            Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Ask => None,
+        })
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: &Message) {
+        // To a node itself there is no network. And a forwarded request is no merge: the
+        // connection it travels on ends with the process at its other end.
+        let is_bound = from == to || matches!(message, Message::Forward(_));
+        let life = is_bound.then(|| self.host(to).life);
+        let event = |from| Event::Deliver { to, from, life, message: Box::new(message.clone()) };
+        match self.network.send(from, to) {
+            Passage::Never => *self.fault_counts.entry("message lost").or_default() += 1,
+            Passage::Once(after) => self.arrange(after, event(from)),
+            Passage::Twice(first, second) => {
+                *self.fault_counts.entry("message doubled").or_default() += 1;
+                self.arrange(first, event(from));
+                self.arrange(second, event(from));
+            }
+        }
+        for other in self.forgers(message) {
+            self.arrange(1, event(other));
+        }
+    }
+
+    /// Lets a disk begin what it can, and lets out what waited for what it has done.
+    pub(crate) fn move_on(&mut self, at: NodeId) {
+        for (to, message) in self.host(at).disk.release() {
+            self.send(at, to, &message);
+        }
+        let life = self.host(at).life;
+        for work in self.host(at).disk.begin() {
+            let plan = self.plan.disk;
+            // A disk that stalls is a fault like any other, and ends with them.
+            let tail = if self.phase == Phase::Safety { plan.tail } else { 0 };
+            let micros = match work {
+                Work::Commit => self.disk_dice.micros(plan.commit, tail),
+                Work::Sync => self.disk_dice.micros(plan.sync, tail),
+                Work::LazySync => self.disk_dice.micros(plan.sync * 4, tail),
+            };
+            self.arrange(micros, Event::Done { at, life, work });
+        }
+    }
+}
+
+/// A message as numbers and as a name, for the trace.
+pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
+    match message {
+        Message::Merge(merge) => (1, merge.request.0, "merge"),
+        Message::Merged(merged) => (2, merged.request.0, "merged"),
+        Message::Fetch(fetch) => (3, fetch.request.0, "fetch"),
+        Message::Fetched(fetched) => (4, fetched.request.0, "fetched"),
+        Message::Scan(scan) => (5, scan.request.0, "scan"),
+        Message::Scanned(scanned) => (6, scanned.request.0, "scanned"),
+        Message::Forward(forward) => (7, forward.request.0, "forward"),
+        Message::Forwarded(forwarded) => (8, forwarded.request.0, "forwarded"),
+        Message::Probe { catalog_version } => (9, *catalog_version, "probe"),
+        Message::Probed { catalog_version } => (10, *catalog_version, "probed"),
+        Message::Prepare { ballot } => (11, ballot.round, "prepare"),
+        Message::Promised { ballot, .. } => (12, ballot.round, "promised"),
+        Message::Accept { ballot, .. } => (13, ballot.round, "accept"),
+        Message::Accepted { ballot } => (14, ballot.round, "accepted"),
+        Message::Rejected { ballot, .. } => (15, ballot.round, "rejected"),
+        Message::Learn { catalog } => (16, catalog.version, "learn"),
+    }
+}
