@@ -81,7 +81,7 @@ pub enum ContextError {
     /// It ends early.
     #[error("the context was cut short; pass it exactly as it was received")]
     Truncated,
-    /// A later version of the program made it.
+    /// The next version of the program made it, as while a cluster is upgraded.
     #[error("the context has format version {0}, which this node does not know yet")]
     Newer(u8),
     /// It was made for another key.
@@ -115,8 +115,10 @@ pub fn open(key: &TokenKey, place: &Place<'_>, token: &str) -> Result<DotSet, Co
     let token = Bytes::from(URL_SAFE_NO_PAD.decode(token).map_err(|_| ContextError::NotText)?);
     match token.first() {
         None => return Err(ContextError::Truncated),
-        Some(&version) if VERSION < version => return Err(ContextError::Newer(version)),
-        Some(_) => {}
+        Some(&VERSION) => {}
+        Some(&version) if version == VERSION + 1 => return Err(ContextError::Newer(version)),
+        // Text that somebody made up, as far as anyone can tell.
+        Some(_) => return Err(ContextError::Forged),
     }
     let (claim, theirs) = token.split_last_chunk().ok_or(ContextError::Truncated)?;
     let body_start = 1 + PLACE_BYTES;
