@@ -220,7 +220,7 @@ impl RawOutcome {
 fn failed(operation: &Operation, problem: Problem) -> Error {
     let problem = Box::new(problem);
     match problem.status {
-        503 if retry::says_unchanged(&problem.code) => Error::NotAttempted(problem),
+        status if retry::says_unchanged(status, &problem.code) => Error::NotAttempted(problem),
         500.. if operation.is_read => {
             Error::NoAnswer { why: problem.to_string(), problem: Some(problem) }
         }

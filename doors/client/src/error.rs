@@ -6,14 +6,24 @@ use thiserror::Error;
 /// Why a request did not succeed.
 ///
 /// The variants differ in what the caller may conclude, because that decides what he may
-/// do next. After all but [`Unknown`](Error::Unknown), nothing was changed.
+/// do next. Of a write:
+///
+/// | variant | what became of it |
+/// | --- | --- |
+/// | [`Refused`](Error::Refused), [`NotAttempted`](Error::NotAttempted), [`Connect`](Error::Connect), [`Endpoint`](Error::Endpoint) | nothing was changed |
+/// | [`Unknown`](Error::Unknown), [`Protocol`](Error::Protocol) | it may have been applied |
+///
+/// A read changes nothing, however it ends. A declaration is repeated when its answer got
+/// lost, so it may have been made though it ends with any of these; to make it once more
+/// harms nobody.
 #[derive(Clone, Debug, Error)]
 pub enum Error {
     /// The server does not accept the request. Repeating it as it is will not help.
     #[error("{0}")]
     Refused(Box<Problem>),
-    /// Too few replicas are known alive, or the node is overloaded. Nothing was changed,
-    /// and the same request may succeed later. It was repeated until the time was up.
+    /// Too few replicas are known alive, or the node is overloaded or cannot read its disk.
+    /// Nothing was changed, and the same request may succeed later, or at another node. It
+    /// was repeated until the time was up.
     #[error("{0}")]
     NotAttempted(Box<Problem>),
     /// A write was sent, and it is not known what became of it: replicas that took it keep
@@ -25,7 +35,7 @@ pub enum Error {
         /// What the server said, if it did.
         problem: Option<Box<Problem>>,
     },
-    /// A read had no good answer in time, from any endpoint.
+    /// A read or declaration had no good answer in time, from any endpoint.
     #[error("no answer: {why}")]
     NoAnswer {
         /// What happened instead, the last time.
@@ -33,14 +43,15 @@ pub enum Error {
         /// What the server said, if it did.
         problem: Option<Box<Problem>>,
     },
-    /// No endpoint could be reached, so nothing was sent.
+    /// No endpoint could be reached at the end. A write was never sent.
     #[error("no node could be reached: {why}")]
     Connect {
         /// The last endpoint tried, and what happened.
         why: String,
     },
-    /// The answer is none that this client understands. If the request was a write, it
-    /// was answered with success, but the answer makes no sense.
+    /// What came is no answer that this client understands, or what was asked for cannot
+    /// be sent. A write may have been applied: most often it was answered with success, but
+    /// its receipt and context cannot be read.
     #[error("the answer of the server makes no sense: {why}")]
     Protocol {
         /// What is wrong with it.

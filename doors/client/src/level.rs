@@ -85,3 +85,19 @@ impl WriteOptions {
         [("w", self.w), ("pw", self.pw), ("dw", self.dw)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_spells_every_level_as_the_client_does() {
+        let numbers = (0..=300).map(|count: u32| count.to_string());
+        let words = ["ONE", "two", "Three", "QUORUM", "all", "", "MOST", "-1", "+1", "01", " 1"];
+        for text in numbers.chain(words.map(str::to_owned)) {
+            let ours = text.parse::<Level>().ok().map(|level| level.to_string());
+            let theirs = model::Level::parse(&text).map(|level| level.to_string());
+            assert_eq!(ours, theirs, "{text:?}");
+        }
+    }
+}

@@ -9,7 +9,7 @@
 //!                                      repeatable   write
 //! never sent                           again        again
 //! 503 not_attempted, overloaded,
-//!     no_majority                      again        again
+//!     no_majority; 500 disk_failed     again        again
 //! sent, then silence or a broken line  again        unknown
 //! other 5xx (504 unknown_outcome ...)  again        unknown
 //! anything else                        done         done
@@ -66,15 +66,21 @@ pub(crate) fn judge(safety: Safety, outcome: Outcome<'_>) -> Verdict {
     };
     match outcome {
         Outcome::Unsent => Verdict::Again,
-        Outcome::Answered { status: 503, code } if says_unchanged(code) => Verdict::Again,
+        Outcome::Answered { status, code } if says_unchanged(status, code) => Verdict::Again,
         Outcome::Lost | Outcome::Answered { status: 500.., .. } => unless_once,
         Outcome::Answered { .. } => Verdict::Done,
     }
 }
 
-/// Whether the code of a 503 promises that nothing was changed.
-pub(crate) fn says_unchanged(code: &str) -> bool {
-    matches!(code, "not_attempted" | "overloaded" | "no_majority")
+/// Whether an answer promises that nothing was changed, though it is the server's fault.
+///
+/// A node says `disk_failed` if it cannot read what a write is to be merged with, before it
+/// keeps anything. A node that cannot keep what it accepted stops without an answer.
+pub(crate) fn says_unchanged(status: u16, code: &str) -> bool {
+    matches!(
+        (status, code),
+        (503, "not_attempted" | "overloaded" | "no_majority") | (500, "disk_failed")
+    )
 }
 
 /// The pause after so many rounds over all endpoints, before jitter.
@@ -104,7 +110,8 @@ mod tests {
             (answered(503, "http_503"), Verdict::Again, Verdict::Unknown),
             (answered(504, "unknown_outcome"), Verdict::Again, Verdict::Unknown),
             (answered(504, "not_attempted"), Verdict::Again, Verdict::Unknown),
-            (answered(500, "disk_failed"), Verdict::Again, Verdict::Unknown),
+            (answered(500, "disk_failed"), Verdict::Again, Verdict::Again),
+            (answered(500, "internal"), Verdict::Again, Verdict::Unknown),
             (answered(409, "too_many_siblings"), Verdict::Done, Verdict::Done),
             (answered(404, "deleted"), Verdict::Done, Verdict::Done),
             (answered(204, ""), Verdict::Done, Verdict::Done),

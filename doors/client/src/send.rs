@@ -202,9 +202,7 @@ impl Attempt {
         match self {
             Self::Unsent(why) => Error::Connect { why },
             Self::Lost(why) => no_outcome(safety, why, None),
-            Self::Failed(problem)
-                if problem.status == 503 && retry::says_unchanged(&problem.code) =>
-            {
+            Self::Failed(problem) if retry::says_unchanged(problem.status, &problem.code) => {
                 Error::NotAttempted(problem)
             }
             Self::Failed(problem) => no_outcome(safety, problem.to_string(), Some(problem)),

@@ -60,11 +60,20 @@ async fn a_put_of_unknown_outcome_is_not_repeated_at_another_endpoint() {
 }
 
 #[tokio::test]
-async fn a_put_that_was_not_attempted_is_repeated_at_the_next_endpoint() {
-    let first = Fake::start(|_| Reply::problem(503, "not_attempted")).await;
-    let second = Fake::start(|_| written()).await;
-    put(&client(&[&first, &second], 5_000)).await.unwrap();
-    assert_eq!((first.count("PUT"), second.count("PUT")), (1, 1));
+async fn a_put_that_changed_nothing_is_repeated_at_the_next_endpoint() {
+    for (status, code) in [(503, "not_attempted"), (500, "disk_failed")] {
+        let first = Fake::start(move |_| Reply::problem(status, code)).await;
+        let second = Fake::start(|_| written()).await;
+        put(&client(&[&first, &second], 5_000)).await.unwrap();
+        assert_eq!((first.count("PUT"), second.count("PUT")), (1, 1), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_put_that_no_node_could_begin_ends_as_not_attempted() {
+    let fake = Fake::start(|_| Reply::problem(500, "disk_failed")).await;
+    let err = put(&client(&[&fake], 200)).await.unwrap_err();
+    assert!(matches!(err, Error::NotAttempted(_)), "{err}");
 }
 
 #[tokio::test]
