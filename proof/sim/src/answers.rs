@@ -5,17 +5,12 @@
 //! acknowledged write and later in a read, the read must have heard of the write, and if
 //! a write was acknowledged by anyone whose disk was not lost, it is never lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use model::{
-    Durability, Kind, List, NodeId, Range, Read, ReadOptions, Receipt, WriteOptions, Written,
-};
+use model::{Durability, Kind, NodeId, Read, ReadOptions, Receipt, WriteOptions, Written};
 
 use crate::oracle::{Oracle, Outcome, Spot, Viewer, Write, WriteId};
 use crate::report::{Broken, Invariant};
-
-/// When each machine lost power last, in microseconds of simulated time.
-pub(crate) type PowerLosses = BTreeMap<NodeId, u64>;
 
 impl Oracle {
     /// A write was acknowledged.
@@ -78,7 +73,6 @@ impl Oracle {
         options: ReadOptions,
         begun: u64,
         read: &Read,
-        losses: &PowerLosses,
     ) -> Result<(), Broken> {
         let spot = self.spot(spot_index);
         let receipt = &read.receipt;
@@ -99,18 +93,12 @@ impl Oracle {
             return complain("a read claims to have written".into());
         }
         self.check(Viewer::Client, spot_index, &read.object)?;
-        self.check_meets(spot_index, begun, read, losses)
+        self.check_meets(spot_index, begun, read)
     }
 
     /// A read must have heard of each write that was acknowledged before it began by a
     /// replica that took part in both.
-    fn check_meets(
-        &self,
-        spot: usize,
-        begun: u64,
-        read: &Read,
-        losses: &PowerLosses,
-    ) -> Result<(), Broken> {
+    fn check_meets(&self, spot: usize, begun: u64, read: &Read) -> Result<(), Broken> {
         let readers: BTreeSet<NodeId> = read.receipt.acks.iter().map(|ack| ack.node).collect();
         for (id, write) in self.writes_of(spot) {
             let before = write.outcome == Outcome::Acked && write.ended < begun;
@@ -118,29 +106,46 @@ impl Oracle {
             if !before || !unseen {
                 continue;
             }
-            if let Some(both) = firm(write, losses).find(|node| readers.contains(node)) {
+            if let Some(both) = self.losses.keepers(write).find(|node| readers.contains(node)) {
                 let detail = format!(
                     "a read begun at {begun} and answered by {readers:?} has not heard of w{}, acknowledged by {both}",
                     id.0
                 );
                 return Err(Broken::of(Invariant::QuorumsMeet, spot, detail));
             }
+            self.check_stays_away(id, read, &readers)?;
         }
         Ok(())
     }
 
+    /// A read from replicas that have all applied a write, and that do not hold it because
+    /// each has lost the record, must at least not return what the write superseded.
+    fn check_stays_away(
+        &self,
+        id: WriteId,
+        read: &Read,
+        readers: &BTreeSet<NodeId>,
+    ) -> Result<(), Broken> {
+        let write = self.write(id);
+        let witnesses: BTreeSet<NodeId> = self.losses.witnesses(write).collect();
+        let back = read.object.values().keys().find(|dot| write.context.contains(**dot));
+        match back {
+            Some(dot) if readers.is_subset(&witnesses) => {
+                let detail =
+                    format!("{readers:?} return {dot}, which w{} superseded at each of them", id.0);
+                Err(Broken::of(Invariant::SupersededStaysAway, write.spot, detail))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// What all replicas together hold: each acknowledged write must be in it, unless all
     /// who acknowledged it have lost power before they had it on disk.
-    pub(crate) fn check_kept(
-        &self,
-        spot: usize,
-        read: &Read,
-        losses: &PowerLosses,
-    ) -> Result<(), Broken> {
+    pub(crate) fn check_kept(&self, spot: usize, read: &Read) -> Result<(), Broken> {
         for (id, write) in self.writes_of(spot) {
             let kept = write.dot.is_some_and(|dot| read.object.context().contains(dot));
             let acked = write.outcome == Outcome::Acked;
-            if acked && !kept && firm(write, losses).next().is_some() {
+            if acked && !kept && self.losses.keepers(write).next().is_some() {
                 let detail = format!("w{} is lost: at the end there is {:?}", id.0, read.object);
                 return Err(Broken::of(Invariant::AcknowledgedIsKept, spot, detail));
             }
@@ -148,68 +153,13 @@ impl Oracle {
         Ok(())
     }
 
-    /// Checks one page of a list against what it was to be, and each object on it.
-    pub(crate) fn listed(&mut self, list: &List, listed: &model::Listed) -> Result<(), Broken> {
-        let complain = |what: &str| {
-            let detail = format!("{what}: {listed:?} for {list:?}");
-            Err(Broken::new(Invariant::ListsAgree, detail))
-        };
-        if list.limit < listed.listings.len() {
-            return complain("more than the limit");
-        }
-        for listing in &listed.listings {
-            let spots = self.spots.iter().position(|spot| {
-                spot.key == listing.key
-                    && spot.table.name == list.table
-                    && spot.keyspace == list.keyspace
-            });
-            let Some(spot) = spots else { return complain("a key that nobody wrote") };
-            if listing.object.values().is_empty() {
-                return complain("a key without a value");
-            }
-            if !in_range(&list.range, self.spot(spot)) {
-                return complain("a key outside of the range");
-            }
-            self.check(Viewer::Client, spot, &listing.object)?;
-        }
-        let order = |listing: &model::Listing| {
-            let spot = self.spots.iter().find(|spot| spot.key == listing.key);
-            (spot.map(|spot| spot.shard.index), listing.key.clone())
-        };
-        if !listed.listings.is_sorted_by(|a, b| order(a) < order(b)) {
-            return complain("keys out of order");
-        }
-        Ok(())
-    }
-
-    fn writes_of(&self, spot: usize) -> impl Iterator<Item = (WriteId, &Write)> {
+    pub(crate) fn writes_of(&self, spot: usize) -> impl Iterator<Item = (WriteId, &Write)> {
         let ids = self.by_spot.get(&spot).map(Vec::as_slice).unwrap_or_default();
         ids.iter().map(|id| (*id, self.write(*id)))
     }
 }
 
-fn in_range(range: &Range, spot: &Spot) -> bool {
-    match range {
-        Range::Partition { partition, after } => {
-            spot.key.partition() == partition
-                && after.as_ref().is_none_or(|after| after < spot.key.sort())
-        }
-        Range::Table { shard, after } => {
-            let there = (spot.shard.index, Some(&spot.key));
-            (*shard, after.as_ref()) < there
-        }
-    }
-}
-
-/// Those who acknowledged a write and cannot have lost it since.
-fn firm<'a>(write: &'a Write, losses: &'a PowerLosses) -> impl Iterator<Item = NodeId> + 'a {
-    let keeps = |ack: &&model::Ack| {
-        ack.durable || losses.get(&ack.node).is_none_or(|lost| *lost < write.begun)
-    };
-    write.acks.iter().filter(keeps).map(|ack| ack.node)
-}
-
-fn replicas(spot: &Spot) -> u8 {
+pub(crate) fn replicas(spot: &Spot) -> u8 {
     u8::try_from(spot.replicas.len()).unwrap_or(u8::MAX)
 }
 

@@ -19,6 +19,7 @@ pub(crate) enum Part {
     Workload,
     Faults,
     Contracts,
+    Rot,
 }
 
 /// The chance of one part of the world.

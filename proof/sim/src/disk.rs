@@ -10,10 +10,10 @@
 //! power      lost       lost                a suffix of the groups is lost   kept
 //! ```
 //!
-//! A group is never torn: that is what the real storage promises, and what its own tests
+//! A single record may vanish, from the disk and from what reads see. A group is never torn: that is what the real storage promises, and what its own tests
 //! have to show. Effects that promise something wait here for the group they speak of.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use catalog::Acceptor;
@@ -40,6 +40,16 @@ pub(crate) struct Contents {
 enum Record {
     Change(Change),
     Acceptor(Acceptor),
+}
+
+impl Record {
+    /// Where the object is that it changes.
+    fn place(&self) -> Option<Place> {
+        match self {
+            Record::Change(change) => Some((change.shard, change.address.clone())),
+            Record::Acceptor(_) => None,
+        }
+    }
 }
 
 impl Contents {
@@ -132,6 +142,20 @@ impl SimDisk {
     /// Returns whether what is synced under a key has heard of a dot.
     pub(crate) fn has_synced(&self, place: &Place, dot: causality::Dot) -> bool {
         self.synced.objects.get(place).is_some_and(|object| object.context().contains(dot))
+    }
+
+    /// The places whose objects are synced and not about to be written again.
+    pub(crate) fn settled_places(&self) -> Vec<Place> {
+        let committed = self.committed.iter().flatten().chain(self.flying.iter().flatten());
+        let moving: BTreeSet<Place> =
+            committed.chain(&self.open).filter_map(Record::place).collect();
+        self.synced.objects.keys().filter(|place| !moving.contains(place)).cloned().collect()
+    }
+
+    /// Loses the record of one object, and nothing else: the clock stays as it is.
+    pub(crate) fn lose(&mut self, place: &Place) -> Option<Object> {
+        self.view.objects.remove(place);
+        self.synced.objects.remove(place)
     }
 
     /// The places changed since this was asked last.

@@ -177,7 +177,7 @@ impl World {
         }
         self.host(at).crash(crash);
         if matches!(crash, Crash::Power { .. }) {
-            self.losses.insert(at, self.now);
+            self.oracle.losses.power_lost(at, self.now);
         }
         self.oracle.forget_bases(at);
         self.abandon_requests(at)?;

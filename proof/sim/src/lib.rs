@@ -31,6 +31,8 @@ mod dice;
 mod disk;
 mod faults;
 mod host;
+mod lists;
+mod losses;
 mod mutant;
 mod network;
 mod oracle;

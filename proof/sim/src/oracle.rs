@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use causality::{Dot, DotSet, Incarnation};
 use model::{Address, Key, Name, NodeId, Object, ShardId, Table, Value};
 
+use crate::losses::Losses;
 use crate::report::{Broken, Invariant};
 
 /// One key of the workload.
@@ -109,6 +110,7 @@ pub(crate) struct Oracle {
     /// The writes whose context has a dot.
     covered_by: BTreeMap<(ShardId, Dot), Vec<WriteId>>,
     bases: BTreeMap<(Viewer, usize), Base>,
+    pub(crate) losses: Losses,
 }
 
 impl Oracle {
@@ -145,6 +147,11 @@ impl Oracle {
     /// A replica crashed, and may have forgotten what it had not synced.
     pub(crate) fn forget_bases(&mut self, node: NodeId) {
         self.bases.retain(|(viewer, _), _| *viewer != Viewer::Replica(node));
+    }
+
+    /// A replica lost the record of one key.
+    pub(crate) fn forget_base(&mut self, node: NodeId, spot: usize) {
+        self.bases.remove(&(Viewer::Replica(node), spot));
     }
 
     /// A node stored an object while it worked on `cause`, a client's write: learns the
@@ -235,12 +242,17 @@ impl Oracle {
                 );
                 return Err(Broken::of(Invariant::NoFalseSibling, spot, detail));
             }
+            let Viewer::Replica(node) = viewer else { continue };
+            if self.losses.was_superseded(node, spot, *dot) {
+                let detail = format!("{dot} (w{}) is back at {node}, which had dropped it", id.0);
+                return Err(Broken::of(Invariant::SupersededStaysAway, spot, detail));
+            }
         }
         Ok(())
     }
 
     /// Each write that this object has heard of and does not hold is a delete, or
-    /// superseded by one that it has heard of.
+    /// superseded by one that it has heard of, or whose record was lost somewhere.
     fn check_dropped(
         &self,
         viewer: Viewer,
@@ -249,13 +261,17 @@ impl Oracle {
         base: &Base,
     ) -> Result<(), Broken> {
         let fresh = object.context().difference(&base.context);
+        let mut evidence = object.context().clone();
+        if let Some(lost) = self.losses.of_spot(spot) {
+            let _ = evidence.union(lost);
+        }
         for dot in dots(&fresh).chain(base.values.iter().copied()) {
             let id = self.named(viewer, spot, dot)?;
             let is_delete = self.write(id).value.is_none();
             if is_delete || object.values().contains_key(&dot) {
                 continue;
             }
-            if self.cover(spot, dot, object.context()).is_none() {
+            if self.cover(spot, dot, &evidence).is_none() {
                 let detail = format!(
                     "{viewer:?} has dropped {dot} (w{}), which nothing in {:?} had read",
                     id.0,
@@ -282,6 +298,17 @@ impl Oracle {
         let covers = self.covered_by.get(&(self.spot(spot).shard, dot))?;
         let heard = |id: &&WriteId| self.write(**id).dot.is_some_and(|dot| context.contains(dot));
         covers.iter().find(heard).copied()
+    }
+
+    /// Whether a key may hold no value although a write to it, `dot`, was heard of: a delete
+    /// had read it, or a write whose record was lost somewhere.
+    pub(crate) fn may_be_gone(&self, spot: usize, dot: Dot) -> bool {
+        let covers = self.covered_by.get(&(self.spot(spot).shard, dot));
+        let lost = self.losses.of_spot(spot);
+        covers.into_iter().flatten().map(|id| self.write(*id)).any(|cover| {
+            let is_lost = |dot| lost.is_some_and(|lost| lost.contains(dot));
+            cover.value.is_none() || cover.dot.is_some_and(is_lost)
+        })
     }
 
     /// The history of one key, in words.

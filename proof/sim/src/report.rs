@@ -68,6 +68,9 @@ pub enum Invariant {
     HealthyRequestsSucceed,
     /// A replica never forgets what it has heard.
     ReplicasOnlyGrow,
+    /// What was superseded at a replica is not held there again, even if the record that
+    /// says so is lost.
+    SupersededStaysAway,
     /// The clock on a disk says exactly what the objects on it have heard.
     ClocksAreExact,
     /// A keyspace or table that was acknowledged stays, everywhere the same.

@@ -112,7 +112,7 @@ impl World {
             }
             (Op::Read { spot, options }, Reply::Read(read)) => {
                 self.count(&open.op, "answered");
-                self.oracle.read(*spot, *options, open.begun, read, &self.losses)?;
+                self.oracle.read(*spot, *options, open.begun, read)?;
                 if 1 < read.object.values().len() {
                     *self.requests.entry(("gets", "of siblings")).or_default() += 1;
                 }
@@ -122,7 +122,7 @@ impl World {
             }
             (Op::List(list), Reply::Listed(listed)) => {
                 self.count(&open.op, "answered");
-                self.oracle.listed(list, listed)?;
+                self.oracle.listed(list, listed, open.begun)?;
             }
             (op, Reply::Failed(failure)) => self.judge_failure(open, op, failure)?,
             (Op::Write { .. } | Op::Read { .. } | Op::List(_) | Op::Declare(_), _) => {
@@ -186,13 +186,16 @@ impl World {
         }
     }
 
-    /// What a receipt calls durable must be on the disk that it names.
+    /// What a receipt calls durable must be on the disk that it names, or have been.
     fn check_durable(&mut self, id: WriteId) -> Result<(), Broken> {
         let write = self.oracle.write(id);
         let place = self.oracle.spot(write.spot).place();
         let lies = |ack: &&model::Ack| {
             let host = self.hosts.get(&ack.node);
-            let on_disk = |dot| host.is_some_and(|host| host.disk.has_synced(&place, dot));
+            let on_disk = |dot| {
+                host.is_some_and(|host| host.disk.has_synced(&place, dot))
+                    || self.oracle.losses.has_lost(ack.node, write.spot, dot)
+            };
             ack.durable && !write.dot.is_some_and(on_disk)
         };
         match write.acks.iter().find(lies) {

@@ -20,7 +20,7 @@ use model::{
 use placement::{Layout, Member, Placement};
 
 use crate::network::LATE_MAX;
-use crate::oracle::{Oracle, Spot};
+use crate::oracle::{Oracle, Spot, dots};
 use crate::report::{Broken, Invariant};
 use crate::swarm::Plan;
 use crate::world::{Event, Phase, World};
@@ -65,6 +65,7 @@ impl World {
         let gap = self.faults.gap();
         self.arrange(gap, Event::Fault);
         self.arrange_declaring();
+        self.arrange_rot();
         self.go_on(self.plan.safety)?;
 
         self.phase = Phase::Quiet;
@@ -166,7 +167,7 @@ impl World {
                 let detail = format!("the last read is answered {reply:?}");
                 return Err(Broken::of(Invariant::HealthyRequestsSucceed, index, detail));
             };
-            self.oracle.read(index, at_all(), begun, &read, &self.losses)?;
+            self.oracle.read(index, at_all(), begun, &read)?;
             reads.push(read);
         }
         Ok(reads)
@@ -174,7 +175,7 @@ impl World {
 
     fn check_end(&mut self, reads: &[Read]) -> Result<(), Broken> {
         for (index, read) in reads.iter().enumerate() {
-            self.oracle.check_kept(index, read, &self.losses)?;
+            self.oracle.check_kept(index, read)?;
             if !self.clients_only {
                 self.check_equal(index, &read.object)?;
             }
@@ -186,14 +187,18 @@ impl World {
         self.check_lists(reads)
     }
 
-    /// All replicas hold what the last read found.
+    /// All replicas hold what the last read found. What a replica lacks is what it lost.
     fn check_equal(&self, index: usize, read: &Object) -> Result<(), Broken> {
         let spot = self.oracle.spot(index);
         let bottom = Object::default();
         for node in &spot.replicas {
             let view = self.hosts.get(node).map(|host| host.disk.view());
             let held = view.and_then(|view| view.objects.get(&spot.place())).unwrap_or(&bottom);
-            if held != read {
+            let missing = read.context().difference(held.context());
+            let lost = self.oracle.losses.of_node(*node, index);
+            let excused = lost
+                .is_some_and(|lost| lost.is_superset(&missing) && *held == without(read, &missing));
+            if held != read && !excused {
                 let detail = format!("{node} holds {held:?} and all together {read:?}");
                 return Err(Broken::of(Invariant::ReplicasConverge, index, detail));
             }
@@ -201,13 +206,17 @@ impl World {
         Ok(())
     }
 
-    /// The clock of each shard is what its objects have heard of, no more and no less.
+    /// The clock of each shard is what its objects have heard of, no more and no less, and
+    /// those that were lost had.
     fn check_clocks(&self) -> Result<(), Broken> {
         for host in self.hosts.values() {
             let view = host.disk.view();
             let mut heard: BTreeMap<ShardId, DotSet> = BTreeMap::new();
             for ((shard, _), object) in &view.objects {
                 let _ = heard.entry(*shard).or_default().union(object.context());
+            }
+            for (index, lost) in self.oracle.losses.all_of(host.id) {
+                let _ = heard.entry(self.oracle.spot(index).shard).or_default().union(lost);
             }
             let clocks = view.clocks();
             if clocks != heard {
@@ -274,17 +283,27 @@ impl World {
                 options: at_all(),
                 timeout: PATIENCE,
             };
+            let begun = self.now;
             let reply = self.ask_and_wait(NodeId::new(1), Request::List(list.clone()))?;
             let Reply::Listed(listed) = reply else {
                 let detail = format!("the last list is answered {reply:?}");
                 return Err(Broken::new(Invariant::HealthyRequestsSucceed, detail));
             };
-            self.oracle.listed(&list, &listed)?;
+            self.oracle.listed(&list, &listed, begun)?;
             all.extend(listed.listings.into_iter().map(|listing| (listing.key, listing.object)));
             next = listed.next;
         }
         Ok(all)
     }
+}
+
+/// What is left of an object for a replica that never hears of some dots.
+fn without(object: &Object, missing: &DotSet) -> Object {
+    let mut rest = object.clone();
+    for dot in dots(missing) {
+        rest.leave_out(dot);
+    }
+    rest
 }
 
 fn not_declared(what: &str) -> Broken {

@@ -108,6 +108,9 @@ pub struct DiskPlan {
     pub tail: u32,
     /// How often in a thousand a step finds that nothing can be read.
     pub unreadable: u32,
+    /// Mean microseconds between two records that vanish, each from one disk, without a
+    /// word. Zero for none.
+    pub rot: u64,
 }
 
 /// What goes wrong, as weights.
@@ -140,7 +143,7 @@ impl Plan {
         let mut dice = Dice::new(seed, Part::Plan);
         let nodes = dice.pick(&[3, 3, 3, 4, 5, 5, 6]);
         let replicas = dice.pick(&[3, 3, 3, 3, 2, 1, 5]).min(u8::try_from(nodes).unwrap_or(3));
-        Self {
+        let mut plan = Self {
             nodes,
             zones: dice.pick(&[1, 1, 2, 3]),
             replicas,
@@ -159,11 +162,14 @@ impl Plan {
                 sync: dice.pick(&[200, 2 * MILLISECOND, 20 * MILLISECOND]),
                 tail: dice.pick(&[0, 5, 50]),
                 unreadable: dice.pick(&[0, 0, 0, 20]),
+                rot: 0,
             },
             faults: faults(&mut dice),
             safety: dice.between(5, 20) * SECOND,
             liveness: 3 * SECOND,
-        }
+        };
+        plan.disk.rot = dice.pick(&[0, 0, 0, 100 * MILLISECOND, SECOND]);
+        plan
     }
 
     /// Tells the size of the world in a few words, for people who look through many seeds.

@@ -17,6 +17,7 @@ use crate::dice::{Dice, Part};
 use crate::disk::Work;
 use crate::faults::Faults;
 use crate::host::{Host, Hosts};
+use crate::losses::Rot;
 use crate::mutant::{self, Mutant};
 use crate::network::Network;
 use crate::oracle::{Oracle, Viewer, WriteId};
@@ -47,6 +48,8 @@ pub(crate) enum Event {
     Declare,
     /// Something goes wrong.
     Fault,
+    /// A record vanishes from a disk.
+    Rot,
     /// Messages pass again.
     Mend(Vec<(NodeId, NodeId)>),
     /// A node starts again.
@@ -94,7 +97,7 @@ pub(crate) struct World {
     pub(crate) open: BTreeMap<Ticket, Open>,
     /// Answers to what the world itself asked.
     pub(crate) heard: BTreeMap<Ticket, Reply>,
-    pub(crate) losses: BTreeMap<NodeId, u64>,
+    pub(crate) rot: Rot,
     pub(crate) requests: BTreeMap<(&'static str, &'static str), u64>,
     pub(crate) fault_counts: BTreeMap<&'static str, u64>,
     queue: BTreeMap<(u64, u64), Event>,
@@ -131,7 +134,7 @@ impl World {
             phase: Phase::Quiet,
             open: BTreeMap::new(),
             heard: BTreeMap::new(),
-            losses: BTreeMap::new(),
+            rot: Rot::new(plan.disk.rot, dice(Part::Rot)),
             requests: BTreeMap::new(),
             fault_counts: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -182,6 +185,10 @@ impl World {
             Event::Overdue { ticket } => self.overdue(ticket),
             Event::Declare => self.declare_something(),
             Event::Fault => self.fault(),
+            Event::Rot => {
+                self.lose_record();
+                Ok(())
+            }
             Event::Mend(ways) => {
                 self.mend(&ways);
                 Ok(())

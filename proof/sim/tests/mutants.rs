@@ -46,11 +46,11 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
 fn what_mutants_do_to_clients_is_seen_without_a_look_into_replicas() {
     use Invariant::*;
     for (mutant, names) in [
-        (Mutant::MergeOverwrites, &[QuorumsMeet, AcknowledgedIsKept][..]),
-        (Mutant::AckBeforeSync, &[QuorumsMeet, AcknowledgedIsKept]),
-        (Mutant::SyncLies, &[QuorumsMeet, AcknowledgedIsKept]),
-        (Mutant::ContextStripped, &[QuorumsMeet, NoFalseSibling]),
-        (Mutant::AckCountedTwice, &[QuorumsMeet, AcknowledgedIsKept]),
+        (Mutant::MergeOverwrites, &[QuorumsMeet, AcknowledgedIsKept, ListsAgree][..]),
+        (Mutant::AckBeforeSync, &[QuorumsMeet, AcknowledgedIsKept, ListsAgree]),
+        (Mutant::SyncLies, &[QuorumsMeet, AcknowledgedIsKept, ListsAgree]),
+        (Mutant::ContextStripped, &[QuorumsMeet, NoFalseSibling, ListsAgree]),
+        (Mutant::AckCountedTwice, &[QuorumsMeet, AcknowledgedIsKept, ListsAgree]),
     ] {
         let found = find(mutant, true).invariant;
         assert!(names.contains(&found), "{mutant:?} is found as {found:?}");

@@ -1,0 +1,151 @@
+//! What a page of a list claims: which keys hold a value, and that no others do.
+//!
+//! A list that leaves out a key looks like any other list, so each page is compared with
+//! the history while it is fresh. A page stands for a *span*, from where it was asked to
+//! begin to where it says that the next one begins. Whichever key in there has a write
+//! that the page must have heard of has to be on it, unless somebody deleted that write.
+//!
+//! ```text
+//! asked from c, next after k:   c ... k     w1 to d, acknowledged by n1 n2 before the
+//!                                            list began; r = 2 of 3: one of them was asked
+//!                               d missing    and no delete had read w1: a key is skipped
+//! ```
+//!
+//! A page tells who took part in the last shard only, so the check counts: of N replicas,
+//! r were asked, and so many must have the write still. If both do not fit side by side,
+//! they meet.
+
+use model::{Key, List, Listed, Listing, Range};
+
+use crate::answers::replicas;
+use crate::oracle::{Oracle, Outcome, Spot, Viewer, WriteId};
+use crate::report::{Broken, Invariant};
+
+impl Oracle {
+    /// Checks one page of a list against what it was to be, each object on it, and that no
+    /// key is missing.
+    pub(crate) fn listed(
+        &mut self,
+        list: &List,
+        listed: &Listed,
+        begun: u64,
+    ) -> Result<(), Broken> {
+        let complain = |what: &str| {
+            let detail = format!("{what}: {listed:?} for {list:?}");
+            Err(Broken::new(Invariant::ListsAgree, detail))
+        };
+        if list.limit < listed.listings.len() {
+            return complain("more than the limit");
+        }
+        for listing in &listed.listings {
+            let Some(spot) = self.listed_spot(list, &listing.key) else {
+                return complain("a key that nobody wrote");
+            };
+            if listing.object.values().is_empty() {
+                return complain("a key without a value");
+            }
+            if !is_covered(list, listed, self.spot(spot)) {
+                return complain("a key outside of the range");
+            }
+            self.check(Viewer::Client, spot, &listing.object)?;
+        }
+        let order = |listing: &Listing| {
+            let spot = self.spots.iter().find(|spot| spot.key == listing.key);
+            (spot.map(|spot| spot.shard.index), listing.key.clone())
+        };
+        if !listed.listings.is_sorted_by(|a, b| order(a) < order(b)) {
+            return complain("keys out of order");
+        }
+        self.check_whole(list, listed, begun)
+    }
+
+    fn listed_spot(&self, list: &List, key: &Key) -> Option<usize> {
+        self.spots.iter().position(|spot| spot.key == *key && is_of_table(list, spot))
+    }
+
+    /// Each key in the span of the page is on it if it has to be, and has heard what it
+    /// has to.
+    fn check_whole(&self, list: &List, listed: &Listed, begun: u64) -> Result<(), Broken> {
+        for (index, spot) in self.spots.iter().enumerate() {
+            if !is_of_table(list, spot) || !is_covered(list, listed, spot) {
+                continue;
+            }
+            let n = replicas(spot);
+            let Ok(need) = list.options.resolve(spot.table.read, n) else {
+                let detail = format!("a level out of range was met: {list:?}");
+                return Err(Broken::of(Invariant::ReceiptsAreTrue, index, detail));
+            };
+            let found = listed.listings.iter().find(|listing| listing.key == spot.key);
+            for id in self.must_be_heard(index, usize::from(need.r), begun) {
+                self.check_heard(id, found, list, listed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The writes to a key that were acknowledged before a read began, by more replicas
+    /// than the read can have passed by.
+    fn must_be_heard(
+        &self,
+        spot: usize,
+        asked: usize,
+        begun: u64,
+    ) -> impl Iterator<Item = WriteId> + '_ {
+        let n = usize::from(replicas(self.spot(spot)));
+        self.writes_of(spot).filter_map(move |(id, write)| {
+            let before = write.outcome == Outcome::Acked && write.ended < begun;
+            let meet = || n < asked + self.losses.keepers(write).count();
+            (before && meet()).then_some(id)
+        })
+    }
+
+    fn check_heard(
+        &self,
+        id: WriteId,
+        found: Option<&Listing>,
+        list: &List,
+        listed: &Listed,
+    ) -> Result<(), Broken> {
+        let write = self.write(id);
+        let Some(dot) = write.dot else { return Ok(()) };
+        match found {
+            Some(listing) if !listing.object.context().contains(dot) => {
+                let detail = format!("{listing:?} has not heard of w{}, for {list:?}", id.0);
+                Err(Broken::of(Invariant::QuorumsMeet, write.spot, detail))
+            }
+            None if write.value.is_some() && !self.may_be_gone(write.spot, dot) => {
+                let keys: Vec<_> = listed.listings.iter().map(|listing| &listing.key).collect();
+                let next = &listed.next;
+                let detail = format!(
+                    "the key of w{} is skipped: {keys:?} and next {next:?} for {list:?}",
+                    id.0
+                );
+                Err(Broken::of(Invariant::ListsAgree, write.spot, detail))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn is_of_table(list: &List, spot: &Spot) -> bool {
+    spot.table.name == list.table && spot.keyspace == list.keyspace
+}
+
+/// Whether a page stands for this key: it is where the list was to look, and before where
+/// the next page begins.
+fn is_covered(list: &List, listed: &Listed, spot: &Spot) -> bool {
+    in_range(&list.range, spot) && listed.next.as_ref().is_none_or(|next| !in_range(next, spot))
+}
+
+fn in_range(range: &Range, spot: &Spot) -> bool {
+    match range {
+        Range::Partition { partition, after } => {
+            spot.key.partition() == partition
+                && after.as_ref().is_none_or(|after| after < spot.key.sort())
+        }
+        Range::Table { shard, after } => {
+            let there = (spot.shard.index, Some(&spot.key));
+            (*shard, after.as_ref()) < there
+        }
+    }
+}
