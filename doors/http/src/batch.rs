@@ -3,10 +3,15 @@
 //! A batch saves round trips and nothing else: its operations run at the same time, in no
 //! order, and one that fails leaves the others alone. The batch itself is refused only if
 //! it cannot be read; an operation that makes no sense fails by itself.
+//!
+//! A small batch can ask for more than a node has memory for: a thousand gets of the largest
+//! values are 8 GiB. Only some gets are under way at once, and when the values that were
+//! read come to more than an answer may have, the gets that are left are refused.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -14,14 +19,18 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use causality::DotSet;
-use model::{Get, Key, Level, Mutation, Name, Put, ReadOptions, Value, WriteOptions, Written};
+use model::{
+    Get, Key, Level, Mutation, Name, Put, Read, ReadOptions, Value, WriteOptions, Written,
+};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::Node;
-use crate::body::{self, Declaration};
+use crate::body::{self, Held};
 use crate::door::Door;
 use crate::json::{self, LevelJson, ValueJson};
 use crate::kv;
@@ -37,6 +46,14 @@ const OPERATIONS_MAX: usize = 1000;
 /// The most bytes of a batch: a few of the largest values, in base64.
 const BATCH_BYTES_MAX: usize = 32 << 20;
 
+/// The most bytes of the values and contexts of one answer, as they are sent: twice the
+/// bytes of a request.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// The most gets of a batch that are under way at once. What they find is in memory before
+/// it is counted.
+const GETS_AT_ONCE: usize = 16;
+
 /// Operations to run at the same time.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = Batch)]
@@ -46,7 +63,7 @@ pub(crate) struct BatchJson {
     #[serde(deserialize_with = "at_most")]
     #[schema(max_items = 1000)]
     operations: Vec<OperationJson>,
-    /// Milliseconds that the client waits for each operation, 5000 if left out.
+    /// Milliseconds that the client waits, 5000 if left out.
     #[schema(minimum = 1, maximum = 60000)]
     timeout: Option<u64>,
 }
@@ -139,6 +156,10 @@ impl From<Problem> for OutcomeJson {
 }
 
 /// Run many operations at once.
+///
+/// The values and contexts of an answer come to at most 64 MiB. A get that would exceed that,
+/// and each that has not begun by then, has the outcome 503 `overloaded`: ask for it again in
+/// another batch, or alone.
 #[utoipa::path(
     post,
     path = "/v1/batch",
@@ -157,11 +178,55 @@ pub(crate) async fn batch<N: Node>(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     Query::parse(head.uri.query(), &[])?;
-    let batch: BatchJson =
-        body::json(&head.headers, body, BATCH_BYTES_MAX, Declaration::Required).await?;
+    body::check_media_type(&head.headers)?;
+    let Held { content: batch, share } =
+        body::json::<BatchJson>(&door.bodies, body, BATCH_BYTES_MAX).await?;
     let timeout = batch.timeout.map_or(Ok(params::timeout_default()), params::timeout)?;
     let outcomes = run_all(&door, batch.operations, timeout).await;
+    drop(share);
     Ok(kv::json(StatusCode::OK, &OutcomesJson { outcomes }))
+}
+
+/// What the gets of one batch share.
+struct Gets {
+    /// Places among those under way.
+    places: Semaphore,
+    /// Bytes of the answer, those that had no room in it included.
+    bytes: AtomicUsize,
+    deadline: Instant,
+}
+
+impl Gets {
+    fn new(timeout: Duration) -> Self {
+        let places = Semaphore::new(GETS_AT_ONCE);
+        Self { places, bytes: AtomicUsize::new(0), deadline: Instant::now() + timeout }
+    }
+
+    /// Reads one key, if there is still room in the answer. A get that waits for its place
+    /// has that much less time.
+    async fn read<N: Node>(&self, door: &Door<N>, get: Get) -> Result<Read, Problem> {
+        let place = tokio::time::timeout_at(self.deadline, self.places.acquire()).await;
+        let Ok(_place) = place else {
+            let detail = "the gets before this one took all the time; ask for fewer at once";
+            return Err(Problem::new(Code::Overloaded, detail));
+        };
+        self.add(0)?;
+        let timeout = self.deadline.saturating_duration_since(Instant::now());
+        door.read(Get { timeout, ..get }).await
+    }
+
+    /// Counts bytes of the answer.
+    ///
+    /// # Errors
+    ///
+    /// `overloaded` if there is no room for them. There is none for later ones, then.
+    fn add(&self, bytes: usize) -> Result<(), Problem> {
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= ANSWER_BYTES_MAX {
+            return Ok(());
+        }
+        let detail = "the answers of this batch are too large together; ask for this key again";
+        Err(Problem::new(Code::Overloaded, detail))
+    }
 }
 
 /// # Cancellation
@@ -174,9 +239,10 @@ async fn run_all<N: Node>(
 ) -> Vec<OutcomeJson> {
     let mut outcomes: Vec<_> = operations.iter().map(|_| None).collect();
     let mut running = JoinSet::new();
+    let gets = Arc::new(Gets::new(timeout));
     for (index, operation) in operations.into_iter().enumerate() {
-        let door = Arc::clone(door);
-        running.spawn(async move { (index, run(&door, operation, timeout).await) });
+        let (door, gets) = (Arc::clone(door), Arc::clone(&gets));
+        running.spawn(async move { (index, run(&door, &gets, operation, timeout).await) });
     }
     while let Some(ended) = running.join_next().await {
         // One that panicked is the one without an outcome at the end.
@@ -192,6 +258,7 @@ async fn run_all<N: Node>(
 
 async fn run<N: Node>(
     door: &Door<N>,
+    gets: &Gets,
     operation: OperationJson,
     timeout: Duration,
 ) -> Result<OutcomeJson, Problem> {
@@ -201,12 +268,14 @@ async fn run<N: Node>(
     match action {
         Action::Get(options) => {
             let get = Get { keyspace, table, key: key.clone(), options, timeout };
-            let read = kv::present(door, &scope, &key, door.read(get).await?)?;
+            let read = kv::present(door, &scope, &key, gets.read(door, get).await?)?;
+            let context = door.seal(&scope, &key, read.object.context());
+            gets.add(context.len() + ValueJson::bytes(&read.object))?;
             let values = ValueJson::all(&read.object);
             Ok(OutcomeJson {
                 status: if values.len() == 1 { 200 } else { 300 },
                 values: Some(values),
-                context: Some(door.seal(&scope, &key, read.object.context())),
+                context: Some(context),
                 receipt: Some((&read.receipt).into()),
                 problem: None,
             })

@@ -3,12 +3,16 @@
 //! Two things happen here and nowhere else: asking the node, where each request has one
 //! kind of answer; and sealing and opening the tokens that clients carry for us.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use causality::DotSet;
 use codec::token::{self, Place};
 use model::{
     Declare, Declared, Get, Key, List, Listed, Put, Read, Reply, Request, Status, Written,
 };
 
+use crate::budget::Budget;
 use crate::path::Scope;
 use crate::problem::{Code, Problem};
 use crate::{Config, Node};
@@ -18,7 +22,15 @@ pub(crate) struct Door<N> {
     node: N,
     /// See [`Config`].
     pub(crate) config: Config,
+    /// What the bodies of requests may take together.
+    pub(crate) bodies: Arc<Budget>,
+    /// When a context that is too large was last complained about.
+    complained: Mutex<Option<Instant>>,
 }
+
+/// How long a complaint about contexts that are too large holds: such a key is likely read
+/// again and again.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Asks the node, and takes the one kind of answer that the request has.
 macro_rules! ask {
@@ -40,8 +52,9 @@ macro_rules! ask {
 
 impl<N: Node> Door<N> {
     /// A door to `node`.
-    pub(crate) fn new(node: N, config: Config) -> Self {
-        Self { node, config }
+    pub(crate) fn new(node: N, config: Config, bodies_bytes_max: usize) -> Self {
+        let bodies = Budget::new(bodies_bytes_max);
+        Self { node, config, bodies, complained: Mutex::new(None) }
     }
 
     /// Writes or deletes one key.
@@ -69,9 +82,30 @@ impl<N: Node> Door<N> {
         ask!(self, Request::Status, Reply::Status)
     }
 
-    /// The token of a context that belongs to `key`.
+    /// The token of a context that belongs to `key`. One that is longer than
+    /// [`token::TEXT_BYTES_MAX`] is given all the same, for what it was read with is worth
+    /// reading, but no node will take it back.
     pub(crate) fn seal(&self, scope: &Scope, key: &Key, context: &DotSet) -> String {
-        token::seal(&self.config.token_key, &place(scope, key), context)
+        let token = token::seal(&self.config.token_key, &place(scope, key), context);
+        if token::TEXT_BYTES_MAX < token.len() {
+            self.complain(scope, token.len());
+        }
+        token
+    }
+
+    fn complain(&self, scope: &Scope, bytes: usize) {
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_some_and(|at| at.elapsed() < COMPLAINT_PAUSE) {
+            return;
+        }
+        *complained = Some(Instant::now());
+        tracing::warn!(
+            keyspace = scope.keyspace.as_str(),
+            table = scope.table.as_str(),
+            bytes,
+            "the context of a key is too large to be passed back; the key is written from too \
+             many places without being read"
+        );
     }
 
     /// The context in a token that was given for `key`.

@@ -39,6 +39,12 @@ impl ValueJson {
         }
     }
 
+    /// The bytes of all values of an object, roughly, as JSON.
+    pub(crate) fn bytes(object: &Object) -> usize {
+        let bytes = |value: &Value| value.content_type.len() + value.body.len().div_ceil(3) * 4;
+        object.values().values().map(bytes).sum()
+    }
+
     /// Every value of an object.
     pub(crate) fn all(object: &Object) -> Vec<Self> {
         object.values().iter().map(|(dot, value)| Self::new(*dot, value)).collect()

@@ -9,8 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use model::{
     Declare, Declared, Keyspace, Malformed, Name, Refusal, ReplicaMap, SHARDS_DEFAULT, Status,
@@ -22,7 +21,7 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::Node;
-use crate::body::{self, Declaration, JSON_BYTES_MAX};
+use crate::body::{self, Held};
 use crate::door::Door;
 use crate::kv::json;
 use crate::openapi::{CreateKeyspaceProblems, KeyspacePath, NodeProblems, OneKeyspaceProblems};
@@ -109,10 +108,9 @@ pub(crate) async fn create<N: Node>(
     State(door): State<Arc<Door<N>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
-    let [name] = names(&head)?;
-    let contract: DeclareKeyspaceJson =
-        body::json(&head.headers, body, JSON_BYTES_MAX, Declaration::Unchecked).await?;
+    let [name] = names(request.uri())?;
+    let Held { content: contract, share: _share } =
+        body::contract::<DeclareKeyspaceJson>(&door.bodies, request).await?;
     let declare = Declare::Keyspace {
         name,
         shards: contract.shards.unwrap_or(SHARDS_DEFAULT),
@@ -187,8 +185,7 @@ pub(crate) async fn one<N: Node>(
     State(door): State<Arc<Door<N>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (head, _) = request.into_parts();
-    let [name] = names(&head)?;
+    let [name] = names(request.uri())?;
     let status = door.status().await?;
     Ok(json(StatusCode::OK, &KeyspaceJson::from(find(&status, &name)?)))
 }
@@ -205,9 +202,9 @@ pub(crate) fn find<'a>(status: &'a Status, name: &Name) -> Result<&'a Keyspace, 
 
 /// The names in `/v1/keyspaces/{0}` or `/v1/keyspaces/{0}/tables/{1}`. These requests take
 /// no parameters.
-pub(crate) fn names<const N: usize>(head: &Parts) -> Result<[Name; N], Problem> {
-    Query::parse(head.uri.query(), &[])?;
-    let below = head.uri.path().strip_prefix("/v1/keyspaces/").unwrap_or_default();
+pub(crate) fn names<const N: usize>(uri: &Uri) -> Result<[Name; N], Problem> {
+    Query::parse(uri.query(), &[])?;
+    let below = uri.path().strip_prefix("/v1/keyspaces/").unwrap_or_default();
     // The keyspace, and after the word `tables` the table.
     let mut segments = below.split('/').step_by(2);
     let mut next = || path::name(segments.next().unwrap_or_default());

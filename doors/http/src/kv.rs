@@ -23,13 +23,13 @@ use model::{Get, Key, Mutation, Object, Put, Read, Value, Written};
 use serde::Serialize;
 
 use crate::Node;
-use crate::body::{self, Cap};
+use crate::body::{self, Cap, Held};
 use crate::door::Door;
 use crate::json::{ValueJson, ValuesJson, WrittenJson};
 use crate::openapi::{KeyPath, ReadParams, ReadProblems, WriteParams, WriteProblems};
 use crate::params::{self, Detail, Query};
 use crate::path::{self, Scope};
-use crate::problem::{CONTEXT, Code, Facts, Problem, RECEIPT};
+use crate::problem::{CONTEXT, Code, Facts, NOSNIFF, Problem, RECEIPT};
 use crate::receipt::{self, ReceiptJson};
 use crate::siblings;
 
@@ -72,6 +72,8 @@ impl Target {
     responses(
         (status = 204, description = "Written.", headers(
             ("Merganser-Context" = String, description = "What to pass when writing again."),
+            ("Merganser-Warning" = Option<String>,
+                description = "context-too-large: no node takes this context back."),
             ("Merganser-Receipt" = String, description = "Who took part."),
         )),
         (status = 200, description = "Written; with receipt=full.", body = WrittenJson,
@@ -91,8 +93,12 @@ pub(crate) async fn put<N: Node>(
         Some(given) => content_type(given.as_bytes())?,
         None => default_content_type(),
     };
-    let body = body::read(body, Cap::Value(door.config.value_bytes_max)).await?;
-    write(&door, target, Mutation::Store(Value { content_type, body }), context).await
+    let cap = Cap::Value(door.config.value_bytes_max);
+    let Held { content: body, share } = body::read(&door.bodies, body, cap).await?;
+    let mutation = Mutation::Store(Value { content_type, body });
+    let answer = write(&door, target, mutation, context).await;
+    drop(share);
+    answer
 }
 
 /// Delete what was read.
@@ -111,6 +117,8 @@ pub(crate) async fn put<N: Node>(
     responses(
         (status = 204, description = "Deleted.", headers(
             ("Merganser-Context" = String, description = "What to pass when writing again."),
+            ("Merganser-Warning" = Option<String>,
+                description = "context-too-large: no node takes this context back."),
             ("Merganser-Receipt" = String, description = "Who took part."),
         )),
         (status = 200, description = "Deleted; with receipt=full.", body = WrittenJson,
@@ -154,7 +162,7 @@ async fn write<N: Node>(
             json(StatusCode::OK, &written)
         }
     };
-    label(&mut response, receipt::token_header(context), line);
+    label(&mut response, context, line);
     Ok(response)
 }
 
@@ -178,12 +186,20 @@ async fn write<N: Node>(
             content((String = "*/*"), (ValuesJson = "application/json")),
             headers(
                 ("Merganser-Context" = String, description = "What to pass when writing."),
+                ("Merganser-Warning" = Option<String>,
+                    description = "context-too-large: no node takes this context back."),
+                ("X-Content-Type-Options" = String,
+                    description = "nosniff: a browser must not guess another type."),
                 ("Merganser-Receipt" = String, description = "Who took part."),
             )),
         (status = 300, description = "Several concurrent values.",
             content((ValuesJson = "application/json"), (String = "multipart/mixed")),
             headers(
                 ("Merganser-Context" = String, description = "What to pass when writing."),
+                ("Merganser-Warning" = Option<String>,
+                    description = "context-too-large: no node takes this context back."),
+                ("X-Content-Type-Options" = String,
+                    description = "nosniff: a browser must not guess another type."),
                 ("Merganser-Receipt" = String, description = "Who took part."),
             )),
         ReadProblems,
@@ -204,13 +220,13 @@ pub(crate) async fn get<N: Node>(
     };
     let read = present(&door, &scope, &key, door.read(get).await?)?;
     let context = door.seal(&scope, &key, read.object.context());
-    let (token, line) = (receipt::token_header(context.clone()), receipt::header(&read.receipt));
+    let line = receipt::header(&read.receipt);
     let mut response = match (query.receipt, only(&read.object)) {
-        (Detail::Full, _) => full(context, &read),
+        (Detail::Full, _) => full(context.clone(), &read),
         (Detail::Line, Some(value)) => raw(value),
-        (Detail::Line, None) => siblings::render(&head.headers, context, &read.object),
+        (Detail::Line, None) => siblings::render(&head.headers, context.clone(), &read.object),
     };
-    label(&mut response, token, line);
+    label(&mut response, context, line);
     Ok(response)
 }
 
@@ -256,6 +272,7 @@ fn raw(value: &Value) -> Response {
         content_type.unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
     let mut response = Response::new(value.body.clone().into());
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     response
 }
 
@@ -268,8 +285,8 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
     response
 }
 
-fn label(response: &mut Response, context: HeaderValue, receipt: HeaderValue) {
-    response.headers_mut().insert(CONTEXT, context);
+fn label(response: &mut Response, context: String, receipt: HeaderValue) {
+    receipt::add_context(response.headers_mut(), context);
     response.headers_mut().insert(RECEIPT, receipt);
 }
 

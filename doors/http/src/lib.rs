@@ -22,6 +22,7 @@
 
 mod batch;
 mod body;
+mod budget;
 mod connection;
 mod door;
 mod json;
@@ -77,12 +78,26 @@ pub struct Config {
     pub value_bytes_max: usize,
 }
 
-/// The routes of the API, answered by `node`.
+/// The most bytes of request bodies in memory at once, if nobody says: 256 MiB, which is 32
+/// of the largest values or a quarter of a million small ones, and fits into a machine of
+/// 1 GiB.
+pub const BODIES_BYTES_DEFAULT: usize = 256 << 20;
+
+/// The routes of the API, answered by `node`, with [`BODIES_BYTES_DEFAULT`].
 ///
 /// The router does not limit connections or the time that a client takes to send its
 /// headers; [`serve`] does.
 pub fn router<N: Node>(node: N, config: Config) -> Router {
-    let door = Arc::new(Door::new(node, config));
+    router_within(node, config, BODIES_BYTES_DEFAULT)
+}
+
+/// As [`router`], with at most `bodies_bytes_max` bytes of request bodies in memory at once,
+/// those of all requests together.
+///
+/// A body that has no room is refused with 503 `overloaded`, before it is read if it says how
+/// long it is. Reading a batch takes up to twice its bytes, which count once.
+pub fn router_within<N: Node>(node: N, config: Config, bodies_bytes_max: usize) -> Router {
+    let door = Arc::new(Door::new(node, config, bodies_bytes_max));
     Router::new()
         // The key may be any bytes, also such as are no UTF-8: these routes take the path
         // apart themselves.

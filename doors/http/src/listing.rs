@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use bytes::Bytes;
 use codec::cursor;
@@ -79,16 +79,9 @@ pub(crate) async fn list<N: Node>(
     request: Request,
 ) -> Result<Response, Problem> {
     let [keyspace, table, key] = path::segments(request.uri().path(), "/v1/list/")?;
-    let query = Query::parse(request.uri().query(), params::LIST)?;
     let partition = path::key(key, Bytes::new())?.partition().clone();
-    let range = match query.cursor.as_deref() {
-        None => Range::Partition { partition, after: None },
-        Some(cursor) => goes_on(cursor, |range| match range {
-            Range::Partition { partition: theirs, .. } => *theirs == partition,
-            Range::Table { .. } => false,
-        })?,
-    };
-    page(&door, path::scope(keyspace, table)?, range, &query).await
+    let first = Range::Partition { partition, after: None };
+    page(&door, path::scope(keyspace, table)?, first, request.uri()).await
 }
 
 /// Scan a whole table.
@@ -109,30 +102,40 @@ pub(crate) async fn scan<N: Node>(
     request: Request,
 ) -> Result<Response, Problem> {
     let [keyspace, table] = path::segments(request.uri().path(), "/v1/scan/")?;
-    let query = Query::parse(request.uri().query(), params::LIST)?;
-    let range = match query.cursor.as_deref() {
-        None => Range::Table { shard: 0, after: None },
-        Some(cursor) => goes_on(cursor, |range| matches!(range, Range::Table { .. }))?,
-    };
-    page(&door, path::scope(keyspace, table)?, range, &query).await
+    let first = Range::Table { shard: 0, after: None };
+    page(&door, path::scope(keyspace, table)?, first, request.uri()).await
 }
 
-/// The range of a cursor, if it is one of this list.
-fn goes_on(cursor: &str, fits: impl Fn(&Range) -> bool) -> Result<Range, Problem> {
+/// The range of a cursor, if it is one of the list that begins with `first`.
+fn goes_on(cursor: &str, first: &Range) -> Result<Range, Problem> {
     let invalid = |detail: String| Problem::new(Code::CursorInvalid, detail);
     let range = cursor::decode(cursor).map_err(|error| invalid(error.to_string()))?;
-    if fits(&range) {
+    let fits = match (first, &range) {
+        (Range::Partition { partition: ours, .. }, Range::Partition { partition, .. }) => {
+            ours == partition
+        }
+        (Range::Table { .. }, Range::Table { .. }) => true,
+        (Range::Partition { .. }, Range::Table { .. })
+        | (Range::Table { .. }, Range::Partition { .. }) => false,
+    };
+    if fits {
         return Ok(range);
     }
     Err(invalid("the cursor belongs to another list".to_owned()))
 }
 
+/// Answers with the page that the query of `uri` asks for, `first` if it has no cursor.
 async fn page<N: Node>(
     door: &Door<N>,
     scope: Scope,
-    range: Range,
-    query: &Query,
+    first: Range,
+    uri: &Uri,
 ) -> Result<Response, Problem> {
+    let query = Query::parse(uri.query(), params::LIST)?;
+    let range = match query.cursor.as_deref() {
+        None => first,
+        Some(cursor) => goes_on(cursor, &first)?,
+    };
     let list = List {
         keyspace: scope.keyspace.clone(),
         table: scope.table.clone(),

@@ -258,6 +258,7 @@ fn declare(codes: &[Code]) -> Declared {
         ("Retry-After", "Seconds after which to try again.", Code::Overloaded),
         ("Allow", "The methods that apply.", Code::MethodNotAllowed),
         ("Merganser-Context", "Of a deleted key: what to pass when writing.", Code::Deleted),
+        ("Merganser-Warning", "context-too-large: no node takes it back.", Code::Deleted),
         ("Merganser-Receipt", "Who took part.", Code::UnknownOutcome),
     ] {
         if codes.iter().any(|code| code.status() == of.status()) {

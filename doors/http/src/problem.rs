@@ -25,6 +25,13 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 /// The header that carries a context token.
 pub(crate) const CONTEXT: HeaderName = HeaderName::from_static("merganser-context");
 
+/// Of values, which are whatever their writers sent: keeps a browser from taking one for a
+/// page that may do things in our name.
+pub(crate) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// The header that says what is wrong with an answer that is a success.
+pub(crate) const WARNING: HeaderName = HeaderName::from_static("merganser-warning");
+
 /// The header that carries a receipt.
 pub(crate) const RECEIPT: HeaderName = HeaderName::from_static("merganser-receipt");
 
@@ -205,7 +212,7 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status()).expect("the table has statuses only");
         let facts = self.facts.as_deref();
         let receipt = facts.and_then(|facts| facts.receipt.as_ref()).map(receipt::header);
-        let context = facts.and_then(|facts| facts.context.clone()).map(receipt::token_header);
+        let context = facts.and_then(|facts| facts.context.clone());
         let body = serde_json::to_vec(&self.into_json()).expect("a problem is plain data");
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
@@ -214,7 +221,9 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         receipt.map(|receipt| headers.insert(RECEIPT, receipt));
-        context.map(|context| headers.insert(CONTEXT, context));
+        if let Some(context) = context {
+            receipt::add_context(headers, context);
+        }
         response
     }
 }

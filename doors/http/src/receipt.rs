@@ -8,11 +8,14 @@
 
 use std::fmt::Write;
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
+use codec::token;
 use model::Receipt;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::problem::{CONTEXT, WARNING};
 
 /// Who took part in an answer, and what it is worth.
 #[derive(Serialize, ToSchema)]
@@ -83,9 +86,13 @@ pub(crate) fn header(receipt: &Receipt) -> HeaderValue {
     visible(line)
 }
 
-/// A sealed token as a header line.
-pub(crate) fn token_header(token: String) -> HeaderValue {
-    visible(token)
+/// Adds a sealed token to the headers of an answer, and a warning if no node would take it
+/// back.
+pub(crate) fn add_context(headers: &mut HeaderMap, token: String) {
+    if token::TEXT_BYTES_MAX < token.len() {
+        headers.insert(WARNING, HeaderValue::from_static("context-too-large"));
+    }
+    headers.insert(CONTEXT, visible(token));
 }
 
 fn visible(text: String) -> HeaderValue {

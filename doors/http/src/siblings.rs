@@ -23,6 +23,7 @@ use model::{Object, Value};
 
 use crate::json::{ValueJson, ValuesJson};
 use crate::kv;
+use crate::problem::NOSNIFF;
 
 /// Answers with all values of an object, in the form that the client prefers.
 pub(crate) fn render(headers: &HeaderMap, context: String, object: &Object) -> Response {
@@ -50,6 +51,7 @@ fn multipart<'a>(values: impl Iterator<Item = &'a Value> + Clone) -> Response {
         .expect("a boundary is hexadecimal");
     let mut response = (StatusCode::MULTIPLE_CHOICES, body.freeze()).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     response
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Node;
-use crate::body::{self, Declaration, JSON_BYTES_MAX};
+use crate::body::{self, Held};
 use crate::door::Door;
 use crate::json::LevelJson;
 use crate::keyspaces::{created_or_existed, find, names};
@@ -105,10 +105,9 @@ pub(crate) async fn create<N: Node>(
     State(door): State<Arc<Door<N>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
-    let [keyspace, name] = names(&head)?;
-    let contract: DeclareTableJson =
-        body::json(&head.headers, body, JSON_BYTES_MAX, Declaration::Unchecked).await?;
+    let [keyspace, name] = names(request.uri())?;
+    let Held { content: contract, share: _share } =
+        body::contract::<DeclareTableJson>(&door.bodies, request).await?;
     let declare = Declare::Table {
         keyspace: keyspace.clone(),
         name,
@@ -160,8 +159,7 @@ pub(crate) async fn all<N: Node>(
     State(door): State<Arc<Door<N>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (head, _) = request.into_parts();
-    let [name] = names(&head)?;
+    let [name] = names(request.uri())?;
     let status = door.status().await?;
     let keyspace = find(&status, &name)?;
     let tables = status.tables.iter().filter(|table| table.keyspace == keyspace.id);
@@ -186,8 +184,7 @@ pub(crate) async fn one<N: Node>(
     State(door): State<Arc<Door<N>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (head, _) = request.into_parts();
-    let [keyspace, name] = names(&head)?;
+    let [keyspace, name] = names(request.uri())?;
     let status = door.status().await?;
     let id = find(&status, &keyspace)?.id;
     let mut tables = status.tables.iter();

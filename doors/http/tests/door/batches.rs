@@ -1,5 +1,6 @@
 //! Batches: each operation has its own outcome.
 
+use causality::DotSet;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Api, VALUE_BYTES_MAX};
@@ -141,4 +142,25 @@ async fn an_operation_that_panics_is_one_outcome() {
     api.node.state().panics = true;
     let outcomes = outcomes(&api, &json!([op("get", "k", &json!({}))])).await;
     assert_eq!(outcomes[0]["problem"]["code"], "internal");
+}
+
+#[tokio::test]
+async fn gets_beyond_what_an_answer_may_have_are_refused_and_the_rest_is_answered() {
+    let api = Api::new().await;
+    api.put("/v1/kv/ks/t/large", None, "").await;
+    // Three of them are 60 MiB in base64.
+    api.replace(DotSet::new(), vec![0; 15 << 20].into());
+    let before = api.node.state().asked;
+    let mut operations = vec![op("get", "large", &json!({})); 40];
+    operations.push(op("put", "new", &json!({"value": ""})));
+    let answer = send(&api, json!({"operations": operations}).to_string()).await;
+    assert!(answer.body.len() < 65 << 20, "{}", answer.body.len());
+    let answer = answer.json();
+    let outcomes = answer["outcomes"].as_array().unwrap();
+    let code = |outcome: &&Value| outcome["problem"]["code"] == "overloaded";
+    assert_eq!(outcomes.iter().filter(|outcome| outcome["status"] == 200).count(), 3);
+    assert_eq!(outcomes.iter().filter(code).count(), 37);
+    assert_eq!(outcomes[40]["status"], 204);
+    let asked = api.node.state().asked - before;
+    assert!(asked < 30, "{asked} operations reached the node");
 }

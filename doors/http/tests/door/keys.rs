@@ -1,5 +1,6 @@
 //! Writing, reading and deleting one key.
 
+use causality::{Dot, Incarnation};
 use serde_json::json;
 
 use crate::support::{Api, VALUE_BYTES_MAX};
@@ -207,4 +208,31 @@ async fn head_says_what_get_would() {
         assert_eq!(api.send("HEAD", target, &[], "").await.status, 200, "{target}");
     }
     assert_eq!(api.send("HEAD", "/v1/kv/ks/t/none", &[], "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_context_that_no_node_would_take_back_comes_with_a_warning() {
+    let api = Api::new().await;
+    let written = api.put("/v1/kv/ks/t/k", None, "milk").await;
+    assert_eq!(written.header("merganser-warning"), None);
+    let gaps = |count: u64| (1..count).map(|n| Dot::new(Incarnation::new(0xabc), 2 * n + 1));
+    for (count, warning) in [(10_000, None), (40_000, Some("context-too-large"))] {
+        api.replace(gaps(count).collect(), "milk".into());
+        let answer = api.get("/v1/kv/ks/t/k").await;
+        assert_eq!(answer.body, "milk");
+        assert_eq!(answer.header("merganser-warning"), warning, "{count} gaps");
+        let again = api.put("/v1/kv/ks/t/k", Some(answer.context()), "tea").await;
+        assert_eq!(again.status == 204, warning.is_none(), "{count} gaps");
+    }
+}
+
+#[tokio::test]
+async fn no_browser_may_take_a_value_for_something_else() {
+    let api = Api::new().await;
+    let multipart = [("accept", "multipart/mixed")];
+    for values in ["<script>", "<p>"] {
+        api.put("/v1/kv/ks/t/k", None, values).await;
+        let answer = api.send("GET", "/v1/kv/ks/t/k", &multipart, "").await;
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderName};
-use causality::{Dot, DotSet, Incarnation};
+use causality::DotSet;
 use http_door::{ServeLimits, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -20,7 +20,10 @@ struct Server {
 }
 
 async fn start(limits: ServeLimits) -> Server {
-    let api = Api::new().await;
+    serve_api(Api::new().await, limits).await
+}
+
+async fn serve_api(api: Api, limits: ServeLimits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -261,12 +264,7 @@ async fn with_a_large_value(limits: ServeLimits) -> (Server, TcpStream, Vec<u8>)
     let refusal = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
     let value = refusal.repeat((16 << 20) / refusal.len()).into_bytes();
     server.api.put("/v1/kv/ks/t/k", None, "").await;
-    for object in server.api.node.state().objects.values_mut() {
-        let content_type = "text/plain".into();
-        let value = model::Value { content_type, body: value.clone().into() };
-        let dot = Dot::new(Incarnation::new(0xabc), 1);
-        *object = model::Object::written(dot, DotSet::new(), value);
-    }
+    server.api.replace(DotSet::new(), value.clone().into());
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 << 10).unwrap();
     let mut stream = socket.connect(server.address).await.unwrap();
@@ -307,4 +305,35 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
     assert!(bytes.len() < value.len(), "{} bytes came", bytes.len());
     assert!(bytes.starts_with(b"HTTP/1.1 200"));
     drop(server);
+}
+
+#[tokio::test]
+async fn a_body_that_has_no_room_beside_others_is_refused_unread_until_they_are_done() {
+    let server = serve_api(Api::within(64 << 10).await, quick()).await;
+    let put = |key: &str, length: usize, more: &str| {
+        format!(
+            "PUT /v1/kv/ks/t/{key} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\
+             connection: close\r\n{more}\r\n"
+        )
+    };
+    let mut slow = server.connect().await;
+    slow.write_all(put("slow", 60_000, "").as_bytes()).await.unwrap();
+    slow.write_all(&[b'x'; 40_000]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    let refused = server.converse(put("k", 30_000, "expect: 100-continue\r\n")).await;
+    assert_eq!((refused.len(), refused[0].problem()), (1, "503 overloaded".to_owned()));
+    refused[0].check("PUT", "/v1/kv/ks/t/k");
+    let chunked =
+        "PUT /v1/kv/ks/t/k HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n7530\r\n";
+    let refused = server.converse(format!("{chunked}{}", "x".repeat(30_000))).await;
+    assert_eq!(refused[0].problem(), "503 overloaded");
+    let small = server.converse(put("small", 1_000, "") + &"x".repeat(1_000)).await;
+    assert_eq!(small[0].status, 204);
+    assert_eq!(server.api.node.state().objects.len(), 1);
+
+    slow.write_all(&[b'x'; 20_000]).await.unwrap();
+    assert_eq!(read_to_end(slow).await[0].status, 204);
+    let accepted = server.converse(put("k", 60_000, "") + &"x".repeat(60_000)).await;
+    assert_eq!(accepted[0].status, 204);
 }

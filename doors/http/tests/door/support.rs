@@ -8,17 +8,17 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request as HttpRequest};
 use bytes::Bytes;
-use causality::{Dot, Incarnation};
+use causality::{Dot, DotSet, Incarnation};
 use codec::token::TokenKey;
 use http_body_util::BodyExt;
-use http_door::{Config, Node, openapi, router};
+use http_door::{BODIES_BYTES_DEFAULT, Config, Node, openapi, router_within};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use lattice::Lattice;
 use model::{
     Ack, Declare, Declared, Failure, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing,
     Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, Receipt, Refusal, Reply, Request,
-    ShardId, Status, Table, TableId, Written,
+    ShardId, Status, Table, TableId, Value, Written,
 };
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -246,7 +246,12 @@ pub(crate) struct Answer {
 
 impl Api {
     pub(crate) async fn new() -> Self {
-        let api = Self::empty();
+        Self::within(BODIES_BYTES_DEFAULT).await
+    }
+
+    /// With memory for so many bytes of bodies.
+    pub(crate) async fn within(bodies_bytes_max: usize) -> Self {
+        let api = Self::empty_within(bodies_bytes_max);
         let replicas = [("content-type", "application/json")];
         let body = r#"{"replicas":{"north":3}}"#;
         assert_eq!(api.send("PUT", "/v1/keyspaces/ks", &replicas, body).await.status, 201);
@@ -258,6 +263,10 @@ impl Api {
     }
 
     pub(crate) fn empty() -> Self {
+        Self::empty_within(BODIES_BYTES_DEFAULT)
+    }
+
+    fn empty_within(bodies_bytes_max: usize) -> Self {
         let node = Fake::default();
         let config = Config {
             token_key: TokenKey::derive(&[7; 32]),
@@ -265,7 +274,7 @@ impl Api {
             nodes_in_region: 5,
             value_bytes_max: VALUE_BYTES_MAX,
         };
-        Self { router: router(node.clone(), config), node }
+        Self { router: router_within(node.clone(), config, bodies_bytes_max), node }
     }
 
     /// Sends a request, and checks that its answer is declared and, if it is a problem,
@@ -291,6 +300,13 @@ impl Api {
         let answer = Answer { status: head.status.as_u16(), headers: head.headers, body };
         answer.check(method, &path);
         answer
+    }
+
+    /// Puts this value, with this context, in the place of every object.
+    pub(crate) fn replace(&self, context: DotSet, value: Bytes) {
+        let value = Value { content_type: "text/plain".into(), body: value };
+        let object = Object::written(Dot::new(Incarnation::new(0xabc), 1), context, value);
+        self.node.state().objects.values_mut().for_each(|place| *place = object.clone());
     }
 
     pub(crate) async fn get(&self, target: &str) -> Answer {
