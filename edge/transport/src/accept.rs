@@ -40,10 +40,12 @@ pub(crate) async fn listen<I: Inbox>(shared: Arc<Shared<I>>, listener: TcpListen
                 Ok(permit) => {
                     connections.spawn(welcome(Arc::clone(&shared), stream, from, permit));
                 }
-                Err(_) => complain(&shared, from, "too many connections that prove nothing"),
+                Err(_) => {
+                    complain(&shared, from, "crowd", &"too many connections that prove nothing");
+                }
             },
             Err(error) => {
-                complain(&shared, SocketAddr::from(([0, 0, 0, 0], 0)), &error.to_string());
+                complain(&shared, SocketAddr::from(([0, 0, 0, 0], 0)), "accept", &error);
                 sleep(EXHAUSTED_WAIT).await;
             }
         }
@@ -64,7 +66,7 @@ async fn welcome<I: Inbox>(
             let end = carry(&shared, &link, stream, early).await;
             log_end(link.peer, &end);
         }
-        Err(refused) => complain(&shared, from, &refused.to_string()),
+        Err(refused) => complain(&shared, from, refused.kind(), &refused),
     }
 }
 
@@ -75,13 +77,18 @@ async fn admit<I: Inbox>(
 ) -> Result<(Arc<Link>, BytesMut), Refused> {
     stream.set_nodelay(true)?;
     let (peer, early) = handshake::accept(&shared.identity, stream).await?;
-    let link = shared.links.get(&peer).filter(|_| peer < shared.node);
+    let link = shared.traffic.links.get(&peer).filter(|_| peer < shared.node);
     let link = link.ok_or(Refused::Uninvited(peer))?;
     Ok((Arc::clone(link), early))
 }
 
-fn complain<I: Inbox>(shared: &Shared<I>, from: SocketAddr, reason: &str) {
-    if let Some(kept_back) = shared.complain(reason) {
-        tracing::warn!(%from, reason, kept_back, "refused a connection on the peer port");
+fn complain<I: Inbox>(
+    shared: &Shared<I>,
+    from: SocketAddr,
+    kind: &'static str,
+    reason: &dyn std::fmt::Display,
+) {
+    if let Some(kept_back) = shared.traffic.complain((None, kind)) {
+        tracing::warn!(%from, %reason, kept_back, "refused a connection on the peer port");
     }
 }

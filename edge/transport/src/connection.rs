@@ -103,6 +103,7 @@ fn hand_over<I: Inbox>(
     link: &Link,
     buffer: &mut BytesMut,
 ) -> Result<(), wire::WireError> {
+    let before = buffer.len();
     let mut messages = Vec::new();
     let decoded = loop {
         match wire::decode(buffer) {
@@ -113,7 +114,7 @@ fn hand_over<I: Inbox>(
     };
     if !messages.is_empty() {
         link.tally.received.fetch_add(messages.len() as u64, Relaxed);
-        inbox.received(link.peer, messages);
+        inbox.received(link.peer, messages, before - buffer.len());
     }
     decoded
 }

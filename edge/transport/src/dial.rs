@@ -34,6 +34,17 @@ enum Failed {
     Refused(#[from] Refused),
 }
 
+impl Failed {
+    /// Which of the reasons it is, without what the other end said.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Late => "no answer",
+            Self::Refused(refused) => refused.kind(),
+        }
+    }
+}
+
 /// Dials a peer, carries messages, and dials again, until the process ends.
 pub(crate) async fn keep<I: Inbox>(shared: Arc<Shared<I>>, link: Arc<Link>, address: String) {
     let mut backoff = Backoff::new();
@@ -69,7 +80,8 @@ async fn dial<I: Inbox>(
 /// A peer that is away is an everyday matter, and membership reports it. One that refuses
 /// us needs somebody to correct a configuration.
 fn complain<I: Inbox>(shared: &Shared<I>, link: &Link, address: &str, failed: &Failed) {
-    let Some(kept_back) = shared.complain(&format!("{} {failed}", link.peer)) else { return };
+    let kind = (Some(link.peer), failed.kind());
+    let Some(kept_back) = shared.traffic.complain(kind) else { return };
     match failed {
         Failed::Unreachable(_) | Failed::Late => {
             tracing::info!(peer = %link.peer, address, reason = %failed, "cannot connect, will go on trying");

@@ -40,6 +40,19 @@ pub(crate) enum Refused {
     Io(#[from] io::Error),
 }
 
+impl Refused {
+    /// Which of the reasons it is, without what the other end said.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Handshake(error) => error.kind(),
+            Self::Closed => "closed",
+            Self::Late => "late",
+            Self::Uninvited(_) => "uninvited",
+            Self::Io(_) => "io",
+        }
+    }
+}
+
 /// Shakes hands with the node `expected`, which this one has dialled. Returns what was read
 /// beyond.
 pub(crate) async fn dial(

@@ -17,8 +17,8 @@
 //!
 //! It promises: messages of one connection arrive whole, unaltered, in order and at most
 //! once. It does not promise that they arrive: what was queued when a connection broke is
-//! lost, what exceeds a full queue is dropped and counted, and [`Inbox::lost`] tells of
-//! the former. Every conversation of the nodes survives that.
+//! lost, what exceeds a full queue or fits no frame is dropped, counted and logged, and
+//! [`Inbox::lost`] tells of the former. Every conversation of the nodes survives that.
 //!
 //! It does not encrypt, and it never waits: a slow peer loses messages instead of slowing
 //! this node. In the other direction it does wait: while the inbox has no room nothing is
@@ -32,8 +32,9 @@ mod dial;
 mod handshake;
 mod link;
 mod peers;
+mod traffic;
 
-pub use peers::{Config, Counts, Inbox, Peers};
+pub use peers::{Config, Inbox, Peers};
 
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,10 @@ const QUEUE_BYTES_KEPT: usize = 256 << 10;
 pub(crate) struct Tally {
     pub(crate) sent: AtomicU64,
     pub(crate) received: AtomicU64,
+    /// Dropped for want of a connection, or of room in the queue.
     pub(crate) dropped: AtomicU64,
+    /// Dropped because no frame holds them. Apart, because trying again does not help.
+    pub(crate) too_large: AtomicU64,
     pub(crate) writes: AtomicU64,
 }
 
@@ -39,6 +42,20 @@ pub(crate) struct Link {
     pub(crate) peer: NodeId,
     line: Mutex<Option<Arc<Line>>>,
     pub(crate) tally: Tally,
+}
+
+/// What became of a message that was to be sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sent {
+    /// It waits for the next flush.
+    Queued,
+    /// There is no connection, or the queue is full.
+    Dropped,
+    /// No frame holds it, at any time.
+    TooLarge {
+        /// How many bytes it has.
+        bytes: usize,
+    },
 }
 
 /// One connection to a peer that has proved who it is.
@@ -96,11 +113,18 @@ impl Link {
     }
 
     /// Queues a message, or drops it: without a connection, or with a full queue, it will
-    /// not arrive in time to be of use.
-    pub(crate) fn send(&self, message: &Message) {
-        let queued = lock(&self.line).as_ref().is_some_and(|line| line.enqueue(message));
-        let count = if queued { &self.tally.sent } else { &self.tally.dropped };
+    /// not arrive in time to be of use. One that no frame holds is dropped as well.
+    pub(crate) fn send(&self, message: &Message) -> Sent {
+        let line = lock(&self.line);
+        let sent = line.as_ref().map_or(Sent::Dropped, |line| line.enqueue(message));
+        drop(line);
+        let count = match sent {
+            Sent::Queued => &self.tally.sent,
+            Sent::Dropped => &self.tally.dropped,
+            Sent::TooLarge { .. } => &self.tally.too_large,
+        };
         count.fetch_add(1, Relaxed);
+        sent
     }
 
     /// Writes what is queued, as far as the kernel takes it.
@@ -122,9 +146,16 @@ impl Line {
         }
     }
 
-    fn enqueue(&self, message: &Message) -> bool {
+    fn enqueue(&self, message: &Message) -> Sent {
         let mut queue = lock(&self.queue);
-        queue.bytes.len() < QUEUE_BYTES_MAX && wire::encode(message, &mut queue.bytes).is_ok()
+        if QUEUE_BYTES_MAX <= queue.bytes.len() {
+            return Sent::Dropped;
+        }
+        match wire::encode(message, &mut queue.bytes) {
+            Ok(()) => Sent::Queued,
+            Err(wire::WireError::TooLarge { bytes, .. }) => Sent::TooLarge { bytes },
+            Err(error) => unreachable!("writing a message reads nothing: {error}"),
+        }
     }
 
     fn flush(&self, tally: &Tally) {

@@ -27,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(12);
 struct Diary(Mutex<Vec<String>>);
 
 impl Inbox for Diary {
-    fn received(&self, from: NodeId, messages: Vec<Message>) {
+    fn received(&self, from: NodeId, messages: Vec<Message>, bytes: usize) {
+        assert!(messages.len() * 12 < bytes, "each has a head and a body: {bytes}");
         for message in messages {
             let Message::Probe { catalog_version } = message else { panic!("{message:?}") };
             self.note(format!("{from}: {catalog_version}"));
@@ -194,6 +195,19 @@ async fn a_peer_that_does_not_read_loses_messages_and_bounds_the_queue() {
 }
 
 #[tokio::test]
+async fn a_message_that_fits_no_frame_is_counted_apart_and_the_next_one_arrives() {
+    let pair = Pair::new().await;
+    let (one, at_one) = pair.start(N1).await;
+    let (_two, at_two) = pair.start(N2).await;
+    at_one.until(1).await;
+    one.send(N2, &forward(wire::FRAME_BYTES_MAX));
+    let counts = one.counts();
+    assert_eq!((counts.sent, counts.dropped, counts.too_large), (0, 0, 1));
+    send(&one, N2, 5..6);
+    assert_eq!(at_two.until(2).await, ["connected n1", "n1: 5"]);
+}
+
+#[tokio::test]
 async fn a_slow_peer_gets_everything_that_was_queued_and_what_follows() {
     let pair = Pair::new().await;
     let (one, at_one) = pair.start(N1).await;
@@ -223,6 +237,24 @@ async fn read_message(stream: &mut TcpStream, buffer: &mut bytes::BytesMut) -> M
         }
         assert_ne!(stream.read_buf(buffer).await.unwrap(), 0, "closed");
     }
+}
+
+/// A write of so many bytes on its way to a node that can coordinate it.
+fn forward(bytes: usize) -> Message {
+    let name = model::Name::new("name").unwrap();
+    let key = model::Key::new("key".into(), bytes::Bytes::new()).unwrap();
+    let value = model::Value { content_type: "".into(), body: vec![0; bytes].into() };
+    let put = model::Put {
+        keyspace: name.clone(),
+        table: name,
+        key,
+        mutation: model::Mutation::Store(value),
+        context: Default::default(),
+        options: Default::default(),
+        timeout: PATIENCE,
+    };
+    let request = node::RequestId(1);
+    Message::Forward(node::Forward { request, asked: model::Request::Put(put) })
 }
 
 /// A message of one mebibyte.

@@ -195,6 +195,24 @@ pub enum HandshakeError {
     BadProof(NodeId),
 }
 
+impl HandshakeError {
+    /// Which of the errors it is, without what the other end said: whoever is there can
+    /// vary that at will.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Stranger => "stranger",
+            Self::Newer { .. } => "newer",
+            Self::Older { .. } => "older",
+            Self::OtherCluster { .. } => "other cluster",
+            Self::SameNode(_) => "same node",
+            Self::UnknownNode(_) => "unknown node",
+            Self::OtherNode { .. } => "other node",
+            Self::OtherLayout { .. } => "other layout",
+            Self::BadProof(_) => "bad proof",
+        }
+    }
+}
+
 /// One handshake, at one end.
 ///
 /// Feed it what arrives with [`step`](Self::step) and send what it writes, until it is done

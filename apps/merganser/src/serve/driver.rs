@@ -15,32 +15,40 @@
 //! being filled when it was caused is committed, or synced. While a group is on its way the
 //! next one is being filled; it leaves when the committer reports. That is group commit:
 //! under load one `fsync` serves all that came during the one before, and nobody waits for a
-//! timer.
+//! timer longer than a millisecond. What nobody waits for, because its table is buffered, is
+//! synced about a second later.
 //!
 //! A disk that fails ends the loop, with what is held unanswered. Nothing is tried again.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Durability, NodeId, Now, Reply};
+use model::{Durability, NodeId, Now, Reply, Request};
 use node::{After, Effect, Input, Message, Node, Ticket};
-use storage::{FlushError, Storage};
+use storage::FlushError;
 use tokio::sync::oneshot;
-use tokio::time::Sleep;
-use transport::Peers;
 
+use super::alarm::Alarm;
 use super::held::{GroupNumber, Held, Promise};
 use super::mailbox::{Mail, Mailbox};
+use super::surroundings::{Disk, Network};
 
 /// Above so many staged bytes no more inputs are taken until the disk has caught up. Then
-/// the mailbox fills, clients are refused and peers wait. Larger than a few of the largest
+/// clients are refused, the mailbox fills and peers wait. Larger than a few of the largest
 /// values, small beside the memory of any machine.
 const STAGED_BYTES_MAX: usize = 64 << 20;
 
 /// The same for the number of changes, of which each costs some hundred bytes.
 const STAGED_CHANGES_MAX: usize = 100_000;
+
+/// The same for effects that wait for the disk. Repeated questions stage nothing, and are
+/// answered when what they ask about is on disk.
+const HELD_MAX: usize = 100_000;
+
+/// How long data may be in the hands of the operating system only. A write to a buffered
+/// table promises to be on disk about a second later.
+const UNSYNCED_MAX: Duration = Duration::from_secs(1);
 
 /// How long a group may wait for those who were just answered to write again. A group that
 /// leaves at once, with what came during the last `fsync`, has about half of the clients in
@@ -51,11 +59,11 @@ const LINGER: Duration = Duration::from_millis(1);
 const LINGER_CHANGES_MIN: usize = 8;
 
 /// The node, and everything it acts on.
-pub(super) struct Driver {
+pub(super) struct Driver<D, N> {
     id: NodeId,
     node: Node,
-    disk: Storage,
-    peers: Peers,
+    disk: D,
+    network: N,
     mailbox: Arc<Mailbox>,
     /// The moment that [`Now`] counts from.
     started: Instant,
@@ -76,7 +84,9 @@ pub(super) struct Driver {
     expected_changes: usize,
     /// Until when the next group waits to be that large.
     lingers_until: Now,
-    /// Messages of the node to itself.
+    /// When the oldest data was written that has not been handed over to be synced.
+    unsynced_since: Option<Now>,
+    /// Messages of the node to itself. Empty between two turns.
     to_itself: VecDeque<Message>,
     effects: Vec<Effect>,
     is_finishing: bool,
@@ -89,13 +99,13 @@ enum Turn {
     Last,
 }
 
-impl Driver {
+impl<D: Disk, N: Network> Driver<D, N> {
     /// Puts the parts together. Nothing happens before [`run`](Self::run).
     pub(super) fn new(
         id: NodeId,
         node: Node,
-        disk: Storage,
-        peers: Peers,
+        disk: D,
+        network: N,
         mailbox: Arc<Mailbox>,
         started: Instant,
     ) -> Self {
@@ -103,7 +113,7 @@ impl Driver {
             id,
             node,
             disk,
-            peers,
+            network,
             mailbox,
             started,
             now: Now::default(),
@@ -115,6 +125,7 @@ impl Driver {
             last_changes: 0,
             expected_changes: 0,
             lingers_until: Now::default(),
+            unsynced_since: None,
             to_itself: VecDeque::new(),
             effects: Vec::new(),
             is_finishing: false,
@@ -136,22 +147,21 @@ impl Driver {
         let mut alarm = Alarm::new(self.started);
         let mut mail = Vec::new();
         loop {
-            let lingers_until = self.lingers().then_some(self.lingers_until);
-            alarm.set([self.node.wake_at(), lingers_until].into_iter().flatten().min());
+            alarm.set([self.node.wake_at(), self.flushes_at()].into_iter().flatten().min());
             tokio::select! {
                 () = self.mailbox.arrived() => {}
                 () = alarm.rung() => {}
             }
-            if self.turn(&mut mail)? == Turn::Last {
-                drop(self.peers);
+            if self.turn(self.reading(Instant::now()), &mut mail)? == Turn::Last {
+                drop(self.network);
                 return self.disk.close();
             }
         }
     }
 
     /// Takes everything that waits and does everything it leads to.
-    fn turn(&mut self, mail: &mut Vec<Mail>) -> Result<Turn, FlushError> {
-        self.now = self.read_clock();
+    fn turn(&mut self, now: Now, mail: &mut Vec<Mail>) -> Result<Turn, FlushError> {
+        self.now = now;
         if let Some(result) = self.mailbox.take_report() {
             self.retire(result)?;
         }
@@ -166,7 +176,10 @@ impl Driver {
         }
         self.hear_itself();
         self.flush()?;
-        self.peers.flush();
+        self.network.flush();
+        if self.is_choked() {
+            self.mailbox.choke();
+        }
         let is_idle = self.in_flight.is_none() && self.disk.staged() == 0;
         Ok(if self.is_finishing && is_idle { Turn::Last } else { Turn::Over })
     }
@@ -176,7 +189,8 @@ impl Driver {
     fn is_choked(&self) -> bool {
         self.in_flight.is_some()
             && (STAGED_BYTES_MAX < self.disk.staged_bytes()
-                || STAGED_CHANGES_MAX < self.disk.staged())
+                || STAGED_CHANGES_MAX < self.disk.staged()
+                || HELD_MAX < self.held.len())
     }
 
     /// Lets out what the group in flight has made true.
@@ -203,11 +217,9 @@ impl Driver {
 
     fn open(&mut self, mail: Mail) {
         match mail {
-            Mail::Asked { request, answer } => {
-                self.last_ticket += 1;
-                let ticket = Ticket(self.last_ticket);
-                self.clients.insert(ticket, answer);
-                self.step(Input::Requested { ticket, request });
+            Mail::Asked { request, answer, asked_at } => {
+                let waited = self.now.since(self.reading(asked_at));
+                self.take_in(request, waited, answer);
             }
             Mail::Received { from, messages } => {
                 for message in messages {
@@ -220,8 +232,22 @@ impl Driver {
         }
     }
 
-    fn read_clock(&self) -> Now {
-        let micros = self.started.elapsed().as_micros();
+    /// Lets the node begin with a request, with the time that is left of what the client
+    /// gave. If none is, it is refused: nothing was changed, and the client may know that.
+    fn take_in(&mut self, mut request: Request, waited: Duration, answer: oneshot::Sender<Reply>) {
+        if !shorten(&mut request, waited) {
+            // A client that has gone away does not wait for its answer.
+            let _ = answer.send(self.mailbox.overloaded());
+            return;
+        }
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.clients.insert(ticket, answer);
+        self.step(Input::Requested { ticket, request });
+    }
+
+    fn reading(&self, at: Instant) -> Now {
+        let micros = at.saturating_duration_since(self.started).as_micros();
         Now::from_micros(u64::try_from(micros).expect("half a million years of uptime"))
     }
 
@@ -265,7 +291,7 @@ impl Driver {
             Effect::Send { to, message, after: _ } if to == self.id => {
                 self.to_itself.push_back(message);
             }
-            Effect::Send { to, message, after: _ } => self.peers.send(to, &message),
+            Effect::Send { to, message, after: _ } => self.network.send(to, &message),
             Effect::Answer { ticket, reply } => {
                 if let Some(client) = self.clients.remove(&ticket) {
                     // A client that has gone away does not wait for its answer.
@@ -287,10 +313,11 @@ impl Driver {
             if self.lingers() {
                 return Ok(());
             }
-            if self.held.is_waiting_for(Promise::Synced) || self.disk.is_behind() {
+            if self.must_sync() || self.disk.is_behind() {
                 self.flush_behind();
             } else {
                 self.disk.flush_now()?;
+                self.unsynced_since.get_or_insert(self.now);
                 self.held.keep(Promise::Committed, self.filling);
                 self.filling += 1;
                 self.release();
@@ -301,16 +328,36 @@ impl Driver {
     }
 
     fn needs_flush(&self) -> bool {
-        0 < self.disk.staged()
-            || self.held.is_waiting_for(Promise::Synced)
-            || self.held.is_waiting_for(Promise::Committed)
+        0 < self.disk.staged() || self.held.is_waiting_for(Promise::Committed) || self.must_sync()
+    }
+
+    /// Returns whether the next group has to be on disk: somebody waits for it, or what
+    /// nobody waited for has been at risk for long enough.
+    fn must_sync(&self) -> bool {
+        let is_due = self.syncs_at().is_some_and(|syncs_at| syncs_at <= self.now);
+        self.held.is_waiting_for(Promise::Synced) || is_due
+    }
+
+    fn syncs_at(&self) -> Option<Now> {
+        self.unsynced_since.map(|since| since + UNSYNCED_MAX)
+    }
+
+    /// When to look after the disk, unless something happens before. A group in flight
+    /// will report.
+    fn flushes_at(&self) -> Option<Now> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        if self.lingers() { Some(self.lingers_until) } else { self.syncs_at() }
     }
 
     /// Hands the group to the committer's thread.
     fn flush_behind(&mut self) {
-        let (promise, durability) = if self.held.is_waiting_for(Promise::Synced) {
+        let (promise, durability) = if self.must_sync() {
+            self.unsynced_since = None;
             (Promise::Synced, Durability::Synced)
         } else {
+            self.unsynced_since.get_or_insert(self.now);
             (Promise::Committed, Durability::Buffered)
         };
         self.last_changes = self.disk.staged();
@@ -321,33 +368,18 @@ impl Driver {
     }
 }
 
-/// A timer that is only set again when it must ring earlier. Most deadlines are never
-/// reached, and ringing too early costs one idle step.
-struct Alarm {
-    started: Instant,
-    rings_at: Option<Now>,
-    sleep: Pin<Box<Sleep>>,
+/// Takes what a request has waited off the time that it has. Returns whether any is left.
+fn shorten(request: &mut Request, waited: Duration) -> bool {
+    let timeout = match request {
+        Request::Put(put) => &mut put.timeout,
+        Request::Get(get) => &mut get.timeout,
+        Request::List(list) => &mut list.timeout,
+        // The node answers the one at once, and sets the other's time itself.
+        Request::Status | Request::Declare(_) => return true,
+    };
+    *timeout = timeout.saturating_sub(waited);
+    !timeout.is_zero()
 }
 
-impl Alarm {
-    fn new(started: Instant) -> Self {
-        Self { started, rings_at: None, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
-    }
-
-    fn set(&mut self, wake_at: Option<Now>) {
-        let Some(wake_at) = wake_at else { return };
-        if self.rings_at.is_none_or(|rings_at| wake_at < rings_at) {
-            let at = self.started + Duration::from_micros(wake_at.as_micros());
-            self.sleep.as_mut().reset(at.into());
-            self.rings_at = Some(wake_at);
-        }
-    }
-
-    async fn rung(&mut self) {
-        if self.rings_at.is_none() {
-            std::future::pending::<()>().await;
-        }
-        self.sleep.as_mut().await;
-        self.rings_at = None;
-    }
-}
+#[cfg(test)]
+mod tests;

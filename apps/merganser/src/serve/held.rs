@@ -57,6 +57,11 @@ impl Held {
         }
     }
 
+    /// How many effects wait.
+    pub(super) fn len(&self) -> usize {
+        self.committed.effects.len() + self.synced.effects.len()
+    }
+
     /// Notes that all groups up to `group` have kept `promise`. What is on disk has also
     /// been handed to the operating system.
     pub(super) fn keep(&mut self, promise: Promise, group: GroupNumber) {
@@ -133,6 +138,7 @@ mod tests {
         held.hold(Promise::Committed, 1, answer);
         assert!(held.is_waiting_for(Promise::Committed));
         assert!(!held.is_waiting_for(Promise::Synced));
+        assert_eq!(held.len(), 1);
     }
 
     fn refusal() -> model::Failure {

@@ -21,6 +21,7 @@
 //! | 2 | the command line makes no sense |
 //! | 8 | the disk failed while serving: it stopped at once, without answering what it could not promise |
 
+mod alarm;
 mod door;
 mod driver;
 mod held;
@@ -28,6 +29,7 @@ mod logging;
 mod mailbox;
 mod pid_file;
 mod signals;
+mod surroundings;
 
 use std::io;
 use std::net::SocketAddr;
