@@ -64,8 +64,8 @@ pub enum Durability {
     #[default]
     Synced,
     /// After handing it to the operating system: the write survives the death of the
-    /// process, and is lost if *all* replicas that have it lose power within the same
-    /// fraction of a second.
+    /// process, and is lost if *all* replicas that have it lose power before they have
+    /// brought it to disk, which each does about a second later.
     Buffered,
 }
 

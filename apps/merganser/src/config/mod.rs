@@ -28,14 +28,12 @@ pub(crate) use size::ByteSize;
 
 /// Memory for blocks read from disk unless configured. With the write buffers and a million
 /// keys a node stays under 300 MiB.
-const CACHE_DEFAULT: ByteSize = ByteSize(64 << 20);
+const CACHE_DEFAULT: ByteSize = ByteSize(storage::CACHE_BYTES_DEFAULT);
 
-/// Client connections unless configured: each takes up to 16 KiB when idle, so 64 MiB.
-const CONNECTIONS_DEFAULT: usize = 4_096;
-
-/// The largest value that can be allowed: one message carries an object with its siblings,
-/// and is held in memory several times on its way.
-const VALUE_BYTES_CEILING: u64 = 64 << 20;
+/// The largest value that can be allowed. Nodes send each other a key with all its siblings
+/// in one frame: a value of nearly a frame would be accepted and never reach another
+/// replica. So four of the largest travel together, less what surrounds them.
+const VALUE_BYTES_CEILING: u64 = wire::FRAME_BYTES_MAX as u64 / 4;
 
 /// The least size of the block cache with which reads are not a disk access each.
 const CACHE_MIN: u64 = 1 << 20;
@@ -170,7 +168,7 @@ impl Config {
             limits: resolve_limits(raw.value_bytes_max, raw.siblings_max, raw.requests_max)?,
             connections_max: at_least_one(
                 "connections_max",
-                raw.connections_max.unwrap_or(CONNECTIONS_DEFAULT),
+                raw.connections_max.unwrap_or(http::ServeLimits::default().connections_max),
             )?,
             cache_bytes: resolve_cache(raw.cache.unwrap_or(CACHE_DEFAULT))?,
             secret: Secret::read(&raw.secret_file.ok_or(missing("secret_file"))?)?,

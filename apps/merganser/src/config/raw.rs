@@ -66,7 +66,7 @@ pub(crate) struct Raw {
     #[arg(long, env = "MERGANSER_REQUESTS_MAX", value_name = "NUMBER")]
     pub(crate) requests_max: Option<usize>,
 
-    /// The most client connections; more wait until one closes [default: 4096].
+    /// The most client connections; more are answered 503 and closed [default: 10000].
     #[arg(long, env = "MERGANSER_CONNECTIONS_MAX", value_name = "NUMBER")]
     pub(crate) connections_max: Option<usize>,
 

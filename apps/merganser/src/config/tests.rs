@@ -62,6 +62,23 @@ fn a_right_file_resolves_and_flags_beat_it() {
 }
 
 #[test]
+fn the_help_names_the_defaults_that_apply() {
+    let config = resolve(&RIGHT.replace("value_bytes_max = \"1MiB\"", ""), &[]).unwrap();
+    let help = <Cli as clap::CommandFactory>::command().render_long_help().to_string();
+    for (option, default) in [
+        ("--value-bytes-max", ByteSize(config.limits.value_bytes_max as u64).to_string()),
+        ("--siblings-max", config.limits.siblings_max.to_string()),
+        ("--requests-max", config.limits.requests_max.to_string()),
+        ("--connections-max", config.connections_max.to_string()),
+        ("--cache", ByteSize(config.cache_bytes).to_string()),
+    ] {
+        let (_, text) = help.split_once(option).expect("it is an option");
+        let (_, text) = text.split_once("[default: ").expect("it has a default");
+        assert_eq!(text.split(']').next(), Some(default.as_str()), "{option}");
+    }
+}
+
+#[test]
 fn nodes_can_be_given_as_flags() {
     let config =
         resolve(RIGHT, &["--nodes", "2@127.0.0.1:1/eu/x,3@localhost:2", "--nodes=4@[::1]:9/eu/y"])
@@ -99,7 +116,8 @@ fn every_complaint_names_the_option() {
         ("127.0.0.1:0", "0.0.0.0:7001", "http_listen: 0.0.0.0:7001 is not loopback"),
         ("127.0.0.1:7101", "10.0.0.1:7101", "nodes: node 1 is reached at 10.0.0.1:7101"),
         ("\"1MiB\"", "\"1MB\"", "\"1MB\" is no size"),
-        ("\"1MiB\"", "0", "value_bytes_max: 0 is out of range: 1 to 64MiB"),
+        ("\"1MiB\"", "0", "value_bytes_max: 0 is out of range: 1 to 16MiB"),
+        ("\"1MiB\"", "\"17MiB\"", "value_bytes_max: 17MiB is out of range: 1 to 16MiB"),
         ("cluster = 77", "cluster = 77\ncache = 5", "cache: 5 is too little"),
         ("cluster = 77", "cluster = 77\nrequests_max = 0", "requests_max: must be at least 1"),
         ("\"secret\"", "\"node.toml\"", "secret_file: others may read"),
