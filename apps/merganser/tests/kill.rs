@@ -12,7 +12,11 @@
 //! | of unknown outcome | perhaps |
 //!
 //! `KILL_ROUNDS` says how many rounds; the default is short enough for every day.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop"
+)]
 
 mod common;
 

@@ -267,13 +267,13 @@ fn present(children: &[Child]) {
     println!("{table}");
     let (Some(first), Some(last)) = (children.first(), children.last()) else { return };
     let (first, last) = (first.spec.http, last.spec.http);
+    let program = child::program();
+    let program = program.display();
     println!("\ntry:");
-    println!("  curl -X PUT http://{first}/v1/keyspaces/demo");
-    println!(
-        "  curl -X PUT http://{first}/v1/keyspaces/demo/tables/notes -d '{{\"policy\":\"siblings\"}}'"
-    );
-    println!("  curl -X PUT http://{first}/v1/kv/demo/notes/hello -d world");
-    println!("  curl http://{last}/v1/kv/demo/notes/hello");
+    println!("  {program} keyspace create demo --node http://{first}");
+    println!("  {program} table create demo notes --policy siblings --node http://{first}");
+    println!("  {program} put demo notes hello world --node http://{first}");
+    println!("  {program} get demo notes hello --node http://{last}");
     println!("\nready; Ctrl-C stops all nodes");
 }
 
