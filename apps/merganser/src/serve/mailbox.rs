@@ -29,6 +29,10 @@ const BYTES_MAX: usize = 64 << 20;
 
 /// One piece of news.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most mail is of the large kind, and a box each would cost more than the room"
+)]
 pub(super) enum Mail {
     /// A client asks.
     Asked {

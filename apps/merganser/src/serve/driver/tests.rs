@@ -146,9 +146,8 @@ impl Driver<FakeDisk, FakeNetwork> {
 
     /// What was sent since this was asked last, of what replicas say of merges.
     fn sent_merged(&mut self) -> Vec<Merged> {
-        let sent = self.network.0.drain(..).filter_map(|(_, message)| match message {
-            Message::Merged(merged) => Some(merged),
-            _ => None,
+        let sent = self.network.0.drain(..).filter_map(|(_, message)| {
+            if let Message::Merged(merged) = message { Some(merged) } else { None }
         });
         sent.collect()
     }
