@@ -55,7 +55,7 @@ impl Node {
         let declared = catalog.declare(&declare)?;
         let (Declared::Keyspace { created, .. } | Declared::Table { created, .. }) = &declared;
         if !created {
-            self.answer(client, Reply::Declared(declared), turn);
+            self.repeat(client, declare, declared, turn);
             return Ok(());
         }
         if let Declared::Keyspace { keyspace, .. } = &declared {
@@ -74,6 +74,25 @@ impl Node {
         let id = self.new_request();
         self.propose(id, Flight { client, deadline, timer: deadline, work }, turn);
         Ok(())
+    }
+
+    /// Answers that a contract exists, once this node has it on disk as being in force. Who
+    /// declared it may still be waiting for that.
+    fn repeat<D: Disk>(
+        &mut self,
+        client: Client,
+        declare: Declare,
+        declared: Declared,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let version = self.in_force().version;
+        let waiting = BTreeSet::from([self.config.id]);
+        let phase = Phase::Spreading { version, waiting, declared: Ok(declared) };
+        let deadline = turn.now + SPREAD;
+        let work = Work::Declare(Declaring { declare, phase });
+        let id = self.new_request();
+        self.keep_until(id, Flight { client, deadline, timer: deadline, work });
+        self.probe(self.config.id, turn);
     }
 
     /// Makes an attempt above every round this node has heard of.
