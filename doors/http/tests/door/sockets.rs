@@ -318,7 +318,7 @@ async fn a_body_that_has_no_room_beside_others_is_refused_unread_until_they_are_
     };
     let mut slow = server.connect().await;
     slow.write_all(put("slow", 60_000, "").as_bytes()).await.unwrap();
-    slow.write_all(&[b'x'; 40_000]).await.unwrap();
+    slow.write_all(&vec![b'x'; 40_000]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
 
     let refused = server.converse(put("k", 30_000, "expect: 100-continue\r\n")).await;
@@ -332,7 +332,7 @@ async fn a_body_that_has_no_room_beside_others_is_refused_unread_until_they_are_
     assert_eq!(small[0].status, 204);
     assert_eq!(server.api.node.state().objects.len(), 1);
 
-    slow.write_all(&[b'x'; 20_000]).await.unwrap();
+    slow.write_all(&vec![b'x'; 20_000]).await.unwrap();
     assert_eq!(read_to_end(slow).await[0].status, 204);
     let accepted = server.converse(put("k", 60_000, "") + &"x".repeat(60_000)).await;
     assert_eq!(accepted[0].status, 204);
