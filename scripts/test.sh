@@ -22,7 +22,7 @@ RUSTDOCFLAGS="-D warnings" stage docs cargo doc --workspace --no-deps --document
 stage build cargo build --release --bin merganser
 # Seeds nobody has seen before. Each is printed, and `merganser sim --seed N` replays it.
 stage sim env SIM_FRESH="$fresh_seeds" cargo test --release -p sim --test seeds -- --nocapture
-stage mutants cargo test --release -p sim --test mutants -- --nocapture
+stage mutants cargo test --release -p sim --features mutants --test mutants -- --nocapture
 stage demo bash scripts/demo.sh
 stage kill env KILL_ROUNDS="${KILL_ROUNDS:-100}" cargo test --release -p merganser --test kill -- --nocapture
 if command -v cargo-deny >/dev/null 2>&1; then

@@ -27,6 +27,8 @@
 //! per shard after DottedDB (Goncalves et al., SRDS 2017), without its rule that absence
 //! is authoritative.
 
+#[cfg(feature = "mutants")]
+pub mod mutant;
 mod shard;
 mod store;
 

@@ -143,6 +143,10 @@ impl Replica {
     fn without_old_news(&self, here: &Object, mut incoming: Object) -> Object {
         let is_old = |dot: &Dot| self.clock.contains(*dot) && !here.values().contains_key(dot);
         let old: Vec<Dot> = incoming.values().keys().copied().filter(is_old).collect();
+        #[cfg(feature = "mutants")]
+        if let Some(bent) = crate::mutant::bend(&self.clock, here, &incoming, &old) {
+            return bent;
+        }
         old.into_iter().for_each(|dot| incoming.leave_out(dot));
         incoming
     }

@@ -10,8 +10,10 @@
 //! power      lost       lost                a suffix of the groups is lost   kept
 //! ```
 //!
-//! A single record may vanish, from the disk and from what reads see. A group is never torn: that is what the real storage promises, and what its own tests
-//! have to show. Effects that promise something wait here for the group they speak of.
+//! A group is never torn: that is what the real storage promises, and what its own tests
+//! have to show. A single record may vanish long after it was synced, although the clock
+//! that speaks of it stays: files rot, and software has bugs. Effects that promise
+//! something wait here for the group they speak of.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;

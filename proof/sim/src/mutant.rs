@@ -1,14 +1,37 @@
 //! Mutants: deliberate bugs, to see whether the oracle would notice.
 //!
 //! A checker that has never failed proves nothing. Each mutant breaks one rule on which
-//! the database relies, from outside: in the driver, on the simulated disk, or by bending
-//! messages on their way. A run with a mutant must be found wrong within few seeds, and
-//! the same seeds without it must pass.
+//! the database relies. Most do so from outside: in the driver, on the simulated disk, or
+//! by bending messages on their way. Those of [`Inside`] are in the replica itself, behind
+//! the feature `mutants`, as no message can undo what a replica decides. A run with a
+//! mutant must be found wrong within few seeds, and the same seed without it must pass.
+//!
+//! What a world needs to show them, beyond a few writes to one key:
+//!
+//! | mutant | needs |
+//! | --- | --- |
+//! | `MergeOverwrites`, `SiblingsDropped`, `AbsenceDeletes` inside | concurrent writes to one key |
+//! | `RepairOverwrites` | a replica that missed a write and has another, and a read |
+//! | `AckBeforeSync`, `SyncLies`, `AckCountedTwice` | none for the look at disks; a power loss, or a replica that missed the write, for clients |
+//! | `IncarnationReused`, `ClockLost` | a restart |
+//! | `BatchTorn` | a power loss before an `fsync` |
+//! | `ContextWidened`, `ContextFilled` | two keys in one shard |
+//! | `ContextStripped` | a write that had read another |
+//! | `AbsenceDeletes` | a replica without the key |
+//! | `KeySkipped` | a list of a key that was acknowledged |
+//! | `OldNewsTaken` | a lost record, and a superseded value that comes late or from a replica that is behind |
+//! | `OldNewsClaimed` | a lost record, and another value under that key since |
+//!
+//! The last two are the reason why disks here lose records: as long as each replica holds
+//! the context of all that its clock says, merging drops old news by itself, and no run
+//! can tell whether the filter is there.
 
 use causality::{DotSet, Run};
 use lattice::Lattice;
 use model::{NodeId, Object};
-use node::{Cause, Found, Input, Merge, Message, RequestId};
+use node::{Cause, Found, Input, Merge, Message, RequestId, Scanned};
+#[cfg(feature = "mutants")]
+pub use replica::mutant::Mutant as Inside;
 
 use crate::world::World;
 
@@ -40,11 +63,17 @@ pub enum Mutant {
     AbsenceDeletes,
     /// The acknowledgement of one replica is heard as that of another, too.
     AckCountedTwice,
+    /// A page of a scan lacks its first key, while clients are at work. The lists at the
+    /// end are whole, so that only the check of each page can notice.
+    KeySkipped,
+    /// A replica breaks a rule of merging.
+    #[cfg(feature = "mutants")]
+    Inside(Inside),
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 12] = [
+    pub const ALL: &[Mutant] = &[
         Mutant::MergeOverwrites,
         Mutant::RepairOverwrites,
         Mutant::SiblingsDropped,
@@ -57,7 +86,27 @@ impl Mutant {
         Mutant::ContextStripped,
         Mutant::AbsenceDeletes,
         Mutant::AckCountedTwice,
+        Mutant::KeySkipped,
+        #[cfg(feature = "mutants")]
+        Mutant::Inside(Inside::OldNewsTaken),
+        #[cfg(feature = "mutants")]
+        Mutant::Inside(Inside::OldNewsClaimed),
+        #[cfg(feature = "mutants")]
+        Mutant::Inside(Inside::ContextFilled),
+        #[cfg(feature = "mutants")]
+        Mutant::Inside(Inside::AbsenceDeletes),
     ];
+}
+
+/// Lets the replicas of this thread break the rule that a mutant breaks, or none.
+pub(crate) fn set_inside(mutant: Option<Mutant>) {
+    #[cfg(feature = "mutants")]
+    replica::mutant::set(match mutant {
+        Some(Mutant::Inside(inside)) => Some(inside),
+        Some(_) | None => None,
+    });
+    #[cfg(not(feature = "mutants"))]
+    let _ = mutant;
 }
 
 /// Bends a message as a mutant says, and leaves it alone if there is none.
@@ -77,6 +126,11 @@ pub(crate) fn bend(mutant: Option<Mutant>, message: &mut Message, known: impl Fn
                     Object::from_parts(Default::default(), context).expect("it has no values"),
                 );
             }
+        }
+        (Some(Mutant::KeySkipped), Message::Scanned(Scanned { page: Some((objects, _)), .. }))
+            if 1 < objects.len() =>
+        {
+            objects.remove(0);
         }
         (_, _) => {}
     }
