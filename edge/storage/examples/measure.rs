@@ -46,7 +46,7 @@ fn main() {
 }
 
 fn open(dir: &Path) -> Storage {
-    let options = Options::new(dir, ClusterId::new(1), NodeId::new(1));
+    let options = Options::new(dir, ClusterId::new(1), NodeId::new(1), 1);
     timed("open", 1, || Storage::open(&options).unwrap().0)
 }
 

@@ -62,6 +62,15 @@ pub enum OpenError {
         /// Who asked.
         wanted: NodeId,
     },
+    /// The directory was served with another list of nodes. Its shards were placed by that
+    /// list, and its catalog was agreed on by a majority of it: a node alone under another
+    /// list would agree with itself on another catalog.
+    #[error(
+        "{} was served with another list of nodes (their ids, regions and zones). \
+         Nothing was changed. Correct the list of nodes; it cannot be changed while there is data",
+        .0.display()
+    )]
+    OtherLayout(PathBuf),
     /// The operating system refused something.
     #[error(
         "cannot {action} {}: {source}. What was acknowledged before is as it was. \

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! LOCK      held, exclusively, by the process that serves the directory
-//! FORMAT    version, cluster, node, mark and state, as lines of text with a checksum
+//! FORMAT    version, cluster, node, layout, mark and state, as lines of text with a checksum
 //! DAMAGED   only if it was found that acknowledged writes are missing; says which
 //! db/       the database
 //! ```
@@ -21,7 +21,7 @@ use model::{ClusterId, NodeId};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::witness::Mark;
-use crate::{FORMAT_VERSION, OpenError};
+use crate::{FORMAT_VERSION, OpenError, Options};
 
 const TITLE: &str = "merganser data directory";
 
@@ -38,6 +38,7 @@ pub(crate) struct Home {
     dir: PathBuf,
     cluster: ClusterId,
     node: NodeId,
+    layout: u64,
     mark: Mark,
     /// Closing the file lets go of the directory.
     _lock: File,
@@ -48,10 +49,17 @@ impl Home {
     ///
     /// When this returns, the database can be opened or created; after that the caller
     /// calls [`ready`](Self::ready).
-    pub(crate) fn enter(dir: &Path, cluster: ClusterId, node: NodeId) -> Result<Self, OpenError> {
+    pub(crate) fn enter(options: &Options) -> Result<Self, OpenError> {
+        let Options { dir, cluster, node, layout, .. } = options;
         fs::create_dir_all(dir).map_err(OpenError::io("create", dir))?;
-        let lock = lock(dir)?;
-        let mut home = Self { dir: dir.to_owned(), cluster, node, mark: Mark::draw(), _lock: lock };
+        let mut home = Self {
+            dir: dir.clone(),
+            cluster: *cluster,
+            node: *node,
+            layout: *layout,
+            mark: Mark::draw(),
+            _lock: lock(dir)?,
+        };
         match home.read_format()? {
             Some((State::Ready, mark)) => {
                 home.mark = mark;
@@ -165,6 +173,10 @@ impl Home {
             let (dir, wanted) = (dir.clone(), self.node);
             return Err(OpenError::OtherNode { dir, found: node, wanted });
         }
+        let layout = field(text, "layout").and_then(|text| u64::from_str_radix(text, 16).ok());
+        if layout.ok_or_else(unreadable)? != self.layout {
+            return Err(OpenError::OtherLayout(dir.clone()));
+        }
         let mark = field(text, "mark").and_then(Mark::parse).ok_or_else(unreadable)?;
         match field(text, "state") {
             Some("new") => Ok((State::New, mark)),
@@ -180,9 +192,10 @@ impl Home {
         };
         let (cluster, node, mark) =
             (self.cluster.number(), self.node.number(), self.mark.to_text());
+        let layout = self.layout;
         let body = format!(
             "{TITLE}\nformat {FORMAT_VERSION}\ncluster {cluster}\nnode {node}\n\
-             mark {mark}\nstate {state}\n"
+             layout {layout:016x}\nmark {mark}\nstate {state}\n"
         );
         let text = format!("{body}check {}\n", checksum(&body));
         let path = self.format_path();

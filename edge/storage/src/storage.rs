@@ -29,14 +29,17 @@ pub struct Options {
     pub cluster: ClusterId,
     /// The node that opens it.
     pub node: NodeId,
+    /// The fingerprint of the list of nodes that it is configured with. A directory that was
+    /// served under another is refused.
+    pub layout: u64,
     /// The most memory for parts of files that were read.
     pub cache_bytes: u64,
 }
 
 impl Options {
     /// A directory with a cache of [`CACHE_BYTES_DEFAULT`].
-    pub fn new(dir: impl Into<PathBuf>, cluster: ClusterId, node: NodeId) -> Self {
-        Self { dir: dir.into(), cluster, node, cache_bytes: CACHE_BYTES_DEFAULT }
+    pub fn new(dir: impl Into<PathBuf>, cluster: ClusterId, node: NodeId, layout: u64) -> Self {
+        Self { dir: dir.into(), cluster, node, layout, cache_bytes: CACHE_BYTES_DEFAULT }
     }
 }
 
@@ -77,7 +80,7 @@ impl Storage {
     ///
     /// [`OpenError`]; each says what remains. The directory is let go of.
     pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
-        let home = Home::enter(&options.dir, options.cluster, options.node)?;
+        let home = Home::enter(options)?;
         let (engine, synced) = open_whole(&home, options.cache_bytes)?;
         home.ready()?;
         let (recovered, written) = recover(&engine, &home)?;

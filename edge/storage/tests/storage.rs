@@ -194,15 +194,19 @@ fn a_damaged_format_file_is_refused() {
 }
 
 #[test]
-fn the_directory_of_another_cluster_or_node_is_refused() {
+fn the_directory_of_another_cluster_node_or_layout_is_refused() {
     let dir = tempdir().unwrap();
     drop(open(dir.path()));
-    let open = |cluster, node| Storage::open(&Options::new(dir.path(), cluster, node)).err();
-    let other_cluster = open(ClusterId::new(8), NODE);
+    let open = |cluster, node, layout| {
+        Storage::open(&Options::new(dir.path(), cluster, node, layout)).err()
+    };
+    let other_cluster = open(ClusterId::new(8), NODE, LAYOUT);
     assert!(matches!(other_cluster, Some(OpenError::OtherCluster { .. })), "{other_cluster:?}");
-    let other_node = open(CLUSTER, NodeId::new(2));
+    let other_node = open(CLUSTER, NodeId::new(2), LAYOUT);
     assert!(matches!(other_node, Some(OpenError::OtherNode { .. })), "{other_node:?}");
-    assert!(open(CLUSTER, NODE).is_none());
+    let other_layout = open(CLUSTER, NODE, LAYOUT + 1);
+    assert!(matches!(other_layout, Some(OpenError::OtherLayout(_))), "{other_layout:?}");
+    assert!(open(CLUSTER, NODE, LAYOUT).is_none());
 }
 
 #[test]

@@ -160,7 +160,9 @@ impl Stopped {
 /// Everything from opening to closing.
 async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
     let started = Instant::now();
-    let mut options = storage::Options::new(&config.data_dir, config.cluster, config.node);
+    let layout = config.layout.fingerprint();
+    let mut options =
+        storage::Options::new(&config.data_dir, config.cluster, config.node, layout);
     options.cache_bytes = config.cache_bytes;
     let (disk, recovered) = Storage::open(&options)?;
     let listener = bind("http_listen", config.http_listen).await?;

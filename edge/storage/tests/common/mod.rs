@@ -14,6 +14,7 @@ use storage::{FlushError, OpenError, Options, Recovered, Storage};
 
 pub const CLUSTER: ClusterId = ClusterId::new(7);
 pub const NODE: NodeId = NodeId::new(1);
+pub const LAYOUT: u64 = 0xa11;
 pub const TABLE: TableId = TableId::new(3);
 pub const SHARD: ShardId = ShardId { keyspace: KeyspaceId::new(2), index: 5 };
 pub const A: Incarnation = Incarnation::new(0xa);
@@ -22,7 +23,7 @@ pub const ALL: PageNeed = PageNeed { objects_max: usize::MAX, bytes_max: usize::
 pub const WHOLE: Span = Span { partition: None, after: None };
 
 pub fn try_open(dir: &Path) -> Result<(Storage, Recovered), OpenError> {
-    Storage::open(&Options::new(dir, CLUSTER, NODE))
+    Storage::open(&Options::new(dir, CLUSTER, NODE, LAYOUT))
 }
 
 pub fn open(dir: &Path) -> (Storage, Recovered) {
