@@ -2,7 +2,7 @@
 //!
 //! A checker that has never failed proves nothing. Each mutant breaks one rule on which
 //! the database relies. Most do so from outside: in the driver, on the simulated disk, or
-//! by bending messages on their way. Those of [`Inside`] are in the replica itself, behind
+//! by bending messages on their way. Those called `Inside` are in the replica itself, behind
 //! the feature `mutants`, as no message can undo what a replica decides. A run with a
 //! mutant must be found wrong within few seeds, and the same seed without it must pass.
 //!

@@ -100,3 +100,14 @@ fn a_scan_goes_on_where_the_last_page_ended() {
     let need = PageNeed { objects_max: 3, bytes_max: 1000 };
     assert_eq!(disk.scan(SHARD, TableId::new(1), &other, need), Ok(Page::default()));
 }
+
+#[test]
+fn a_record_that_is_lost_stays_lost_and_leaves_the_clock() {
+    let mut disk = disk();
+    assert_eq!(disk.settled_places(), [place("synced")], "the others are on their way");
+    assert!(disk.lose(&place("synced")).is_some());
+    assert_eq!(disk.object(SHARD, &place("synced").1), Ok(None));
+    disk.crash(Crash::Power { lost: 9 });
+    assert_eq!(disk.object(SHARD, &place("synced").1), Ok(None));
+    assert_eq!(disk.view.clocks().remove(&SHARD).unwrap().len(), 1);
+}
