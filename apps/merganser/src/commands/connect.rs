@@ -24,8 +24,8 @@ pub(crate) struct Connect {
         default_value = "http://127.0.0.1:7001"
     )]
     pub(crate) nodes: Vec<String>,
-    /// How long a request may take, as in 500ms, 5s, 1m; at most 60s.
-    #[arg(long, global = true, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    /// How long a request may take, as in 500ms, 5s, 1m; from 1ms to 60s.
+    #[arg(long, global = true, value_name = "TIME", value_parser = timeout, default_value = "5s")]
     pub(crate) timeout: Duration,
 }
 
@@ -129,6 +129,24 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| refuse())
 }
 
+/// Reads a time that may be told to a server: it refuses others.
+fn timeout(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&time) {
+        Ok(time)
+    } else {
+        Err("it has to be from 1ms to 60s".to_owned())
+    }
+}
+
+/// Reads a time of which something can happen.
+pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it has to be above 0".to_owned()),
+        time => Ok(time),
+    }
+}
+
 impl From<Error> for CliError {
     fn from(err: Error) -> Self {
         let nothing = "nothing was changed";
@@ -137,7 +155,7 @@ impl From<Error> for CliError {
             Error::NotAttempted(_) => Self::new(Exit::NotAttempted, err.to_string())
                 .remains(nothing)
                 .remedy("see which nodes are away with `merganser status`; try again, or ask for a lower level"),
-            Error::Unknown { .. } => Self::new(Exit::Unknown, err.to_string())
+            Error::Unknown { problem, .. } => Self::new(Exit::Unknown, unknown(&err, problem.as_deref()))
                 .remains("replicas that took the write keep it, and bring it to the others")
                 .remedy("read the key to see; write again only with the context of that read"),
             Error::NoAnswer { .. } => Self::new(Exit::NotAttempted, err.to_string())
@@ -153,6 +171,15 @@ impl From<Error> for CliError {
                 Self::failed(err.to_string()).remedy("write it as http://HOST:PORT")
             }
         }
+    }
+}
+
+/// What to say of a write of which nothing is known. A server that says so itself has said
+/// all; the client's words before its own would only repeat them.
+fn unknown(err: &Error, problem: Option<&Problem>) -> String {
+    match problem {
+        Some(problem) if problem.detail.starts_with("unknown outcome") => problem.to_string(),
+        Some(_) | None => err.to_string(),
     }
 }
 
@@ -189,6 +216,27 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for text in ["", "5", "s", "5 s", "-1s", "5d", "1e400s"] {
             assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_that_a_server_would_refuse_is_refused_before() {
+        assert_eq!(timeout("1ms"), Ok(Duration::from_millis(1)));
+        assert_eq!(timeout("1m"), Ok(Duration::from_secs(60)));
+        for text in ["0s", "0.5ms", "61s", "2h", "5"] {
+            assert!(timeout(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_said_once() {
+        let detail = "unknown outcome: 1 of the 2 replicas that are needed answered in time";
+        for (detail, why) in [(detail, detail), ("", "no answer in time")] {
+            let problem = Problem { detail: detail.to_owned(), ..Problem::default() };
+            let problem = (!detail.is_empty()).then(|| Box::new(problem));
+            let said = CliError::from(Error::Unknown { why: why.to_owned(), problem }).to_string();
+            assert_eq!(said.matches("unknown outcome:").count(), 1, "{said}");
+            assert!(said.contains(why), "{said}");
         }
     }
 }

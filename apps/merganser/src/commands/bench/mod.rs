@@ -26,7 +26,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::task::{JoinSet, LocalSet};
 
-use super::connect::{Connect, block_on, duration};
+use super::connect::{Connect, block_on, duration, some_time};
 use super::error::CliError;
 use super::print;
 use super::table::When;
@@ -66,7 +66,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "OPS")]
     rate: Option<f64>,
     /// How long to measure, as in 30s; 10s if neither this nor --ops nor --load is given.
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "ops")]
+    #[arg(long, value_name = "TIME", value_parser = some_time, conflicts_with = "ops")]
     duration: Option<Duration>,
     /// How many operations to measure.
     #[arg(long, value_name = "COUNT")]
@@ -343,5 +343,28 @@ impl Phase {
         };
         let style = ProgressStyle::with_template(template).expect("the template is well formed");
         bar.with_style(style).with_prefix(self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    #[test]
+    fn a_time_in_which_nothing_can_happen_is_a_wrong_command_line() {
+        for (option, time) in [("--duration", "0s"), ("--timeout", "0ms"), ("--timeout", "61s")] {
+            let err = Cli::try_parse_from(["bench", option, time]).unwrap_err();
+            assert_eq!((err.kind(), err.exit_code()), (clap::error::ErrorKind::ValueValidation, 2));
+        }
+        let bench = Cli::try_parse_from(["bench", "--duration", "1s", "--warmup", "0s"]).unwrap();
+        assert_eq!(bench.bench.duration, Some(Duration::from_secs(1)));
     }
 }
