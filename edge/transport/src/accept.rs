@@ -3,14 +3,20 @@
 //! Anybody who reaches the port can connect, so until a connection has proved that it comes
 //! from a node of the cluster it costs little and not for long: their number is capped, the
 //! handshake has a deadline and reads a few small frames.
+//!
+//! The cap must not keep the cluster's own nodes out. Where a connection comes from does not
+//! tell them apart: behind one address may be a node and a stranger. How long it takes does: a
+//! node proves itself within two round trips, while those who fill the places say nothing. So
+//! the newest is always taken, and the one that has proved nothing for longest makes room.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -19,16 +25,40 @@ use crate::handshake::{self, HANDSHAKE_MAX, Refused};
 use crate::link::Link;
 use crate::peers::{Inbox, Shared};
 
-/// The most connections that have not yet proved anything. More are closed at once: a
-/// cluster's own nodes come one at a time and come again.
+/// The most connections that have not yet proved anything. To keep a node out, so many
+/// strangers have to come within the two round trips of its handshake, each time it tries.
 const UNPROVEN_MAX: usize = 64;
 
 /// How long to wait when the process has no file descriptor left for another connection.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
 
+/// The connections that have not yet proved anything, the oldest first.
+#[derive(Debug, Default)]
+struct Unproven(VecDeque<oneshot::Sender<()>>);
+
+/// The place of one connection among the [`Unproven`]. It is free once this is dropped, and
+/// rings when another connection needs it.
+type Place = oneshot::Receiver<()>;
+
+impl Unproven {
+    /// A place for one more. If none is free, the oldest connection loses its own.
+    fn enter(&mut self) -> Place {
+        self.0.retain(|taken| !taken.is_closed());
+        if UNPROVEN_MAX <= self.0.len()
+            && let Some(oldest) = self.0.pop_front()
+        {
+            // It may have proved itself in this moment, and then needs no place.
+            let _ = oldest.send(());
+        }
+        let (taken, place) = oneshot::channel();
+        self.0.push_back(taken);
+        place
+    }
+}
+
 /// Accepts connections until the process ends.
 pub(crate) async fn listen<I: Inbox>(shared: Arc<Shared<I>>, listener: TcpListener) {
-    let unproven = Arc::new(Semaphore::new(UNPROVEN_MAX));
+    let mut unproven = Unproven::default();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -36,14 +66,10 @@ pub(crate) async fn listen<I: Inbox>(shared: Arc<Shared<I>>, listener: TcpListen
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, from)) => match Arc::clone(&unproven).try_acquire_owned() {
-                Ok(permit) => {
-                    connections.spawn(welcome(Arc::clone(&shared), stream, from, permit));
-                }
-                Err(_) => {
-                    complain(&shared, from, "crowd", &"too many connections that prove nothing");
-                }
-            },
+            Ok((stream, from)) => {
+                let place = unproven.enter();
+                connections.spawn(welcome(Arc::clone(&shared), stream, from, place));
+            }
             Err(error) => {
                 complain(&shared, SocketAddr::from(([0, 0, 0, 0], 0)), "accept", &error);
                 sleep(EXHAUSTED_WAIT).await;
@@ -56,11 +82,15 @@ async fn welcome<I: Inbox>(
     shared: Arc<Shared<I>>,
     mut stream: TcpStream,
     from: SocketAddr,
-    permit: OwnedSemaphorePermit,
+    mut place: Place,
 ) {
-    let shaking = timeout(HANDSHAKE_MAX, admit(&shared, &mut stream));
-    let admitted = shaking.await.unwrap_or(Err(Refused::Late));
-    drop(permit);
+    let admitted = tokio::select! {
+        shaken = timeout(HANDSHAKE_MAX, admit(&shared, &mut stream)) => {
+            shaken.unwrap_or(Err(Refused::Late))
+        }
+        _ = &mut place => Err(Refused::Crowded),
+    };
+    drop(place);
     match admitted {
         Ok((link, early)) => {
             let end = carry(&shared, &link, stream, early).await;

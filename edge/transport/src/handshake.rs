@@ -30,6 +30,9 @@ pub(crate) enum Refused {
     /// The peer took too long.
     #[error("the other end did not prove who it is within {} s", HANDSHAKE_MAX.as_secs())]
     Late,
+    /// Too many others came after it, and it had proved nothing yet.
+    #[error("too many connections that prove nothing: the oldest made room for another")]
+    Crowded,
     /// The peer waits to be dialled by this node.
     #[error(
         "{0} dialled this node, which dials {0} itself: the node with the smaller number dials"
@@ -47,6 +50,7 @@ impl Refused {
             Self::Handshake(error) => error.kind(),
             Self::Closed => "closed",
             Self::Late => "late",
+            Self::Crowded => "crowd",
             Self::Uninvited(_) => "uninvited",
             Self::Io(_) => "io",
         }

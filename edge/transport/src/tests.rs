@@ -341,6 +341,23 @@ async fn nodes_that_do_not_belong_together_do_not_connect() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_says_nothing_does_not_keep_a_peer_out() {
+    let pair = Pair::new().await;
+    let (_two, at_two) = pair.start(N2).await;
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        crowd.push(TcpStream::connect(&pair.addresses[&N2]).await.unwrap());
+    }
+    let (_one, _) = pair.start(N1).await;
+    // Less than a silent connection is waited for, so that none has made room by itself.
+    let soon = Duration::from_secs(2);
+    let came = tokio::time::timeout(soon, at_two.until(1)).await;
+    assert_eq!(came.expect("the peer was kept out"), ["connected n1"]);
+    let closed = tokio::time::timeout(soon, is_closed(&mut crowd[0])).await;
+    assert_eq!(closed, Ok(true), "the oldest made room");
+}
+
+#[tokio::test]
 async fn the_node_with_the_larger_number_is_not_let_in() {
     let pair = Pair::new().await;
     let (_one, at_one) = pair.start(N1).await;
