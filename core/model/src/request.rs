@@ -393,7 +393,9 @@ pub enum Refusal {
     )]
     EmptyDelete,
     /// The node has as much to do as it can bear.
-    #[error("the node coordinates {max} requests already; retry after a moment")]
+    #[error(
+        "the node has as much to do as it can bear (at most {max} requests at once); retry after a moment"
+    )]
     Overloaded {
         /// How many it may coordinate at once.
         max: usize,
