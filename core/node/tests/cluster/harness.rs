@@ -1,0 +1,283 @@
+//! Nodes, their disks, and the messages between them, all delivered at once.
+
+pub(crate) use std::collections::{BTreeMap, BTreeSet, VecDeque};
+pub(crate) use std::time::Duration;
+
+pub(crate) use bytes::Bytes;
+pub(crate) use catalog::{Acceptor, Ballot};
+pub(crate) use causality::{DotSet, Incarnation};
+pub(crate) use model::{
+    Address, Declare, Declared, Durability, Failure, Get, Key, Kind, Level, Limits, List, Listed,
+    Mutation, Name, NodeId, Now, Object, Policy, Put, Range, Read, ReadOptions, Refusal, Reply,
+    Request, ShardId, TableId, Value, WriteOptions, Written,
+};
+pub(crate) use node::{After, Config, Disk, Effect, Forwarded, Input, Message, Node, Ticket};
+pub(crate) use placement::{Layout, Member};
+pub(crate) use replica::{Change, Page, PageNeed, Span, Store, StoreError};
+
+/// A disk that keeps everything at once.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) objects: BTreeMap<(ShardId, TableId, Key), Object>,
+    pub(crate) acceptor: Acceptor,
+}
+
+impl Store for Memory {
+    fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
+        Ok(self.objects.get(&(shard, address.table, address.key.clone())).cloned())
+    }
+
+    fn scan(
+        &self,
+        shard: ShardId,
+        table: TableId,
+        span: &Span,
+        need: PageNeed,
+    ) -> Result<Page, StoreError> {
+        let fits = |key: &Key| {
+            span.partition.as_ref().is_none_or(|partition| partition == key.partition())
+                && span.after.as_ref().is_none_or(|after| after < key)
+        };
+        let here =
+            self.objects.iter().filter(|((s, t, key), _)| (*s, *t) == (shard, table) && fits(key));
+        let mut objects: Vec<_> = here
+            .map(|((_, _, key), object)| (key.clone(), object.clone()))
+            .take(need.objects_max + 1)
+            .collect();
+        let more = need.objects_max < objects.len();
+        objects.truncate(need.objects_max);
+        Ok(Page { objects, more })
+    }
+
+    fn commit(&mut self, change: Change) {
+        let Address { table, key } = change.address;
+        self.objects.insert((change.shard, table, key), change.object);
+    }
+}
+
+impl Disk for Memory {
+    fn keep_acceptor(&mut self, acceptor: &Acceptor) {
+        self.acceptor = acceptor.clone();
+    }
+}
+
+/// Nodes, their disks, and the messages between them, all delivered at once.
+pub(crate) struct Cluster {
+    pub(crate) nodes: BTreeMap<NodeId, (Node, Memory)>,
+    pub(crate) down: BTreeSet<NodeId>,
+    pub(crate) now: Now,
+    pub(crate) inputs: VecDeque<(NodeId, Input)>,
+    pub(crate) answers: BTreeMap<Ticket, Reply>,
+    pub(crate) tickets: u64,
+    pub(crate) layout: Layout,
+}
+
+/// A node in one of its lives.
+pub(crate) fn config(id: NodeId, life: u64, layout: &Layout) -> Config {
+    Config {
+        id,
+        incarnation: Incarnation::new((life << 32) | u64::from(id.number())),
+        layout: layout.clone(),
+        limits: Limits { siblings_max: 3, ..Limits::default() },
+        seed: life,
+    }
+}
+
+impl Cluster {
+    pub(crate) fn new(size: u16) -> Self {
+        let member = Member { region: name("here"), zone: name("z") };
+        let ids: Vec<NodeId> = (1..=size).map(NodeId::new).collect();
+        let members = ids.iter().map(|id| (*id, member.clone())).collect();
+        let layout = Layout { version: 1, members };
+        let node = |id: &NodeId| {
+            let config = config(*id, 0, &layout);
+            let node = Node::new(config, BTreeMap::new(), Acceptor::default(), Now::default());
+            (*id, (node, Memory::default()))
+        };
+        let mut cluster = Self {
+            nodes: ids.iter().map(node).collect(),
+            down: BTreeSet::new(),
+            now: Now::default(),
+            inputs: VecDeque::new(),
+            answers: BTreeMap::new(),
+            tickets: 0,
+            layout: layout.clone(),
+        };
+        for (a, b) in ids.iter().flat_map(|a| ids.iter().map(move |b| (*a, *b))) {
+            if a != b {
+                cluster.inputs.push_back((a, Input::Connected(b)));
+            }
+        }
+        cluster.settle();
+        cluster
+    }
+
+    /// A cluster with a table of so many replicas.
+    pub(crate) fn with_table(size: u16, replicas: u8) -> Self {
+        let mut cluster = Self::new(size);
+        cluster.ask(1, Request::Declare(keyspace(8, replicas)));
+        cluster.ask(1, Request::Declare(table(Durability::Synced)));
+        cluster
+    }
+
+    pub(crate) fn settle(&mut self) {
+        while let Some((at, input)) = self.inputs.pop_front() {
+            if self.down.contains(&at) {
+                continue;
+            }
+            let Some((node, disk)) = self.nodes.get_mut(&at) else { continue };
+            let mut effects = Vec::new();
+            node.step(self.now, input, disk, &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Send { to, message, .. } => {
+                        self.inputs.push_back((to, Input::Received { from: at, message }));
+                    }
+                    Effect::Answer { ticket, reply } => {
+                        let before = self.answers.insert(ticket, reply);
+                        assert_eq!(before, None, "{ticket:?} was answered twice");
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn begin(&mut self, at: u16, request: Request) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.inputs.push_back((NodeId::new(at), Input::Requested { ticket, request }));
+        self.settle();
+        ticket
+    }
+
+    pub(crate) fn ask(&mut self, at: u16, request: Request) -> Reply {
+        let ticket = self.begin(at, request);
+        self.answers.remove(&ticket).unwrap_or_else(|| panic!("no answer"))
+    }
+
+    /// Lets time pass, in steps short enough that no probe is missed.
+    pub(crate) fn wait(&mut self, millis: u64) {
+        for _ in 0..millis.div_ceil(100) {
+            self.now = self.now + Duration::from_millis(100);
+            let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+            self.inputs.extend(ids.into_iter().map(|id| (id, Input::Woken)));
+            self.settle();
+        }
+    }
+
+    pub(crate) fn stop(&mut self, node: u16) {
+        self.down.insert(NodeId::new(node));
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        self.inputs.extend(ids.into_iter().map(|id| (id, Input::Lost(NodeId::new(node)))));
+        self.settle();
+    }
+
+    /// Lets a node begin a new life with what its disk has. No clock is recovered: that is
+    /// the business of other tests.
+    pub(crate) fn restart(&mut self, id: u16) {
+        let id = NodeId::new(id);
+        let (_, disk) = self.nodes.remove(&id).unwrap();
+        let config = config(id, 1, &self.layout);
+        let node = Node::new(config, BTreeMap::new(), disk.acceptor.clone(), self.now);
+        self.nodes.insert(id, (node, disk));
+        for other in self.layout.members.keys().filter(|other| **other != id) {
+            self.inputs.push_back((id, Input::Connected(*other)));
+        }
+    }
+
+    pub(crate) fn put(&mut self, at: u16, key: &str, text: &str, context: &DotSet) -> Written {
+        match self.ask(at, put(key, text, context, WriteOptions::default())) {
+            Reply::Written(written) => written,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn get(&mut self, at: u16, key: &str, r: Level) -> Read {
+        match self.ask(at, get(key, r)) {
+            Reply::Read(read) => read,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn list(&mut self, range: Range, limit: usize) -> Listed {
+        let options = ReadOptions::default();
+        let list = List {
+            keyspace: name("ks"),
+            table: name("t"),
+            range,
+            limit,
+            options,
+            timeout: Duration::from_secs(5),
+        };
+        match self.ask(2, Request::List(list)) {
+            Reply::Listed(listed) => listed,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+pub(crate) fn key(partition: &str, sort: &str) -> Key {
+    Key::new(Bytes::copy_from_slice(partition.as_bytes()), Bytes::copy_from_slice(sort.as_bytes()))
+        .unwrap()
+}
+
+pub(crate) fn keyspace(shards: u16, replicas: u8) -> Declare {
+    Declare::Keyspace { name: name("ks"), shards, replicas: [(name("here"), replicas)].into() }
+}
+
+pub(crate) fn table(durability: Durability) -> Declare {
+    Declare::Table {
+        keyspace: name("ks"),
+        name: name("t"),
+        policy: Policy::Siblings,
+        durability,
+        read: Level::Quorum,
+        write: Level::Quorum,
+    }
+}
+
+pub(crate) fn mutate(
+    key: Key,
+    mutation: Mutation,
+    context: &DotSet,
+    options: WriteOptions,
+) -> Request {
+    Request::Put(Put {
+        keyspace: name("ks"),
+        table: name("t"),
+        key,
+        mutation,
+        context: context.clone(),
+        options,
+        timeout: Duration::from_secs(5),
+    })
+}
+
+pub(crate) fn put(partition: &str, text: &str, context: &DotSet, options: WriteOptions) -> Request {
+    let body = Bytes::copy_from_slice(text.as_bytes());
+    let value = Value { content_type: Bytes::from_static(b"text/plain"), body };
+    mutate(key(partition, ""), Mutation::Store(value), context, options)
+}
+
+pub(crate) fn get(partition: &str, r: Level) -> Request {
+    Request::Get(Get {
+        keyspace: name("ks"),
+        table: name("t"),
+        key: key(partition, ""),
+        options: ReadOptions { r: Some(r), pr: None },
+        timeout: Duration::from_secs(5),
+    })
+}
+
+pub(crate) fn texts(object: &Object) -> Vec<String> {
+    let text = |value: &Value| String::from_utf8(value.body.to_vec()).unwrap();
+    object.values().values().map(text).collect()
+}
+
+pub(crate) fn none() -> DotSet {
+    DotSet::new()
+}

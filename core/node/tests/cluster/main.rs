@@ -1,0 +1,12 @@
+//! Three or more nodes on an instant network: what a client sees when all goes well, and
+//! when a node is away. Bad networks and bad disks are the simulator's business.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on should stop"
+)]
+
+mod declarations;
+mod harness;
+mod requests;

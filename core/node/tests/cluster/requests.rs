@@ -1,0 +1,208 @@
+//! Reads, writes, deletes and lists.
+
+use super::harness::*;
+
+#[test]
+fn a_write_at_one_node_is_read_at_another_with_receipts() {
+    let mut cluster = Cluster::with_table(3, 3);
+    let written = cluster.put(1, "k", "hello", &none());
+    assert_eq!((written.receipt.kind, written.receipt.wanted), (Kind::Strict, 2));
+    assert_eq!(written.receipt.durable(), 2);
+    let read = cluster.get(3, "k", Level::Quorum);
+    assert_eq!(texts(&read.object), ["hello"]);
+    assert_eq!(read.receipt.kind, Kind::Strict);
+    assert_eq!(cluster.get(3, "k", Level::One).receipt.kind, Kind::Partial);
+    assert!(cluster.get(2, "other", Level::All).object.is_bottom());
+}
+
+#[test]
+fn concurrent_writers_leave_siblings_and_a_reader_of_both_leaves_one() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.put(1, "k", "one", &none());
+    cluster.put(2, "k", "two", &none());
+    let read = cluster.get(3, "k", Level::Quorum);
+    assert_eq!(texts(&read.object), ["one", "two"]);
+    cluster.put(3, "k", "three", read.object.context());
+    assert_eq!(texts(&cluster.get(1, "k", Level::All).object), ["three"]);
+}
+
+#[test]
+fn a_delete_removes_what_was_read_and_leaves_its_context() {
+    let mut cluster = Cluster::with_table(3, 3);
+    let written = cluster.put(1, "k", "short-lived", &none());
+    let delete =
+        |context: &DotSet| mutate(key("k", ""), Mutation::Delete, context, WriteOptions::default());
+    let refused = cluster.ask(2, delete(&none()));
+    assert_eq!(refused, Reply::Failed(Refusal::EmptyDelete.into()));
+    assert!(matches!(cluster.ask(2, delete(&written.context)), Reply::Written(_)));
+    assert!(cluster.get(3, "k", Level::Quorum).object.is_tombstone());
+}
+
+#[test]
+fn writes_go_on_with_one_node_away_and_read_repair_brings_it_up_to_date() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.stop(3);
+    let written = cluster.put(1, "k", "while away", &none());
+    assert_eq!(written.receipt.acks.len(), 2);
+    let all = WriteOptions { w: Some(Level::All), ..WriteOptions::default() };
+    assert_eq!(
+        cluster.ask(1, put("k", "too much", &none(), all)),
+        Reply::Failed(Failure::NotAttempted { wanted: 3, alive: 2, replicas: 3 })
+    );
+    cluster.down.clear();
+    cluster.wait(3_000);
+    let read = cluster.get(3, "k", Level::Quorum);
+    assert_eq!(texts(&read.object), ["while away"]);
+    let repaired = cluster.get(3, "k", Level::One);
+    assert_eq!(texts(&repaired.object), ["while away"], "n3 itself holds it");
+}
+
+#[test]
+fn a_replica_that_hangs_is_hedged_and_a_write_it_misses_is_unknown() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.put(1, "k", "before", &none());
+    // Nobody is told: n2 and n3 seem alive, and say nothing.
+    cluster.down.extend([NodeId::new(2), NodeId::new(3)]);
+    let write = cluster.begin(1, put("k", "after", &none(), WriteOptions::default()));
+    let read = cluster.begin(1, get("k", Level::Quorum));
+    assert!(cluster.answers.is_empty());
+    cluster.down.remove(&NodeId::new(3));
+    cluster.wait(300);
+    let Some(Reply::Read(read)) = cluster.answers.remove(&read) else { panic!("not hedged") };
+    assert_eq!(read.receipt.acks.len(), 2);
+    cluster.wait(5_000);
+    let failed = cluster.answers.remove(&write);
+    assert!(
+        matches!(failed, Some(Reply::Failed(Failure::Unknown { wanted: 2, got: 1, .. }))),
+        "{failed:?}"
+    );
+}
+
+#[test]
+fn any_node_takes_a_request_for_any_key() {
+    let mut cluster = Cluster::with_table(5, 3);
+    for index in 0..40_u16 {
+        let at = index % 5 + 1;
+        cluster.put(at, &format!("k{index}"), &format!("v{index}"), &none());
+        let read = cluster.get((at + 1) % 5 + 1, &format!("k{index}"), Level::Quorum);
+        assert_eq!(texts(&read.object), [format!("v{index}")]);
+    }
+}
+
+#[test]
+fn a_write_is_passed_on_to_the_next_replica_if_one_does_not_know_the_table() {
+    let mut cluster = Cluster::with_table(5, 1);
+    let mut tried = BTreeSet::new();
+    for index in 0..20 {
+        let (node, disk) = cluster.nodes.get_mut(&NodeId::new(1)).unwrap();
+        let request = put(&format!("k{index}"), "v", &none(), WriteOptions::default());
+        let ticket = Ticket(1_000 + index);
+        let mut effects = Vec::new();
+        node.step(cluster.now, Input::Requested { ticket, request }, disk, &mut effects);
+        let [Effect::Send { to, message: Message::Forward(forward), .. }] = effects.as_slice()
+        else {
+            continue;
+        };
+        let unknown = Refusal::UnknownTable { keyspace: name("ks"), table: name("t") };
+        let reply = Reply::Failed(unknown.into());
+        let message = Message::Forwarded(Forwarded { request: forward.request, reply });
+        tried.insert(*to);
+        let from = *to;
+        effects.clear();
+        node.step(cluster.now, Input::Received { from, message }, disk, &mut effects);
+        let [Effect::Answer { reply: Reply::Failed(failure), .. }] = effects.as_slice() else {
+            panic!("{effects:?}");
+        };
+        assert_eq!(*failure, Failure::NotAttempted { wanted: 1, alive: 1, replicas: 1 });
+    }
+    assert!(1 < tried.len(), "keys of several other nodes: {tried:?}");
+}
+
+#[test]
+fn a_list_has_every_key_once_and_in_order_whatever_the_page() {
+    let mut cluster = Cluster::with_table(3, 3);
+    for index in 0..30 {
+        let value = Value { content_type: Bytes::new(), body: Bytes::new() };
+        let mutation = Mutation::Store(value);
+        let at = key("p", &format!("{index:02}"));
+        cluster.ask(1, mutate(at, mutation, &none(), WriteOptions::default()));
+    }
+    let deleted = key("p", "07");
+    let read = cluster.list(Range::Partition { partition: "p".into(), after: None }, 100);
+    let context = read.listings[7].object.context().clone();
+    cluster.ask(1, mutate(deleted.clone(), Mutation::Delete, &context, WriteOptions::default()));
+
+    for limit in [1, 7, 100] {
+        let mut next = Some(Range::Partition { partition: "p".into(), after: None });
+        let mut keys = Vec::new();
+        while let Some(range) = next {
+            let listed = cluster.list(range, limit);
+            assert!(listed.listings.len() <= limit);
+            keys.extend(listed.listings.into_iter().map(|listing| listing.key));
+            next = listed.next;
+        }
+        assert_eq!(keys.len(), 29, "limit {limit}");
+        assert!(keys.is_sorted() && !keys.contains(&deleted));
+    }
+}
+
+#[test]
+fn a_scan_of_a_table_goes_through_all_shards() {
+    let mut cluster = Cluster::with_table(3, 3);
+    for index in 0..50 {
+        cluster.put(1, &format!("k{index}"), "v", &none());
+    }
+    let mut next = Some(Range::Table { shard: 0, after: None });
+    let mut keys = BTreeSet::new();
+    while let Some(range) = next {
+        let listed = cluster.list(range, 9);
+        keys.extend(listed.listings.into_iter().map(|listing| listing.key));
+        next = listed.next;
+    }
+    assert_eq!(keys.len(), 50);
+}
+
+#[test]
+fn bad_requests_are_refused_and_change_nothing() {
+    let mut cluster = Cluster::with_table(3, 3);
+    let refusal = |reply| match reply {
+        Reply::Failed(Failure::Refused(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    };
+    let mut unknown = put("k", "v", &none(), WriteOptions::default());
+    if let Request::Put(put) = &mut unknown {
+        put.table = name("nowhere");
+    }
+    assert!(matches!(refusal(cluster.ask(1, unknown)), Refusal::UnknownTable { .. }));
+    let level = |w| WriteOptions { w: Some(w), ..WriteOptions::default() };
+    for w in [Level::Count(0), Level::Count(4)] {
+        let refused = cluster.ask(1, put("k", "v", &none(), level(w)));
+        assert!(matches!(refusal(refused), Refusal::Level { what: "w", .. }));
+    }
+    let large = "x".repeat(Limits::default().value_bytes_max + 1);
+    let refused = cluster.ask(1, put("k", &large, &none(), WriteOptions::default()));
+    assert!(matches!(refusal(refused), Refusal::LargeValue { .. }));
+    assert!(cluster.get(1, "k", Level::All).object.is_bottom());
+    for index in 0..3 {
+        cluster.put(1, "full", &format!("{index}"), &none());
+    }
+    let refused = cluster.ask(2, put("full", "more", &none(), WriteOptions::default()));
+    assert_eq!(refusal(refused), Refusal::ManySiblings { siblings: 3, max: 3 });
+}
+
+#[test]
+fn only_acknowledgements_wait_for_the_disk() {
+    let mut cluster = Cluster::with_table(3, 3);
+    let (node, disk) = cluster.nodes.get_mut(&NodeId::new(1)).unwrap();
+    let request = put("k", "v", &none(), WriteOptions::default());
+    let mut effects = Vec::new();
+    node.step(cluster.now, Input::Requested { ticket: Ticket(99), request }, disk, &mut effects);
+    let after = |to: u16| {
+        let to_node = |effect: &&Effect| matches!(effect, Effect::Send { to: node, .. } if node.number() == to);
+        match effects.iter().find(to_node) {
+            Some(Effect::Send { after, .. }) => *after,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((after(1), after(2), after(3)), (After::Synced, After::Now, After::Now));
+}
