@@ -12,7 +12,8 @@
 //! 5  not attempted: too few replicas, an overloaded node, or no node reached; nothing was
 //!    changed, and the same command may be run again
 //! 6  unknown: the write may have been applied by some replicas; read before writing again
-//! 7  import: finished, but some lines were bad and were left out
+//! 7  import: finished, but some lines were bad and were left out, or the file is not empty
+//!    and yet held no record
 //! ```
 
 use std::fmt;

@@ -1,8 +1,7 @@
 //! `merganser export`: write a whole table as JSON Lines.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use client::{Level, ListOptions, Options, Pages};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,11 +10,17 @@ use super::connect::{Connect, block_on};
 use super::error::CliError;
 use super::import::jsonl;
 use super::print;
+use super::replacement::Replacement;
 
-/// Export a table as JSON Lines, one line per value.
+/// Export a table as JSON Lines, one line per key.
 ///
-/// A key with several values has several lines. Deleted keys are left out. `import` reads
-/// the lines back; there, the lines of one key replace each other, unless it is `--blind`.
+/// A key with several values (siblings) has a line with {"key", "values": [..]}, any other
+/// {"key", "value"}. Deleted keys are left out. `import` reads the lines back, siblings as
+/// siblings.
+///
+/// The file is written beside its place and renamed at the end, so that a failed export
+/// leaves an older file as it was. One that is killed leaves a FILE.*.merganser-export.
+#[expect(clippy::doc_markdown, reason = "this is the help text, where backticks only disturb")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
     /// The keyspace.
@@ -44,19 +49,25 @@ impl Export {
                 block_on(write(&mut pages, &mut to, print::stdout_failed)).map(drop)
             }
             Some(path) => {
-                let failed = |err: &io::Error| {
-                    CliError::failed(format!("cannot write {}: {err}", path.display()))
-                };
-                let file = File::create(path).map_err(|err| failed(&err))?;
-                let mut to = BufWriter::new(file);
-                let count = block_on(write(&mut pages, &mut to, failed)).map_err(|err| {
-                    err.remains(format!("{} holds a part of the table", path.display()))
-                })?;
-                to.get_ref().sync_all().map_err(|err| failed(&err))?;
+                let count = block_on(write_file(&mut pages, path))?;
                 print::line(format_args!("{count} values written to {}", path.display()))
             }
         }
     }
+}
+
+/// Writes all values into a file, or leaves what is there as it was.
+pub(crate) async fn write_file(pages: &mut Pages, path: &Path) -> Result<u64, CliError> {
+    let failed =
+        |err: &io::Error| CliError::failed(format!("cannot write {}: {err}", path.display()));
+    let mut file = Replacement::begin(path).map_err(|err| failed(&err))?;
+    let remains = file.remains();
+    let count = match write(pages, &mut file.to, failed).await {
+        Ok(count) => count,
+        Err(err) => return Err(err.remains(remains)),
+    };
+    file.commit().map_err(|err| failed(&err).remains(remains))?;
+    Ok(count)
 }
 
 /// Writes all values of all pages, and says how many these were.
@@ -72,10 +83,10 @@ pub(crate) async fn write(
     let mut count = 0;
     while let Some(page) = pages.next().await? {
         for entry in &page.entries {
-            for value in &entry.values {
-                let line = jsonl::line(&entry.key, value);
+            if !entry.values.is_empty() {
+                let line = jsonl::line(&entry.key, &entry.values);
                 writeln!(to, "{line}").map_err(|err| failed(&err))?;
-                count += 1;
+                count += entry.values.len() as u64;
             }
         }
         bar.set_position(count);

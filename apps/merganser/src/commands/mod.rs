@@ -16,6 +16,7 @@ mod keyspace;
 mod list;
 mod print;
 mod put;
+mod replacement;
 mod status;
 mod table;
 

@@ -13,6 +13,7 @@ use ::csv::{ByteRecord, ErrorKind, ReaderBuilder};
 use client::{Content, Key};
 
 use super::entry::{Entry, Record};
+use super::quotes::Quotes;
 use crate::commands::error::CliError;
 
 /// Which columns make the key.
@@ -35,14 +36,30 @@ pub(crate) fn entries<R: io::BufRead>(
     columns: &Columns,
 ) -> Result<impl Iterator<Item = io::Result<Entry>> + use<R>, CliError> {
     let lag = lag(&mut from);
-    let mut reader = ReaderBuilder::new().from_reader(from);
+    let mut reader = ReaderBuilder::new().from_reader(Quotes::new(from));
     let unreadable =
         |err: ::csv::Error| CliError::failed(format!("the header is unreadable: {err}"));
     let header: Vec<String> =
         reader.headers().map_err(unreadable)?.iter().map(str::to_owned).collect();
+    if let Some((opened, _)) = reader.get_ref().open_at_end() {
+        return Err(CliError::failed(format!(
+            "the header is unreadable: line {opened}: {UNCLOSED}"
+        )));
+    }
     let header = Header::new(header, columns)?;
-    Ok(reader.into_byte_records().filter_map(move |row| entry(&header, lag, row).transpose()))
+    let mut rows = reader.into_byte_records();
+    let next = move || {
+        let entry = entry(&header, lag, rows.next()?).transpose();
+        // The library reads on only when it has used up what it has, so at the end of the
+        // file this is the last row, and the one that has swallowed all others.
+        let unclosed = rows.reader().get_ref().open_at_end();
+        let fault = |(line, end)| Ok(Entry { line, end, parsed: Err(UNCLOSED.to_owned()) });
+        Some(unclosed.map_or(entry, |lines| Some(fault(lines))))
+    };
+    Ok(std::iter::from_fn(next).flatten())
 }
+
+const UNCLOSED: &str = "the quote that opens here is not closed before the end of the file";
 
 /// By how many lines the library's count lags behind: where lines end in `\r\n`, it has not
 /// seen the `\n` yet when a row begins.
@@ -120,7 +137,7 @@ fn record(header: &Header, row: &ByteRecord) -> Result<Record, String> {
         json += &serde_json::Value::from(field).to_string();
     }
     json.push('}');
-    Ok(Record { key, content: Content::json(json) })
+    Ok(Record::new(key, Content::json(json)))
 }
 
 #[cfg(test)]
@@ -135,7 +152,7 @@ mod tests {
         let columns = Columns { key: key.map(str::to_owned), sort: sort.map(str::to_owned) };
         let entries = entries(text.as_bytes(), &columns).unwrap();
         let shown = |record: Record| {
-            format!("{} = {}", record.key, String::from_utf8_lossy(&record.content.body))
+            format!("{} = {}", record.key, String::from_utf8_lossy(&record.contents[0].body))
         };
         entries.map(Result::unwrap).map(|entry| (entry.line, entry.parsed.map(shown))).collect()
     }
@@ -160,6 +177,19 @@ mod tests {
         assert_eq!((rows[1].0, says(1)), (3, "it has 1 columns, the header has 2"));
         assert_eq!((rows[2].0, says(2)), (4, "its key is empty"));
         assert!(rows[3].1.is_ok());
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_reported_where_it_opens() {
+        for line_end in ["\n", "\r\n"] {
+            let text = "id,name\n1,a\n2,\"b\n3,c\n4,d\n".replace('\n', line_end);
+            let rows = read(&text, None, None);
+            assert_eq!(rows.len(), 2, "{rows:?}");
+            let (line, fault) = &rows[1];
+            assert!(*line == 3 && fault.as_ref().unwrap_err().contains("not closed"), "{rows:?}");
+        }
+        let header = entries(&b"id,\"name\n1,a\n"[..], &Columns::default()).map(drop);
+        assert!(header.unwrap_err().to_string().contains("not closed"));
     }
 
     #[test]

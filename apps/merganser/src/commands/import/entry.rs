@@ -5,18 +5,24 @@ use std::io::{self, BufRead};
 
 use client::{Content, Key};
 
-/// The longest line that is read. A value of the greatest size that a server takes by
-/// default (8 MiB) fits also as base64 with all else; beyond, the line is reported and
-/// skipped, and never held whole.
-const LINE_BYTES_MAX: u64 = 32 << 20;
+/// The longest line that is read. All siblings that a key can hold (64 MiB) fit also as
+/// base64 with all else; beyond, the line is reported and skipped, and never held whole.
+const LINE_BYTES_MAX: u64 = 96 << 20;
 
 /// Something to store.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     /// Where.
     pub(crate) key: Key,
-    /// What.
-    pub(crate) content: Content,
+    /// What: one value, or the siblings that the key is to hold. Never none.
+    pub(crate) contents: Vec<Content>,
+}
+
+impl Record {
+    /// A record of a single value.
+    pub(crate) fn new(key: Key, content: Content) -> Self {
+        Self { key, contents: vec![content] }
+    }
 }
 
 /// One record of a file, or one fault in it.

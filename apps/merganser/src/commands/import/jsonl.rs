@@ -4,6 +4,7 @@
 //! {"key":"alice","sort":"2024-01-31","value":"milk","content_type":"text/plain"}
 //! {"key":"bob","value":{"milk":2}}
 //! {"key_base64":"/wA=","value_base64":"AAEC"}
+//! {"key":"carol","values":[{"value":"tea"},{"value":"milk","content_type":"text/plain"}]}
 //! ```
 //!
 //! | field | meaning |
@@ -11,7 +12,8 @@
 //! | `key` or `key_base64` | the partition key, as text or any bytes. Required |
 //! | `sort` or `sort_base64` | the sort key; none without it |
 //! | `value` | text: the bytes of the text. Any other JSON: the bytes as they stand in the line |
-//! | `value_base64` | any bytes. One of the two is required |
+//! | `value_base64` | any bytes |
+//! | `values` | siblings: objects of `value` or `value_base64`, and `content_type`. Exactly one of the three is required |
 //! | `content_type` | what the value is. Without it `text/plain; charset=utf-8` for text, `application/json` for other JSON, `application/octet-stream` for base64 |
 //!
 //! Other fields are faults: a misspelt `sort` would store records on top of each other. An
@@ -46,6 +48,20 @@ pub(crate) struct RawRecord {
     value_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values: Option<Vec<RawContent>>,
+}
+
+/// A value of a line that has several.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RawContent {
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
 }
 
 /// Reads a member that is there: `null` is a value like any other.
@@ -71,6 +87,26 @@ pub(crate) fn record(line: &[u8]) -> Result<Record, String> {
     if partition.is_empty() {
         return Err("its key is empty".to_owned());
     }
+    let RawRecord { value, value_base64, content_type, .. } = raw;
+    let single = RawContent { value, value_base64, content_type };
+    let contents = match raw.values {
+        None => vec![content(single)?],
+        Some(_) if !single.is_empty() => return Err("it has a value and values".to_owned()),
+        Some(values) => values.into_iter().map(content).collect::<Result<_, _>>()?,
+    };
+    if contents.is_empty() {
+        return Err("it has no value".to_owned());
+    }
+    Ok(Record { key: Key { partition, sort }, contents })
+}
+
+impl RawContent {
+    fn is_empty(&self) -> bool {
+        self.value.is_none() && self.value_base64.is_none() && self.content_type.is_none()
+    }
+}
+
+fn content(raw: RawContent) -> Result<Content, String> {
     let (body, default_type) = match (raw.value, raw.value_base64) {
         (Some(json), None) => value(&json)?,
         (None, Some(base64)) => (decode("value", &base64)?, "application/octet-stream"),
@@ -78,8 +114,7 @@ pub(crate) fn record(line: &[u8]) -> Result<Record, String> {
         (None, None) => return Err("it has no value".to_owned()),
     };
     let content_type = raw.content_type.as_deref().unwrap_or(default_type);
-    let content = Content::new(content_type, body).map_err(|err| err.to_string())?;
-    Ok(Record { key: Key { partition, sort }, content })
+    Content::new(content_type, body).map_err(|err| err.to_string())
 }
 
 fn value(json: &RawValue) -> Result<(Bytes, &'static str), String> {
@@ -106,19 +141,28 @@ fn decode(name: &str, base64: &str) -> Result<Bytes, String> {
     Ok(bytes.into())
 }
 
-/// Writes one value of a key as a line, without the line's end.
-pub(crate) fn line(key: &Key, value: &Value) -> String {
+/// Writes the values of a key as a line, without the line's end.
+pub(crate) fn line(key: &Key, values: &[Value]) -> String {
     let mut raw = RawRecord::default();
     (raw.key, raw.key_base64) = text_or_base64(&key.partition);
     if !key.sort.is_empty() {
         (raw.sort, raw.sort_base64) = text_or_base64(&key.sort);
     }
-    raw.content_type = Some(value.content_type.clone());
-    raw.value = as_json(value);
-    if raw.value.is_none() {
-        raw.value_base64 = Some(STANDARD.encode(&value.body));
+    if let [value] = values {
+        let single = raw_content(value);
+        (raw.value, raw.value_base64) = (single.value, single.value_base64);
+        raw.content_type = single.content_type;
+    } else {
+        raw.values = Some(values.iter().map(raw_content).collect());
     }
     serde_json::to_string(&raw).expect("strings can be written as JSON")
+}
+
+fn raw_content(value: &Value) -> RawContent {
+    let json = as_json(value);
+    let base64 = json.is_none().then(|| STANDARD.encode(&value.body));
+    let content_type = Some(value.content_type.clone());
+    RawContent { value: json, value_base64: base64, content_type }
 }
 
 /// The value as JSON, if it then reads back as the same bytes.
@@ -149,8 +193,8 @@ mod tests {
 
     fn stored(line: &str) -> (Key, String, Vec<u8>) {
         let record = record(line.as_bytes()).unwrap();
-        let content_type = record.content.content_type().to_owned();
-        (record.key, content_type, record.content.body.to_vec())
+        let [content] = record.contents.as_slice() else { panic!("{record:?} has one value") };
+        (record.key, content.content_type().to_owned(), content.body.to_vec())
     }
 
     #[test]
@@ -183,6 +227,10 @@ mod tests {
             (r#"{"key":"a","value_base64":"?"}"#, "value_base64"),
             (r#"{"key":7,"value":1}"#, "string"),
             (r#"{"key":"a","value":1} x"#, "trailing"),
+            (r#"{"key":"a","values":[]}"#, "no value"),
+            (r#"{"key":"a","values":[{"value":1},{}]}"#, "no value"),
+            (r#"{"key":"a","value":1,"values":[{"value":1}]}"#, "a value and values"),
+            (r#"{"key":"a","values":[{"value":1,"dot":2}]}"#, "dot"),
             ("[1]", "invalid"),
         ] {
             let fault = record(line.as_bytes()).unwrap_err();
@@ -209,9 +257,27 @@ mod tests {
                 body: Bytes::from_static(body),
                 dot: None,
             };
-            let line = line(&key, &value);
+            let line = line(&key, &[value]);
             assert!(!line.contains('\n'), "{line}");
             assert_eq!(stored(&line), (key, content_type.to_owned(), body.to_vec()), "{line}");
         }
+    }
+
+    #[test]
+    fn siblings_are_one_line_and_read_back_as_siblings() {
+        let value = |content_type: &str, body: &'static [u8]| Value {
+            content_type: content_type.to_owned(),
+            body: Bytes::from_static(body),
+            dot: None,
+        };
+        let values = [value("application/json", b"null"), value("image/png", b"\xff")];
+        let line = line(&Key::new("k"), &values);
+        let members = r#"[{"value":null,"content_type":"application/json"},{"value_base64":"/w==","content_type":"image/png"}]"#;
+        assert_eq!(line, format!(r#"{{"key":"k","values":{members}}}"#));
+        let record = record(line.as_bytes()).unwrap();
+        let read =
+            record.contents.iter().map(|content| (content.content_type(), &content.body[..]));
+        let written = values.iter().map(|value| (value.content_type.as_str(), &value.body[..]));
+        assert!(read.eq(written));
     }
 }

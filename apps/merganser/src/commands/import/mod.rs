@@ -8,18 +8,22 @@
 //! reader thread --- entries, at most 1,024 ahead --->  run  --- at most --parallel --->  nodes
 //! ```
 //!
-//! Two records with one key are never under way at the same time: the later one in the file
-//! supersedes the earlier.
+//! Of several records with one key the last one in the file stays ([`latest`]); siblings are
+//! one record. Two with one key are never under way at the same time.
 
 mod csv;
 mod entry;
 pub(crate) mod jsonl;
+mod latest;
 mod progress;
+mod quotes;
 mod run;
+mod start;
 #[cfg(test)]
 mod tests;
 mod tle;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -33,18 +37,23 @@ use super::connect::{Connect, WriteLevels, block_on};
 use super::error::{CliError, Exit};
 use super::print;
 use entry::Entries;
+use latest::Repeats;
 use progress::{Job, Ledger, Saved, StateFile, fingerprint};
 use run::{Run, Summary};
+use start::WithoutMark;
 
 /// Import records from a file.
 ///
 /// JSON Lines: {"key", "sort"?, "value", "content_type"?} per line, where "value" is a text or
-/// any JSON; for other bytes "key_base64", "sort_base64" and "value_base64". This is also what
+/// any JSON; for other bytes "key_base64", "sort_base64" and "value_base64". A line with "values",
+/// a list of objects with "value" and "content_type", stores them as siblings. This is also what
 /// `export` writes. CSV: with a header line; each row is stored as a JSON object. TLE: orbital
 /// elements in two lines; the key is the satellite number, the sort key the epoch.
 ///
 /// Each record replaces what its key holds: it is read first, and left alone if it holds just
-/// that. So repeating an import changes nothing. How far it has come is kept in FILE.merganser-import
+/// that. Of several lines with one key, only the last is stored, and the others are counted: to
+/// know them, the file is read once before (some 50 bytes of memory per key; standard input
+/// stores each line instead). So repeating an import changes nothing. How far it has come is kept in FILE.merganser-import
 /// until it is finished: after an interruption, the same command goes on.
 #[expect(clippy::doc_markdown, reason = "this is the help text, where backticks only disturb")]
 #[derive(Debug, clap::Args)]
@@ -125,10 +134,26 @@ impl Import {
         let began = Instant::now();
         let summary = block_on(self.import())?;
         self.tell(&summary, began.elapsed().as_secs_f64())?;
-        if 0 < summary.counts.bad && !self.skip_bad {
-            let what = format!("{} bad entries were left out", summary.counts.bad);
+        self.judge(&summary)
+    }
+
+    /// Whether a finished import did what was asked.
+    fn judge(&self, summary: &Summary) -> Result<(), CliError> {
+        let counts = summary.counts;
+        if 0 < summary.bytes && counts.stored + counts.unchanged == 0 {
+            let file = self.file.display();
+            return Err(CliError::new(Exit::BadLines, format!("no record was found in {file}"))
+                .remains("nothing was stored")
+                .remedy("look at the file, and whether --format is right"));
+        }
+        if 0 < counts.bad && !self.skip_bad {
+            let what = format!("{} bad entries were left out", counts.bad);
+            let others = match counts.replaced {
+                0 => "all the others are stored",
+                _ => "of the others, the last of each key is stored",
+            };
             return Err(CliError::new(Exit::BadLines, what)
-                .remains("all the others are stored")
+                .remains(others)
                 .remedy("correct the lines and import again: what is there already is left alone; or say --skip-bad"));
         }
         Ok(())
@@ -149,18 +174,36 @@ impl Import {
         let ledger = resumed
             .as_ref()
             .map_or_else(Ledger::default, |saved| Ledger::after(saved.line, saved.counts));
+        let repeats = self.repeats(format)?;
         let bar = ProgressBar::no_length();
         let entries = self.entries(format, &bar)?;
         let table = client.table(&self.keyspace, &self.table);
         let resumed_after = ledger.line;
-        let run = Run::new(table, self.levels.options(), self.blind, self.parallel.into(), ledger);
+        let (options, parallel) = (self.levels.options(), self.parallel.into());
+        let run = Run::new(table, options, self.blind, parallel, ledger, repeats);
         let done = run.all(entries, state.as_ref(), &bar).await;
         bar.finish_and_clear();
         let summary = done?;
         if let Some((file, _)) = &state {
             file.remove()?;
         }
-        Ok(Summary { resumed_after, ..summary })
+        Ok(Summary { resumed_after, bytes: bar.position(), ..summary })
+    }
+
+    /// What is to be done about several records of one key.
+    fn repeats(&self, format: Format) -> Result<Repeats, CliError> {
+        if self.blind {
+            return Ok(Repeats::StayAll);
+        }
+        if self.is_stdin() {
+            return Ok(Repeats::Counted(HashSet::new()));
+        }
+        let bar = ProgressBar::no_length();
+        let entries = self.entries(format, &bar)?;
+        bar.set_message("looking for keys that come twice;");
+        let found = Repeats::find(entries).map_err(|err| self.unreadable(&err));
+        bar.finish_and_clear();
+        found
     }
 
     /// Where the state is kept, and of what; nothing for standard input.
@@ -183,7 +226,7 @@ impl Import {
 
     fn entries(&self, format: Format, bar: &ProgressBar) -> Result<Entries, CliError> {
         let from: Box<dyn Read + Send> = if self.is_stdin() {
-            Box::new(std::io::stdin())
+            Box::new(bar.wrap_read(std::io::stdin()))
         } else {
             let file = File::open(&self.file).map_err(|err| self.unreadable(&err))?;
             bar.set_length(file.metadata().map_or(0, |metadata| metadata.len()));
@@ -193,7 +236,7 @@ impl Import {
             "{bar:32} {percent}% {bytes}/{total_bytes} {msg} {eta} left",
         );
         bar.set_style(style.expect("the template is well formed"));
-        let from = BufReader::with_capacity(64 << 10, from);
+        let from = BufReader::with_capacity(64 << 10, WithoutMark::new(from));
         Ok(match format {
             Format::Jsonl => Box::new(jsonl::entries(from)),
             Format::Tle => Box::new(tle::entries(from)),
@@ -223,7 +266,8 @@ impl Import {
                 .map(|(line, fault)| json!({ "line": line, "fault": fault }))
                 .collect();
             return print::json(&json!({
-                "stored": counts.stored, "unchanged": counts.unchanged, "bad": counts.bad,
+                "stored": counts.stored, "unchanged": counts.unchanged,
+                "replaced": counts.replaced, "bad": counts.bad,
                 "bad_lines": bad, "resumed_after_line": summary.resumed_after,
                 "seconds": seconds, "records_per_second": rate,
             }));
@@ -237,11 +281,19 @@ impl Import {
             format!("{rate:.0}"),
         ]);
         print::line(table)?;
+        if 0 < counts.replaced {
+            print::line(replaced_in_words(counts.replaced))?;
+        }
         if 0 < summary.resumed_after {
             print::line(format_args!("went on after line {}", summary.resumed_after))?;
         }
         Ok(())
     }
+}
+
+fn replaced_in_words(count: u64) -> String {
+    let lines = if count == 1 { "line" } else { "lines" };
+    format!("{count} {lines} replaced an earlier line of the same key; only the last is kept")
 }
 
 /// A saved state of this ledger.

@@ -21,6 +21,8 @@ pub(crate) enum Fate {
     Stored,
     /// It was there already, just so.
     Unchanged,
+    /// It was left out, because a later one has the same key.
+    Replaced,
     /// It was at fault, and left out.
     Bad,
 }
@@ -30,6 +32,9 @@ pub(crate) enum Fate {
 pub(crate) struct Counts {
     pub(crate) stored: u64,
     pub(crate) unchanged: u64,
+    /// Those whose key came again, whether they were stored before that or not.
+    #[serde(default)]
+    pub(crate) replaced: u64,
     pub(crate) bad: u64,
 }
 
@@ -38,6 +43,7 @@ impl Counts {
         match fate {
             Fate::Stored => self.stored += 1,
             Fate::Unchanged => self.unchanged += 1,
+            Fate::Replaced => self.replaced += 1,
             Fate::Bad => self.bad += 1,
         }
     }
@@ -218,7 +224,7 @@ mod tests {
         assert_eq!((ledger.line, ledger.counts.stored), (10, 4));
         ledger.finish(a, Fate::Bad);
         assert_eq!(ledger.line, 13);
-        assert_eq!(ledger.counts, Counts { stored: 5, unchanged: 0, bad: 1 });
+        assert_eq!(ledger.counts, Counts { stored: 5, bad: 1, ..Counts::default() });
         ledger.finish(c, Fate::Unchanged);
         assert_eq!((ledger.line, ledger.counts.unchanged), (14, 1));
     }

@@ -5,12 +5,13 @@ use std::io;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use client::{Content, Error, Key, ReadOptions, Table, WriteOptions};
+use client::{Content, Error, Key, ReadOptions, Table, Value, WriteOptions};
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::entry::{Entries, Entry, Record};
+use super::latest::Repeats;
 use super::progress::{Counts, Fate, Job, Ledger, StateFile, Ticket};
 use super::saved;
 use crate::commands::error::CliError;
@@ -35,6 +36,8 @@ pub(crate) struct Summary {
     pub(crate) bad: Vec<(u64, String)>,
     /// The line after which this run began; 0 for the beginning.
     pub(crate) resumed_after: u64,
+    /// How many bytes were read.
+    pub(crate) bytes: u64,
 }
 
 /// An import under way.
@@ -43,6 +46,7 @@ pub(crate) struct Run {
     how: How,
     parallel: usize,
     ledger: Ledger,
+    repeats: Repeats,
     under_way: JoinSet<Done>,
     /// The keys under way: a second record of such a key waits.
     busy: BTreeSet<Key>,
@@ -81,11 +85,13 @@ impl Run {
         is_blind: bool,
         parallel: usize,
         ledger: Ledger,
+        repeats: Repeats,
     ) -> Self {
         Self {
             how: How { table, options, is_blind },
             parallel,
             ledger,
+            repeats,
             under_way: JoinSet::new(),
             busy: BTreeSet::new(),
             summary: Summary::default(),
@@ -122,9 +128,16 @@ impl Run {
     ) -> Result<(), CliError> {
         let done_before = self.ledger.line;
         let mut saved_at = Instant::now();
+        let mut places = 0..;
         while let Some(entry) = self.next(&mut reader.entries, bar).await? {
             let entry = entry.map_err(|err| CliError::failed(format!("cannot read on: {err}")))?;
+            let place = places.next().expect("no file has so many entries");
             if entry.end <= done_before {
+                continue;
+            }
+            if self.repeats.leaves_out(place) {
+                let ticket = self.ledger.begin(entry.end);
+                self.finish(ticket, Fate::Replaced);
                 continue;
             }
             self.take(entry, bar).await?;
@@ -167,6 +180,9 @@ impl Run {
         };
         while self.parallel <= self.under_way.len() || self.busy.contains(&record.key) {
             self.settle_one(bar).await?;
+        }
+        if self.repeats.is_replaced_by(&record.key) {
+            self.ledger.counts.replaced += 1;
         }
         let ticket = self.ledger.begin(entry.end);
         self.busy.insert(record.key.clone());
@@ -277,18 +293,22 @@ impl How {
     async fn store(&self, record: &Record) -> Result<Fate, Trouble> {
         let mut tries = 0;
         loop {
-            let err = match self.try_once(&record.key, &record.content).await {
+            let mut stored = 0;
+            let err = match self.try_once(record, &mut stored).await {
                 Ok(fate) => return Ok(fate),
                 Err(err) => err,
             };
             tries += 1;
             match &err {
                 Error::Refused(problem) if is_of_the_record(&problem.code) => {
-                    return Err(Trouble::Record(err.to_string()));
+                    return Err(Trouble::Record(refused(&err, stored, record.contents.len())));
                 }
                 // Reading first, the next try replaces what this one may have left. A blind
                 // one would add to it.
                 Error::Unknown { .. } if self.is_blind => return Err(Trouble::All(err)),
+                Error::NotAttempted(_) | Error::Connect { .. } if self.is_blind && 0 < stored => {
+                    return Err(Trouble::All(err));
+                }
                 Error::Unknown { .. }
                 | Error::NotAttempted(_)
                 | Error::NoAnswer { .. }
@@ -308,21 +328,42 @@ impl How {
         }
     }
 
-    async fn try_once(&self, key: &Key, content: &Content) -> Result<Fate, Error> {
+    /// Counts in `stored` what was stored before an error.
+    async fn try_once(&self, record: &Record, stored: &mut usize) -> Result<Fate, Error> {
+        let key = &record.key;
         let context = if self.is_blind {
             None
         } else {
             let answer = self.table.get(key, &ReadOptions::default()).await?;
-            if let [value] = answer.values.as_slice()
-                && value.body == content.body
-                && value.content_type == content.content_type()
-            {
+            if are_alike(&answer.values, &record.contents) {
                 return Ok(Fate::Unchanged);
             }
             answer.context
         };
-        self.table.put(key, content, context.as_ref(), &self.options).await?;
+        // All with the context from before the first: each replaces what the key held, and
+        // none another of this record, so that they stay as siblings.
+        for content in &record.contents {
+            self.table.put(key, content, context.as_ref(), &self.options).await?;
+            *stored += 1;
+        }
         Ok(Fate::Stored)
+    }
+}
+
+/// Whether a key holds just these values. Siblings have no order.
+fn are_alike(held: &[Value], contents: &[Content]) -> bool {
+    let mut held: Vec<_> = held.iter().map(|v| (v.content_type.as_str(), &v.body)).collect();
+    let mut wanted: Vec<_> = contents.iter().map(|c| (c.content_type(), &c.body)).collect();
+    held.sort_unstable();
+    wanted.sort_unstable();
+    held == wanted
+}
+
+/// What is wrong with a record, and what is left of it.
+fn refused(err: &Error, stored: usize, values: usize) -> String {
+    match stored {
+        0 => err.to_string(),
+        _ => format!("{err}; the key holds the first {stored} of the line's {values} values"),
     }
 }
 

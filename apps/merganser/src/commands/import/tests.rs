@@ -22,10 +22,13 @@ use fake::{Fake, Reply, Seen};
 /// Content type and bytes, by path and query.
 type Values = BTreeMap<String, Vec<(String, Vec<u8>)>>;
 
-/// What the server holds. A put with a context replaces all, one without adds one.
+/// What the server holds. A put replaces what was there when its context was read, and one
+/// without a context adds to it.
 #[derive(Default)]
 struct Map {
     values: Mutex<Values>,
+    /// For each of the values the number of the put that made it.
+    born: Mutex<BTreeMap<String, Vec<usize>>>,
     puts: AtomicUsize,
 }
 
@@ -34,13 +37,21 @@ impl Map {
         let mut values = self.values.lock().unwrap();
         match seen.method.as_str() {
             "PUT" => {
-                self.puts.fetch_add(1, Ordering::SeqCst);
+                let number = self.puts.fetch_add(1, Ordering::SeqCst) + 1;
+                let mut born = self.born.lock().unwrap();
+                let born = born.entry(seen.target.clone()).or_default();
                 let held = values.entry(seen.target.clone()).or_default();
-                if seen.header("merganser-context").is_some() {
-                    held.clear();
+                born.resize(held.len(), 0);
+                if let Some(context) = seen.header("merganser-context") {
+                    let read: usize = context.strip_prefix('c').unwrap().parse().unwrap();
+                    let is_news: Vec<bool> = born.iter().map(|number| read < *number).collect();
+                    let mut news = is_news.iter();
+                    held.retain(|_| *news.next().unwrap());
+                    born.retain(|number| read < *number);
                 }
                 held.push((seen.header("content-type").unwrap().to_owned(), seen.body.clone()));
-                Reply::Answer(204, vec![("merganser-context", "c".to_owned())], Vec::new())
+                born.push(number);
+                Reply::Answer(204, vec![("merganser-context", self.context())], Vec::new())
             }
             _ if seen.target.starts_with("/v1/scan/") => json(&scan(&values)),
             _ => match values.get(&seen.target).map(Vec::as_slice) {
@@ -48,15 +59,22 @@ impl Map {
                 Some([(content_type, body)]) => {
                     let headers = vec![
                         ("content-type", content_type.clone()),
-                        ("merganser-context", "c".to_owned()),
+                        ("merganser-context", self.context()),
                     ];
                     Reply::Answer(200, headers, body.clone())
                 }
                 Some(several) => {
-                    json(&format!(r#"{{"values":[{}],"context":"c"}}"#, list(several)))
+                    let (values, context) = (list(several), self.context());
+                    let body = format!(r#"{{"values":[{values}],"context":"{context}"}}"#);
+                    Reply::Answer(300, Vec::new(), body.into_bytes())
                 }
             },
         }
+    }
+
+    /// Covers all that was put until now.
+    fn context(&self) -> String {
+        format!("c{}", self.puts.load(Ordering::SeqCst))
     }
 
     fn held(&self) -> BTreeMap<String, Vec<String>> {
@@ -92,6 +110,10 @@ async fn serve(map: &Arc<Map>) -> Fake {
 }
 
 async fn import(fake: &Fake, file: &Path, more: &[&str]) -> Result<Summary, CliError> {
+    command(fake, file, more).import().await
+}
+
+fn command(fake: &Fake, file: &Path, more: &[&str]) -> Import {
     #[derive(Parser)]
     struct Cli {
         #[command(flatten)]
@@ -99,7 +121,7 @@ async fn import(fake: &Fake, file: &Path, more: &[&str]) -> Result<Summary, CliE
     }
     let file = file.to_str().unwrap();
     let args = ["import", "ks", "t", file, "--node", &fake.url];
-    Cli::parse_from(args.iter().chain(more)).import.import().await
+    Cli::parse_from(args.iter().chain(more)).import
 }
 
 fn real_file() -> PathBuf {
@@ -130,10 +152,10 @@ async fn importing_the_real_file_twice_leaves_one_value_for_each_key() {
     let more = ["--state", state.to_str().unwrap()];
     let first = import(&fake, &real_file(), &more).await.unwrap();
     // One object stands in the file twice, alike.
-    let counts = (first.counts.stored, first.counts.unchanged, first.counts.bad);
+    let counts = (first.counts.stored, first.counts.replaced, first.counts.bad);
     assert_eq!(counts, (29, 1, 5));
     let second = import(&fake, &real_file(), &more).await.unwrap();
-    assert_eq!((second.counts.stored, second.counts.unchanged), (0, 30));
+    assert_eq!((second.counts.stored, second.counts.unchanged), (0, 29));
     let held = map.held();
     assert_eq!(held.len(), 29);
     assert!(held.values().all(|values| values.len() == 1));
@@ -149,8 +171,12 @@ async fn of_several_lines_with_one_key_the_last_one_stays() {
     let file = dir.path().join("f.jsonl");
     let line = |index| format!("{{\"key\":\"k\",\"value\":{index}}}\n");
     std::fs::write(&file, (1..=50).map(line).collect::<String>()).unwrap();
-    import(&fake, &file, &[]).await.unwrap();
+    let counts = import(&fake, &file, &[]).await.unwrap().counts;
+    assert_eq!((counts.stored, counts.replaced), (1, 49));
     assert_eq!(map.held()["/v1/kv/ks/t/k"], ["50"]);
+    let again = import(&fake, &file, &[]).await.unwrap().counts;
+    assert_eq!((again.stored, again.unchanged, again.replaced), (0, 1, 49));
+    assert_eq!(map.puts.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -236,25 +262,91 @@ async fn a_record_that_is_refused_is_a_bad_line_and_the_others_are_stored() {
     assert_eq!(summary.bad[0].0, 2);
 }
 
-#[tokio::test]
-async fn an_export_that_is_imported_blindly_has_the_same_siblings() {
-    let (from, to) = (Arc::new(Map::default()), Arc::new(Map::default()));
-    let siblings = [b"\xff\x00".to_vec(), b"two\nlines".to_vec()];
+/// A server with a key that has siblings and one that has not.
+async fn with_siblings() -> (Arc<Map>, Fake) {
+    let map = Arc::new(Map::default());
+    let siblings = [b"\xff\x00".to_vec(), b"two\nlines".to_vec(), b"two\nlines".to_vec()];
     let siblings = siblings.map(|body| ("text/plain".to_owned(), body)).to_vec();
     let object = vec![("application/json".to_owned(), br#"{"b":1.0,"a":2}"#.to_vec())];
-    from.values.lock().unwrap().extend([
+    map.values.lock().unwrap().extend([
         ("/v1/kv/ks/t/several".to_owned(), siblings),
         ("/v1/kv/ks/t/single".to_owned(), object),
     ]);
-    let fake = serve(&from).await;
-    let client = Client::new([&fake.url], Options::default()).unwrap();
-    let mut exported = Vec::new();
+    let fake = serve(&map).await;
+    (map, fake)
+}
+
+async fn export(fake: &Fake, file: &Path) -> Result<u64, CliError> {
+    let options = Options { attempts_max: 1, ..Options::default() };
+    let client = Client::new([&fake.url], options).unwrap();
     let mut pages = client.table("ks", "t").scan(&ListOptions::default());
-    let failed = |err: &std::io::Error| CliError::failed(err.to_string());
-    assert_eq!(export::write(&mut pages, &mut exported, failed).await.unwrap(), 3);
+    export::write_file(&mut pages, file).await
+}
+
+#[tokio::test]
+async fn an_export_that_is_imported_has_the_same_siblings() {
+    let (from, fake) = with_siblings().await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("f.jsonl");
-    std::fs::write(&file, exported).unwrap();
-    import(&serve(&to).await, &file, &["--blind", "--parallel", "1"]).await.unwrap();
+    assert_eq!(export(&fake, &file).await.unwrap(), 4);
+    for more in [&["--parallel", "1"][..], &["--blind", "--parallel", "1"]] {
+        let to = Arc::new(Map::default());
+        let fake = serve(&to).await;
+        import(&fake, &file, more).await.unwrap();
+        assert_eq!(*from.values.lock().unwrap(), *to.values.lock().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn siblings_replace_what_the_key_held_and_are_left_alone_if_they_are_there() {
+    let (from, fake) = with_siblings().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("f.jsonl");
+    export(&fake, &file).await.unwrap();
+    let to = Arc::new(Map::default());
+    let old = ["x", "y"].map(|body| ("text/plain".to_owned(), body.as_bytes().to_vec()));
+    to.values.lock().unwrap().insert("/v1/kv/ks/t/several".to_owned(), old.to_vec());
+    let fake = serve(&to).await;
+    assert_eq!(import(&fake, &file, &[]).await.unwrap().counts.stored, 2);
     assert_eq!(*from.values.lock().unwrap(), *to.values.lock().unwrap());
+    to.values.lock().unwrap().get_mut("/v1/kv/ks/t/several").unwrap().reverse();
+    assert_eq!(import(&fake, &file, &[]).await.unwrap().counts.unchanged, 2);
+}
+
+#[tokio::test]
+async fn a_failed_export_leaves_the_older_file_as_it_was_and_says_so() {
+    let (_map, good) = with_siblings().await;
+    let broken = Fake::start(|_| Reply::problem(404, "unknown_table")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("f.jsonl");
+    let err = export(&broken, &file).await.unwrap_err();
+    assert!(err.to_string().contains("there is no"), "{err}");
+    assert!(!file.exists());
+    export(&good, &file).await.unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let err = export(&broken, &file).await.unwrap_err();
+    assert!(err.to_string().contains("is as it was"), "{err}");
+    assert_eq!(err.exit, Exit::NotFound);
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_file_without_a_record_is_no_success_and_an_empty_one_is() {
+    let fake = serve(&Arc::new(Map::default())).await;
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text, exit) in [
+        ("a.tle", "# nothing\n", Some(Exit::BadLines)),
+        ("b.csv", "id,name\n", Some(Exit::BadLines)),
+        ("c.jsonl", "\n\n", Some(Exit::BadLines)),
+        ("d.tle", "<html>\n", Some(Exit::BadLines)),
+        ("e.tle", "", None),
+        ("f.jsonl", "\u{feff}{\"key\":\"k\",\"value\":1}\n", None),
+    ] {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let import = command(&fake, &file, &["--skip-bad"]);
+        let summary = import.import().await.unwrap();
+        assert_eq!(import.judge(&summary).err().map(|err| err.exit), exit, "{name}");
+    }
 }

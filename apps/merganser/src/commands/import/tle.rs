@@ -12,7 +12,8 @@
 //! With the epoch as sort key, the history of an object lies in the order of time. Years
 //! from 57 are in the 1900s, since Sputnik flew in 1957. Each line has 69 columns; the last is
 //! the sum of its digits, with a minus counted as one, modulo ten. Whatever stands behind
-//! column 69 is left out, as are blank lines and those that begin with `#`.
+//! column 69 is left out, as are blank lines and those that begin with `#`. Anything else is a
+//! fault: a file that was cut or overwritten would otherwise look like a short one.
 //!
 //! Source: T. S. Kelso, "NORAD Two-Line Element Set Format".
 
@@ -30,10 +31,12 @@ const COLUMNS: usize = 69;
 /// line of elements, is one.
 const NAME_COLUMNS: usize = 24;
 
+const NO_LINE: &str = "it is no line of elements, and no name before one";
+
 /// Reads the objects of a TLE file. Every line that is at fault is reported by itself, and
 /// an object with such a line is left out.
 pub(crate) fn entries<R: BufRead>(from: R) -> impl Iterator<Item = io::Result<Entry>> {
-    Reader { lines: Lines::new(from), first: None, out: VecDeque::new() }
+    Reader { lines: Lines::new(from), first: None, name: None, out: VecDeque::new() }
 }
 
 /// A line of elements: its number in the file and its first 69 columns.
@@ -46,6 +49,8 @@ struct Reader<R> {
     lines: Lines<R>,
     /// The first line of an object whose second has not come.
     first: Option<Elements>,
+    /// The line of what is a name if a line 1 follows.
+    name: Option<u64>,
     out: VecDeque<Entry>,
 }
 
@@ -61,7 +66,7 @@ impl<R: BufRead> Iterator for Reader<R> {
                 Some(Ok(line)) => self.take(line),
                 Some(Err(err)) => return Some(Err(err)),
                 None => {
-                    self.drop_first();
+                    self.drop_open();
                     return self.out.pop_front().map(Ok);
                 }
             }
@@ -72,20 +77,42 @@ impl<R: BufRead> Iterator for Reader<R> {
 impl<R> Reader<R> {
     fn take(&mut self, (line, bytes): Line) {
         let Some(bytes) = bytes else {
+            self.drop_open();
             return self.out.push_back(Entry::at(line, Err(too_long())));
         };
         let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-        let long = NAME_COLUMNS < text.chars().count();
+        let columns = text.chars().count();
+        let long = NAME_COLUMNS < columns;
         if text.is_empty() || text.starts_with('#') {
             // Says nothing, and may stand anywhere.
         } else if long && text.starts_with("1 ") {
-            self.drop_first();
+            self.name = None;
+            self.drop_open();
             self.first = Some(Elements { line, text: first_columns(&text) });
         } else if long && text.starts_with("2 ") {
+            self.drop_name();
             self.finish(Elements { line, text: first_columns(&text) });
         } else {
-            // A name. It stands before an object, so one that is open is not finished.
-            self.drop_first();
+            // A name stands before an object, so one that is open is not finished.
+            self.drop_open();
+            if columns < COLUMNS {
+                self.name = Some(line);
+            } else {
+                self.out.push_back(Entry::at(line, Err(NO_LINE.to_owned())));
+            }
+        }
+    }
+
+    /// Gives up what more was to follow: one of the two at the most.
+    fn drop_open(&mut self) {
+        self.drop_first();
+        self.drop_name();
+    }
+
+    /// Gives up a name that stands before nothing.
+    fn drop_name(&mut self) {
+        if let Some(line) = self.name.take() {
+            self.out.push_back(Entry::at(line, Err(NO_LINE.to_owned())));
         }
     }
 
@@ -164,7 +191,7 @@ fn record(first: &Elements, second: &Elements) -> Result<Record, String> {
         return Err("it has no satellite number".to_owned());
     }
     let key = Key::with_sort(number.to_owned(), epoch(first.columns(19, 32))?);
-    Ok(Record { key, content: Content::text(format!("{}\n{}", first.text, second.text)) })
+    Ok(Record::new(key, Content::text(format!("{}\n{}", first.text, second.text))))
 }
 
 /// Turns `00179.78495062` into `2000-179.78495062`. Numbers may be padded with blanks.
@@ -215,7 +242,7 @@ mod tests {
         assert_eq!(lines, [100, 101, 103, 106, 107]);
         let first = good[0].parsed.as_ref().unwrap();
         assert_eq!(first.key, Key::with_sort("00005", "2000-179.78495062"));
-        assert_eq!(&first.content.body[..], format!("{FIRST}\n{SECOND}").as_bytes());
+        assert_eq!(&first.contents[0].body[..], format!("{FIRST}\n{SECOND}").as_bytes());
         assert_eq!((good[0].line, good[0].end), (3, 4));
         // Vallado's set has objects of both centuries, and one object twice.
         let key = |number: &str| {
@@ -254,6 +281,18 @@ mod tests {
             assert_eq!(faults[0].0, line, "{text}");
             assert!(faults[0].1.contains(says), "{faults:?}");
         }
+    }
+
+    #[test]
+    fn what_is_neither_elements_nor_a_name_is_a_bad_line() {
+        let garbage = "x".repeat(80);
+        let lines = |text: &str| faults(text).iter().map(|(line, _)| *line).collect::<Vec<_>>();
+        assert_eq!(lines("<html>\n<body>\n"), [1, 2]);
+        assert_eq!(lines(&format!("A\nB\n{FIRST}\n{SECOND}\nC\n")), [1, 5]);
+        assert_eq!(lines(&format!("{garbage}\n{FIRST}\n{SECOND}\n")), [1]);
+        // Cut so short that it could be a name, and is none.
+        assert_eq!(lines(&format!("1 00005U\n{SECOND}\n")), [1, 2]);
+        assert!(lines(&format!("# c\n\nA\n\n# d\n{FIRST}\n{SECOND}\n")).is_empty());
     }
 
     #[test]
