@@ -20,7 +20,6 @@ use super::replacement::Replacement;
 ///
 /// The file is written beside its place and renamed at the end, so that a failed export
 /// leaves an older file as it was. One that is killed leaves a FILE.*.merganser-export.
-#[expect(clippy::doc_markdown, reason = "this is the help text, where backticks only disturb")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
     /// The keyspace.
