@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use causality::DotSet;
+use codec::cursor;
 use codec::token::{self, Place};
 use model::{
-    Declare, Declared, Get, Key, List, Listed, Put, Read, Reply, Request, Status, Written,
+    Declare, Declared, Get, Key, List, Listed, Put, Range, Read, Reply, Request, Status, Written,
 };
 
 use crate::budget::Budget;
@@ -117,6 +118,25 @@ impl<N: Node> Door<N> {
         token::open(&self.config.token_key, &place(scope, key), token)
             .map_err(|error| Problem::new(Code::ContextInvalid, error.to_string()))
     }
+
+    /// The cursor that goes on at `range` of a table.
+    pub(crate) fn seal_cursor(&self, scope: &Scope, range: &Range) -> String {
+        cursor::seal(&self.config.token_key, &table(scope), range)
+    }
+
+    /// The range of a cursor that was given for this table.
+    ///
+    /// # Errors
+    ///
+    /// `cursor_invalid` for a cursor that this cluster did not give for this table.
+    pub(crate) fn open_cursor(&self, scope: &Scope, cursor: &str) -> Result<Range, Problem> {
+        cursor::open(&self.config.token_key, &table(scope), cursor)
+            .map_err(|error| Problem::new(Code::CursorInvalid, error.to_string()))
+    }
+}
+
+fn table(scope: &Scope) -> cursor::Place<'_> {
+    cursor::Place { keyspace: &scope.keyspace, table: &scope.table }
 }
 
 fn place<'a>(scope: &'a Scope, key: &'a Key) -> Place<'a> {

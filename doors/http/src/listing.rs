@@ -10,7 +10,6 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use bytes::Bytes;
-use codec::cursor;
 use model::{Key, List, Listing, Range};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -106,10 +105,8 @@ pub(crate) async fn scan<N: Node>(
     page(&door, path::scope(keyspace, table)?, first, request.uri()).await
 }
 
-/// The range of a cursor, if it is one of the list that begins with `first`.
-fn goes_on(cursor: &str, first: &Range) -> Result<Range, Problem> {
-    let invalid = |detail: String| Problem::new(Code::CursorInvalid, detail);
-    let range = cursor::decode(cursor).map_err(|error| invalid(error.to_string()))?;
+/// The range that a cursor goes on at, if it is one of the list that begins with `first`.
+fn goes_on(range: Range, first: &Range) -> Result<Range, Problem> {
     let fits = match (first, &range) {
         (Range::Partition { partition: ours, .. }, Range::Partition { partition, .. }) => {
             ours == partition
@@ -121,7 +118,7 @@ fn goes_on(cursor: &str, first: &Range) -> Result<Range, Problem> {
     if fits {
         return Ok(range);
     }
-    Err(invalid("the cursor belongs to another list".to_owned()))
+    Err(Problem::new(Code::CursorInvalid, "the cursor belongs to another list"))
 }
 
 /// Answers with the page that the query of `uri` asks for, `first` if it has no cursor.
@@ -134,7 +131,7 @@ async fn page<N: Node>(
     let query = Query::parse(uri.query(), params::LIST)?;
     let range = match query.cursor.as_deref() {
         None => first,
-        Some(cursor) => goes_on(cursor, &first)?,
+        Some(cursor) => goes_on(door.open_cursor(&scope, cursor)?, &first)?,
     };
     let list = List {
         keyspace: scope.keyspace.clone(),
@@ -148,7 +145,7 @@ async fn page<N: Node>(
     let entries = listed.listings.iter();
     let page = PageJson {
         entries: entries.map(|listing| entry(door, &scope, listing, query.values)).collect(),
-        cursor: listed.next.as_ref().map(cursor::encode),
+        cursor: listed.next.as_ref().map(|next| door.seal_cursor(&scope, next)),
         receipt: ReceiptJson::from(&listed.receipt),
     };
     Ok(json(StatusCode::OK, &page))

@@ -15,7 +15,7 @@
 //! | [`catalog`] | keyspaces, tables, and a node's vote on them | disk, other nodes |
 //! | [`dots`] | an exact set of dots | inside the others |
 //! | [`token`] | the context that a client reads and hands back, authenticated | clients |
-//! | [`cursor`] | where a list or scan goes on | clients |
+//! | [`cursor`] | where a list or scan goes on, authenticated | clients |
 //!
 //! What is decoded has been checked: a value that comes out of here is one that the core
 //! types allow. Every encoding is canonical: equal values are equal bytes, and bytes that

@@ -38,7 +38,7 @@ const VERSION: u8 = 1;
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 const PLACE_BYTES: usize = 4;
-const TAG_BYTES: usize = 16;
+pub(crate) const TAG_BYTES: usize = 16;
 
 /// What tokens of one cluster are authenticated with.
 #[derive(Clone)]
@@ -49,6 +49,23 @@ impl TokenKey {
     /// cannot be found from the key.
     pub fn derive(secret: &[u8; 32]) -> Self {
         Self(blake3::derive_key("merganser 2026 context token", secret))
+    }
+
+    /// The key of cursors, which is another one: the tag of a cursor is none of a token.
+    pub(crate) fn for_cursors(&self) -> Self {
+        Self(blake3::derive_key("merganser 2026 cursor", &self.0))
+    }
+
+    /// The keyed hash of a list of parts.
+    pub(crate) fn tag<const N: usize>(&self, parts: [&[u8]; N]) -> [u8; TAG_BYTES] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        for part in parts {
+            // With the length in front, no two lists of parts are the same bytes.
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let hash = hasher.finalize();
+        *hash.as_bytes().first_chunk().expect("a hash is longer than a tag")
     }
 }
 
@@ -146,7 +163,7 @@ fn diagnose(claim: &[u8], place: &Place<'_>, context: &Result<DotSet, Malformed>
 
 /// Compares in a time that does not depend on where the difference is. The comparison of
 /// [`blake3::Hash`] has this property, and the padding is the same on both sides.
-fn same(ours: &[u8; TAG_BYTES], theirs: &[u8; TAG_BYTES]) -> bool {
+pub(crate) fn same(ours: &[u8; TAG_BYTES], theirs: &[u8; TAG_BYTES]) -> bool {
     let padded = |tag: &[u8; TAG_BYTES]| {
         let mut bytes = [0; blake3::OUT_LEN];
         let (start, _) = bytes.split_at_mut(TAG_BYTES);
@@ -157,14 +174,8 @@ fn same(ours: &[u8; TAG_BYTES], theirs: &[u8; TAG_BYTES]) -> bool {
 }
 
 fn tag(key: &TokenKey, place: &Place<'_>, claim: &[u8]) -> [u8; TAG_BYTES] {
-    let mut hasher = blake3::Hasher::new_keyed(&key.0);
-    for part in parts(place).into_iter().chain([claim]) {
-        // With the length in front, no two lists of parts are the same bytes.
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    let hash = hasher.finalize();
-    *hash.as_bytes().first_chunk().expect("a hash is longer than a tag")
+    let [keyspace, table, partition, sort] = parts(place);
+    key.tag([keyspace, table, partition, sort, claim])
 }
 
 fn place_of(place: &Place<'_>) -> [u8; PLACE_BYTES] {

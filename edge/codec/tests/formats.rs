@@ -6,6 +6,7 @@ mod arbitrary;
 
 use bytes::Bytes;
 use causality::Incarnation;
+use codec::cursor::CursorError;
 use codec::record::{self, Kind, RecordError};
 use codec::token::{self, ContextError, Place, TokenKey};
 use codec::{Malformed, catalog, clock, cursor, dots, object};
@@ -74,8 +75,18 @@ proptest! {
     }
 
     #[test]
-    fn cursors_read_back(range in arbitrary::ranges()) {
-        prop_assert_eq!(cursor::decode(&cursor::encode(&range)), Ok(range));
+    fn cursors_open_at_their_own_table_only(
+        range in arbitrary::ranges(),
+        here in (arbitrary::names(), arbitrary::names()),
+        there in (arbitrary::names(), arbitrary::names()),
+    ) {
+        let key = TokenKey::derive(&[7; 32]);
+        let place = cursor::Place { keyspace: &here.0, table: &here.1 };
+        let text = cursor::seal(&key, &place, &range);
+        prop_assert_eq!(cursor::open(&key, &place, &text), Ok(range));
+        prop_assume!(here != there);
+        let other = cursor::Place { keyspace: &there.0, table: &there.1 };
+        prop_assert_eq!(cursor::open(&key, &other, &text), Err(CursorError::Foreign));
     }
 
     /// One value, one encoding: whatever decodes is what encoding it again gives.
@@ -116,7 +127,10 @@ proptest! {
         }
         let _ = catalog::decode_acceptor(&bytes);
         let _ = clock::decode(Incarnation::new(1), &bytes);
-        let _ = cursor::decode(&String::from_utf8_lossy(&bytes));
+        let name = Name::new("t").unwrap();
+        let place = cursor::Place { keyspace: &name, table: &name };
+        let text = String::from_utf8_lossy(&bytes);
+        prop_assert!(cursor::open(&TokenKey::derive(&[7; 32]), &place, &text).is_err());
     }
 
     #[test]
@@ -242,20 +256,42 @@ fn a_later_version_of_a_contract_is_said_to_be_later() {
 }
 
 #[test]
-fn cursors_that_name_no_place_are_refused() {
+fn a_cursor_with_any_character_changed_is_refused() {
+    let (key, name) = (TokenKey::derive(&[7; 32]), Name::new("t").unwrap());
+    let place = cursor::Place { keyspace: &name, table: &name };
+    let after = Some(Key::new("partition".into(), "sort".into()).unwrap());
+    let text = cursor::seal(&key, &place, &model::Range::Table { shard: 300, after });
+    for index in 0..text.len() {
+        for other in ['A', 'b', '_', '9'] {
+            let mut changed: Vec<char> = text.chars().collect();
+            changed[index] = other;
+            let changed: String = changed.into_iter().collect();
+            let opened = cursor::open(&key, &place, &changed);
+            assert!(changed == text || opened.is_err(), "{index} {other}");
+        }
+        assert!(cursor::open(&key, &place, &text[..index]).is_err(), "cut at {index}");
+    }
+    let other = TokenKey::derive(&[8; 32]);
+    assert_eq!(cursor::open(&other, &place, &text), Err(CursorError::Foreign));
+}
+
+#[test]
+fn cursors_are_refused_for_the_reason_there_is() {
     use base64::Engine as _;
     let text = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
-    let refused = Err(cursor::CursorError::Malformed);
-    assert_eq!(cursor::decode(""), refused);
-    assert_eq!(cursor::decode(&text(&[1, 0, 0])), refused, "an empty partition key");
-    assert_eq!(cursor::decode(&text(&[1, 1, 0xff, 0xff, 3])), refused, "a shard above all");
-    assert_eq!(cursor::decode(&text(&[1, 1, 0, 1, b'a'])), refused, "a key without a sort key");
-    assert_eq!(cursor::decode(&text(&[1, 2])), refused, "an unknown kind");
-    assert_eq!(cursor::decode(&text(&[0, 0, 1, b'a'])), refused, "a version that never was");
-    assert_eq!(cursor::decode(&text(&[2, 0])), Err(cursor::CursorError::Newer(2)));
+    let (key, name) = (TokenKey::derive(&[7; 32]), Name::new("t").unwrap());
+    let place = cursor::Place { keyspace: &name, table: &name };
+    let open = |text: &str| cursor::open(&key, &place, text);
+    let refused = Err(CursorError::Malformed);
+    assert_eq!(open(""), refused);
+    assert_eq!(open(&text(&[1, 0])), refused, "no tag");
+    assert_eq!(open(&text(&[0, 0, 1, b'a'])), refused, "a version that never was");
+    assert_eq!(open(&text(&[2, 0])), Err(CursorError::Newer(2)));
+    let unsealed = [&[1, 1, 0][..], &[0; 16]].concat();
+    assert_eq!(open(&text(&unsealed)), Err(CursorError::Foreign));
     let longest = Key::new(vec![1; 8192].into(), vec![2; 8192].into()).unwrap();
     let range = model::Range::Table { shard: 4095, after: Some(longest) };
-    assert_eq!(cursor::decode(&cursor::encode(&range)), Ok(range));
+    assert_eq!(open(&cursor::seal(&key, &place, &range)), Ok(range));
 }
 
 #[test]

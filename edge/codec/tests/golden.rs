@@ -128,11 +128,13 @@ fn acceptors_in_their_records() {
 fn tokens_and_cursors() {
     let (keyspace, table, key) = (name("default"), name("tle"), read());
     let place = Place { keyspace: &keyspace, table: &table, key: &key };
-    let token = token::seal(&TokenKey::derive(&[1; 32]), &place, siblings().context());
+    let secret = TokenKey::derive(&[1; 32]);
+    let token = token::seal(&secret, &place, siblings().context());
     assert_golden("token.hex", token.as_bytes());
+    let place = cursor::Place { keyspace: &keyspace, table: &table };
     let (partition, after) = (read().partition().clone(), Some(read().sort().clone()));
-    let list = cursor::encode(&Range::Partition { partition, after });
+    let list = cursor::seal(&secret, &place, &Range::Partition { partition, after });
     assert_golden("list-cursor.hex", list.as_bytes());
-    let scan = cursor::encode(&Range::Table { shard: 17, after: Some(read()) });
+    let scan = cursor::seal(&secret, &place, &Range::Table { shard: 17, after: Some(read()) });
     assert_golden("scan-cursor.hex", scan.as_bytes());
 }

@@ -86,6 +86,8 @@ async fn the_context_of_an_entry_is_that_of_its_key() {
 #[tokio::test]
 async fn a_cursor_of_another_list_is_refused() {
     let api = Api::new().await;
+    api.send("PUT", "/v1/keyspaces/other", &[], "").await;
+    api.send("PUT", "/v1/keyspaces/other/tables/t", &[], r#"{"policy":"siblings"}"#).await;
     for sort in ["a", "b"] {
         api.put(&format!("/v1/kv/ks/t/p?sort={sort}"), None, sort).await;
     }
@@ -96,10 +98,31 @@ async fn a_cursor_of_another_list_is_refused() {
         format!("/v1/list/ks/t/q?cursor={list}"),
         format!("/v1/list/ks/t/p?cursor={scan}"),
         format!("/v1/scan/ks/t?cursor={list}"),
+        format!("/v1/list/ks/u/p?cursor={list}"),
+        format!("/v1/scan/ks/u?cursor={scan}"),
+        format!("/v1/list/other/t/p?cursor={list}"),
+        format!("/v1/scan/other/t?cursor={scan}"),
         format!("/v1/scan/ks/t?cursor={}", &scan[..scan.len() - 2]),
         "/v1/scan/ks/t?cursor=".to_owned(),
         "/v1/scan/ks/t?cursor=%20".to_owned(),
     ] {
+        assert_eq!(api.get(&target).await.problem(), "400 cursor_invalid", "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_with_any_character_changed_is_refused() {
+    let api = Api::new().await;
+    for sort in ["a", "b"] {
+        api.put(&format!("/v1/kv/ks/t/p?sort={sort}"), None, sort).await;
+    }
+    let page = api.get("/v1/list/ks/t/p?limit=1").await.json();
+    let cursor = page["cursor"].as_str().unwrap();
+    assert_eq!(api.get(&format!("/v1/list/ks/t/p?cursor={cursor}")).await.status, 200);
+    for at in 0..cursor.len() {
+        let mut changed = cursor.as_bytes().to_vec();
+        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+        let target = format!("/v1/list/ks/t/p?cursor={}", String::from_utf8(changed).unwrap());
         assert_eq!(api.get(&target).await.problem(), "400 cursor_invalid", "{target}");
     }
 }
