@@ -165,6 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn a_read_says_nothing_of_disks() {
+        let header = "strict; acks=n1; wanted=1; of=3; shard=ks1/17";
+        let json =
+            r#"{"kind":"strict","acks":[{"node":1}],"wanted":1,"replicas":3,"shard":"ks1/17"}"#;
+        let from_header = Receipt::from_header(header).unwrap();
+        assert_eq!(from_header, serde_json::from_str(json).unwrap());
+        assert_eq!(from_header.durable, 0);
+    }
+
+    #[test]
     fn a_broken_header_is_no_receipt_and_a_newer_one_is() {
         assert_eq!(Receipt::from_header("strict; acks=one"), None);
         assert_eq!(Receipt::from_header("strict; wanted"), None);

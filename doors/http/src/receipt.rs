@@ -45,18 +45,20 @@ pub(crate) struct ReceiptJson {
 pub(crate) struct AckJson {
     /// The node.
     node: u16,
-    /// Of a write: whether it is on this node's disk.
-    durable: bool,
+    /// Of a write: whether it is on this node's disk; absent for a read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durable: Option<bool>,
 }
 
 impl From<&Receipt> for ReceiptJson {
     fn from(receipt: &Receipt) -> Self {
-        let acks = receipt.acks.iter();
+        let acks = receipt.acks.iter().map(|ack| AckJson {
+            node: ack.node.number(),
+            durable: receipt.dot.map(|_| ack.durable),
+        });
         Self {
             kind: receipt.kind.as_str(),
-            acks: acks
-                .map(|ack| AckJson { node: ack.node.number(), durable: ack.durable })
-                .collect(),
+            acks: acks.collect(),
             wanted: receipt.wanted,
             replicas: receipt.replicas,
             shard: receipt.shard.to_string(),

@@ -166,7 +166,7 @@ async fn a_full_receipt_makes_every_body_json() {
             "context": read.context(),
             "receipt": {
                 "kind": "strict", "wanted": 1, "replicas": 3, "shard": "ks1/17",
-                "acks": [ack(1, false)],
+                "acks": [{"node": 1}],
             },
         })
     );
