@@ -32,7 +32,7 @@ use utoipa::ToSchema;
 use crate::Node;
 use crate::body::{self, Held};
 use crate::door::Door;
-use crate::json::{self, LevelJson, ValueJson};
+use crate::json::{self, FromObject, LevelJson, ValueJson};
 use crate::kv;
 use crate::openapi::BatchProblems;
 use crate::params::{self, Query};
@@ -76,8 +76,10 @@ pub(crate) struct OperationJson {
     /// What to do.
     op: OpJson,
     /// In which keyspace.
+    #[schema(pattern = "^[a-z0-9][a-z0-9_.-]{0,63}$", min_length = 1, max_length = 64)]
     keyspace: String,
     /// In which table.
+    #[schema(pattern = "^[a-z0-9][a-z0-9_.-]{0,63}$", min_length = 1, max_length = 64)]
     table: String,
     /// The partition key as text.
     key: Option<String>,
@@ -390,7 +392,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for AtMost<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
+        while let Some(FromObject(item)) = seq.next_element()? {
             if items.len() == OPERATIONS_MAX {
                 return Err(de::Error::invalid_length(OPERATIONS_MAX + 1, &self));
             }

@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use crate::budget::{Budget, Share};
+use crate::json::FromObject;
 use crate::problem::{Code, Problem};
 
 /// The most bytes of a JSON body, except a batch.
@@ -151,7 +152,7 @@ pub(crate) async fn contract<T: DeserializeOwned>(
 ///
 /// # Errors
 ///
-/// As [`read`], and `malformed_request` for what is not the JSON of a `T`, with the line and
+/// As [`read`], and `malformed_request` for what is not the JSON object of a `T`, with the line and
 /// column.
 ///
 /// # Cancellation
@@ -164,7 +165,7 @@ pub(crate) async fn json<T: DeserializeOwned>(
 ) -> Result<Held<T>, Problem> {
     let Held { content, share } = read(budget, body, Cap::Json(cap)).await?;
     let text: &[u8] = if content.is_empty() { b"{}" } else { &content };
-    let content = serde_json::from_slice(text)
+    let FromObject(content) = serde_json::from_slice(text)
         .map_err(|error| Problem::malformed(format_args!("the JSON body is refused: {error}")))?;
     Ok(Held { content, share })
 }

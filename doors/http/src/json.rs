@@ -1,18 +1,21 @@
 //! JSON forms that several requests share.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use causality::Dot;
 use model::{Level, Object, Value};
-use serde::de::{self, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::params::LEVEL_PATTERN;
 use crate::problem::Problem;
 use crate::receipt::ReceiptJson;
 
@@ -123,6 +126,30 @@ pub(crate) fn decode_base64(field: &str, base64: &str) -> Result<Bytes, Problem>
     Ok(bytes.into())
 }
 
+/// A `T` that must be written as an object. What derives its form would take an array of its
+/// fields as well, in the order in which they happen to be declared.
+pub(crate) struct FromObject<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for FromObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = FromObject<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FromObject<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(FromObject)
+    }
+}
+
 /// A level: `"QUORUM"`, `"2"` or `2`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LevelJson(pub(crate) Level);
@@ -155,7 +182,11 @@ impl Visitor<'_> for LevelVisitor {
 
 impl PartialSchema for LevelJson {
     fn schema() -> RefOr<Schema> {
-        let name = ObjectBuilder::new().schema_type(Type::String).examples(["QUORUM"]);
+        let name = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(LEVEL_PATTERN))
+            .min_length(Some(1))
+            .examples(["QUORUM"]);
         let count = ObjectBuilder::new()
             .schema_type(Type::Integer)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))

@@ -88,14 +88,14 @@ impl From<&Keyspace> for KeyspaceJson {
 
 /// Declare a keyspace.
 ///
-/// Repeating it with the same contract changes nothing.
+/// Repeating it with the same contract changes nothing. No body is the same as `{}`.
 #[utoipa::path(
     put,
     path = "/v1/keyspaces/{keyspace}",
     operation_id = "declare_keyspace",
     tag = "keyspaces",
     params(KeyspacePath),
-    request_body(content = Option<DeclareKeyspaceJson>, content_type = "application/json"),
+    request_body(content = DeclareKeyspaceJson, content_type = "application/json"),
     responses(
         (status = 201, description = "Created.", body = KeyspaceJson,
             content_type = "application/json"),

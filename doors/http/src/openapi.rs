@@ -70,6 +70,12 @@ pub fn describe() -> OpenApi {
     for (name, code) in ANYWHERE {
         components.responses.insert(name.to_owned(), RefOr::T(declare(&[code])));
     }
+    // The attributes can only say that a body may be left out by letting it be `null`, too.
+    let keyspace = api.paths.paths.get_mut("/v1/keyspaces/{keyspace}");
+    let declare = keyspace.and_then(|item| item.put.as_mut());
+    if let Some(RefOr::T(body)) = declare.and_then(|operation| operation.request_body.as_mut()) {
+        body.required = Some(Required::False);
+    }
     api
 }
 
@@ -296,13 +302,21 @@ path_params! {
     ],
 }
 
+/// What a name looks like: see [`model::Name`].
+const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_.-]{0,63}$";
+
 fn in_path(name: &str, description: &str) -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
+    let schema = match name {
+        "key" => schema,
+        _ => schema.pattern(Some(NAME_PATTERN)).max_length(Some(64)),
+    };
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
         .description(Some(description))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .schema(Some(schema))
         .build()
 }
 

@@ -29,6 +29,9 @@ const LIMIT_DEFAULT: usize = 100;
 /// The most keys of one page.
 const LIMIT_MAX: usize = 1000;
 
+/// What a level looks like, as the API is described. Names are taken in small letters, too.
+pub(crate) const LEVEL_PATTERN: &str = "^(ONE|TWO|THREE|QUORUM|ALL|[1-9][0-9]{0,2})$";
+
 /// A query parameter of some request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Param {
@@ -119,10 +122,11 @@ impl Param {
     pub(crate) fn declared(self) -> Parameter {
         let schema = ObjectBuilder::new();
         let schema = match self {
-            Self::Sort | Self::Cursor | Self::Level | Self::R | Self::Pr => {
-                schema.schema_type(Type::String)
+            Self::Sort => schema.schema_type(Type::String),
+            Self::Cursor => schema.schema_type(Type::String).min_length(Some(1)),
+            Self::Level | Self::R | Self::Pr | Self::W | Self::Pw | Self::Dw => {
+                schema.schema_type(Type::String).pattern(Some(LEVEL_PATTERN)).min_length(Some(1))
             }
-            Self::W | Self::Pw | Self::Dw => schema.schema_type(Type::String),
             Self::Timeout => schema
                 .schema_type(Type::Integer)
                 .minimum(Some(1_u64))

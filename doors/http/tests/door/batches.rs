@@ -92,6 +92,13 @@ async fn an_operation_that_makes_no_sense_fails_alone() {
     assert_eq!(api.node.state().objects.len(), 1);
 }
 
+/// A get whose fields are the items of an array.
+fn fields_in_order() -> String {
+    let mut fields = vec![json!("get"), json!("ks"), json!("t"), json!("k")];
+    fields.resize(16, Value::Null);
+    json!({"operations": [fields]}).to_string()
+}
+
 #[tokio::test]
 async fn a_batch_that_cannot_be_read_does_nothing() {
     let api = Api::new().await;
@@ -111,6 +118,9 @@ async fn a_batch_that_cannot_be_read_does_nothing() {
         json!({"operations": [op("swap", "k", &json!({}))]}).to_string(),
         json!({"operations": vec![get; 1001]}).to_string(),
         r#"{"operations":[],"operations":[]}"#.to_owned(),
+        r#"[[{"op":"get","keyspace":"ks","table":"t","key":"k"}]]"#.to_owned(),
+        r#"[[{"op":"get","keyspace":"ks","table":"t","key":"k"}],null]"#.to_owned(),
+        fields_in_order(),
     ] {
         let answer = send(&api, body.clone()).await;
         assert_eq!(answer.problem(), "400 malformed_request", "{:.80}", body);

@@ -77,6 +77,9 @@ async fn a_contract_that_cannot_be_is_refused_and_nothing_is_declared() {
         (ks, r#"{"shards":64,"shards":64}"#, "400 malformed_request"),
         (ks, r#"{"shardz":64}"#, "400 malformed_request"),
         (ks, r#"{"shards":"#, "400 malformed_request"),
+        (ks, "[64,3]", "400 malformed_request"),
+        (ks, " [64,{\"north\":3}]", "400 malformed_request"),
+        (t, r#"["siblings",null,null,null]"#, "400 malformed_request"),
         (ks, "[]x", "400 malformed_request"),
         (t, r#"{"policy":"lww"}"#, "400 invalid_contract"),
         (t, r#"{"policy":"siblings","durability":"never"}"#, "400 invalid_contract"),
@@ -140,6 +143,34 @@ async fn the_description_is_openapi_3_1_and_names_each_operation_once() {
     ids.sort();
     ids.dedup();
     assert_eq!((ids.len(), count), (15, 15), "{ids:?}");
+}
+
+#[tokio::test]
+async fn what_must_have_a_form_is_described_with_it() {
+    let document = Api::empty().get("/v1/openapi.json").await.json();
+    let mut levels = 0;
+    for path in document["paths"].as_object().unwrap().values() {
+        for operation in path.as_object().unwrap().values() {
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let name = parameter["name"].as_str().unwrap();
+                let pattern = match name {
+                    "keyspace" | "table" => "^[a-z0-9][a-z0-9_.-]{0,63}$",
+                    "level" | "r" | "pr" | "w" | "pw" | "dw" => {
+                        levels += 1;
+                        "^(ONE|TWO|THREE|QUORUM|ALL|[1-9][0-9]{0,2})$"
+                    }
+                    _ => continue,
+                };
+                assert_eq!(parameter["schema"]["pattern"], pattern, "{name}");
+                assert_eq!(parameter["schema"]["minLength"], 1, "{name}");
+            }
+        }
+    }
+    assert_eq!(levels, 17);
+    let body = &document["paths"]["/v1/keyspaces/{keyspace}"]["put"]["requestBody"];
+    let schema = json!({"$ref": "#/components/schemas/DeclareKeyspace"});
+    assert_eq!(body["content"]["application/json"]["schema"], schema);
+    assert_ne!(body["required"], true, "an empty body declares a keyspace");
 }
 
 #[tokio::test]
