@@ -2,7 +2,7 @@
 //!
 //! Each command is one file (or folder), holding its arguments as clap reads them and a
 //! `run` that does the work. All of them share how they connect ([`connect`]), how they
-//! print ([`print`]) and how they fail ([`error`], which also lists the exit codes).
+//! print ([`mod@print`]) and how they fail ([`error`], which also lists the exit codes).
 
 pub(crate) mod error;
 

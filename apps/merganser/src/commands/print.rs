@@ -76,7 +76,8 @@ pub(crate) fn receipt(receipt: Option<&Receipt>) -> serde_json::Value {
         json!({
             "kind": receipt.kind.as_str(),
             "acks": receipt.acks,
-            "durable": receipt.durable,
+            // A read asks for nothing on disks, and says nothing of them.
+            "durable": receipt.dot.as_ref().map(|_| receipt.durable),
             "wanted": receipt.wanted,
             "replicas": receipt.replicas,
             "shard": receipt.shard,
