@@ -5,7 +5,7 @@
 //! which all of these begin and end.
 //!
 //! ```text
-//! begin   check the configuration ─ take the data directory and recover ─ bind both ports ─ serve
+//! begin   check the configuration ─ take the data directory and recover ─ try the disk ─ bind both ports ─ serve
 //! end     no new requests ─ finish those in progress (5 s) ─ bring everything to disk ─ exit 0
 //! ```
 //!
@@ -19,7 +19,7 @@
 //! | 0 | it was asked to stop, and everything is on disk |
 //! | 1 | it could not start: the message says why; nothing was changed |
 //! | 2 | the command line makes no sense |
-//! | 8 | the disk failed while serving: it stopped at once, without answering what it could not promise |
+//! | 8 | the disk failed, before serving or while it did: it stopped at once, without answering what it could not promise |
 
 mod alarm;
 mod door;
@@ -28,6 +28,7 @@ mod held;
 mod logging;
 mod mailbox;
 mod pid_file;
+mod probe;
 mod signals;
 mod surroundings;
 
@@ -54,7 +55,7 @@ use driver::Driver;
 use mailbox::{Mail, Mailbox};
 use pid_file::PidFile;
 
-/// The exit code of a node whose disk failed while it served.
+/// The exit code of a node whose disk failed.
 const EXIT_DISK_FAILED: u8 = 8;
 
 /// How long requests in progress have to finish when the node stops.
@@ -107,7 +108,7 @@ enum Stopped {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The disk failed while serving.
+    /// The disk failed, before serving or while it did.
     #[error("{0}")]
     Disk(#[from] FlushError),
 }
@@ -165,6 +166,7 @@ async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
         storage::Options::new(&config.data_dir, config.cluster, config.node, layout);
     options.cache_bytes = config.cache_bytes;
     let (disk, recovered) = Storage::open(&options)?;
+    probe::try_disk(&config.data_dir)?;
     let listener = bind("http_listen", config.http_listen).await?;
     let peer = bind("peer_listen", config.peer_listen).await?;
     let pid_file = PidFile::write(&config.data_dir)
