@@ -149,6 +149,11 @@ fn a_node_alone_stops_cleanly_and_says_what_is_wrong_with_its_options() {
     assert!(said.contains("secret_file: others may read"), "{said}");
     assert!(!data.exists(), "nothing is made before the options are right");
 
+    let refused = serve(&[&options[..], &["--log-level=inof"]].concat());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("log_level: \"inof\" is no level"), "{said}");
+    assert_eq!(refused.status.code(), Some(1));
+
     assert!(Command::new("chmod").args(["600", secret]).status().unwrap().success());
     let mut node = Command::new(PROGRAM)
         .arg("serve")
@@ -206,6 +211,63 @@ fn a_node_whose_disk_fails_says_so_and_ends_without_answering() {
         let answer = cluster.get(1, &format!("/v1/kv/demo/notes/k{number}"));
         assert_eq!(answer.body.len(), body.len(), "k{number} of {taken} was acknowledged");
     }
+}
+
+#[test]
+fn a_node_on_a_disk_that_takes_nothing_more_is_never_ready() {
+    let mut cluster = Cluster::start_with_table(1);
+    cluster.stop();
+    let config = cluster.node_dir(1).join("node.toml");
+    // Files may grow to half a mebibyte, as on a disk that is nearly full.
+    let script = "trap '' XFSZ; ulimit -f 512; exec \"$0\" serve --config \"$1\"";
+    let mut bash = Command::new("bash");
+    let output = bash.args(["-c", script, PROGRAM]).arg(config).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(8), "{log}");
+    assert!(log.contains("the disk failed") && !log.contains("ready"), "{log}");
+    assert!(!cluster.node_dir(1).join("data/probe").exists(), "nothing stays behind");
+    cluster.restart(1);
+}
+
+#[test]
+fn a_node_on_a_full_disk_says_so_and_is_never_ready() {
+    let mut cluster = Cluster::start_with_table(1);
+    cluster.stop();
+    let data = cluster.node_dir(1).join("data");
+    let tight = tempfile::tempdir().unwrap();
+    let script = "set -e; mount -t tmpfs -o size=8m none \"$3\"; cp -a \"$2\" \"$3/data\"; \
+        head -c 64m /dev/zero > \"$3/rest\" || true; exec \"$0\" serve --config \"$1\" --data-dir \"$3/data\"";
+    // The mount is seen by this process only, and goes away with it.
+    let output = Command::new("unshare")
+        .args(["--mount", "bash", "-c", script, PROGRAM])
+        .args([&cluster.node_dir(1).join("node.toml"), &data, tight.path()])
+        .output();
+    let output = match output {
+        Ok(output) if output.status.code() != Some(32) => output,
+        refused => return println!("SKIPPED(cannot mount a small disk: {refused:?})"),
+    };
+    let log = String::from_utf8_lossy(&output.stderr);
+    if log.contains("unshare:") {
+        return println!("SKIPPED(cannot mount a small disk: {log})");
+    }
+    assert_eq!(output.status.code(), Some(8), "{log}");
+    assert!(
+        log.contains("is full") && !log.contains("\"ready\"") && !log.contains(" ready "),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_peer_that_stands_still_is_missed_in_the_log_and_heard_again() {
+    let mut cluster = Cluster::start(2);
+    let missed = "nothing is heard from the peer";
+    cluster.wait_for_alive(1, 2);
+    assert!(!cluster.log(1).contains(missed), "{}", cluster.log(1));
+    signal("-STOP", cluster.pid(2));
+    eventually("the silent peer is missed", || cluster.log(1).contains(missed));
+    signal("-CONT", cluster.pid(2));
+    eventually("the peer is heard again", || cluster.log(1).contains("the peer is heard again"));
+    cluster.stop();
 }
 
 /// Runs `merganser serve` to its end.

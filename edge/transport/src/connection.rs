@@ -24,6 +24,14 @@ const READ_BYTES: usize = 64 << 10;
 /// of an hour to say so.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
+/// After how long a silence the log says so. A little more than the node waits before it
+/// counts a peer as not alive.
+const SILENCE_TOLD: Duration = Duration::from_secs(3);
+
+/// How often a connection is asked whether anything was read. Nodes probe each other twice
+/// as often.
+const SILENCE_TICK: Duration = Duration::from_secs(1);
+
 /// Why a connection ended.
 #[derive(Debug, Error)]
 pub(crate) enum End {
@@ -66,7 +74,7 @@ pub(crate) async fn carry<I: Inbox>(
     let end = tokio::select! {
         end = read(shared, link, &line, reader, early) => end,
         error = line.push_on() => End::Io(error),
-        () = silence(&line) => End::Silent,
+        () = silence(shared, link, &line) => End::Silent,
         () = line.replaced.notified() => End::Replaced,
     };
     if link.remove(&line) {
@@ -119,16 +127,28 @@ fn hand_over<I: Inbox>(
     decoded
 }
 
-/// Ends when nothing was read for [`SILENCE_MAX`].
-async fn silence(line: &Line) {
+/// Ends when nothing was read for [`SILENCE_MAX`]. Before, it tells of a peer that falls
+/// silent, and of one that is heard again. A node that has no room does not read, and blames
+/// nobody for it.
+async fn silence<I: Inbox>(shared: &Shared<I>, link: &Link, line: &Line) {
     let mut before = line.reads.load(Relaxed);
-    loop {
-        tokio::time::sleep(SILENCE_MAX).await;
+    let mut silent = Duration::ZERO;
+    let mut is_told = false;
+    while silent < SILENCE_MAX {
+        shared.inbox.room().await;
+        tokio::time::sleep(SILENCE_TICK).await;
         let reads = line.reads.load(Relaxed);
         if reads == before {
-            return;
+            silent += SILENCE_TICK;
+            if silent == SILENCE_TOLD {
+                is_told = shared.miss(link.peer);
+            }
+        } else {
+            if is_told {
+                tracing::info!(peer = %link.peer, "the peer is heard again");
+            }
+            (before, silent, is_told) = (reads, Duration::ZERO, false);
         }
-        before = reads;
     }
 }
 

@@ -50,6 +50,18 @@ pub(crate) struct Shared<I> {
     pub(crate) inbox: Arc<I>,
 }
 
+impl<I> Shared<I> {
+    /// Says that a peer has fallen silent, unless that was said a moment ago. Returns whether
+    /// it was said.
+    pub(crate) fn miss(&self, peer: NodeId) -> bool {
+        let kept_back = self.traffic.complain((Some(peer), "silent"));
+        if let Some(kept_back) = kept_back {
+            tracing::warn!(%peer, kept_back, "nothing is heard from the peer: it, or the network to it, stands still");
+        }
+        kept_back.is_some()
+    }
+}
+
 /// The connections to all other nodes. They close when this is dropped.
 #[derive(Debug)]
 pub struct Peers {
