@@ -25,11 +25,11 @@ pub(super) fn try_disk(dir: &Path) -> Result<(), FlushError> {
     let path = dir.join(NAME);
     let written = write(&path);
     let removed = fs::remove_file(&path);
-    written.and(removed).map_err(|error| match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            FlushError::Full(error.to_string())
-        }
-        _ => FlushError::Failed(error.to_string()),
+    written.and(removed).map_err(|error| {
+        let is_full =
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let why = error.to_string();
+        if is_full { FlushError::Full(why) } else { FlushError::Failed(why) }
     })
 }
 
