@@ -162,8 +162,7 @@ impl Stopped {
 async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
     let started = Instant::now();
     let layout = config.layout.fingerprint();
-    let mut options =
-        storage::Options::new(&config.data_dir, config.cluster, config.node, layout);
+    let mut options = storage::Options::new(&config.data_dir, config.cluster, config.node, layout);
     options.cache_bytes = config.cache_bytes;
     let (disk, recovered) = Storage::open(&options)?;
     probe::try_disk(&config.data_dir)?;
