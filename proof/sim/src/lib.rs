@@ -40,6 +40,7 @@ mod faults;
 mod host;
 mod lists;
 mod losses;
+mod many;
 mod mutant;
 mod network;
 mod oracle;
@@ -47,6 +48,7 @@ mod outgoing;
 mod report;
 mod requests;
 mod scenario;
+mod summary;
 mod swarm;
 mod workload;
 mod world;
@@ -54,10 +56,12 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
+pub use many::run_many;
 #[cfg(feature = "mutants")]
 pub use mutant::Inside;
 pub use mutant::Mutant;
 pub use report::{Invariant, Report, Violation};
+pub use summary::Summary;
 pub use swarm::{ClientPlan, DiskPlan, FaultPlan, NetworkPlan, Plan, TablePlan};
 
 use report::Broken;
@@ -118,6 +122,7 @@ impl World {
             plan: self.plan.summary(),
             events: self.trace.count,
             simulated: self.now,
+            under_load: self.under_load,
             requests: self.requests,
             faults: self.fault_counts,
             trace: self.trace.hash,

@@ -14,6 +14,8 @@ pub struct Report {
     pub events: u64,
     /// Microseconds of simulated time.
     pub simulated: u64,
+    /// How many of them clients were at work.
+    pub under_load: u64,
     /// Requests, by kind and outcome.
     pub requests: BTreeMap<(&'static str, &'static str), u64>,
     /// Faults, by kind, and how often something rare was seen.
@@ -24,9 +26,13 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.simulated / 1_000_000;
+        let [seconds, load] = [self.simulated, self.under_load].map(|micros| micros / 1_000_000);
         writeln!(f, "seed {}: no violation ({})", self.seed, self.plan)?;
-        writeln!(f, "  {} events in {seconds} simulated seconds", self.events)?;
+        writeln!(
+            f,
+            "  {} events in {seconds} simulated seconds, {load} of them under load",
+            self.events
+        )?;
         let requests = self.requests.iter().map(|((kind, end), n)| format!("{kind} {end} {n}"));
         writeln!(f, "  {}", requests.collect::<Vec<_>>().join(", "))?;
         let faults = self.faults.iter().map(|(kind, n)| format!("{kind} {n}"));

@@ -87,6 +87,9 @@ impl World {
     }
 
     fn go_on(&mut self, micros: u64) -> Result<(), Broken> {
+        if self.phase != Phase::Quiet {
+            self.under_load += micros;
+        }
         self.run_until(self.now + micros)
     }
 

@@ -94,6 +94,8 @@ pub(crate) struct World {
     pub(crate) contracts: Contracts,
     pub(crate) trace: Trace,
     pub(crate) phase: Phase,
+    /// Microseconds in which clients were at work.
+    pub(crate) under_load: u64,
     pub(crate) open: BTreeMap<Ticket, Open>,
     /// Answers to what the world itself asked.
     pub(crate) heard: BTreeMap<Ticket, Reply>,
@@ -132,6 +134,7 @@ impl World {
             faults: Faults::new(plan.faults, nodes, dice(Part::Faults)),
             trace: Trace::default(),
             phase: Phase::Quiet,
+            under_load: 0,
             open: BTreeMap::new(),
             heard: BTreeMap::new(),
             rot: Rot::new(plan.disk.rot, dice(Part::Rot)),

@@ -1,6 +1,6 @@
 //! Seeds: the same ones every time, and as many fresh ones as the environment asks for.
 
-use sim::{Options, Plan, Report, run};
+use sim::{Mutant, Options, Plan, Report, Summary, run, run_many};
 
 /// As many as take a few seconds in a debug build.
 const FIXED: u64 = 150;
@@ -9,14 +9,17 @@ fn pass(seed: u64) -> Report {
     run(seed, &Options::default()).unwrap_or_else(|violation| panic!("{violation}"))
 }
 
+fn many(seeds: std::ops::Range<u64>) -> Summary {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let summary = run_many(seeds, threads, &Options::default());
+    summary.unwrap_or_else(|violation| panic!("{violation}"))
+}
+
 #[test]
 fn fixed_seeds_show_no_violation() {
-    let (mut requests, mut faults) = (0, 0);
-    for seed in 0..FIXED {
-        let report = pass(seed);
-        requests += report.requests.values().sum::<u64>();
-        faults += report.faults.values().sum::<u64>();
-    }
+    let summary = many(0..FIXED);
+    let requests: u64 = summary.requests.values().sum();
+    let faults: u64 = summary.faults.values().sum();
     assert!(FIXED * 100 < requests, "a world in which nobody asks shows nothing: {requests}");
     assert!(FIXED * 10 < faults, "a world in which nothing fails shows nothing: {faults}");
 }
@@ -43,19 +46,35 @@ fn fresh_seeds_show_no_violation() {
     let count = std::env::var("SIM_FRESH").ok().and_then(|count| count.parse().ok()).unwrap_or(0);
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let first = u64::try_from(since_1970.as_micros()).unwrap();
-    for seed in first..first + count {
-        println!("{}", pass(seed));
-    }
+    println!("from seed {first}");
+    println!("{}", many(first..first + count));
 }
 
 #[test]
 fn one_seed_is_one_course_of_events() {
-    for seed in [1, 7, 12] {
+    for seed in 0..50 {
         let (first, second) = (pass(seed), pass(seed));
+        assert_eq!(first.trace, second.trace, "seed {seed}");
         assert_eq!(first, second);
         assert_eq!(first.to_string(), second.to_string());
-        assert_ne!(first.trace, pass(seed + 1).trace, "another seed is another course");
     }
+    assert_ne!(pass(1).trace, pass(2).trace, "another seed is another course");
+}
+
+#[test]
+fn many_seeds_come_to_the_same_on_one_thread_and_on_three() {
+    let sum = |threads| {
+        let summary = run_many(0..12, threads, &Options::default()).unwrap();
+        Summary { core_time: std::time::Duration::ZERO, ..summary }
+    };
+    assert_eq!(sum(1), sum(3));
+}
+
+#[test]
+fn many_seeds_end_with_the_first_violation() {
+    let options = Options { mutant: Some(Mutant::MergeOverwrites), ..Options::default() };
+    let violation = run_many(0..40, 2, &options).expect_err("the mutant is found");
+    assert!(run(violation.seed, &options).is_err(), "seed {}", violation.seed);
 }
 
 #[test]
