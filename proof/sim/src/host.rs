@@ -12,7 +12,8 @@ use node::{Config, Effect, Input, Node};
 use placement::Layout;
 
 use crate::dice::Dice;
-use crate::disk::{Crash, SimDisk};
+use crate::disk::{Contents, Crash, SimDisk};
+use crate::losses::Records;
 use crate::mutant::Mutant;
 
 /// One machine.
@@ -25,6 +26,20 @@ pub(crate) struct Host {
     pub(crate) incarnation: Incarnation,
     /// Until when the process stands still.
     pub(crate) paused_until: u64,
+    /// After how many more effects the process dies, and for how long.
+    pub(crate) doom: Option<(u64, u64)>,
+    /// After how many more starts it dies at once, and for how long each time.
+    pub(crate) loops: (u64, u64),
+    /// How many times as long the disk takes, and until when.
+    pub(crate) slow_disk: (u64, u64),
+    /// How long each step takes at most, and until when.
+    pub(crate) slow_steps: (u64, u64),
+    /// A copy of the disk, and what records it had lost by then.
+    pub(crate) aside: Option<(Contents, Records)>,
+    /// Whether it has ever come back with another disk.
+    pub(crate) is_astray: bool,
+    /// How fast the clock runs, in thousandths.
+    rate: u64,
     born: u64,
     /// What the node's clock showed when it was born.
     offset: u64,
@@ -33,7 +48,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(id: NodeId, mutant: Option<Mutant>) -> Self {
+    pub(crate) fn new(id: NodeId, rate: u64, mutant: Option<Mutant>) -> Self {
         Self {
             id,
             life: 0,
@@ -41,6 +56,13 @@ impl Host {
             disk: SimDisk::new(mutant),
             incarnation: Incarnation::new(0),
             paused_until: 0,
+            doom: None,
+            loops: (0, 0),
+            slow_disk: (1, 0),
+            slow_steps: (0, 0),
+            aside: None,
+            is_astray: false,
+            rate,
             born: 0,
             offset: 0,
             wake: None,
@@ -78,7 +100,7 @@ impl Host {
     /// Ends the process, and takes from the disk what the crash takes.
     pub(crate) fn crash(&mut self, crash: Crash) {
         self.node = None;
-        self.paused_until = 0;
+        (self.paused_until, self.doom) = (0, None);
         self.disk.crash(crash);
     }
 
@@ -96,7 +118,7 @@ impl Host {
     pub(crate) fn wake_due(&mut self, now: u64) -> Option<u64> {
         let wake = self.node.as_ref().and_then(Node::wake_at)?;
         let since_birth = wake.as_micros().saturating_sub(self.offset);
-        let due = (self.born + since_birth).max(now + 1);
+        let due = (self.born + since_birth * 1_000 / self.rate).max(now + 1);
         if self.wake.is_some_and(|arranged| now < arranged && arranged <= due) {
             return None;
         }
@@ -110,7 +132,24 @@ impl Host {
     }
 
     fn clock(&self, now: u64) -> Now {
-        Now::from_micros(self.offset + (now - self.born))
+        Now::from_micros(self.offset + (now - self.born) * self.rate / 1_000)
+    }
+
+    /// How long something takes in truth that takes so long by the clock of this node.
+    pub(crate) fn in_truth(&self, micros: u64) -> u64 {
+        micros * 1_000 / self.rate
+    }
+
+    /// The clock jumps ahead.
+    pub(crate) fn jump(&mut self, micros: u64) {
+        self.offset += micros;
+        self.wake = None;
+    }
+
+    /// Nothing more happens to this machine. What stands still goes on in a while.
+    pub(crate) fn end_faults(&mut self) {
+        (self.doom, self.loops) = (None, (0, 0));
+        (self.slow_disk, self.slow_steps) = ((1, 0), (0, 0));
     }
 }
 

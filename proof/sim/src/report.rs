@@ -16,6 +16,8 @@ pub struct Report {
     pub simulated: u64,
     /// How many of them clients were at work.
     pub under_load: u64,
+    /// Whether it was a world that destroys everything.
+    pub destroys: bool,
     /// Requests, by kind and outcome.
     pub requests: BTreeMap<(&'static str, &'static str), u64>,
     /// Faults, by kind, and how often something rare was seen.
@@ -83,6 +85,10 @@ pub enum Invariant {
     ContractsStand,
     /// A node does not panic, whatever it hears.
     NodesDoNotPanic,
+    /// Bytes that were damaged, on their way or on disk, are refused.
+    DamageIsNoticed,
+    /// A context token is good for the key it was made for, and as it was made.
+    TokensAreBound,
 }
 
 /// An invariant that does not hold, before the run that showed it is told.

@@ -20,6 +20,10 @@ impl World {
         if self.phase == Phase::Quiet || busy {
             return Ok(());
         }
+        if self.workload.tries_foreign() {
+            self.workload.try_foreign(client, &self.oracle)?;
+            *self.requests.entry(("contexts", "refused")).or_default() += 1;
+        }
         let next = self.workload.next(client, &mut self.oracle, self.now);
         let open = Open {
             at: next.at,
@@ -30,7 +34,11 @@ impl World {
             healthy: self.phase == Phase::Liveness,
         };
         if self.host(next.at).is_up() {
-            return self.ask(open, next.timeout).map(drop);
+            let ticket = self.ask(open, next.timeout)?;
+            if let Some(after) = self.workload.leaves() {
+                self.arrange(after, Event::Leave { ticket });
+            }
+            return Ok(());
         }
         // Nobody listens there.
         self.count(&open.op, "not connected");
@@ -67,7 +75,9 @@ impl World {
             return Ok(());
         }
         let timeout = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
-        self.arrange(timeout + GRACE, Event::Overdue { ticket });
+        // The node counts by its own clock.
+        let until = self.host(at).in_truth(timeout + GRACE);
+        self.arrange(until, Event::Overdue { ticket });
         self.step(at, Input::Requested { ticket, request })
     }
 
@@ -97,9 +107,20 @@ impl World {
                 self.workload.hear(client, &open.op, &self.oracle, Some(&reply));
                 self.rest(client);
             }
-            None => drop(self.heard.insert(ticket, reply)),
+            None if matches!(open.op, Op::Ask) => drop(self.heard.insert(ticket, reply)),
+            // The client has gone away.
+            None => {}
         }
         Ok(())
+    }
+
+    /// A client goes away, and turns to something else. The node is not told, and goes on.
+    pub(crate) fn leave(&mut self, ticket: Ticket) {
+        let Some(client) = self.open.get_mut(&ticket).and_then(|open| open.client.take()) else {
+            return;
+        };
+        *self.requests.entry(("clients", "gone")).or_default() += 1;
+        self.rest(client);
     }
 
     fn judge(&mut self, open: &Open, reply: &Reply) -> Result<(), Broken> {
@@ -170,18 +191,26 @@ impl World {
                 *max == self.limits.siblings_max && *max <= *siblings
             }
             Refusal::Overloaded { max } => *max == self.plan.requests_max && *max < 100,
-            Refusal::Disk(_) => 0 < self.plan.disk.unreadable && !open.healthy,
+            Refusal::Disk(_) => {
+                (0 < self.plan.disk.unreadable || 0 < self.plan.disk.rot) && !open.healthy
+            }
+            Refusal::LargeValue { bytes, max } => {
+                *max == self.limits.value_bytes_max && max < bytes && is_large(&open.request, *max)
+            }
+            Refusal::LargeObject { bytes, max } => {
+                *max == self.limits.object_bytes_max && max < bytes && 0 < self.plan.clients.large
+            }
+            // It came back without its disk, and has not heard of any table yet.
+            Refusal::UnknownKeyspace(_) | Refusal::UnknownTable { .. } => {
+                self.hosts.get(&open.at).is_some_and(|host| host.is_astray) && !open.healthy
+            }
             Refusal::EmptyDelete => matches!(
                 &open.request,
                 Request::Put(Put { mutation: Mutation::Delete, context, .. }) if context.is_empty()
             ),
             Refusal::Malformed(_)
-            | Refusal::UnknownKeyspace(_)
-            | Refusal::UnknownTable { .. }
             | Refusal::Exists { .. }
             | Refusal::Contract(_)
-            | Refusal::LargeValue { .. }
-            | Refusal::LargeObject { .. }
             | Refusal::NoMajority { .. } => false,
         }
     }
@@ -234,4 +263,12 @@ impl World {
             self.happen()?;
         }
     }
+}
+
+/// Whether a request is to store more bytes than these.
+fn is_large(request: &Request, max: usize) -> bool {
+    matches!(
+        request,
+        Request::Put(Put { mutation: Mutation::Store(value), .. }) if max < value.body.len()
+    )
 }

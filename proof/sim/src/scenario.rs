@@ -178,7 +178,7 @@ impl World {
 
     fn check_end(&mut self, reads: &[Read]) -> Result<(), Broken> {
         for (index, read) in reads.iter().enumerate() {
-            self.oracle.check_kept(index, read)?;
+            self.oracle.check_kept(index, read, self.plan.destroys)?;
             if !self.clients_only {
                 self.check_equal(index, &read.object)?;
             }

@@ -17,8 +17,10 @@ use model::{
     WriteOptions,
 };
 
+use crate::contexts;
 use crate::dice::Dice;
 use crate::oracle::{Oracle, Outcome, Spot, Write, WriteId};
+use crate::report::Broken;
 use crate::swarm::ClientPlan;
 
 /// What a request was for, to judge its answer.
@@ -55,6 +57,9 @@ struct Client {
 
 /// How many contexts a client remembers for a key.
 const CONTEXTS_MAX: usize = 4;
+
+/// The most bytes of a value, and of all values of a key, in worlds with large values.
+pub(crate) const SMALL_LIMITS: (usize, usize) = (256, 600);
 
 /// Long enough for a healthy node to answer anything.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -128,7 +133,7 @@ impl Workload {
         let number = oracle.writes.len();
         let value = (!is_delete).then(|| Value {
             content_type: Bytes::from_static(b"text/plain"),
-            body: Bytes::from(format!("value of w{number}")),
+            body: self.body(number),
         });
         let known = oracle.spot(spot);
         let request = Request::Put(Put {
@@ -183,6 +188,38 @@ impl Workload {
             timeout,
         };
         Next { at, request: Request::List(list.clone()), timeout, op: Op::List(Box::new(list)) }
+    }
+
+    /// The value of a write, which tells which it is. Sometimes it is about as large as a
+    /// value may be.
+    fn body(&mut self, number: usize) -> Bytes {
+        let mut body = format!("value of w{number}");
+        if self.dice.chance(self.plan.large) {
+            let (value_max, _) = SMALL_LIMITS;
+            let bytes = value_max - 2 + self.dice.index(4);
+            body.push_str(&".".repeat(bytes.saturating_sub(body.len())));
+        }
+        Bytes::from(body)
+    }
+
+    /// After how many microseconds a client goes away, if it does before it is answered.
+    pub(crate) fn leaves(&mut self) -> Option<u64> {
+        let goes = !self.patient && self.dice.chance(self.plan.leaves);
+        goes.then(|| self.dice.between(0, 200_000))
+    }
+
+    /// Whether a client now tries a context that is not good for a key.
+    pub(crate) fn tries_foreign(&mut self) -> bool {
+        self.dice.chance(self.plan.foreign)
+    }
+
+    /// A client hands back a context of another key, or one that was altered, as the token
+    /// that the door sees. It must be refused, and the right one must not.
+    pub(crate) fn try_foreign(&mut self, client: usize, oracle: &Oracle) -> Result<(), Broken> {
+        let (here, there) =
+            (self.dice.index(oracle.spots.len()), self.dice.index(oracle.spots.len()));
+        let (context, draw) = (self.context(client, there), self.dice.bits());
+        contexts::check(oracle.spot(here), oracle.spot(there), &context, draw)
     }
 
     fn context(&mut self, client: usize, spot: usize) -> DotSet {

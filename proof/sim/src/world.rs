@@ -5,7 +5,7 @@
 //! follows. Nothing else moves, so that one seed is one course of events. While things
 //! happen, the oracle looks at every object that is stored and every answer that is given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use model::{Address, Limits, NodeId, Reply, Request, ShardId};
@@ -15,7 +15,7 @@ use placement::Layout;
 use crate::contracts::Contracts;
 use crate::dice::{Dice, Part};
 use crate::disk::Work;
-use crate::faults::Faults;
+use crate::faults::{Faults, Ways};
 use crate::host::{Host, Hosts};
 use crate::losses::Rot;
 use crate::mutant::{self, Mutant};
@@ -24,7 +24,7 @@ use crate::oracle::{Oracle, Viewer, WriteId};
 use crate::outgoing;
 use crate::report::{Broken, Invariant, Trace};
 use crate::swarm::Plan;
-use crate::workload::{Op, Workload};
+use crate::workload::{self, Op, Workload};
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
@@ -48,10 +48,16 @@ pub(crate) enum Event {
     Declare,
     /// Something goes wrong.
     Fault,
-    /// A record vanishes from a disk.
+    /// A record on a disk is damaged.
     Rot,
+    /// Messages are lost for a while.
+    Cut { ways: Ways, lasts: u64 },
+    /// Messages are held for a while.
+    Clog { ways: Ways, lasts: u64 },
+    /// A client goes away before it is answered.
+    Leave { ticket: Ticket },
     /// Messages pass again.
-    Mend(Vec<(NodeId, NodeId)>),
+    Mend(Ways),
     /// A node starts again.
     Restart { at: NodeId },
 }
@@ -100,6 +106,10 @@ pub(crate) struct World {
     /// Answers to what the world itself asked.
     pub(crate) heard: BTreeMap<Ticket, Reply>,
     pub(crate) rot: Rot,
+    /// How many faults have come so far.
+    pub(crate) fault_number: u64,
+    /// The numbers of those that are not to happen.
+    pub(crate) left_out: BTreeSet<u64>,
     pub(crate) requests: BTreeMap<(&'static str, &'static str), u64>,
     pub(crate) fault_counts: BTreeMap<&'static str, u64>,
     queue: BTreeMap<(u64, u64), Event>,
@@ -122,22 +132,29 @@ impl World {
         let nodes: Vec<NodeId> = layout.members.keys().copied().collect();
         let dice = |part| Dice::new(seed, part);
         let Plan { siblings_max, requests_max, .. } = plan;
-        let limits = Limits { siblings_max, requests_max, ..Limits::default() };
+        let mut limits = Limits { siblings_max, requests_max, ..Limits::default() };
+        if plan.clients.large != 0 {
+            (limits.value_bytes_max, limits.object_bytes_max) = workload::SMALL_LIMITS;
+        }
+        let mut clocks = dice(Part::Clocks);
+        let mut rate = || 1_000 - plan.drift + clocks.between(0, 2 * plan.drift);
         Self {
             now: 0,
             layout,
-            hosts: nodes.iter().map(|node| (*node, Host::new(*node, mutant))).collect(),
-            network: Network::new(plan.network, dice(Part::Network)),
+            hosts: nodes.iter().map(|node| (*node, Host::new(*node, rate(), mutant))).collect(),
+            network: Network::new(plan.network, &nodes, dice(Part::Network)),
             oracle: Oracle::default(),
             workload: Workload::new(&plan.clients, nodes.clone(), dice(Part::Workload)),
             contracts: Contracts::new(plan.declares, dice(Part::Contracts)),
-            faults: Faults::new(plan.faults, nodes, dice(Part::Faults)),
+            faults: Faults::new(plan.faults.clone(), nodes, dice(Part::Faults)),
             trace: Trace::default(),
             phase: Phase::Quiet,
             under_load: 0,
             open: BTreeMap::new(),
             heard: BTreeMap::new(),
-            rot: Rot::new(plan.disk.rot, dice(Part::Rot)),
+            rot: Rot::new(&plan.disk, dice(Part::Rot)),
+            fault_number: 0,
+            left_out: BTreeSet::new(),
             requests: BTreeMap::new(),
             fault_counts: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -188,8 +205,17 @@ impl World {
             Event::Overdue { ticket } => self.overdue(ticket),
             Event::Declare => self.declare_something(),
             Event::Fault => self.fault(),
-            Event::Rot => {
-                self.lose_record();
+            Event::Rot => self.rot(),
+            Event::Cut { ways, lasts } => {
+                self.cut(ways, lasts);
+                Ok(())
+            }
+            Event::Clog { ways, lasts } => {
+                self.clog(&ways, lasts);
+                Ok(())
+            }
+            Event::Leave { ticket } => {
+                self.leave(ticket);
                 Ok(())
             }
             Event::Mend(ways) => {
@@ -278,8 +304,7 @@ impl World {
         }
         let words = [4, u64::from(at.number()), work as u64];
         self.trace.note(now, &words, || format!("{at} has done {work:?}"));
-        self.move_on(at);
-        Ok(())
+        self.move_on(at)
     }
 
     /// Hands a node an input, looks at what it stored, and carries out what it wants.
@@ -295,11 +320,25 @@ impl World {
         host.disk.overwrite_next(None);
         self.look(at, write)?;
         for effect in effects {
+            if self.meets_doom(at)? {
+                return Ok(());
+            }
             self.carry_out(at, effect, write)?;
         }
-        self.move_on(at);
+        self.be_slow(at);
+        self.move_on(at)?;
         self.arrange_wake(at);
         Ok(())
+    }
+
+    /// A slow node takes a while for each step.
+    fn be_slow(&mut self, at: NodeId) {
+        let (now, (step, until)) = (self.now, self.host(at).slow_steps);
+        if now < until {
+            let busy = now + self.disk_dice.between(1, step);
+            let host = self.host(at);
+            host.paused_until = host.paused_until.max(busy);
+        }
     }
 
     /// Arranges the next wake of a node, if it wants one that is not arranged.

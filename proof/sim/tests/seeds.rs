@@ -1,6 +1,6 @@
 //! Seeds: the same ones every time, and as many fresh ones as the environment asks for.
 
-use sim::{Mutant, Options, Plan, Report, Summary, run, run_many};
+use sim::{FaultKind, Mutant, Options, Plan, Report, Summary, run, run_many};
 
 /// As many as take a few seconds in a debug build.
 const FIXED: u64 = 150;
@@ -80,11 +80,13 @@ fn many_seeds_end_with_the_first_violation() {
 #[test]
 fn seeds_draw_worlds_of_many_kinds() {
     let plans: Vec<Plan> = (0..200).map(Plan::draw).collect();
-    for nodes in 3..=6 {
+    for nodes in [3, 4, 5, 6, 7, 9, 12] {
         assert!(plans.iter().any(|plan| plan.nodes == nodes), "{nodes} nodes");
     }
-    assert!(plans.iter().any(|plan| plan.network.loss == 0 && 0 < plan.faults.power));
-    assert!(plans.iter().any(|plan| 0 < plan.faults.blackout));
+    for kind in FaultKind::ALL {
+        let has = |plan: &Plan| plan.faults.kinds.contains_key(kind);
+        assert!(plans.iter().any(has) && !plans.iter().all(has), "{kind:?}");
+    }
     assert!(plans.iter().any(|plan| 0 < plan.disk.rot));
     assert!(plans.iter().all(|plan| u16::from(plan.replicas) <= plan.nodes));
 }
