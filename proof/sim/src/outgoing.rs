@@ -4,7 +4,7 @@
 //! then goes to the network, which decides when and how often it arrives. And the disk
 //! begins what there is to begin.
 
-use model::{NodeId, Request};
+use model::{NodeId, Put, Request};
 use node::{Effect, Message};
 
 use crate::bytes;
@@ -47,9 +47,10 @@ impl World {
         self.remember_fetch(at, message);
     }
 
-    /// The write that a client asked of this node in these words.
+    /// The write that a client asked of this node in these words. A node that forwards it once
+    /// more says how much time is left.
     fn asked_at(&self, at: NodeId, asked: &Request) -> Option<WriteId> {
-        let same = |open: &&Open| open.at == at && open.request == *asked;
+        let same = |open: &&Open| open.at == at && is_same(&open.request, asked);
         self.open.values().filter(same).find_map(|open| match open.op {
             Op::Write { id, .. } => Some(id),
             Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Ask => None,
@@ -108,6 +109,14 @@ impl World {
             self.arrange((micros * factor).min(STALL_MAX), Event::Done { at, life, work });
         }
         Ok(())
+    }
+}
+
+/// Whether two requests are the same write, however long each may take.
+fn is_same(a: &Request, b: &Request) -> bool {
+    match (a, b) {
+        (Request::Put(a), Request::Put(b)) => *a == Put { timeout: a.timeout, ..b.clone() },
+        (a, b) => a == b,
     }
 }
 
