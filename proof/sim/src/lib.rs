@@ -86,6 +86,8 @@ pub struct Options {
     /// Faults that are not to happen, by their numbers, from 1 in the order in which they
     /// come. The others stay what they were.
     pub left_out: BTreeSet<u64>,
+    /// Whether faults may destroy everything. See [`Plan::destroys`].
+    pub destroys: bool,
     /// Whether to print every event.
     pub trace: bool,
 }
@@ -108,7 +110,8 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Violation>> {
 
 /// Runs a seed. What is wrong comes back beside the world as it was then.
 fn attempt(seed: u64, options: &Options, keep: bool) -> (World, Result<(), Broken>) {
-    let plan = options.plan.clone().unwrap_or_else(|| Plan::draw(seed));
+    let mut plan = options.plan.clone().unwrap_or_else(|| Plan::draw(seed));
+    plan.destroys |= options.destroys;
     let layout = scenario::layout(&plan);
     let mut world = World::new(seed, plan, layout, options.mutant);
     (world.trace.keep, world.trace.print) = (keep, options.trace);

@@ -187,11 +187,6 @@ impl Plan {
         }
     }
 
-    /// The world that a seed stands for, without mercy: everything may be destroyed.
-    pub fn draw_destroying(seed: u64) -> Self {
-        Self { destroys: true, ..Self::draw(seed) }
-    }
-
     /// Whether a node may come back with another disk: not while anything is declared.
     pub(crate) fn may_replace_disks(&self) -> bool {
         self.declares == 0
@@ -248,10 +243,9 @@ fn network(dice: &mut Dice) -> NetworkPlan {
 fn faults(dice: &mut Dice) -> FaultPlan {
     let mut kinds = BTreeMap::new();
     for kind in FaultKind::ALL {
-        let weight = match kind {
-            FaultKind::Blackout => dice.pick(&[0, 0, 0, 1]),
-            _ => dice.pick(&[0, 0, 0, 1, 2, 5]),
-        };
+        let often = [0, 0, 0, 1, 2, 5];
+        let weights = if *kind == FaultKind::Blackout { &[0, 0, 0, 1][..] } else { &often[..] };
+        let weight = dice.pick(weights);
         if weight != 0 {
             kinds.insert(*kind, weight);
         }
