@@ -64,8 +64,13 @@ impl World {
                 host.paused_until = host.paused_until.max(until);
             }
             Fault::Jump(node, micros) => {
-                self.host(node).jump(micros);
+                let now = self.now;
+                self.host(node).jump(now, micros);
                 self.arrange_wake(node);
+            }
+            Fault::Rate { node, rate, lasts } => {
+                self.set_rate(node, rate);
+                self.arrange(lasts, Event::Steady { at: node });
             }
             Fault::SlowDisk { node, factor, lasts } => {
                 let until = self.now + lasts;
@@ -258,6 +263,8 @@ impl World {
     pub(crate) fn end_faults(&mut self) -> Result<(), Broken> {
         self.network.set_faulty(false);
         for at in self.layout.members.keys().copied().collect::<Vec<_>>() {
+            let rate = self.host(at).usual_rate;
+            self.set_rate(at, rate);
             self.host(at).end_faults();
             self.take_damaged_away(at);
             self.start(at)?;

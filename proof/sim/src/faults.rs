@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use model::NodeId;
 
+use crate::clock;
 use crate::dice::Dice;
 use crate::disk::Crash;
 use crate::swarm::FaultPlan;
@@ -48,6 +49,10 @@ pub enum FaultKind {
     Pause,
     /// The clock of one node jumps ahead.
     Jump,
+    /// The clock of one node stands still for a while.
+    Stall,
+    /// The clock of one node runs at another speed for a while.
+    Hurry,
     /// One node takes long for everything.
     SlowNode,
     /// The cluster falls into two parts that do not hear each other.
@@ -84,6 +89,8 @@ impl FaultKind {
         FaultKind::Restore,
         FaultKind::Pause,
         FaultKind::Jump,
+        FaultKind::Stall,
+        FaultKind::Hurry,
         FaultKind::SlowNode,
         FaultKind::Split,
         FaultKind::Bridge,
@@ -111,6 +118,8 @@ impl FaultKind {
             FaultKind::Restore => "copy restored",
             FaultKind::Pause => "pause",
             FaultKind::Jump => "clock jump",
+            FaultKind::Stall => "clock stall",
+            FaultKind::Hurry => "clock drift",
             FaultKind::SlowNode => "slow node",
             FaultKind::Split => "split",
             FaultKind::Bridge => "bridge",
@@ -144,6 +153,8 @@ pub(crate) enum Fault {
     Pause(NodeId, u64),
     /// A clock jumps ahead by so much.
     Jump(NodeId, u64),
+    /// A clock runs at this rate for so long.
+    Rate { node: NodeId, rate: u64, lasts: u64 },
     /// A disk takes so many times as long, for so long.
     SlowDisk { node: NodeId, factor: u64, lasts: u64 },
     /// Each step of a node takes up to so long, for so long.
@@ -225,6 +236,11 @@ impl Faults {
             FaultKind::Restore => Fault::Replace { node, with: Replacement::Copy, lasts },
             FaultKind::Pause => Fault::Pause(node, lasts.min(PAUSE_MAX)),
             FaultKind::Jump => Fault::Jump(node, self.dice.between(1_000, 60_000_000)),
+            FaultKind::Stall => Fault::Rate { node, rate: 0, lasts: lasts.min(PAUSE_MAX) },
+            FaultKind::Hurry => {
+                let rate = clock::draw_rate(500, &mut self.dice);
+                Fault::Rate { node, rate, lasts }
+            }
             FaultKind::SlowNode => {
                 let step = self.dice.pick(&[500, 2_000]);
                 Fault::SlowNode { node, step, lasts }

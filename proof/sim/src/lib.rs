@@ -35,6 +35,7 @@
 mod answers;
 mod atlas;
 mod bytes;
+mod clock;
 mod contexts;
 mod contracts;
 mod damage;

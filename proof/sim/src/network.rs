@@ -25,6 +25,8 @@ pub(crate) struct Network {
     clogs: BTreeMap<(NodeId, NodeId), u64>,
     /// Microseconds between two nodes, more than between others.
     far: BTreeMap<(NodeId, NodeId), u64>,
+    /// When what was sent last arrives, by way.
+    last: BTreeMap<(NodeId, NodeId), u64>,
     /// Whether anything may go wrong.
     faulty: bool,
 }
@@ -57,7 +59,15 @@ impl Network {
                 }
             }
         }
-        Self { plan, dice, cuts: BTreeMap::new(), clogs: BTreeMap::new(), far, faulty: false }
+        Self {
+            plan,
+            dice,
+            cuts: BTreeMap::new(),
+            clogs: BTreeMap::new(),
+            far,
+            last: BTreeMap::new(),
+            faulty: false,
+        }
     }
 
     /// Lets things go wrong, or ends all that does.
@@ -65,6 +75,7 @@ impl Network {
         self.faulty = faulty;
         self.cuts.clear();
         self.clogs.clear();
+        self.last.clear();
     }
 
     /// Holds what is sent on these ways until a time, when it all arrives at once.
@@ -113,11 +124,22 @@ impl Network {
             return Passage::Damaged;
         }
         let held = self.clogs.get(&(from, to)).map_or(0, |until| until.saturating_sub(now));
-        let first = held + far + self.delay();
+        let after = held + far + self.delay();
+        let first = self.in_order((from, to), now + after) - now;
         if self.dice.chance(self.plan.twice) {
             return Passage::Twice(first, held + far + self.delay());
         }
         Passage::Once(first)
+    }
+
+    /// When a message arrives that would arrive `at`, if it may overtake what was sent before
+    /// it on the same way by so much only.
+    fn in_order(&mut self, way: (NodeId, NodeId), at: u64) -> u64 {
+        let Some(window) = self.plan.window else { return at };
+        let last = self.last.entry(way).or_default();
+        let at = at.max(last.saturating_sub(window));
+        *last = at.max(*last);
+        at
     }
 
     fn delay(&mut self) -> u64 {
@@ -154,5 +176,26 @@ mod tests {
         assert!(matches!(network.send(0, b, a), Passage::Once(_)), "the way back is open");
         network.mend(&[(a, b)]);
         assert!(matches!(network.send(0, a, b), Passage::Once(_)));
+    }
+
+    #[test]
+    fn messages_overtake_each_other_within_the_window_and_no_further() {
+        let overtaken = |window| {
+            let plan =
+                NetworkPlan { loss: 0, twice: 0, late: 20, damage: 0, ..Plan::draw(1).network };
+            let plan = NetworkPlan { delay: 1_000, far: 0, window, ..plan };
+            let mut network = Network::new(plan, &[], Dice::new(1, Part::Network));
+            network.set_faulty(true);
+            let arrival = |now: u64| match network.send(now, NodeId::new(1), NodeId::new(2)) {
+                Passage::Once(after) => now + after,
+                Passage::Twice(..) | Passage::Never | Passage::Damaged => panic!("it passes"),
+            };
+            let arrivals: Vec<u64> = (0..200).map(|turn| turn * 50).map(arrival).collect();
+            let before = |index: usize| arrivals[..index].iter().copied().max().unwrap_or(0);
+            (0..200).map(|index| before(index).saturating_sub(arrivals[index])).max()
+        };
+        assert_eq!(overtaken(Some(0)), Some(0));
+        assert_eq!(overtaken(Some(100)), Some(100));
+        assert!(Some(1_000) < overtaken(None));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Failure, Mutation, NodeId, Put, Refusal, Reply, Request};
+use model::{Failure, Mutation, NodeId, Now, Put, Refusal, Reply, Request};
 use node::{Input, Ticket};
 
 use crate::oracle::{Outcome, WriteId};
@@ -10,8 +10,12 @@ use crate::report::{Broken, Invariant};
 use crate::workload::Op;
 use crate::world::{Event, Open, Phase, World};
 
-/// How late an answer may be: timers are exact, but a node may have had to ask another.
-const GRACE: u64 = 1_000_000;
+/// How late an answer may be, by the clock of the node that was asked. Timers are exact to
+/// the microsecond, and an answer waits for nothing else.
+const GRACE: Duration = Duration::from_micros(2);
+
+/// Shorter than clocks stand still, so that few looks at one are in vain.
+const STANDING: u64 = 100_000;
 
 impl World {
     /// A client asks for something, unless clients rest.
@@ -31,6 +35,7 @@ impl World {
             op: next.op,
             client: Some(client),
             begun: self.now,
+            deadline: Now::default(),
             healthy: self.phase == Phase::Liveness,
         };
         if self.host(next.at).is_up() {
@@ -74,17 +79,22 @@ impl World {
         if self.while_paused(at, || Event::Ask { ticket, timeout }) {
             return Ok(());
         }
+        let now = self.now;
+        let deadline = self.host(at).clock.read(now) + timeout;
+        self.open.entry(ticket).and_modify(|open| open.deadline = deadline);
         let timeout = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
-        // The node counts by its own clock.
-        let until = self.host(at).in_truth(timeout + GRACE);
-        self.arrange(until, Event::Overdue { ticket });
+        self.arrange(timeout, Event::Overdue { ticket });
         self.step(at, Input::Requested { ticket, request })
     }
 
+    /// Its node must have answered by now, as that node counts the time.
     pub(crate) fn overdue(&mut self, ticket: Ticket) -> Result<(), Broken> {
         let Some(open) = self.open.get(&ticket) else { return Ok(()) };
-        let at = open.at;
-        let (now, until) = (self.now, self.host(at).paused_until + GRACE);
+        let (at, deadline) = (open.at, open.deadline + GRACE);
+        let (now, host) = (self.now, self.host(at));
+        // A clock that stands is looked at again in a while.
+        let due = host.clock.when(deadline).unwrap_or(now + STANDING);
+        let until = due.max(host.busy_until() + 1);
         if now < until {
             self.arrange(until - now, Event::Overdue { ticket });
             return Ok(());
@@ -254,7 +264,8 @@ impl World {
     /// Asks, and lets the world go on until the answer is there.
     pub(crate) fn ask_and_wait(&mut self, at: NodeId, request: Request) -> Result<Reply, Broken> {
         let patience = Duration::from_secs(20);
-        let open = Open { at, request, op: Op::Ask, client: None, begun: self.now, healthy: true };
+        let (begun, deadline) = (self.now, Now::default());
+        let open = Open { at, request, op: Op::Ask, client: None, begun, deadline, healthy: true };
         let ticket = self.ask(open, patience)?;
         loop {
             if let Some(reply) = self.heard.remove(&ticket) {

@@ -53,8 +53,6 @@ fn at_all() -> ReadOptions {
     ReadOptions { r: Some(Level::All), pr: None }
 }
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
-
 impl World {
     /// The whole run.
     pub(crate) fn run(&mut self) -> Result<(), Broken> {
@@ -72,7 +70,7 @@ impl World {
         self.end_faults()?;
         self.go_on(SETTLE)?;
         self.phase = Phase::Liveness;
-        self.workload.set_patient(true);
+        self.workload.set_patience(self.plan.patience());
         self.arrange_declaring();
         (0..self.workload.count()).for_each(|client| self.rest(client));
         self.go_on(self.plan.liveness)?;
@@ -161,7 +159,7 @@ impl World {
                 table: spot.table.name.clone(),
                 key: spot.key.clone(),
                 options: at_all(),
-                timeout: PATIENCE,
+                timeout: self.plan.patience(),
             });
             let at = nodes.iter().copied().cycle().nth(index).expect("there are nodes");
             let begun = self.now;
@@ -284,7 +282,7 @@ impl World {
                 range,
                 limit: LIST_PAGE,
                 options: at_all(),
-                timeout: PATIENCE,
+                timeout: self.plan.patience(),
             };
             let begun = self.now;
             let reply = self.ask_and_wait(NodeId::new(1), Request::List(list.clone()))?;

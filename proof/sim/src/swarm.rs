@@ -9,6 +9,7 @@
 //! Source: Groce et al., "Swarm Testing" (ISSTA 2012).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use model::{Durability, Level};
 
@@ -110,6 +111,9 @@ pub struct NetworkPlan {
     pub late: u32,
     /// How often in ten thousand the bytes of a message are damaged on their way.
     pub damage: u32,
+    /// How many microseconds later than another a message may be sent and arrive before
+    /// it. Nothing if any message may overtake any other.
+    pub window: Option<u64>,
     /// Microseconds that some pairs of nodes are further apart, at most.
     pub far: u64,
     /// How often in a thousand the ends of a broken connection hear of it.
@@ -192,6 +196,13 @@ impl Plan {
         self.declares == 0
     }
 
+    /// Long enough for a healthy cluster to answer anything. A list goes from shard to
+    /// shard, and the clock by which the time is up may run twice as fast as it should.
+    pub(crate) fn patience(&self) -> Duration {
+        let far = u64::from(self.shards) * 8 * self.network.far;
+        Duration::from_secs(10) + Duration::from_micros(far)
+    }
+
     /// Tells the size of the world in a few words, for people who look through many seeds.
     pub fn summary(&self) -> String {
         let Self { nodes, replicas, shards, clients, .. } = self;
@@ -234,6 +245,7 @@ fn network(dice: &mut Dice) -> NetworkPlan {
         twice: dice.pick(&[0, 0, 10, 100]),
         late: dice.pick(&[0, 2, 20]),
         damage: dice.pick(&[0, 0, 5, 50]),
+        window: dice.pick(&[None, None, Some(0), Some(MILLISECOND)]),
         far: dice.pick(&[0, 0, 0, 50 * MILLISECOND, 200 * MILLISECOND]),
         notice: dice.pick(&[0, 700, 1000]),
     }

@@ -61,27 +61,24 @@ const CONTEXTS_MAX: usize = 4;
 /// The most bytes of a value, and of all values of a key, in worlds with large values.
 pub(crate) const SMALL_LIMITS: (usize, usize) = (256, 600);
 
-/// Long enough for a healthy node to answer anything.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// All clients.
 pub(crate) struct Workload {
     plan: ClientPlan,
     dice: Dice,
     nodes: Vec<NodeId>,
     clients: Vec<Client>,
-    /// Whether clients wait long enough for any answer of a healthy node.
-    patient: bool,
+    /// How long clients wait that are sure to be answered. Nothing while they are not.
+    patience: Option<Duration>,
 }
 
 impl Workload {
     pub(crate) fn new(plan: &ClientPlan, nodes: Vec<NodeId>, dice: Dice) -> Self {
         let clients = vec![Client::default(); plan.count];
-        Self { plan: plan.clone(), dice, nodes, clients, patient: false }
+        Self { plan: plan.clone(), dice, nodes, clients, patience: None }
     }
 
-    pub(crate) fn set_patient(&mut self, patient: bool) {
-        self.patient = patient;
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        self.patience = Some(patience);
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -114,7 +111,7 @@ impl Workload {
 
     fn timeout(&mut self) -> Duration {
         let micros = self.dice.micros(self.plan.timeout, 0).max(10_000);
-        if self.patient { PATIENCE } else { Duration::from_micros(micros) }
+        self.patience.unwrap_or(Duration::from_micros(micros))
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is drawn before the kind is known")]
@@ -204,7 +201,7 @@ impl Workload {
 
     /// After how many microseconds a client goes away, if it does before it is answered.
     pub(crate) fn leaves(&mut self) -> Option<u64> {
-        let goes = !self.patient && self.dice.chance(self.plan.leaves);
+        let goes = self.patience.is_none() && self.dice.chance(self.plan.leaves);
         goes.then(|| self.dice.between(0, 200_000))
     }
 

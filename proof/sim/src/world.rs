@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{Address, Limits, NodeId, Reply, Request, ShardId};
+use model::{Address, Limits, NodeId, Now, Reply, Request, ShardId};
 use node::{Input, Message, RequestId, Ticket};
 use placement::Layout;
 
+use crate::clock;
 use crate::contracts::Contracts;
 use crate::dice::{Dice, Part};
 use crate::disk::Work;
@@ -52,6 +53,8 @@ pub(crate) enum Event {
     Rot,
     /// Messages are lost for a while.
     Cut { ways: Ways, lasts: u64 },
+    /// A clock runs at its usual rate again.
+    Steady { at: NodeId },
     /// Messages are held for a while.
     Clog { ways: Ways, lasts: u64 },
     /// A client goes away before it is answered.
@@ -69,6 +72,8 @@ pub(crate) struct Open {
     pub(crate) op: Op,
     pub(crate) client: Option<usize>,
     pub(crate) begun: u64,
+    /// When its node must have answered, by the clock of that node.
+    pub(crate) deadline: Now,
     /// Whether nothing may keep it from succeeding.
     pub(crate) healthy: bool,
 }
@@ -137,7 +142,7 @@ impl World {
             (limits.value_bytes_max, limits.object_bytes_max) = workload::SMALL_LIMITS;
         }
         let mut clocks = dice(Part::Clocks);
-        let mut rate = || 1_000 - plan.drift + clocks.between(0, 2 * plan.drift);
+        let mut rate = || clock::draw_rate(plan.drift, &mut clocks);
         Self {
             now: 0,
             layout,
@@ -214,6 +219,11 @@ impl World {
                 self.clog(&ways, lasts);
                 Ok(())
             }
+            Event::Steady { at } => {
+                let rate = self.host(at).usual_rate;
+                self.set_rate(at, rate);
+                Ok(())
+            }
             Event::Leave { ticket } => {
                 self.leave(ticket);
                 Ok(())
@@ -232,11 +242,12 @@ impl World {
 
     /// Puts an event off if its node stands still.
     pub(crate) fn while_paused(&mut self, at: NodeId, event: impl FnOnce() -> Event) -> bool {
-        let (now, until) = (self.now, self.host(at).paused_until);
-        if now < until {
-            self.arrange(until - now, event());
+        let now = self.now;
+        let turn = self.host(at).turn_of(now);
+        if let Some(turn) = turn {
+            self.arrange(turn - now, event());
         }
-        now < until
+        turn.is_some()
     }
 
     fn deliver(
@@ -279,9 +290,14 @@ impl World {
         if !host.is_up() || host.life != life || !host.is_waited_for(due) {
             return Ok(());
         }
-        if self.while_paused(at, || Event::Wake { at, life, due }) {
+        let now = self.now;
+        let host = self.host(at);
+        if let Some(due) = host.turn_of(now) {
+            host.put_off_wake(due);
+            self.arrange(due - now, Event::Wake { at, life, due });
             return Ok(());
         }
+        host.wake_now();
         self.trace.note(self.now, &[3, u64::from(at.number())], || format!("{at} wakes"));
         self.step(at, Input::Woken)
     }
