@@ -18,6 +18,11 @@ pub(crate) fn damage_message(message: &Message, bits: u64) -> Result<(), Broken>
     if wire::encode(message, &mut frame).is_err() {
         return Ok(());
     }
+    let intact = wire::decode(&mut frame.clone());
+    if intact.as_ref().ok().and_then(Option::as_ref) != Some(message) {
+        let detail = format!("{message:?} comes out of its frame as {intact:?}");
+        return Err(Broken::new(Invariant::DamageIsNoticed, detail));
+    }
     let mut damaged = damage(&frame, bits);
     match wire::decode(&mut damaged) {
         Ok(Some(other)) => {

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use model::NodeId;
+use model::{Name, NodeId};
 
 use crate::dice::Dice;
 use crate::swarm::NetworkPlan;
@@ -49,11 +49,11 @@ const LATE_MIN: u64 = 1_000_000;
 pub(crate) const LATE_MAX: u64 = 15_000_000;
 
 impl Network {
-    pub(crate) fn new(plan: NetworkPlan, nodes: &[NodeId], mut dice: Dice) -> Self {
+    pub(crate) fn new(plan: NetworkPlan, nodes: &[(NodeId, Name)], mut dice: Dice) -> Self {
         let mut far = BTreeMap::new();
-        for a in nodes {
-            for b in nodes.iter().filter(|b| a < b) {
-                if plan.far != 0 && dice.chance(500) {
+        for (a, here) in nodes {
+            for (b, there) in nodes.iter().filter(|(b, _)| a < b) {
+                if plan.far != 0 && (here != there || dice.chance(300)) {
                     let distance = dice.between(plan.far / 4, plan.far);
                     far.extend([((*a, *b), distance), ((*b, *a), distance)]);
                 }

@@ -81,6 +81,8 @@ pub enum Invariant {
     SupersededStaysAway,
     /// The clock on a disk says exactly what the objects on it have heard.
     ClocksAreExact,
+    /// A request that no cluster can carry out is refused, and says why.
+    ImproperIsRefused,
     /// A keyspace or table that was acknowledged stays, everywhere the same.
     ContractsStand,
     /// A node does not panic, whatever it hears.

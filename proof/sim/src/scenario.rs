@@ -15,7 +15,7 @@ use bytes::Bytes;
 use causality::DotSet;
 use model::{
     Declare, Declared, Get, Key, Level, List, Name, NodeId, Object, Policy, Range, Read,
-    ReadOptions, Reply, Request, ShardId,
+    ReadOptions, ReplicaMap, Reply, Request, ShardId,
 };
 use placement::{Layout, Member, Placement};
 
@@ -33,11 +33,27 @@ const SETTLE: u64 = 5 * SECOND;
 /// The keys on one page of a list at the end. Small, so that lists have several pages.
 const LIST_PAGE: usize = 3;
 
-/// The nodes of a plan, all in one region.
+/// The nodes of a plan, dealt out to its regions.
 pub(crate) fn layout(plan: &Plan) -> Layout {
-    let member = |node: u16| Member { region: name("here"), zone: zone(node, plan.zones) };
+    let member = |node: u16| Member {
+        region: region((node - 1) % plan.regions),
+        zone: zone(node, plan.zones),
+    };
     let members = (1..=plan.nodes).map(|node| (NodeId::new(node), member(node))).collect();
     Layout { version: 1, members }
+}
+
+/// The first region is always there, and has as many nodes as any other.
+fn region(index: u16) -> Name {
+    if index == 0 { name("here") } else { name(&format!("there-{index}")) }
+}
+
+/// How many of N replicas each region keeps: as many as any other, or one less.
+fn replica_map(plan: &Plan) -> ReplicaMap {
+    let (n, regions) = (u16::from(plan.replicas), plan.regions);
+    let count = |index: u16| n / regions + u16::from(index < n % regions);
+    let some = (0..regions).filter(|index| 0 < count(*index));
+    some.map(|index| (region(index), u8::try_from(count(index)).unwrap_or(u8::MAX))).collect()
 }
 
 fn zone(node: u16, zones: u16) -> Name {
@@ -96,7 +112,7 @@ impl World {
             self.start(at)?;
         }
         self.go_on(SECOND)?;
-        let replicas = BTreeMap::from([(name("here"), self.plan.replicas)]);
+        let replicas = replica_map(&self.plan);
         let shards = self.plan.shards;
         let declare = Declare::Keyspace { name: name("space"), shards, replicas };
         let Declared::Keyspace { keyspace, .. } = self.declare(1, declare)? else {

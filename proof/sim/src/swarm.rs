@@ -21,6 +21,9 @@ use crate::faults::FaultKind;
 pub struct Plan {
     /// Nodes in the cluster.
     pub nodes: u16,
+    /// Regions they are dealt out to. Nodes of two regions are far from each other, if any
+    /// are.
+    pub regions: u16,
     /// Zones they are spread over.
     pub zones: u16,
     /// N.
@@ -79,6 +82,13 @@ pub struct ClientPlan {
     pub sorts: usize,
     /// Weights of put, delete, get, list.
     pub weights: [u32; 4],
+    /// How often in a thousand a request is about the first key.
+    pub hot: u32,
+    /// How many microseconds all clients are at work before they all rest as long. Zero if
+    /// they never do.
+    pub lull: u64,
+    /// How often in a thousand a request names a keyspace or table that does not exist.
+    pub nowhere: u32,
     /// How often in a thousand a write ignores what its client has read.
     pub blind: u32,
     /// How often in a thousand a write hands back an older context than the last.
@@ -163,6 +173,7 @@ impl Plan {
         let often = if network.far == 0 { 300 * MILLISECOND } else { 2 * SECOND };
         Self {
             nodes,
+            regions: dice.pick(&[1, 1, 1, 2, 3]),
             zones: dice.pick(&[1, 1, 2, 3, 5]),
             replicas,
             shards: dice.pick(&[1, 2, 8, 16]),
@@ -205,8 +216,11 @@ impl Plan {
 
     /// Tells the size of the world in a few words, for people who look through many seeds.
     pub fn summary(&self) -> String {
-        let Self { nodes, replicas, shards, clients, .. } = self;
-        format!("{nodes} nodes, N={replicas}, {shards} shards, {} clients", clients.count)
+        let Self { nodes, regions, replicas, shards, clients, .. } = self;
+        format!(
+            "{nodes} nodes in {regions} regions, N={replicas}, {shards} shards, {} clients",
+            clients.count
+        )
     }
 }
 
@@ -224,9 +238,19 @@ fn clients(dice: &mut Dice) -> ClientPlan {
     ClientPlan {
         count,
         think: count as u64 * SECOND / dice.pick(&[40, 100, 200]),
-        partitions: dice.pick(&[1, 3, 8]),
+        partitions: dice.pick(&[1, 3, 8, 8, 40]),
         sorts: dice.pick(&[1, 2, 4]),
-        weights: dice.pick(&[[40, 10, 45, 5], [70, 5, 20, 5], [30, 30, 35, 5], [45, 5, 40, 10]]),
+        weights: dice.pick(&[
+            [40, 10, 45, 5],
+            [70, 5, 20, 5],
+            [30, 30, 35, 5],
+            [45, 5, 40, 10],
+            [8, 2, 85, 5],
+            [30, 55, 10, 5],
+        ]),
+        hot: dice.pick(&[0, 0, 800]),
+        lull: dice.pick(&[0, 0, 0, 2 * SECOND]),
+        nowhere: dice.pick(&[0, 10]),
         blind: dice.pick(&[0, 50, 500]),
         stale: dice.pick(&[0, 50, 300]),
         levels: dice.pick(&[0, 200, 700]),

@@ -21,6 +21,7 @@ use crate::contexts;
 use crate::dice::Dice;
 use crate::oracle::{Oracle, Outcome, Spot, Write, WriteId};
 use crate::report::Broken;
+use crate::scenario::name;
 use crate::swarm::ClientPlan;
 
 /// What a request was for, to judge its answer.
@@ -34,6 +35,8 @@ pub(crate) enum Op {
     List(Box<List>),
     /// A declaration.
     Declare(Declare),
+    /// A request to a keyspace or table that does not exist.
+    Nowhere,
     /// Something that the world itself wants to know.
     Ask,
 }
@@ -52,8 +55,20 @@ struct Client {
     /// The contexts it was handed, by key, the last one last.
     contexts: BTreeMap<usize, Vec<DotSet>>,
     /// A write that failed and that it will try again.
-    again: Option<(usize, bool)>,
+    again: Option<Again>,
 }
+
+/// A write that is tried again: the same intent, after the same reading, at another node.
+#[derive(Clone)]
+struct Again {
+    spot: usize,
+    is_delete: bool,
+    context: DotSet,
+    failed_at: NodeId,
+}
+
+/// What no keyspace and no table is called.
+pub(crate) const NOWHERE: &str = "nowhere";
 
 /// How many contexts a client remembers for a key.
 const CONTEXTS_MAX: usize = 4;
@@ -86,27 +101,64 @@ impl Workload {
     }
 
     /// How long a client does something else.
-    pub(crate) fn think(&mut self) -> u64 {
-        self.dice.micros(self.plan.think, 2)
+    pub(crate) fn think(&mut self, now: u64) -> u64 {
+        let think = self.dice.micros(self.plan.think, 2);
+        // In every other such while all clients rest, and begin at its end.
+        match (now + think).checked_div(self.plan.lull) {
+            Some(turn) if turn % 2 == 1 => (turn + 1) * self.plan.lull - now,
+            Some(_) | None => think,
+        }
     }
 
     /// What a client asks next. A write is made known to the oracle.
     pub(crate) fn next(&mut self, client: usize, oracle: &mut Oracle, now: u64) -> Next {
         let at = self.dice.pick(&self.nodes);
         let timeout = self.timeout();
-        if let Some((spot, is_delete)) = self.clients.get_mut(client).and_then(|c| c.again.take()) {
-            return self.put(client, spot, is_delete, at, timeout, oracle, now);
+        if let Some(again) = self.clients.get_mut(client).and_then(|c| c.again.take()) {
+            return self.try_again(again, at, timeout, oracle, now);
+        }
+        if self.dice.chance(self.plan.nowhere) {
+            return self.ask_nowhere(oracle.spot(0), at, timeout);
         }
         // Two draws, and the smaller: some keys are hotter than others.
         let (a, b) = (self.dice.index(oracle.spots.len()), self.dice.index(oracle.spots.len()));
-        let spot = a.min(b);
+        let spot = if self.dice.chance(self.plan.hot) { 0 } else { a.min(b) };
         let [put, delete, get, list] = self.plan.weights;
         match self.dice.weighted(&[(put, 0), (delete, 1), (get, 2), (list, 3)]) {
-            0 => self.put(client, spot, false, at, timeout, oracle, now),
-            1 => self.put(client, spot, true, at, timeout, oracle, now),
+            kind @ (0 | 1) => {
+                let context = self.context(client, spot);
+                self.put(spot, kind == 1, context, at, timeout, oracle, now)
+            }
             2 => self.get(oracle.spot(spot), spot, at, timeout),
             _ => self.list(oracle.spot(spot), at, timeout),
         }
+    }
+
+    /// The same write once more, at another node if there is one. Its value is another, so
+    /// that each can be told apart: to the cluster it is a new write anyway.
+    fn try_again(
+        &mut self,
+        again: Again,
+        at: NodeId,
+        timeout: Duration,
+        oracle: &mut Oracle,
+        now: u64,
+    ) -> Next {
+        let Again { spot, is_delete, context, failed_at } = again;
+        let others: Vec<NodeId> =
+            self.nodes.iter().copied().filter(|node| *node != failed_at).collect();
+        let at = if others.is_empty() { at } else { self.dice.pick(&others) };
+        self.put(spot, is_delete, context, at, timeout, oracle, now)
+    }
+
+    /// A read from a keyspace or table that nobody declared.
+    fn ask_nowhere(&mut self, known: &Spot, at: NodeId, timeout: Duration) -> Next {
+        let mut next = self.get(known, 0, at, timeout);
+        if let Request::Get(get) = &mut next.request {
+            let lost = if self.dice.chance(500) { &mut get.keyspace } else { &mut get.table };
+            *lost = name(NOWHERE);
+        }
+        Next { op: Op::Nowhere, ..next }
     }
 
     fn timeout(&mut self) -> Duration {
@@ -117,15 +169,14 @@ impl Workload {
     #[expect(clippy::too_many_arguments, reason = "each is drawn before the kind is known")]
     fn put(
         &mut self,
-        client: usize,
         spot: usize,
         is_delete: bool,
+        context: DotSet,
         at: NodeId,
         timeout: Duration,
         oracle: &mut Oracle,
         now: u64,
     ) -> Next {
-        let context = self.context(client, spot);
         let options = self.write_options();
         let number = oracle.writes.len();
         let value = (!is_delete).then(|| Value {
@@ -273,12 +324,22 @@ impl Workload {
             }
             (Op::Write { id, .. }, _) if failed && again => {
                 let write = oracle.write(*id);
-                client.again = Some((write.spot, write.value.is_none()));
+                let (spot, is_delete) = (write.spot, write.value.is_none());
+                let context = write.context.clone();
+                client.again = Some(Again { spot, is_delete, context, failed_at: write.at });
             }
             (Op::Read { spot, .. }, Some(Reply::Read(read))) => {
                 remember(client, *spot, read.object.context());
             }
-            (Op::Write { .. } | Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Ask, _) => {}
+            (
+                Op::Write { .. }
+                | Op::Read { .. }
+                | Op::List(_)
+                | Op::Declare(_)
+                | Op::Nowhere
+                | Op::Ask,
+                _,
+            ) => {}
         }
     }
 }

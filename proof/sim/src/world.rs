@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{Address, Limits, NodeId, Now, Reply, Request, ShardId};
+use model::{Address, Limits, Name, NodeId, Now, Reply, Request, ShardId};
 use node::{Input, Message, RequestId, Ticket};
 use placement::Layout;
 
@@ -136,6 +136,8 @@ impl World {
     pub(crate) fn new(seed: u64, plan: Plan, layout: Layout, mutant: Option<Mutant>) -> Self {
         let nodes: Vec<NodeId> = layout.members.keys().copied().collect();
         let dice = |part| Dice::new(seed, part);
+        let regions: Vec<(NodeId, Name)> =
+            layout.members.iter().map(|(node, member)| (*node, member.region.clone())).collect();
         let Plan { siblings_max, requests_max, .. } = plan;
         let mut limits = Limits { siblings_max, requests_max, ..Limits::default() };
         if plan.clients.large != 0 {
@@ -147,7 +149,7 @@ impl World {
             now: 0,
             layout,
             hosts: nodes.iter().map(|node| (*node, Host::new(*node, rate(), mutant))).collect(),
-            network: Network::new(plan.network, &nodes, dice(Part::Network)),
+            network: Network::new(plan.network, &regions, dice(Part::Network)),
             oracle: Oracle::default(),
             workload: Workload::new(&plan.clients, nodes.clone(), dice(Part::Workload)),
             contracts: Contracts::new(plan.declares, dice(Part::Contracts)),
@@ -371,7 +373,7 @@ impl World {
         match input {
             Input::Requested { ticket, .. } => match self.open.get(ticket)?.op {
                 Op::Write { id, .. } => Some(id),
-                Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Ask => None,
+                Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => None,
             },
             Input::Received { from, message: Message::Forward(forward) } => {
                 self.forwards.get(&(*from, forward.request)).copied()

@@ -94,6 +94,9 @@ fn seeds_draw_worlds_of_many_kinds() {
     for nodes in [3, 4, 5, 6, 7, 9, 12] {
         assert!(plans.iter().any(|plan| plan.nodes == nodes), "{nodes} nodes");
     }
+    for regions in 1..=3 {
+        assert!(plans.iter().any(|plan| plan.regions == regions), "{regions} regions");
+    }
     for kind in FaultKind::ALL {
         let has = |plan: &Plan| plan.faults.kinds.contains_key(kind);
         assert!(plans.iter().any(has) && !plans.iter().all(has), "{kind:?}");
