@@ -1,7 +1,5 @@
 //! The state machines under events in any order, with repetition and from strangers.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use coordinator::{Digest, Get, GetEffect, GetEvent, Put, PutEffect, PutEvent, Want};

@@ -1,6 +1,10 @@
 //! Replicas under random histories of writes, late and repeated messages and exchanges.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop"
+)]
 
 use std::collections::BTreeMap;
 
