@@ -23,7 +23,9 @@ pub enum FaultKind {
     /// One process is killed; what it handed to the operating system stays.
     Kill,
     /// One process is killed in the middle of what it does: after some more effects of its
-    /// steps, of which the rest never happen.
+    /// steps, of which the rest never happen. This is also a death between two commits of
+    /// one step: what a step stages goes to the disk, and its effects go out, only when the
+    /// step is over, so that to die at any commit is to die before the first effect.
     KillAtEffect,
     /// One process is killed, and again a few events after each of the next starts.
     CrashLoop,

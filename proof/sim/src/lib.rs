@@ -28,9 +28,10 @@
 //! further seconds under load take), 113 to 131 in three runs on an AMD EPYC on which
 //! others were at work.
 //!
-//! It does not simulate bytes: framing, codecs and the real storage are tested where they
-//! are. It does not tear groups: the storage promises not to. A record that rots is one
-//! that vanishes, as the storage's checksums leave nothing else.
+//! Messages and objects are carried as they are, not as bytes, which is fast. Where bits
+//! are to flip, the real encoding is made, damaged and read again, and must be refused.
+//! Framing, and how the real storage finds the end of its journal, are tested where they
+//! are: here groups are never torn, because the storage promises not to.
 
 mod answers;
 mod atlas;
