@@ -23,6 +23,8 @@ pub struct Cluster {
     binary: PathBuf,
     dir: PathBuf,
     nodes: Vec<Node>,
+    /// What [`start`](Self::start) puts before the program: nothing, at first.
+    wrapper: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,12 @@ impl Cluster {
             fs::write(own.join("node.toml"), head + &list)?;
         }
         let nodes = http.iter().map(|http| Node { http: *http, child: None }).collect();
-        Ok(Self { binary: binary.to_owned(), dir: dir.to_owned(), nodes })
+        Ok(Self { binary: binary.to_owned(), dir: dir.to_owned(), nodes, wrapper: Vec::new() })
+    }
+
+    /// From now on nodes are started behind this, as if typed before the program.
+    pub fn start_behind(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// The numbers of the nodes.
@@ -71,6 +78,13 @@ impl Cluster {
     /// Where clients reach the nodes.
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(|node| format!("http://127.0.0.1:{}", node.http)).collect()
+    }
+
+    /// Where nodes reach each other.
+    pub fn peers(&self) -> Vec<String> {
+        let config = fs::read_to_string(self.node_dir(1).join("node.toml")).unwrap_or_default();
+        let peers = config.lines().filter_map(|line| line.strip_prefix("peer = \""));
+        peers.map(|rest| rest.trim_end_matches('"').to_owned()).collect()
     }
 
     /// The directory of a node.
@@ -119,7 +133,7 @@ impl Cluster {
     ///
     /// It ends, or does not answer in time.
     pub fn start(&mut self, id: u16) -> Result<(), Stop> {
-        self.launch(id, &[])?;
+        self.launch(id, &self.wrapper.clone())?;
         if self.ready_or_ended(id)?.is_none() {
             return Ok(());
         }
@@ -133,7 +147,7 @@ impl Cluster {
     /// As for [`start`](Self::start).
     pub fn start_all(&mut self) -> Result<(), Stop> {
         for id in self.ids() {
-            self.launch(id, &[])?;
+            self.launch(id, &self.wrapper.clone())?;
         }
         for id in self.ids() {
             if self.ready_or_ended(id)?.is_some() {

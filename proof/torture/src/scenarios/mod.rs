@@ -3,8 +3,10 @@
 //! A scenario starts its own cluster, mistreats it under load, heals it, and compares what
 //! can be read with what clients were told: at a quorum, and once more at `ALL`.
 
+mod clients;
 mod disk;
 mod kill;
+mod memory;
 mod pause;
 mod power;
 mod rot;
@@ -49,7 +51,7 @@ impl Plan {
 type Scenario = fn(&Plan) -> Result<Figures, Stop>;
 
 /// All scenarios, by name.
-pub const ALL: [(&str, Scenario); 9] = [
+pub const ALL: [(&str, Scenario); 11] = [
     ("kill", kill::run),
     ("pause", pause::run),
     ("power", power::one),
@@ -59,6 +61,8 @@ pub const ALL: [(&str, Scenario); 9] = [
     ("fsync-fails", disk::fsync_fails),
     ("read-fails", disk::read_fails),
     ("rot", rot::run),
+    ("memory", memory::run),
+    ("clients", clients::run),
 ];
 
 /// Runs one scenario. Nothing of it is left when this returns.
