@@ -18,19 +18,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use model::{ClusterId, NodeId};
-use xxhash_rust::xxh3::xxh3_64;
 
+use crate::format::{Format, State, Unreadable};
 use crate::witness::Mark;
 use crate::{FORMAT_VERSION, OpenError, Options};
-
-const TITLE: &str = "merganser data directory";
-
-/// Whether the database was ever complete.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
-    New,
-    Ready,
-}
 
 /// A data directory of which this process is the only user.
 #[derive(Debug)]
@@ -146,58 +137,31 @@ impl Home {
         self.check_format(&text).map(Some)
     }
 
-    /// The version comes first and is read alone: nothing is known about the rest of a
-    /// later format.
     fn check_format(&self, text: &str) -> Result<(State, Mark), OpenError> {
         let dir = &self.dir;
-        let unreadable = || OpenError::corrupt(dir, "its file FORMAT cannot be read");
-        let version = field(text, "format").and_then(|text| text.parse::<u32>().ok());
-        let found = version.filter(|_| text.starts_with(TITLE)).ok_or_else(unreadable)?;
-        if FORMAT_VERSION < found {
-            let dir = dir.clone();
-            return Err(OpenError::Newer { dir, found, supported: FORMAT_VERSION });
+        let format = Format::parse(text).map_err(|error| match error {
+            Unreadable::Newer(found) => {
+                OpenError::Newer { dir: dir.clone(), found, supported: FORMAT_VERSION }
+            }
+            Unreadable::Damaged => OpenError::corrupt(dir, "its file FORMAT cannot be read"),
+        })?;
+        if format.cluster != self.cluster {
+            let (dir, found, wanted) = (dir.clone(), format.cluster, self.cluster);
+            return Err(OpenError::OtherCluster { dir, found, wanted });
         }
-        let (body, check) = text.split_once("check ").ok_or_else(unreadable)?;
-        if check.trim_end() != checksum(body) {
-            return Err(unreadable());
+        if format.node != self.node {
+            let (dir, found, wanted) = (dir.clone(), format.node, self.node);
+            return Err(OpenError::OtherNode { dir, found, wanted });
         }
-        let cluster = field(text, "cluster").and_then(|text| text.parse().ok());
-        let cluster = cluster.map(ClusterId::new).ok_or_else(unreadable)?;
-        let node = field(text, "node").and_then(|text| text.parse().ok());
-        let node = node.map(NodeId::new).ok_or_else(unreadable)?;
-        if cluster != self.cluster {
-            let (dir, wanted) = (dir.clone(), self.cluster);
-            return Err(OpenError::OtherCluster { dir, found: cluster, wanted });
-        }
-        if node != self.node {
-            let (dir, wanted) = (dir.clone(), self.node);
-            return Err(OpenError::OtherNode { dir, found: node, wanted });
-        }
-        let layout = field(text, "layout").and_then(|text| u64::from_str_radix(text, 16).ok());
-        if layout.ok_or_else(unreadable)? != self.layout {
+        if format.layout != self.layout {
             return Err(OpenError::OtherLayout(dir.clone()));
         }
-        let mark = field(text, "mark").and_then(Mark::parse).ok_or_else(unreadable)?;
-        match field(text, "state") {
-            Some("new") => Ok((State::New, mark)),
-            Some("ready") => Ok((State::Ready, mark)),
-            Some(_) | None => Err(unreadable()),
-        }
+        Ok((format.state, format.mark))
     }
 
     fn write_format(&self, state: State) -> Result<(), OpenError> {
-        let state = match state {
-            State::New => "new",
-            State::Ready => "ready",
-        };
-        let (cluster, node, mark) =
-            (self.cluster.number(), self.node.number(), self.mark.to_text());
-        let layout = self.layout;
-        let body = format!(
-            "{TITLE}\nformat {FORMAT_VERSION}\ncluster {cluster}\nnode {node}\n\
-             layout {layout:016x}\nmark {mark}\nstate {state}\n"
-        );
-        let text = format!("{body}check {}\n", checksum(&body));
+        let Self { cluster, node, layout, mark, .. } = *self;
+        let text = Format { cluster, node, layout, mark, state }.to_text();
         let path = self.format_path();
         write_whole(&self.dir, &path, &text).map_err(OpenError::io("write", &path))
     }
@@ -212,15 +176,6 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
         Err(TryLockError::Error(error)) => Err(OpenError::io("lock", &path)(error)),
     }
-}
-
-/// The rest of the line that begins with `name`.
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-}
-
-fn checksum(text: &str) -> String {
-    format!("{:016x}", xxh3_64(text.as_bytes()))
 }
 
 /// Writes a small file so that a crash leaves the old one or the new one, whole.

@@ -43,6 +43,9 @@
 mod committer;
 mod engine;
 mod error;
+mod format;
+#[doc(hidden)]
+pub mod fuzzed;
 mod group;
 mod home;
 mod read;

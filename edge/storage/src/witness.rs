@@ -33,7 +33,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -48,6 +48,11 @@ impl Mark {
     pub(crate) fn draw() -> Self {
         let bits = || RandomState::new().build_hasher().finish();
         Self((u128::from(bits()) << 64 | u128::from(bits())).to_be_bytes())
+    }
+
+    /// The mark of these bytes.
+    pub(crate) fn of(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 
     /// Reads what [`to_text`](Self::to_text) writes.
@@ -213,14 +218,14 @@ const WINDOW_BYTES: usize = WITNESS_BYTES + TAIL_BYTES + HEAD_BYTES;
 /// Read at once. Large beside a window, small beside the memory of a node.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-fn groups_in(file: &mut File, mark: Mark) -> io::Result<Vec<Seen>> {
+fn groups_in(file: &mut impl Read, mark: Mark) -> io::Result<Vec<Seen>> {
     let search = Search::new(mark);
     let mut found: Vec<Seen> = Vec::new();
     let mut sequence = None;
     let mut chunk = Vec::with_capacity(CHUNK_BYTES + WINDOW_BYTES);
     let mut start = 0;
     loop {
-        let read = file.take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+        let read = file.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
         if start == 0 {
             sequence = sequence_in_head(&chunk);
         }
@@ -239,6 +244,15 @@ fn groups_in(file: &mut File, mark: Mark) -> io::Result<Vec<Seen>> {
         chunk.drain(..decided);
         start += decided as u64;
     }
+}
+
+/// Where witnesses are in a journal, with their groups and the sequence numbers before them.
+pub(crate) fn witnesses_in(
+    journal: &mut impl Read,
+    mark: Mark,
+) -> io::Result<Vec<(u64, Witness, Option<u64>)>> {
+    let groups = groups_in(journal, mark)?.into_iter();
+    Ok(groups.map(|seen| (seen.at, seen.witness, seen.sequence)).collect())
 }
 
 fn sequence_in_head(bytes: &[u8]) -> Option<u64> {
