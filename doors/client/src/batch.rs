@@ -179,7 +179,10 @@ struct RawOutcome {
     problem: Option<serde_json::Value>,
 }
 
-fn outcomes(operations: &[Operation], body: &Bytes) -> Result<Vec<Result<Outcome, Error>>, Error> {
+pub(crate) fn outcomes(
+    operations: &[Operation],
+    body: &Bytes,
+) -> Result<Vec<Result<Outcome, Error>>, Error> {
     let raw: RawOutcomes = parse(body)?;
     if raw.outcomes.len() != operations.len() {
         return Err(Error::protocol("there are not as many outcomes as operations"));

@@ -43,6 +43,8 @@ mod catalog;
 mod connection;
 mod endpoint;
 mod error;
+#[doc(hidden)]
+pub mod fuzzed;
 mod key;
 mod level;
 mod list;

@@ -113,7 +113,7 @@ impl Pages {
 }
 
 #[derive(Deserialize)]
-struct RawPage {
+pub(crate) struct RawPage {
     entries: Vec<RawEntry>,
     cursor: Option<String>,
     receipt: Option<Receipt>,
@@ -131,7 +131,7 @@ struct RawEntry {
 }
 
 impl RawPage {
-    fn read(self) -> Result<Page, Error> {
+    pub(crate) fn read(self) -> Result<Page, Error> {
         let entries = self.entries.into_iter().map(RawEntry::read).collect::<Result<_, _>>()?;
         Ok(Page { entries, cursor: self.cursor, receipt: self.receipt })
     }

@@ -156,7 +156,7 @@ impl Table {
 }
 
 impl Answer {
-    fn read(answer: &Response<Bytes>, full: bool) -> Result<Self, Error> {
+    pub(crate) fn read(answer: &Response<Bytes>, full: bool) -> Result<Self, Error> {
         match answer.status() {
             StatusCode::OK if !full => Ok(Self {
                 values: vec![Value {

@@ -137,13 +137,18 @@ impl Raw {
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let mut raw: Self = toml::from_str(&text)
+        let mut raw = Self::parse(&text)
             .map_err(|error| ConfigError::Toml { path: path.to_owned(), error })?;
         let base = path.parent().unwrap_or(Path::new(""));
         for file in [&mut raw.secret_file, &mut raw.data_dir].into_iter().flatten() {
             *file = base.join(&*file);
         }
         Ok(raw)
+    }
+
+    /// Reads the text of a configuration file.
+    pub(crate) fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
     }
 
     /// Takes from `file` whatever was not typed as flag or set in the environment.
