@@ -128,6 +128,11 @@ pub fn check(
         _ if code == Some("no_such_route") && path.ends_with('/') => {
             component("NoSuchRoute", status)
         }
+        // The routes of keys take whatever is below them, and know which methods they have
+        // before they know whether it names a key.
+        _ if code == Some("method_not_allowed") && is_below_keys(path) => {
+            component("MethodNotAllowed", status)
+        }
         Found::Operation(operation) => operation.responses.responses.get(&status.to_string()),
         Found::OtherMethod => component("MethodNotAllowed", status),
         Found::Nothing => component("NoSuchRoute", status),
@@ -158,6 +163,10 @@ enum Found {
     Operation(&'static Operation),
     OtherMethod,
     Nothing,
+}
+
+fn is_below_keys(path: &str) -> bool {
+    ["/v1/kv/", "/v1/list/", "/v1/scan/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 fn find(method: &str, path: &str) -> Found {
