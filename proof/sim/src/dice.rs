@@ -20,7 +20,6 @@ pub(crate) enum Part {
     Faults,
     Contracts,
     Rot,
-    Clocks,
 }
 
 /// The chance of one part of the world.

@@ -1,0 +1,326 @@
+//! A live node, and peers and clients that say anything at all.
+//!
+//! Decoders guard against bytes that mean nothing. This is about messages that mean
+//! something and make no sense: answers to questions nobody asked, catalogs that contradict
+//! each other, votes from nowhere, numbers at the end of their range. The node must not
+//! panic, must answer every client once, and must not mint a dot twice.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use catalog::{Acceptor, Catalog};
+use causality::{Dot, Incarnation};
+use model::{
+    Address, Declare, Durability, Key, Level, Limits, Name, NodeId, Now, Object, Policy, ShardId,
+    TableId,
+};
+use node::{
+    Cause, Config, Disk, Effect, Fetched, Forward, Found, Input, Merge, Merged, Message, Node,
+    Scanned, Ticket, Verdict,
+};
+use placement::{Layout, Member};
+use replica::{Change, Page, PageNeed, Span, Store, StoreError};
+
+use super::Target;
+use super::wire::{assert_travels, body};
+use crate::cut::{Cut, long_part};
+use crate::samples;
+
+pub(super) const TARGETS: &[Target] =
+    &[Target { seeds, base: 4 << 20, per_byte: 4096, ..Target::new("node", live) }];
+
+const ME: NodeId = NodeId::new(1);
+/// The longest that a client here waits. A door lets none wait for more than a minute.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const LIFE: Incarnation = Incarnation::new(0xfeed);
+
+/// A disk that keeps everything at once.
+#[derive(Default)]
+struct Memory {
+    objects: BTreeMap<(ShardId, TableId, Key), Object>,
+}
+
+impl Store for Memory {
+    fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
+        Ok(self.objects.get(&(shard, address.table, address.key.clone())).cloned())
+    }
+
+    fn scan(
+        &self,
+        shard: ShardId,
+        table: TableId,
+        span: &Span,
+        need: PageNeed,
+    ) -> Result<Page, StoreError> {
+        let fits = |key: &Key| {
+            span.partition.as_ref().is_none_or(|partition| partition == key.partition())
+                && span.after.as_ref().is_none_or(|after| after < key)
+        };
+        let here =
+            self.objects.iter().filter(|((s, t, key), _)| (*s, *t) == (shard, table) && fits(key));
+        let mut objects: Vec<_> = here
+            .map(|((_, _, key), object)| (key.clone(), object.clone()))
+            .take(need.objects_max.saturating_add(1))
+            .collect();
+        let more = need.objects_max < objects.len();
+        objects.truncate(need.objects_max);
+        Ok(Page { objects, more })
+    }
+
+    fn commit(&mut self, change: Change) {
+        let Address { table, key } = change.address;
+        self.objects.insert((change.shard, table, key), change.object);
+    }
+}
+
+impl Disk for Memory {
+    fn keep_acceptor(&mut self, _: &Acceptor) {}
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+fn layout() -> Layout {
+    let member = Member { region: name("here"), zone: name("z") };
+    Layout { version: 1, members: (1..=3).map(|id| (NodeId::new(id), member.clone())).collect() }
+}
+
+fn catalog() -> Catalog {
+    let mut catalog = Catalog::default();
+    let keyspace =
+        Declare::Keyspace { name: name("ks"), shards: 4, replicas: [(name("here"), 3)].into() };
+    let table = Declare::Table {
+        keyspace: name("ks"),
+        name: name("t"),
+        policy: Policy::Siblings,
+        durability: Durability::Synced,
+        read: Level::Quorum,
+        write: Level::Quorum,
+    };
+    for declare in [keyspace, table] {
+        catalog.declare(&declare).expect("a contract like any other");
+    }
+    catalog
+}
+
+/// The node, and what it is owed and owes.
+struct World {
+    node: Node,
+    disk: Memory,
+    now: Now,
+    /// What it said to others, and waits to be answered.
+    asked: VecDeque<(NodeId, Message)>,
+    waiting: BTreeSet<Ticket>,
+    tickets: u64,
+    /// What each dot of this node was given to.
+    minted: BTreeMap<Dot, (Address, Object)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let limits = Limits { siblings_max: 3, requests_max: 8, ..Limits::default() };
+        let config = Config { id: ME, incarnation: LIFE, layout: layout(), limits, seed: 1 };
+        let acceptor = Acceptor { learned: catalog(), ..Acceptor::default() };
+        let node = Node::new(config, BTreeMap::new(), acceptor, Now::default());
+        let (asked, waiting, minted) = (VecDeque::new(), BTreeSet::new(), BTreeMap::new());
+        let (disk, now) = (Memory::default(), Now::default());
+        Self { node, disk, now, asked, waiting, tickets: 0, minted }
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut effects = Vec::new();
+            self.node.step(self.now, input, &mut self.disk, &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Send { to: ME, message, .. } => {
+                        inputs.push_back(Input::Received { from: ME, message })
+                    }
+                    Effect::Send { to, message, .. } => self.sent(to, message),
+                    Effect::Answer { ticket, .. } => {
+                        assert!(
+                            self.waiting.remove(&ticket),
+                            "{ticket:?} was answered and nobody waited"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn sent(&mut self, to: NodeId, message: Message) {
+        assert_travels(&message);
+        if let Message::Merge(Merge { address, object, cause: Cause::Write, .. }) = &message
+            && let Some(dot) = object.values().keys().find(|dot| dot.incarnation == LIFE)
+        {
+            let write = (address.clone(), object.clone());
+            let before = self.minted.entry(*dot).or_insert_with(|| write.clone());
+            assert_eq!(*before, write, "{dot:?} names two writes");
+        }
+        if self.asked.len() < 64 {
+            self.asked.push_back((to, message));
+        }
+    }
+
+    fn request(&mut self, mut request: model::Request) {
+        match &mut request {
+            model::Request::Put(put) => put.timeout = put.timeout.min(PATIENCE),
+            model::Request::Get(get) => get.timeout = get.timeout.min(PATIENCE),
+            model::Request::List(list) => list.timeout = list.timeout.min(PATIENCE),
+            model::Request::Declare(_) | model::Request::Status => {}
+        }
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket);
+        self.step(Input::Requested { ticket, request });
+    }
+
+    /// Answers one of the questions that are open as a peer might, from whoever it says.
+    fn answer(&mut self, which: u8, how: u8, object: Object) {
+        let Some(at) = usize::from(which).checked_rem(self.asked.len()) else { return };
+        let Some((to, question)) = self.asked.get(at).cloned() else { return };
+        if how & 0x80 == 0 {
+            self.asked.remove(at);
+        }
+        let from = if how & 0x40 == 0 { to } else { NodeId::new(u16::from(how % 5)) };
+        if let Some(message) = answer_to(question, how, object) {
+            self.step(Input::Received { from, message });
+        }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.node.wake_at().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.step(Input::Woken);
+            // A node that wants to be woken at once, for ever, is one that hangs.
+            assert!(self.node.wake_at().is_none_or(|next| self.now < next), "woken for nothing");
+        }
+        self.now = until;
+    }
+}
+
+fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
+    let verdicts = [Verdict::Durable, Verdict::Buffered, Verdict::Failed];
+    Some(match question {
+        Message::Merge(Merge { request, .. }) => {
+            let verdict = verdicts[usize::from(how) % verdicts.len()];
+            Message::Merged(Merged { request, verdict })
+        }
+        Message::Fetch(fetch) => {
+            let digest = node::Digest(how.into());
+            let found = [Found::Full(object), Found::Digest(digest), Found::Failed];
+            let found = found.into_iter().nth(usize::from(how) % 3)?;
+            Message::Fetched(Fetched { request: fetch.request, found })
+        }
+        Message::Scan(scan) => {
+            let key = scan.span.after.unwrap_or_else(samples::first_key);
+            let page =
+                (!how.is_multiple_of(3)).then(|| (vec![(key, object)], how.is_multiple_of(2)));
+            Message::Scanned(Scanned { request: scan.request, page })
+        }
+        Message::Prepare { ballot } => {
+            Message::Promised { ballot, accepted: Acceptor::default().accepted, catalog: catalog() }
+        }
+        Message::Accept { ballot, .. } => Message::Accepted { ballot },
+        Message::Probe { .. } => Message::Probed { catalog_version: u64::from(how) },
+        Message::Merged(_)
+        | Message::Fetched(_)
+        | Message::Scanned(_)
+        | Message::Forward(_)
+        | Message::Forwarded(_)
+        | Message::Probed { .. }
+        | Message::Promised { .. }
+        | Message::Accepted { .. }
+        | Message::Rejected { .. }
+        | Message::Learn { .. } => return None,
+    })
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let message = |message: &Message| [&[0, 2][..], &long_part(&body(message))].concat();
+    let request = |request: model::Request| {
+        let forward = Message::Forward(Forward { request: node::RequestId(1), asked: request });
+        [&[1][..], &long_part(&body(&forward))].concat()
+    };
+    let (put, get) = requests();
+    let come = [3, 2, 3, 3];
+    let answers = [[4, 0, 0, 0, 0], [4, 0, 1, 0, 0]].concat();
+    let drawn = samples::messages();
+    let mut seeds: Vec<Vec<u8>> =
+        drawn.chunks(6).map(|some| some.iter().flat_map(message).collect()).collect();
+    seeds.push(
+        [&come[..], &request(put.clone()), &answers, &request(get.clone()), &answers].concat(),
+    );
+    seeds.push([&come[..], &request(get.clone()), &[2, 200], &answers, &[2, 255]].concat());
+    for (declare, wait) in [(keyspace(), 9), (keyspace(), 200)] {
+        seeds.push(
+            [&come[..], &request(declare), &answers, &answers, &[2, wait], &answers].concat(),
+        );
+    }
+    let all = [request(put), request(get), vec![5, 2, 2, 50], answers].concat();
+    seeds.push([&come[..], &all].concat());
+    seeds
+}
+
+fn keyspace() -> model::Request {
+    let replicas = [(name("here"), 2)].into();
+    model::Request::Declare(Declare::Keyspace { name: name("new"), shards: 8, replicas })
+}
+
+fn requests() -> (model::Request, model::Request) {
+    let (keyspace, table, timeout) = (name("ks"), name("t"), Duration::from_secs(5));
+    let value =
+        model::Value { content_type: Bytes::from_static(b"a/b"), body: Bytes::from_static(b"v") };
+    let put = model::Put {
+        keyspace: keyspace.clone(),
+        table: table.clone(),
+        key: samples::first_key(),
+        mutation: model::Mutation::Store(value),
+        context: causality::DotSet::new(),
+        options: model::WriteOptions::default(),
+        timeout,
+    };
+    let options = model::ReadOptions::default();
+    let get = model::Get { keyspace, table, key: samples::first_key(), options, timeout };
+    (model::Request::Put(put), model::Request::Get(get))
+}
+
+/// A sequence of things that happen, each a byte that says which and what belongs to it.
+fn live(input: &[u8]) {
+    let mut cut = Cut(input);
+    let mut world = World::new();
+    while !cut.is_empty() {
+        match cut.byte() % 6 {
+            0 => {
+                let from = NodeId::new(u16::from(cut.byte() % 5));
+                let bytes = Bytes::copy_from_slice(cut.long_part());
+                if let Ok(Some(message)) = wire::decode_message(bytes) {
+                    world.step(Input::Received { from, message });
+                }
+            }
+            1 => {
+                let bytes = Bytes::copy_from_slice(cut.long_part());
+                if let Ok(Some(Message::Forward(forward))) = wire::decode_message(bytes) {
+                    world.request(forward.asked);
+                }
+            }
+            2 => world.wait(Duration::from_millis(u64::from(cut.byte()) * 20)),
+            3 => world.step(Input::Connected(NodeId::new(u16::from(cut.byte() % 5)))),
+            4 => {
+                let (which, how) = (cut.byte(), cut.byte());
+                let object = codec::object::decode(&Bytes::copy_from_slice(cut.long_part()));
+                world.answer(which, how, object.unwrap_or_default());
+            }
+            _ => world.step(Input::Lost(NodeId::new(u16::from(cut.byte() % 5)))),
+        }
+        assert!(world.waiting.len() <= 8, "more requests than the node may have");
+    }
+    // Every request has a deadline, and some time beyond for the answer of another node.
+    world.wait(4 * PATIENCE);
+    assert!(world.waiting.is_empty(), "{:?} are never answered", world.waiting);
+}
