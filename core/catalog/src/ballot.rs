@@ -98,3 +98,63 @@ impl Acceptor {
         lattice::Change::Grew
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lattice::Change;
+    use model::{Declare, Name};
+
+    use super::*;
+
+    /// The catalogs that are in force one after another: each is made from the one before.
+    fn chain() -> Vec<Catalog> {
+        let mut catalog = Catalog::default();
+        let mut chain = vec![catalog.clone()];
+        for name in ["a", "b", "c"] {
+            let replicas = [(Name::new("here").unwrap(), 1)].into();
+            let name = Name::new(name).unwrap();
+            catalog.declare(&Declare::Keyspace { name, shards: 8, replicas }).unwrap();
+            chain.push(catalog.clone());
+        }
+        chain
+    }
+
+    /// Every sequence of four catalogs out of the chain, so every order and repetition.
+    #[test]
+    fn learning_ends_with_the_latest_whatever_the_order_and_says_when_it_grew() {
+        let chain = chain();
+        for schedule in 0..4_usize.pow(4) {
+            let mut acceptor = Acceptor::default();
+            let mut latest = 0;
+            for index in (0..4).map(|place| schedule / 4_usize.pow(place) % 4) {
+                let before = acceptor.clone();
+                let change = acceptor.learn(&chain[index]);
+                assert_eq!(change == Change::Grew, latest < index, "{schedule}");
+                assert_eq!(change == Change::Unchanged, acceptor == before, "{schedule}");
+                latest = latest.max(index);
+                assert_eq!(acceptor.learned, chain[latest], "{schedule}");
+                assert_eq!(acceptor.catalog, chain[latest], "{schedule}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_promise_never_goes_back_and_what_is_accepted_is_never_older_than_it() {
+        let chain = chain();
+        for schedule in 0..8_usize.pow(4) {
+            let mut acceptor = Acceptor::default();
+            for step in (0..4).map(|place| schedule / 8_usize.pow(place) % 8) {
+                let before = acceptor.clone();
+                let ballot = Ballot { round: step as u64 % 4, node: NodeId::new(1) };
+                let vote = match step / 4 {
+                    0 => acceptor.prepare(ballot),
+                    _ => acceptor.accept(ballot, &chain[step % 4]),
+                };
+                assert_eq!(vote == Vote::Yes, before.promised <= ballot, "{schedule}");
+                assert!(vote == Vote::Yes || acceptor == before, "{schedule}");
+                assert!(before.promised <= acceptor.promised, "{schedule}");
+                assert!(acceptor.accepted <= acceptor.promised, "{schedule}");
+            }
+        }
+    }
+}

@@ -308,6 +308,29 @@ mod tests {
         }
 
         #[test]
+        fn grows_and_shrinks_as_a_plain_set(
+            steps in proptest::collection::vec((any::<bool>(), 0..3_u64, 1..12_u64), 0..48),
+        ) {
+            let (mut set, mut naive) = (DotSet::new(), Naive::new());
+            for (is_insert, incarnation, seq) in steps {
+                let dot = Dot::new(Incarnation::new(incarnation), seq);
+                if is_insert {
+                    prop_assert_eq!(set.insert(dot) == Change::Grew, naive.insert(dot));
+                } else {
+                    set.remove(dot);
+                    naive.remove(&dot);
+                }
+                assert_normal(&set);
+                prop_assert_eq!(expand(&set), naive.clone());
+                prop_assert_eq!(set.is_empty(), naive.is_empty());
+                let own = set.runs_of(dot.incarnation).to_vec();
+                let of: Naive =
+                    naive.iter().copied().filter(|d| d.incarnation == dot.incarnation).collect();
+                prop_assert_eq!(expand(&DotSet::from_runs(own).unwrap()), of);
+            }
+        }
+
+        #[test]
         fn obeys_the_laws(a in dots(), b in dots(), c in dots()) {
             let set = |dots: Vec<Dot>| dots.into_iter().collect::<DotSet>();
             lattice::laws::check(&set(a), &set(b), &set(c));

@@ -5,6 +5,7 @@
 //! so the answer is always the merge of everything that the counted replicas hold.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
 
 use lattice::{Change, Lattice};
 use model::NodeId;
@@ -49,7 +50,7 @@ pub enum GetEffect<T> {
 }
 
 /// What is known of a replica that was asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Heard<T> {
     Nothing,
     Digest(Digest),
@@ -68,6 +69,28 @@ pub struct Get<T> {
     spares: VecDeque<NodeId>,
     is_answered: bool,
     is_done: bool,
+}
+
+/// Two reads are equal if they will do the same from here on. A program has one way to
+/// digest an object, so that is not compared.
+impl<T: Eq> PartialEq for Get<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.progress() == other.progress()
+    }
+}
+
+impl<T: Eq> Eq for Get<T> {}
+
+impl<T: Hash> Hash for Get<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.progress().hash(state);
+    }
+}
+
+impl<T> Get<T> {
+    fn progress(&self) -> (usize, &BTreeMap<NodeId, Heard<T>>, &VecDeque<NodeId>, bool, bool) {
+        (self.need, &self.asked, &self.spares, self.is_answered, self.is_done)
+    }
 }
 
 impl<T: Lattice + Clone> Get<T> {

@@ -31,7 +31,7 @@ pub use list::{List, ListEffect, ListEvent, Page};
 pub use put::{Put, PutEffect, PutEvent};
 
 /// Sixty-four bits that differ when two objects do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Digest(pub u64);
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub enum PutEffect {
 }
 
 /// One write, until its client is answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Put {
     need: WriteNeed,
     /// Replicas that may still answer.

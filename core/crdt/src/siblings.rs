@@ -31,7 +31,7 @@ use lattice::{Change, Lattice};
 /// The concurrent values of one key.
 ///
 /// Invariant: `context` contains the dot of every value.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Siblings<V> {
     values: BTreeMap<Dot, V>,
     context: DotSet,

@@ -78,7 +78,7 @@ pub struct Address {
 }
 
 /// What a client wrote: bytes, and what kind of bytes it said they are.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Value {
     /// A media type such as `application/json`. Never interpreted, only handed back.
     pub content_type: Bytes,

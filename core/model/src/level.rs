@@ -111,7 +111,7 @@ pub struct ReadNeed {
 }
 
 /// How many replicas one write waits for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct WriteNeed {
     /// Acknowledgements.
     pub w: u8,

@@ -19,19 +19,32 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// may go on at another node, and should find its table there.
 const SPREAD: Duration = Duration::from_secs(2);
 
-/// The longest pause before an outbid attempt is repeated. Two nodes that outbid each
-/// other in step would do so for ever.
+/// The longest pause before the first outbid attempt is repeated. Two nodes that outbid each
+/// other in step would do so for ever. It doubles with each attempt, because an attempt
+/// takes two round trips, and between distant nodes those take longer than any fixed pause.
 const PAUSE_MAX_MILLIS: u64 = 200;
+
+/// How often the pause doubles at most: to 3.2 s.
+const PAUSE_DOUBLINGS_MAX: u32 = 4;
+
+/// How long one attempt may take before its messages are taken for lost. Longer than two
+/// round trips around the world, and a slow disk at both ends.
+const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// A declaration, until its client is answered.
 #[derive(Debug)]
 pub(crate) struct Declaring {
     declare: Declare,
     phase: Phase,
+    /// How often it was outbid.
+    outbid: u32,
 }
 
 #[derive(Debug)]
 enum Phase {
+    /// Waiting until no other declaration of this node is being voted on: they would outbid
+    /// each other.
+    Queued,
     /// Gathering votes.
     Voting(Proposal),
     /// Outbid, and pausing before an attempt above this round.
@@ -69,11 +82,39 @@ impl Node {
             return Err(Refusal::NoMajority { alive, nodes }.into());
         }
         let deadline = turn.now + PATIENCE;
-        let declaring = Declaring { declare, phase: Phase::Pausing(0) };
-        let work = Work::Declare(declaring);
+        let work = Work::Declare(Declaring { declare, phase: Phase::Queued, outbid: 0 });
         let id = self.new_request();
-        self.propose(id, Flight { client, deadline, timer: deadline, work }, turn);
+        self.keep_until(id, Flight { client, deadline, timer: deadline, work });
+        self.propose_next(turn);
         Ok(())
+    }
+
+    /// Begins with the declaration that has waited longest, unless one is being voted on.
+    fn propose_next<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        if self.proposing.is_some_and(|id| self.flights.contains_key(&id)) {
+            return;
+        }
+        let is_queued = |flight: &Flight| match &flight.work {
+            Work::Declare(declaring) => matches!(declaring.phase, Phase::Queued),
+            Work::Put(_) | Work::Get(_) | Work::List(_) | Work::Forward(_) => false,
+        };
+        let queued = self.flights.iter().find(|(_, flight)| is_queued(flight));
+        self.proposing = queued.map(|(id, _)| *id);
+        let Some(id) = self.proposing else { return };
+        let Some(mut flight) = self.take(id) else { return };
+        if let Work::Declare(declaring) = &mut flight.work {
+            declaring.phase = Phase::Pausing(0);
+        }
+        self.propose(id, flight, turn);
+    }
+
+    /// Whatever was voted on is decided or given up: lets the next one begin.
+    fn stop_proposing<D: Disk>(&mut self, id: RequestId, turn: &mut Turn<'_, D>) {
+        self.forget(id);
+        if self.proposing == Some(id) {
+            self.proposing = None;
+            self.propose_next(turn);
+        }
     }
 
     /// Answers that a contract exists, once this node has it on disk as being in force. Who
@@ -89,7 +130,7 @@ impl Node {
         let waiting = BTreeSet::from([self.config.id]);
         let phase = Phase::Spreading { version, waiting, declared: Ok(declared) };
         let deadline = turn.now + SPREAD;
-        let work = Work::Declare(Declaring { declare, phase });
+        let work = Work::Declare(Declaring { declare, phase, outbid: 0 });
         let id = self.new_request();
         self.keep_until(id, Flight { client, deadline, timer: deadline, work });
         self.probe(self.config.id, turn);
@@ -106,6 +147,7 @@ impl Node {
         let mut effects = Vec::new();
         let proposal = Proposal::start(ballot, declaring.declare.clone(), nodes, &mut effects);
         declaring.phase = Phase::Voting(proposal);
+        flight.timer = flight.deadline.min(turn.now + ATTEMPT);
         self.ballots.insert(ballot, id);
         self.declare_effects(id, flight, effects, turn);
     }
@@ -144,10 +186,12 @@ impl Node {
                 }
                 Effect::Outbid(ballot) => {
                     self.forget(id);
-                    let pause = self.rng.random_range(1..PAUSE_MAX_MILLIS);
-                    flight.timer = flight.deadline.min(turn.now + Duration::from_millis(pause));
                     let Work::Declare(declaring) = &mut flight.work else { return };
+                    let max = PAUSE_MAX_MILLIS << declaring.outbid.min(PAUSE_DOUBLINGS_MAX);
+                    let pause = Duration::from_millis(self.rng.random_range(1..max));
                     declaring.phase = Phase::Pausing(ballot.round);
+                    declaring.outbid += 1;
+                    flight.timer = flight.deadline.min(turn.now + pause);
                 }
             }
         }
@@ -165,8 +209,8 @@ impl Node {
         declared: Result<Declared, Refusal>,
         turn: &mut Turn<'_, D>,
     ) {
-        self.forget(id);
         self.learn(catalog, turn);
+        self.stop_proposing(id, turn);
         let members: Vec<NodeId> = self.config.layout.members.keys().copied().collect();
         let alive = |node: &NodeId| self.membership.is_alive(*node, turn.now);
         let waiting: BTreeSet<NodeId> = members.iter().copied().filter(alive).collect();
@@ -241,19 +285,34 @@ impl Node {
         let Work::Declare(declaring) = &flight.work else { return };
         match &declaring.phase {
             Phase::Pausing(_) if !is_late => self.propose(id, flight, turn),
+            Phase::Voting(_) if !is_late => self.propose_again(id, flight, turn),
             // In force: nodes that do not know yet will learn it from a probe.
             Phase::Spreading { declared, waiting, .. } if !waiting.contains(&self.config.id) => {
                 let reply = reply(declared.clone());
                 self.answer(flight.client, reply, turn);
             }
-            Phase::Voting(_) | Phase::Pausing(_) | Phase::Spreading { .. } => {
-                self.forget(id);
+            Phase::Queued | Phase::Voting(_) | Phase::Pausing(_) | Phase::Spreading { .. } => {
+                self.stop_proposing(id, turn);
                 let wanted = self.config.layout.members.len() / 2 + 1;
                 let wanted = u8::try_from(wanted).unwrap_or(u8::MAX);
                 let failure = Failure::Unknown { wanted, got: 0, receipt: None };
                 self.fail(flight.client, failure, turn);
             }
         }
+    }
+
+    /// Too few votes have come in: messages were lost, and another attempt is made.
+    fn propose_again<D: Disk>(
+        &mut self,
+        id: RequestId,
+        mut flight: Flight,
+        turn: &mut Turn<'_, D>,
+    ) {
+        self.forget(id);
+        if let Work::Declare(declaring) = &mut flight.work {
+            declaring.phase = Phase::Pausing(0);
+        }
+        self.propose(id, flight, turn);
     }
 
     /// Drops the attempts that were made for a request.

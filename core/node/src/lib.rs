@@ -88,6 +88,8 @@ pub struct Node {
     timers: BTreeSet<(Now, RequestId)>,
     /// Which request each attempt to change the catalog belongs to.
     ballots: BTreeMap<Ballot, RequestId>,
+    /// The declaration of this node that is being voted on.
+    proposing: Option<RequestId>,
     last_request: u64,
     taken: forward::Taken,
     read_repairs: u64,
@@ -130,6 +132,7 @@ impl Node {
             flights: BTreeMap::new(),
             timers: BTreeSet::new(),
             ballots: BTreeMap::new(),
+            proposing: None,
             last_request,
             taken: forward::Taken::default(),
             read_repairs: 0,

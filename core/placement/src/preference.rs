@@ -161,6 +161,23 @@ mod tests {
         }
 
         #[test]
+        fn one_node_more_takes_its_share_and_moves_little_else(
+            nodes in 3..12_u16, replicas in 1..4_u8,
+        ) {
+            let keyspace = keyspace(128, replicas);
+            let before = lists(&layout(nodes, 1), &keyspace);
+            let after = lists(&layout(nodes + 1, 1), &keyspace);
+            let lost = |(a, b): (&Vec<NodeId>, &Vec<NodeId>)| {
+                a.iter().filter(|node| !b.contains(node)).count()
+            };
+            let moved: usize = before.iter().zip(&after).map(lost).sum();
+            let all = 128 * usize::from(replicas);
+            let share = all.div_ceil(usize::from(nodes) + 1);
+            // The bound on load moves some shards between nodes that were there before.
+            prop_assert!(moved <= share + all / 4, "{moved} of {all} moved, the share is {share}");
+        }
+
+        #[test]
         fn replicas_are_spread_over_zones(zones in 2..5_u16, replicas in 2..5_u8) {
             let layout = layout(zones * 3, zones);
             for list in lists(&layout, &keyspace(64, replicas)) {

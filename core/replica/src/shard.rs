@@ -57,7 +57,7 @@ fn check_siblings(siblings: usize, merged: &Object, limits: &Limits) -> Result<(
 }
 
 /// One shard as one node holds it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Replica {
     shard: ShardId,
     incarnation: Incarnation,

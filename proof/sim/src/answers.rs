@@ -139,13 +139,20 @@ impl Oracle {
         }
     }
 
-    /// What all replicas together hold: each acknowledged write must be in it, unless all
-    /// who acknowledged it have lost power before they had it on disk.
-    pub(crate) fn check_kept(&self, spot: usize, read: &Read) -> Result<(), Broken> {
+    /// What all replicas together hold: each acknowledged write must be in it, unless it was
+    /// acknowledged from memory only and everybody has lost that, or everything may be lost.
+    pub(crate) fn check_kept(
+        &self,
+        spot: usize,
+        read: &Read,
+        destroys: bool,
+    ) -> Result<(), Broken> {
         for (id, write) in self.writes_of(spot) {
             let kept = write.dot.is_some_and(|dot| read.object.context().contains(dot));
             let acked = write.outcome == Outcome::Acked;
-            if acked && !kept && self.losses.keepers(write).next().is_some() {
+            let was_durable = !destroys && write.acks.iter().any(|ack| ack.durable);
+            let must = was_durable || self.losses.keepers(write).next().is_some();
+            if acked && !kept && must {
                 let detail = format!("w{} is lost: at the end there is {:?}", id.0, read.object);
                 return Err(Broken::of(Invariant::AcknowledgedIsKept, spot, detail));
             }

@@ -170,6 +170,7 @@ impl World {
             op: Op::Declare(declare),
             client: None,
             begun: self.now,
+            deadline: model::Now::default(),
             healthy: self.phase == Phase::Liveness,
         };
         // A node decides for itself how long a declaration may take; it is below this.

@@ -20,6 +20,7 @@ pub(crate) enum Part {
     Faults,
     Contracts,
     Rot,
+    Clocks,
 }
 
 /// The chance of one part of the world.

@@ -8,11 +8,15 @@
 //!            staged ──► group in flight ──► committed ──► synced
 //! kill       lost       lost or kept        kept          kept
 //! power      lost       lost                a suffix of the groups is lost   kept
+//! fsync fails  lost     lost                a suffix of the groups is lost   kept
 //! ```
 //!
-//! A group is never torn: that is what the real storage promises, and what its own tests
-//! have to show. A single record may vanish long after it was synced, although the clock
-//! that speaks of it stays: files rot, and software has bugs. Effects that promise
+//! A group is never torn, and groups are lost from the last one backwards only: there is
+//! one journal, and the real storage promises to find where it ends and to refuse one with
+//! a hole, which its own tests have to show. A torn or reordered tail is therefore here
+//! what the storage makes of it. Long after it was synced, a record may vanish, turn into
+//! what it was earlier, or fail its checksum, although the clock that speaks of it stays:
+//! files rot, and software has bugs. And the whole disk may be replaced. Effects that promise
 //! something wait here for the group they speak of.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,7 +31,7 @@ use replica::{Change, Page, PageNeed, Span, Store, StoreError};
 use crate::mutant::{self, Mutant};
 
 /// Where one object is.
-type Place = (ShardId, Address);
+pub(crate) type Place = (ShardId, Address);
 
 /// All that is on a disk.
 #[derive(Clone, Default)]
@@ -65,6 +69,13 @@ impl Contents {
         }
     }
 
+    /// The object that a record is about to replace, if there is one.
+    fn replaced_by(&self, record: &Record) -> Option<(Place, Object)> {
+        let place = record.place()?;
+        let before = self.objects.get(&place)?.clone();
+        Some((place, before))
+    }
+
     fn take_clock(&mut self, change: &Change) {
         for (incarnation, runs) in &change.clock {
             self.clocks.insert((change.shard, *incarnation), runs.clone());
@@ -95,6 +106,19 @@ pub(crate) enum Crash {
         /// How many of the newest committed groups are lost, as drawn; at most all.
         lost: u64,
     },
+    /// An `fsync` fails, and the process ends itself. The kernel may have dropped what it
+    /// could not write.
+    SyncFailed {
+        /// How many of the newest committed groups are lost; at most all.
+        lost: u64,
+    },
+}
+
+impl Crash {
+    /// Whether something that was handed to the operating system may be lost.
+    pub(crate) fn loses_buffered(self) -> bool {
+        matches!(self, Crash::Power { .. } | Crash::SyncFailed { .. })
+    }
 }
 
 /// The disk of one node.
@@ -118,6 +142,10 @@ pub(crate) struct SimDisk {
     lied: Vec<Record>,
     overwrite: Option<Object>,
     unreadable: bool,
+    /// Places whose record has flipped bits, and fails its checksum.
+    damaged: BTreeSet<Place>,
+    /// What each record was before it was written last.
+    previous: BTreeMap<Place, Object>,
 }
 
 /// What the disk begins to do.
@@ -149,13 +177,15 @@ impl SimDisk {
     /// The places whose objects are synced and not about to be written again.
     pub(crate) fn settled_places(&self) -> Vec<Place> {
         let committed = self.committed.iter().flatten().chain(self.flying.iter().flatten());
-        let moving: BTreeSet<Place> =
+        let mut moving: BTreeSet<Place> =
             committed.chain(&self.open).filter_map(Record::place).collect();
+        moving.extend(self.damaged.iter().cloned());
         self.synced.objects.keys().filter(|place| !moving.contains(place)).cloned().collect()
     }
 
     /// Loses the record of one object, and nothing else: the clock stays as it is.
     pub(crate) fn lose(&mut self, place: &Place) -> Option<Object> {
+        self.damaged.remove(place);
         self.view.objects.remove(place);
         self.synced.objects.remove(place)
     }
@@ -177,6 +207,10 @@ impl SimDisk {
 
     fn check_readable(&self) -> Result<(), StoreError> {
         if self.unreadable { Err(StoreError::Io("a sector is unreadable".into())) } else { Ok(()) }
+    }
+
+    fn check_whole(&self, place: &Place) -> Result<(), StoreError> {
+        if self.damaged.contains(place) { Err(damaged()) } else { Ok(()) }
     }
 
     /// Keeps a message until what is staged now has come as far as it says. Returns it
@@ -240,7 +274,10 @@ impl SimDisk {
             if self.mutant == Some(Mutant::SyncLies) {
                 self.lied.extend(group);
             } else {
-                group.iter().for_each(|record| self.synced.take(record));
+                for record in &group {
+                    self.previous.extend(self.synced.replaced_by(record));
+                    self.synced.take(record);
+                }
             }
         }
     }
@@ -251,7 +288,7 @@ impl SimDisk {
         let mut lost = VecDeque::new();
         match crash {
             Crash::Kill { flying } => kept.extend(self.flying.take().filter(|_| flying)),
-            Crash::Power { lost: count } => {
+            Crash::Power { lost: count } | Crash::SyncFailed { lost: count } => {
                 let count = usize::try_from(count).unwrap_or(usize::MAX);
                 lost = kept.split_off(kept.len().saturating_sub(count));
                 self.lied.clear();
@@ -261,7 +298,54 @@ impl SimDisk {
         kept.iter().flatten().for_each(|record| self.synced.take(record));
         self.mutate_lost(&lost);
         let synced = std::mem::take(&mut self.synced);
-        *self = Self { mutant: self.mutant, view: synced.clone(), synced, ..Self::default() };
+        let (damaged, previous) =
+            (std::mem::take(&mut self.damaged), std::mem::take(&mut self.previous));
+        let view = synced.clone();
+        *self = Self { mutant: self.mutant, view, synced, damaged, previous, ..Self::default() };
+    }
+
+    /// What would be left after a loss of power.
+    pub(crate) fn contents(&self) -> &Contents {
+        &self.synced
+    }
+
+    /// Puts another disk in the place of this one, and returns what was on it. The process
+    /// is down.
+    pub(crate) fn replace(&mut self, with: Contents) -> Contents {
+        let before = std::mem::take(&mut self.synced);
+        *self = Self { mutant: self.mutant, view: with.clone(), synced: with, ..Self::default() };
+        before
+    }
+
+    /// Flips bits in the record of one object: it cannot be read any more.
+    pub(crate) fn damage(&mut self, place: &Place) {
+        self.damaged.insert(place.clone());
+    }
+
+    /// Returns whether there is a readable, synced copy of a write.
+    pub(crate) fn has_copy(&self, place: &Place, dot: causality::Dot) -> bool {
+        self.has_synced(place, dot) && !self.damaged.contains(place)
+    }
+
+    /// The places whose records cannot be read.
+    pub(crate) fn damaged(&self) -> &BTreeSet<Place> {
+        &self.damaged
+    }
+
+    /// The object under a key as it is on disk.
+    pub(crate) fn synced_object(&self, place: &Place) -> Option<&Object> {
+        self.synced.objects.get(place)
+    }
+
+    /// What a record was before it was written last.
+    pub(crate) fn previous(&self, place: &Place) -> Option<&Object> {
+        self.previous.get(place)
+    }
+
+    /// Puts an earlier version of a record in its place. The clock stays as it is.
+    pub(crate) fn roll_back(&mut self, place: &Place, older: Object) -> Option<Object> {
+        self.view.objects.insert(place.clone(), older.clone());
+        self.synced.objects.insert(place.clone(), older)
     }
 
     /// What a mutant does to a disk at a crash: of the groups that are lost, clocks are
@@ -300,7 +384,9 @@ impl SimDisk {
 impl Store for SimDisk {
     fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
         self.check_readable()?;
-        Ok(self.view.objects.get(&(shard, address.clone())).cloned())
+        let place = (shard, address.clone());
+        self.check_whole(&place)?;
+        Ok(self.view.objects.get(&place).cloned())
     }
 
     fn scan(
@@ -321,6 +407,9 @@ impl Store for SimDisk {
                 page.more = in_span;
                 break;
             }
+            if !self.damaged.is_empty() && self.damaged.contains(&(*of, address.clone())) {
+                return Err(damaged());
+            }
             bytes += size(&address.key, object);
             page.objects.push((address.key.clone(), object.clone()));
         }
@@ -338,6 +427,10 @@ impl Disk for SimDisk {
     fn keep_acceptor(&mut self, acceptor: &Acceptor) {
         self.stage(Record::Acceptor(acceptor.clone()));
     }
+}
+
+fn damaged() -> StoreError {
+    StoreError::Corrupt("its bits were flipped".into())
 }
 
 /// Where a scan begins.

@@ -7,13 +7,19 @@
 use std::collections::BTreeMap;
 
 use causality::{DotSet, Incarnation};
-use model::{Limits, NodeId, Now};
+use model::{Limits, NodeId};
 use node::{Config, Effect, Input, Node};
 use placement::Layout;
 
+use crate::clock::Clock;
 use crate::dice::Dice;
-use crate::disk::{Crash, SimDisk};
+use crate::disk::{Contents, Crash, SimDisk};
+use crate::losses::Records;
 use crate::mutant::Mutant;
+
+/// The longest that something waits for a slow node: shorter than the cluster needs to
+/// settle after the last fault.
+const QUEUE_MAX: u64 = 2_000_000;
 
 /// One machine.
 pub(crate) struct Host {
@@ -25,15 +31,31 @@ pub(crate) struct Host {
     pub(crate) incarnation: Incarnation,
     /// Until when the process stands still.
     pub(crate) paused_until: u64,
-    born: u64,
-    /// What the node's clock showed when it was born.
-    offset: u64,
+    /// After how many more effects the process dies, and for how long.
+    pub(crate) doom: Option<(u64, u64)>,
+    /// After how many more starts it dies at once, and for how long each time.
+    pub(crate) loops: (u64, u64),
+    /// How many times as long the disk takes, and until when.
+    pub(crate) slow_disk: (u64, u64),
+    /// How long each step takes at most, and until when.
+    pub(crate) slow_steps: (u64, u64),
+    /// A copy of the disk, and what records it had lost by then.
+    pub(crate) aside: Option<(Contents, Records)>,
+    /// Whether it has ever come back with another disk.
+    pub(crate) is_astray: bool,
+    pub(crate) clock: Clock,
+    /// How fast its clock runs if nothing is wrong with it.
+    pub(crate) usual_rate: u64,
+    /// When the last of what waits for a slow node has its turn.
+    queued_until: u64,
     /// For when the node will be woken.
     wake: Option<u64>,
+    /// Whether that was due already, and has to wait for its turn.
+    wake_waits: bool,
 }
 
 impl Host {
-    pub(crate) fn new(id: NodeId, mutant: Option<Mutant>) -> Self {
+    pub(crate) fn new(id: NodeId, rate: u64, mutant: Option<Mutant>) -> Self {
         Self {
             id,
             life: 0,
@@ -41,9 +63,17 @@ impl Host {
             disk: SimDisk::new(mutant),
             incarnation: Incarnation::new(0),
             paused_until: 0,
-            born: 0,
-            offset: 0,
+            doom: None,
+            loops: (0, 0),
+            slow_disk: (1, 0),
+            slow_steps: (0, 0),
+            aside: None,
+            is_astray: false,
+            clock: Clock::new(0, 0, rate),
+            usual_rate: rate,
+            queued_until: 0,
             wake: None,
+            wake_waits: false,
         }
     }
 
@@ -59,7 +89,8 @@ impl Host {
         if !reuse {
             self.incarnation = Incarnation::new(bits);
         }
-        (self.born, self.offset, self.wake) = (now, dice.between(0, 1 << 40), None);
+        self.clock = Clock::new(now, dice.between(0, 1 << 40), self.usual_rate);
+        self.wake_now();
         let config = Config {
             id: self.id,
             incarnation: self.incarnation,
@@ -72,20 +103,20 @@ impl Host {
         if reuse {
             clocks.values_mut().for_each(|clock| forget(clock, self.incarnation));
         }
-        self.node = Some(Node::new(config, clocks, acceptor, self.clock(now)));
+        self.node = Some(Node::new(config, clocks, acceptor, self.clock.read(now)));
     }
 
     /// Ends the process, and takes from the disk what the crash takes.
     pub(crate) fn crash(&mut self, crash: Crash) {
         self.node = None;
-        self.paused_until = 0;
+        (self.paused_until, self.queued_until, self.doom) = (0, 0, None);
         self.disk.crash(crash);
     }
 
     /// Hands the node an input, and returns what it wants done.
     pub(crate) fn step(&mut self, now: u64, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let clock = self.clock(now);
+        let clock = self.clock.read(now);
         if let Some(node) = &mut self.node {
             node.step(clock, input, &mut self.disk, &mut effects);
         }
@@ -95,8 +126,10 @@ impl Host {
     /// When the node is to be woken, if that is not arranged already.
     pub(crate) fn wake_due(&mut self, now: u64) -> Option<u64> {
         let wake = self.node.as_ref().and_then(Node::wake_at)?;
-        let since_birth = wake.as_micros().saturating_sub(self.offset);
-        let due = (self.born + since_birth).max(now + 1);
+        if self.wake_waits {
+            return None;
+        }
+        let due = self.clock.when(wake)?.max(now + 1);
         if self.wake.is_some_and(|arranged| now < arranged && arranged <= due) {
             return None;
         }
@@ -109,8 +142,52 @@ impl Host {
         self.wake == Some(due)
     }
 
-    fn clock(&self, now: u64) -> Now {
-        Now::from_micros(self.offset + (now - self.born))
+    /// The node is busy when it is to be woken, and will be at this time.
+    pub(crate) fn put_off_wake(&mut self, due: u64) {
+        (self.wake, self.wake_waits) = (Some(due), true);
+    }
+
+    /// The node is woken.
+    pub(crate) fn wake_now(&mut self) {
+        (self.wake, self.wake_waits) = (None, false);
+    }
+
+    /// The clock jumps ahead. What was arranged by what it showed is off.
+    pub(crate) fn jump(&mut self, now: u64, micros: u64) {
+        self.clock.jump(now, micros);
+        self.wake_now();
+    }
+
+    /// The clock runs at another rate.
+    pub(crate) fn set_rate(&mut self, now: u64, rate: u64) {
+        self.clock.run_at(now, rate);
+        self.wake_now();
+    }
+
+    /// Until when the process can do nothing more, if it is busy or stands still.
+    pub(crate) fn busy_until(&self) -> u64 {
+        self.paused_until.max(self.queued_until)
+    }
+
+    /// When something that comes now has its turn. Nothing if at once. What waits for a slow
+    /// node gets a turn each, so that it is put off once, and not by each before it.
+    pub(crate) fn turn_of(&mut self, now: u64) -> Option<u64> {
+        if self.paused_until <= now {
+            return None;
+        }
+        let (step, until) = self.slow_steps;
+        if until <= now {
+            return Some(self.paused_until);
+        }
+        let turn = self.paused_until.max(self.queued_until.min(now + QUEUE_MAX));
+        self.queued_until = turn + step;
+        Some(turn)
+    }
+
+    /// Nothing more happens to this machine. What stands still goes on in a while.
+    pub(crate) fn end_faults(&mut self) {
+        (self.doom, self.loops) = (None, (0, 0));
+        (self.slow_disk, self.slow_steps) = ((1, 0), (0, 0));
     }
 }
 

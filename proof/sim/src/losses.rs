@@ -1,12 +1,14 @@
 //! What disks have lost, and what may therefore be missing.
 //!
-//! A promise about a write stands as long as somebody who made it can keep it. Two faults
+//! A promise about a write stands as long as somebody who made it can keep it. Three faults
 //! take that away, and the oracle has to know exactly how much, or it would either cry
 //! wolf or look away:
 //!
 //! - *power* is lost, and with it what was not synced: object and clock together;
-//! - a *record* vanishes from one disk, without a word. The clock there still says that its
-//!   writes were applied, so no ordinary road brings them back to this replica.
+//! - a *record* vanishes from one disk, or turns into what it was earlier, without a word.
+//!   The clock there still says that its writes were applied, so no ordinary road brings
+//!   them back to this replica;
+//! - a *disk* is replaced, by nothing or by an old copy: objects and clock together.
 //!
 //! ```text
 //! n1 loses the record {a2: milk} {a1 a2}
@@ -21,29 +23,41 @@
 //! of its own. So a claim may travel without the write that it rests on; that write is then
 //! one of those lost under this key, and nothing else may excuse the claim.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use causality::{Dot, DotSet};
 use model::{Ack, NodeId, Object};
 
+use crate::bytes;
 use crate::dice::Dice;
-use crate::oracle::Write;
+use crate::disk::{Contents, Place};
+use crate::oracle::{Oracle, Write};
+use crate::report::Broken;
+use crate::swarm::DiskPlan;
 use crate::world::{Event, Phase, World};
 
 /// What was lost, where.
 #[derive(Default)]
 pub(crate) struct Losses {
-    /// When each machine lost power last, in microseconds of simulated time.
+    /// When each machine last lost what was not synced, in microseconds of simulated time.
     power: BTreeMap<NodeId, u64>,
-    /// The records that vanished, by node and key.
-    records: BTreeMap<(NodeId, usize), Lost>,
+    /// The records that vanished or turned old.
+    records: BTreeMap<NodeId, Records>,
     /// All dots of the records that vanished anywhere, by key.
     by_spot: BTreeMap<usize, DotSet>,
+    /// What nodes had when their disk was replaced, and had no more afterwards: their clocks
+    /// do not know it either.
+    replaced: BTreeMap<(NodeId, usize), DotSet>,
+    /// Where a record turned into an earlier one.
+    rolled_back: BTreeSet<(NodeId, usize)>,
 }
 
+/// The records that vanished from one disk, by key.
+pub(crate) type Records = BTreeMap<usize, Lost>;
+
 /// What one node lost under one key, in one record or in several.
-#[derive(Default)]
-struct Lost {
+#[derive(Clone, Default)]
+pub(crate) struct Lost {
     context: DotSet,
     /// The part of the context that was superseded there.
     superseded: DotSet,
@@ -54,12 +68,42 @@ impl Losses {
         self.power.insert(node, now);
     }
 
-    fn record_lost(&mut self, node: NodeId, spot: usize, object: &Object) {
-        let lost = self.records.entry((node, spot)).or_default();
+    /// A record is gone, or is what it was `older`.
+    fn record_lost(&mut self, node: NodeId, spot: usize, object: &Object, older: Option<&Object>) {
+        let lost = self.records.entry(node).or_default().entry(spot).or_default();
         let held: DotSet = object.values().keys().copied().collect();
-        let _ = lost.context.union(object.context());
+        let gone = match older {
+            Some(older) => object.context().difference(older.context()),
+            None => object.context().clone(),
+        };
+        let _ = lost.context.union(&gone);
         let _ = lost.superseded.union(&object.context().difference(&held));
-        let _ = self.by_spot.entry(spot).or_default().union(object.context());
+        let _ = self.by_spot.entry(spot).or_default().union(&gone);
+        if let Some(older) = older {
+            let back: DotSet = older.values().keys().copied().collect();
+            lost.superseded = lost.superseded.difference(&back);
+            self.rolled_back.insert((node, spot));
+        }
+    }
+
+    /// A disk was replaced, and under this key lacks these dots.
+    pub(crate) fn replaced(&mut self, node: NodeId, spot: usize, gone: &DotSet) {
+        let _ = self.replaced.entry((node, spot)).or_default().union(gone);
+    }
+
+    /// The records that one disk has lost, to go with a copy of it.
+    pub(crate) fn records_of(&self, node: NodeId) -> Records {
+        self.records.get(&node).cloned().unwrap_or_default()
+    }
+
+    /// A disk goes, and what it had lost is no matter any more.
+    pub(crate) fn take_records(&mut self, node: NodeId) -> Records {
+        self.records.remove(&node).unwrap_or_default()
+    }
+
+    /// A disk comes, which had lost these.
+    pub(crate) fn put_records(&mut self, node: NodeId, records: Records) {
+        self.records.insert(node, records);
     }
 
     /// All dots that a record lost anywhere under this key had heard of.
@@ -69,35 +113,45 @@ impl Losses {
 
     /// What the lost records of one node under this key had heard of.
     pub(crate) fn of_node(&self, node: NodeId, spot: usize) -> Option<&DotSet> {
-        self.records.get(&(node, spot)).map(|lost| &lost.context)
+        self.records.get(&node)?.get(&spot).map(|lost| &lost.context)
     }
 
     /// What one node lost, by key.
     pub(crate) fn all_of(&self, node: NodeId) -> impl Iterator<Item = (usize, &DotSet)> {
-        self.records
-            .range((node, 0)..=(node, usize::MAX))
-            .map(|((_, spot), lost)| (*spot, &lost.context))
+        let records = self.records.get(&node).into_iter().flatten();
+        records.map(|(spot, lost)| (*spot, &lost.context))
     }
 
-    /// Returns whether a node had a dot on its disk and lost the record.
+    /// Returns whether a node had a dot on its disk and lost it, record or disk.
     pub(crate) fn has_lost(&self, node: NodeId, spot: usize, dot: Dot) -> bool {
-        self.of_node(node, spot).is_some_and(|lost| lost.contains(dot))
+        let with_disk = || self.replaced.get(&(node, spot)).is_some_and(|gone| gone.contains(dot));
+        self.of_node(node, spot).is_some_and(|lost| lost.contains(dot)) || with_disk()
     }
 
     /// Returns whether a dot was superseded at a node by what the node lost later.
     pub(crate) fn was_superseded(&self, node: NodeId, spot: usize, dot: Dot) -> bool {
-        self.records.get(&(node, spot)).is_some_and(|lost| lost.superseded.contains(dot))
+        let lost = self.records.get(&node).and_then(|records| records.get(&spot));
+        lost.is_some_and(|lost| lost.superseded.contains(dot))
     }
 
     /// Those who acknowledged a write and cannot have lost it since.
     pub(crate) fn keepers<'a>(&'a self, write: &'a Write) -> impl Iterator<Item = NodeId> + 'a {
         let lost = |node| write.dot.is_some_and(|dot| self.has_lost(node, write.spot, dot));
-        self.witnesses(write).filter(move |node| !lost(*node))
+        self.holders(write).filter(move |node| !lost(*node))
     }
 
     /// Those who acknowledged a write and must still know that they applied it: their
     /// clocks say so, although the record may have vanished.
     pub(crate) fn witnesses<'a>(&'a self, write: &'a Write) -> impl Iterator<Item = NodeId> + 'a {
+        let knows = |node: &NodeId| {
+            let place = (*node, write.spot);
+            !self.rolled_back.contains(&place) && !self.replaced.contains_key(&place)
+        };
+        self.holders(write).filter(knows)
+    }
+
+    /// Those who acknowledged a write and have not lost it with their power.
+    fn holders<'a>(&'a self, write: &'a Write) -> impl Iterator<Item = NodeId> + 'a {
         let knows = |ack: &&Ack| {
             ack.durable || self.power.get(&ack.node).is_none_or(|lost| *lost < write.begun)
         };
@@ -105,21 +159,75 @@ impl Losses {
     }
 }
 
-/// Makes records vanish.
+impl Oracle {
+    /// A node has another disk. The one before had lost some records already.
+    pub(crate) fn note_replaced(
+        &mut self,
+        node: NodeId,
+        before: &Contents,
+        records: &Records,
+        after: &Contents,
+    ) {
+        self.forget_bases(node);
+        for index in 0..self.spots.len() {
+            let place = self.spot(index).place();
+            let mut gone = DotSet::new();
+            for had in before
+                .objects
+                .get(&place)
+                .map(Object::context)
+                .into_iter()
+                .chain(records.get(&index).map(|lost| &lost.context))
+            {
+                let _ = gone.union(had);
+            }
+            if let Some(has) = after.objects.get(&place) {
+                gone = gone.difference(has.context());
+            }
+            if !gone.is_empty() {
+                self.losses.replaced(node, index, &gone);
+            }
+        }
+    }
+}
+
+/// What happens to a record.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    /// It vanishes.
+    Lost,
+    /// It is what it was before it was written last.
+    RolledBack,
+    /// Some of its bits are flipped.
+    Flipped,
+}
+
+/// Damages records.
 pub(crate) struct Rot {
     dice: Dice,
     /// Mean microseconds between two records. Zero for none.
     gap: u64,
+    /// Weights of each kind of damage.
+    weights: [u32; 3],
 }
 
 impl Rot {
-    pub(crate) fn new(gap: u64, dice: Dice) -> Self {
-        Self { dice, gap }
+    pub(crate) fn new(plan: &DiskPlan, dice: Dice) -> Self {
+        Self { dice, gap: plan.rot, weights: plan.rots }
+    }
+
+    fn draw(&mut self) -> Damage {
+        let [lost, rolled_back, flipped] = self.weights;
+        self.dice.weighted(&[
+            (lost, Damage::Lost),
+            (rolled_back, Damage::RolledBack),
+            (flipped, Damage::Flipped),
+        ])
     }
 }
 
 impl World {
-    /// Arranges that the next record vanishes, if records do.
+    /// Arranges that the next record is damaged, if records are.
     pub(crate) fn arrange_rot(&mut self) {
         if self.rot.gap != 0 {
             let gap = self.rot.dice.micros(self.rot.gap, 0);
@@ -127,29 +235,89 @@ impl World {
         }
     }
 
-    /// A record vanishes from a disk, whether its node is up or not, and nobody is told.
-    pub(crate) fn lose_record(&mut self) {
+    /// A record is damaged, whether its node is up or not, and nobody is told.
+    pub(crate) fn rot(&mut self) -> Result<(), Broken> {
         if self.phase != Phase::Safety {
-            return;
+            return Ok(());
         }
         self.arrange_rot();
         let nodes: Vec<NodeId> = self.layout.members.keys().copied().collect();
-        let at = self.rot.dice.pick(&nodes);
-        let host = self.hosts.get_mut(&at).expect("all members of the layout are hosts");
-        let places = host.disk.settled_places();
-        if places.is_empty() {
-            return;
+        let (at, damage) = (self.rot.dice.pick(&nodes), self.rot.draw());
+        let (pick, bits) = (self.rot.dice.bits(), self.rot.dice.bits());
+        if !self.count_fault() {
+            return Ok(());
         }
-        let place =
-            places.get(self.rot.dice.index(places.len())).expect("an index below the length");
-        let lost = host.disk.lose(place);
+        let places = self.host(at).disk.settled_places();
+        let index = usize::try_from(pick % (places.len() as u64).max(1)).unwrap_or(0);
+        let Some(place) = places.get(index) else { return Ok(()) };
+        match damage {
+            Damage::Lost => self.lose_record(at, place),
+            Damage::RolledBack => self.roll_record_back(at, place),
+            Damage::Flipped => return self.flip_record(at, place, bits),
+        }
+        Ok(())
+    }
+
+    fn lose_record(&mut self, at: NodeId, place: &Place) {
+        if !self.may_lose(at, place, None) {
+            return self.spare();
+        }
+        let Some(object) = self.host(at).disk.lose(place) else { return };
+        self.note_lost(at, place, &object, None, "record lost");
+    }
+
+    fn roll_record_back(&mut self, at: NodeId, place: &Place) {
+        let Some(older) = self.host(at).disk.previous(place).cloned() else { return };
+        if !self.may_lose(at, place, Some(&older)) {
+            return self.spare();
+        }
+        let Some(object) = self.host(at).disk.roll_back(place, older.clone()) else { return };
+        self.note_lost(at, place, &object, Some(&older), "record rolled back");
+    }
+
+    /// The record is really encoded, damaged and read again: that must fail.
+    fn flip_record(&mut self, at: NodeId, place: &Place, bits: u64) -> Result<(), Broken> {
+        if !self.may_lose(at, place, None) {
+            self.spare();
+            return Ok(());
+        }
+        let Some(object) = self.host(at).disk.synced_object(place).cloned() else { return Ok(()) };
+        bytes::damage_record(place, &object, bits)?;
+        self.host(at).disk.damage(place);
+        *self.fault_counts.entry("record flipped").or_default() += 1;
+        self.trace.note(self.now, &[14, u64::from(at.number())], || {
+            format!("{at} cannot read {place:?}")
+        });
+        Ok(())
+    }
+
+    /// Records with flipped bits are thrown away, as an operator would.
+    pub(crate) fn take_damaged_away(&mut self, at: NodeId) {
+        let damaged: Vec<Place> = self.host(at).disk.damaged().iter().cloned().collect();
+        for place in damaged {
+            let Some(object) = self.host(at).disk.lose(&place) else { continue };
+            self.note_lost(at, &place, &object, None, "record thrown away");
+        }
+    }
+
+    fn spare(&mut self) {
+        *self.fault_counts.entry("spared by the atlas").or_default() += 1;
+    }
+
+    fn note_lost(
+        &mut self,
+        at: NodeId,
+        place: &Place,
+        object: &Object,
+        older: Option<&Object>,
+        name: &'static str,
+    ) {
         let Ok(spot) = self.oracle.spot_of(place) else { return };
-        let Some(object) = lost else { return };
-        self.oracle.losses.record_lost(at, spot, &object);
+        self.oracle.losses.record_lost(at, spot, object, older);
         self.oracle.forget_base(at, spot);
-        *self.fault_counts.entry("record lost").or_default() += 1;
+        *self.fault_counts.entry(name).or_default() += 1;
         let words = [10, u64::from(at.number()), spot as u64];
-        self.trace.note(self.now, &words, || format!("{at} loses {object:?} at {place:?}"));
+        self.trace.note(self.now, &words, || format!("{name}: {at} {object:?} at {place:?}"));
     }
 }
 
@@ -199,7 +367,7 @@ mod tests {
         let (mut losses, write) = (Losses::default(), acknowledged());
         let value = Value { content_type: "".into(), body: "milk".into() };
         let object = Object::written(dot(2), [dot(1)].into_iter().collect(), value);
-        losses.record_lost(N1, 0, &object);
+        losses.record_lost(N1, 0, &object, None);
         assert_eq!(losses.keepers(&write).collect::<Vec<_>>(), [N2]);
         assert_eq!(losses.witnesses(&write).collect::<Vec<_>>(), [N1, N2]);
         assert!(losses.was_superseded(N1, 0, dot(1)));

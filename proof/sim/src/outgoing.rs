@@ -4,15 +4,20 @@
 //! then goes to the network, which decides when and how often it arrives. And the disk
 //! begins what there is to begin.
 
-use model::{NodeId, Request};
+use model::{NodeId, Put, Request};
 use node::{Effect, Message};
 
+use crate::bytes;
 use crate::disk::Work;
 use crate::network::Passage;
 use crate::oracle::WriteId;
 use crate::report::Broken;
 use crate::workload::Op;
 use crate::world::{Event, Open, Phase, World};
+
+/// The longest that a disk takes for anything. What is slow when the faults end must be
+/// over before every request has to succeed.
+const STALL_MAX: u64 = 3_000_000;
 
 impl World {
     pub(crate) fn carry_out(
@@ -26,7 +31,7 @@ impl World {
             Effect::Send { to, message, after } => {
                 self.remember(at, &message, write);
                 if let Some(message) = self.host(at).disk.hold(after, to, message) {
-                    self.send(at, to, &message);
+                    return self.send(at, to, &message);
                 }
             }
         }
@@ -42,23 +47,35 @@ impl World {
         self.remember_fetch(at, message);
     }
 
-    /// The write that a client asked of this node in these words.
+    /// The write that a client asked of this node in these words. A node that forwards it once
+    /// more says how much time is left.
     fn asked_at(&self, at: NodeId, asked: &Request) -> Option<WriteId> {
-        let same = |open: &&Open| open.at == at && open.request == *asked;
+        let same = |open: &&Open| open.at == at && is_same(&open.request, asked);
         self.open.values().filter(same).find_map(|open| match open.op {
             Op::Write { id, .. } => Some(id),
-            Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Ask => None,
+            Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => None,
         })
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, message: &Message) {
+    /// The bytes of a message are damaged on their way: it is refused at the other end, and
+    /// the connection breaks and is made again.
+    fn damage(&mut self, from: NodeId, to: NodeId, message: &Message) -> Result<(), Broken> {
+        *self.fault_counts.entry("message damaged").or_default() += 1;
+        bytes::damage_message(message, self.network.bits())?;
+        self.tell_ends((from, to), false);
+        self.tell_ends((from, to), true);
+        Ok(())
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: &Message) -> Result<(), Broken> {
         // To a node itself there is no network. And a forwarded request is no merge: the
         // connection it travels on ends with the process at its other end.
         let is_bound = from == to || matches!(message, Message::Forward(_));
         let life = is_bound.then(|| self.host(to).life);
         let event = |from| Event::Deliver { to, from, life, message: Box::new(message.clone()) };
-        match self.network.send(from, to) {
+        match self.network.send(self.now, from, to) {
             Passage::Never => *self.fault_counts.entry("message lost").or_default() += 1,
+            Passage::Damaged => return self.damage(from, to, message),
             Passage::Once(after) => self.arrange(after, event(from)),
             Passage::Twice(first, second) => {
                 *self.fault_counts.entry("message doubled").or_default() += 1;
@@ -69,13 +86,16 @@ impl World {
         for other in self.forgers(message) {
             self.arrange(1, event(other));
         }
+        Ok(())
     }
 
     /// Lets a disk begin what it can, and lets out what waited for what it has done.
-    pub(crate) fn move_on(&mut self, at: NodeId) {
+    pub(crate) fn move_on(&mut self, at: NodeId) -> Result<(), Broken> {
         for (to, message) in self.host(at).disk.release() {
-            self.send(at, to, &message);
+            self.send(at, to, &message)?;
         }
+        let (now, (factor, until)) = (self.now, self.host(at).slow_disk);
+        let factor = if now < until { factor } else { 1 };
         let life = self.host(at).life;
         for work in self.host(at).disk.begin() {
             let plan = self.plan.disk;
@@ -86,8 +106,17 @@ impl World {
                 Work::Sync => self.disk_dice.micros(plan.sync, tail),
                 Work::LazySync => self.disk_dice.micros(plan.sync * 4, tail),
             };
-            self.arrange(micros, Event::Done { at, life, work });
+            self.arrange((micros * factor).min(STALL_MAX), Event::Done { at, life, work });
         }
+        Ok(())
+    }
+}
+
+/// Whether two requests are the same write, however long each may take.
+fn is_same(a: &Request, b: &Request) -> bool {
+    match (a, b) {
+        (Request::Put(a), Request::Put(b)) => *a == Put { timeout: a.timeout, ..b.clone() },
+        (a, b) => a == b,
     }
 }
 

@@ -14,6 +14,10 @@ pub struct Report {
     pub events: u64,
     /// Microseconds of simulated time.
     pub simulated: u64,
+    /// How many of them clients were at work.
+    pub under_load: u64,
+    /// Whether it was a world that destroys everything.
+    pub destroys: bool,
     /// Requests, by kind and outcome.
     pub requests: BTreeMap<(&'static str, &'static str), u64>,
     /// Faults, by kind, and how often something rare was seen.
@@ -24,9 +28,13 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.simulated / 1_000_000;
+        let [seconds, load] = [self.simulated, self.under_load].map(|micros| micros / 1_000_000);
         writeln!(f, "seed {}: no violation ({})", self.seed, self.plan)?;
-        writeln!(f, "  {} events in {seconds} simulated seconds", self.events)?;
+        writeln!(
+            f,
+            "  {} events in {seconds} simulated seconds, {load} of them under load",
+            self.events
+        )?;
         let requests = self.requests.iter().map(|((kind, end), n)| format!("{kind} {end} {n}"));
         writeln!(f, "  {}", requests.collect::<Vec<_>>().join(", "))?;
         let faults = self.faults.iter().map(|(kind, n)| format!("{kind} {n}"));
@@ -73,10 +81,16 @@ pub enum Invariant {
     SupersededStaysAway,
     /// The clock on a disk says exactly what the objects on it have heard.
     ClocksAreExact,
+    /// A request that no cluster can carry out is refused, and says why.
+    ImproperIsRefused,
     /// A keyspace or table that was acknowledged stays, everywhere the same.
     ContractsStand,
     /// A node does not panic, whatever it hears.
     NodesDoNotPanic,
+    /// Bytes that were damaged, on their way or on disk, are refused.
+    DamageIsNoticed,
+    /// A context token is good for the key it was made for, and as it was made.
+    TokensAreBound,
 }
 
 /// An invariant that does not hold, before the run that showed it is told.

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use model::{Failure, Mutation, NodeId, Put, Refusal, Reply, Request};
+use model::{Failure, Mutation, NodeId, Now, Put, Refusal, Reply, Request};
 use node::{Input, Ticket};
 
 use crate::oracle::{Outcome, WriteId};
 use crate::report::{Broken, Invariant};
-use crate::workload::Op;
+use crate::workload::{NOWHERE, Op};
 use crate::world::{Event, Open, Phase, World};
 
-/// How late an answer may be: timers are exact, but a node may have had to ask another.
-const GRACE: u64 = 1_000_000;
+/// How late an answer may be, by the clock of the node that was asked. Timers are exact to
+/// the microsecond, and an answer waits for nothing else.
+const GRACE: Duration = Duration::from_micros(2);
+
+/// Shorter than clocks stand still, so that few looks at one are in vain.
+const STANDING: u64 = 100_000;
 
 impl World {
     /// A client asks for something, unless clients rest.
@@ -20,6 +24,10 @@ impl World {
         if self.phase == Phase::Quiet || busy {
             return Ok(());
         }
+        if self.workload.tries_foreign() {
+            self.workload.try_foreign(client, &self.oracle)?;
+            *self.requests.entry(("contexts", "refused")).or_default() += 1;
+        }
         let next = self.workload.next(client, &mut self.oracle, self.now);
         let open = Open {
             at: next.at,
@@ -27,10 +35,15 @@ impl World {
             op: next.op,
             client: Some(client),
             begun: self.now,
+            deadline: Now::default(),
             healthy: self.phase == Phase::Liveness,
         };
         if self.host(next.at).is_up() {
-            return self.ask(open, next.timeout).map(drop);
+            let ticket = self.ask(open, next.timeout)?;
+            if let Some(after) = self.workload.leaves() {
+                self.arrange(after, Event::Leave { ticket });
+            }
+            return Ok(());
         }
         // Nobody listens there.
         self.count(&open.op, "not connected");
@@ -44,7 +57,7 @@ impl World {
 
     /// A client does something else for a while.
     pub(crate) fn rest(&mut self, client: usize) {
-        let think = self.workload.think();
+        let think = self.workload.think(self.now);
         self.arrange(think, Event::Next { client });
     }
 
@@ -66,15 +79,22 @@ impl World {
         if self.while_paused(at, || Event::Ask { ticket, timeout }) {
             return Ok(());
         }
+        let now = self.now;
+        let deadline = self.host(at).clock.read(now) + timeout;
+        self.open.entry(ticket).and_modify(|open| open.deadline = deadline);
         let timeout = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
-        self.arrange(timeout + GRACE, Event::Overdue { ticket });
+        self.arrange(timeout, Event::Overdue { ticket });
         self.step(at, Input::Requested { ticket, request })
     }
 
+    /// Its node must have answered by now, as that node counts the time.
     pub(crate) fn overdue(&mut self, ticket: Ticket) -> Result<(), Broken> {
         let Some(open) = self.open.get(&ticket) else { return Ok(()) };
-        let at = open.at;
-        let (now, until) = (self.now, self.host(at).paused_until + GRACE);
+        let (at, deadline) = (open.at, open.deadline + GRACE);
+        let (now, host) = (self.now, self.host(at));
+        // A clock that stands is looked at again in a while.
+        let due = host.clock.when(deadline).unwrap_or(now + STANDING);
+        let until = due.max(host.busy_until() + 1);
         if now < until {
             self.arrange(until - now, Event::Overdue { ticket });
             return Ok(());
@@ -97,15 +117,27 @@ impl World {
                 self.workload.hear(client, &open.op, &self.oracle, Some(&reply));
                 self.rest(client);
             }
-            None => drop(self.heard.insert(ticket, reply)),
+            None if matches!(open.op, Op::Ask) => drop(self.heard.insert(ticket, reply)),
+            // The client has gone away.
+            None => {}
         }
         Ok(())
+    }
+
+    /// A client goes away, and turns to something else. The node is not told, and goes on.
+    pub(crate) fn leave(&mut self, ticket: Ticket) {
+        let Some(client) = self.open.get_mut(&ticket).and_then(|open| open.client.take()) else {
+            return;
+        };
+        *self.requests.entry(("clients", "gone")).or_default() += 1;
+        self.rest(client);
     }
 
     fn judge(&mut self, open: &Open, reply: &Reply) -> Result<(), Broken> {
         match (&open.op, reply) {
             (Op::Ask, _) => {}
             (Op::Write { id, options }, Reply::Written(written)) => {
+                self.check_proper(open)?;
                 self.count(&open.op, "acknowledged");
                 self.oracle.acked(*id, *options, written, self.now)?;
                 self.check_durable(*id)?;
@@ -125,6 +157,10 @@ impl World {
                 self.oracle.listed(list, listed, open.begun)?;
             }
             (op, Reply::Failed(failure)) => self.judge_failure(open, op, failure)?,
+            (Op::Nowhere, _) => {
+                let detail = format!("{:?} is answered {reply:?}", open.request);
+                return Err(Broken::new(Invariant::ImproperIsRefused, detail));
+            }
             (Op::Write { .. } | Op::Read { .. } | Op::List(_) | Op::Declare(_), _) => {
                 let detail = format!("{:?} is answered {reply:?}", open.request);
                 return Err(Broken::new(Invariant::EveryRequestIsAnswered, detail));
@@ -145,13 +181,26 @@ impl World {
         }
         let deserved = match failure {
             Failure::Refused(refusal) => self.deserves(open, refusal),
-            Failure::NotAttempted { .. } | Failure::Unknown { .. } => !open.healthy,
+            Failure::NotAttempted { .. } | Failure::Unknown { .. } => {
+                !open.healthy && !matches!(op, Op::Nowhere)
+            }
         };
         if deserved {
             return Ok(());
         }
         let detail = format!("{} answers {:?} with {failure}", open.at, open.request);
         Err(Broken::new(Invariant::HealthyRequestsSucceed, detail))
+    }
+
+    /// Some writes must not have been accepted, by whichever node.
+    fn check_proper(&self, open: &Open) -> Result<(), Broken> {
+        let Request::Put(put) = &open.request else { return Ok(()) };
+        let is_blind_delete = put.mutation == Mutation::Delete && put.context.is_empty();
+        if !is_blind_delete && !is_large(&open.request, self.limits.value_bytes_max) {
+            return Ok(());
+        }
+        let detail = format!("{put:?} is acknowledged");
+        Err(Broken::new(Invariant::ImproperIsRefused, detail))
     }
 
     /// Whether the client has itself to blame.
@@ -162,7 +211,7 @@ impl World {
             Op::Read { options, .. } => options.resolve(model::Level::One, n).is_err(),
             Op::List(list) => list.options.resolve(model::Level::One, n).is_err(),
             Op::Declare(declare) => return self.deserves_refusal(declare, refusal, open.healthy),
-            Op::Ask => false,
+            Op::Nowhere | Op::Ask => false,
         };
         match refusal {
             Refusal::Level { .. } => out_of_range,
@@ -170,18 +219,33 @@ impl World {
                 *max == self.limits.siblings_max && *max <= *siblings
             }
             Refusal::Overloaded { max } => *max == self.plan.requests_max && *max < 100,
-            Refusal::Disk(_) => 0 < self.plan.disk.unreadable && !open.healthy,
+            Refusal::Disk(_) => {
+                (0 < self.plan.disk.unreadable || 0 < self.plan.disk.rot) && !open.healthy
+            }
+            Refusal::LargeValue { bytes, max } => {
+                *max == self.limits.value_bytes_max && max < bytes && is_large(&open.request, *max)
+            }
+            Refusal::LargeObject { bytes, max } => {
+                *max == self.limits.object_bytes_max && max < bytes && 0 < self.plan.clients.large
+            }
+            // Whoever names what does not exist hears so.
+            Refusal::UnknownKeyspace(name) if name.as_str() == NOWHERE => {
+                matches!(open.op, Op::Nowhere)
+            }
+            Refusal::UnknownTable { table, .. } if table.as_str() == NOWHERE => {
+                matches!(open.op, Op::Nowhere)
+            }
+            // It came back without its disk, and has not heard of any table yet.
+            Refusal::UnknownKeyspace(_) | Refusal::UnknownTable { .. } => {
+                self.hosts.get(&open.at).is_some_and(|host| host.is_astray) && !open.healthy
+            }
             Refusal::EmptyDelete => matches!(
                 &open.request,
                 Request::Put(Put { mutation: Mutation::Delete, context, .. }) if context.is_empty()
             ),
             Refusal::Malformed(_)
-            | Refusal::UnknownKeyspace(_)
-            | Refusal::UnknownTable { .. }
             | Refusal::Exists { .. }
             | Refusal::Contract(_)
-            | Refusal::LargeValue { .. }
-            | Refusal::LargeObject { .. }
             | Refusal::NoMajority { .. } => false,
         }
     }
@@ -217,6 +281,7 @@ impl World {
             Op::Read { .. } => "gets",
             Op::List(_) => "lists",
             Op::Declare(_) => "declarations",
+            Op::Nowhere => "requests to nowhere",
             Op::Ask => return,
         };
         *self.requests.entry((kind, outcome)).or_default() += 1;
@@ -225,7 +290,8 @@ impl World {
     /// Asks, and lets the world go on until the answer is there.
     pub(crate) fn ask_and_wait(&mut self, at: NodeId, request: Request) -> Result<Reply, Broken> {
         let patience = Duration::from_secs(20);
-        let open = Open { at, request, op: Op::Ask, client: None, begun: self.now, healthy: true };
+        let (begun, deadline) = (self.now, Now::default());
+        let open = Open { at, request, op: Op::Ask, client: None, begun, deadline, healthy: true };
         let ticket = self.ask(open, patience)?;
         loop {
             if let Some(reply) = self.heard.remove(&ticket) {
@@ -233,5 +299,121 @@ impl World {
             }
             self.happen()?;
         }
+    }
+}
+
+/// Whether a request is to store more bytes than these.
+fn is_large(request: &Request, max: usize) -> bool {
+    matches!(
+        request,
+        Request::Put(Put { mutation: Mutation::Store(value), .. }) if max < value.body.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Declare, Get, List, Name, Range, ReadOptions, WriteOptions};
+
+    use super::*;
+    use crate::oracle::Write;
+    use crate::swarm::Plan;
+    use crate::{scenario, workload};
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn key() -> model::Key {
+        model::Key::new("k".into(), "".into()).unwrap()
+    }
+
+    fn world() -> World {
+        let plan = Plan::draw(1);
+        let layout = scenario::layout(&plan);
+        World::new(1, plan, layout, None)
+    }
+
+    fn open(op: Op, request: Request, healthy: bool) -> Open {
+        let (at, client, begun, deadline) = (NodeId::new(1), None, 0, Now::default());
+        Open { at, request, op, client, begun, deadline, healthy }
+    }
+
+    fn get(table: &str) -> Request {
+        let (keyspace, table, timeout) = (name("space"), name(table), Duration::ZERO);
+        Request::Get(Get { keyspace, table, key: key(), options: ReadOptions::default(), timeout })
+    }
+
+    fn put(mutation: Mutation) -> Request {
+        let (context, options) = Default::default();
+        let (keyspace, table, timeout) = (name("space"), name("table"), Duration::ZERO);
+        Request::Put(Put { keyspace, table, key: key(), mutation, context, options, timeout })
+    }
+
+    fn list() -> List {
+        let range = Range::Table { shard: 0, after: None };
+        let (keyspace, table, timeout) = (name("space"), name("table"), Duration::ZERO);
+        List { keyspace, table, range, limit: 1, options: ReadOptions::default(), timeout }
+    }
+
+    fn declare() -> Declare {
+        Declare::Keyspace { name: name("space"), shards: 1, replicas: [(name("here"), 1)].into() }
+    }
+
+    /// One request of each kind. The oracle knows of the write.
+    fn one_of_each(world: &mut World) -> Vec<(Op, Request)> {
+        let (context, acks) = Default::default();
+        let (at, outcome, value) = (NodeId::new(1), Outcome::Open, None);
+        let write =
+            Write { spot: 0, at, value, context, begun: 0, ended: 0, outcome, dot: None, acks };
+        let id = world.oracle.begin(write);
+        vec![
+            (Op::Write { id, options: WriteOptions::default() }, put(Mutation::Delete)),
+            (Op::Read { spot: 0, options: ReadOptions::default() }, get("table")),
+            (Op::List(Box::new(list())), Request::List(list())),
+            (Op::Declare(declare()), Request::Declare(declare())),
+        ]
+    }
+
+    #[test]
+    fn without_faults_no_kind_of_request_may_fail() {
+        let mut world = world();
+        for (op, request) in one_of_each(&mut world) {
+            for failure in [
+                Failure::Unknown { wanted: 2, got: 1, receipt: None },
+                Failure::NotAttempted { wanted: 2, alive: 1, replicas: 3 },
+            ] {
+                let reply = Reply::Failed(failure);
+                let faulty = world.judge(&open(op.clone(), request.clone(), false), &reply);
+                assert!(faulty.is_ok(), "{op:?} may fail while there are faults");
+                let broken = world.judge(&open(op.clone(), request.clone(), true), &reply);
+                let broken = broken.map_err(|broken| broken.invariant);
+                assert_eq!(broken, Err(Invariant::HealthyRequestsSucceed), "{op:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused_by_name_and_in_no_other_way() {
+        let mut world = world();
+        let asked = || open(Op::Nowhere, get(workload::NOWHERE), false);
+        let refusal =
+            |table: &str| Refusal::UnknownTable { keyspace: name("space"), table: name(table) };
+        let mut judge = |failure| world.judge(&asked(), &Reply::Failed(failure)).is_ok();
+        assert!(judge(refusal(workload::NOWHERE).into()));
+        assert!(!judge(refusal("table").into()), "another table");
+        assert!(!judge(Failure::Unknown { wanted: 2, got: 1, receipt: None }));
+    }
+
+    #[test]
+    fn a_delete_that_names_nothing_and_a_value_beyond_the_limit_must_not_be_accepted() {
+        let mut world = world();
+        world.limits.value_bytes_max = 3;
+        let value = |body: &'static str| {
+            Mutation::Store(model::Value { content_type: "".into(), body: body.into() })
+        };
+        let proper = |mutation| world.check_proper(&open(Op::Ask, put(mutation), false)).is_ok();
+        assert!(proper(value("123")));
+        assert!(!proper(value("1234")));
+        assert!(!proper(Mutation::Delete));
     }
 }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use causality::DotSet;
 use model::{
     Declare, Declared, Get, Key, Level, List, Name, NodeId, Object, Policy, Range, Read,
-    ReadOptions, Reply, Request, ShardId,
+    ReadOptions, ReplicaMap, Reply, Request, ShardId,
 };
 use placement::{Layout, Member, Placement};
 
@@ -33,11 +33,27 @@ const SETTLE: u64 = 5 * SECOND;
 /// The keys on one page of a list at the end. Small, so that lists have several pages.
 const LIST_PAGE: usize = 3;
 
-/// The nodes of a plan, all in one region.
+/// The nodes of a plan, dealt out to its regions.
 pub(crate) fn layout(plan: &Plan) -> Layout {
-    let member = |node: u16| Member { region: name("here"), zone: zone(node, plan.zones) };
+    let member = |node: u16| Member {
+        region: region((node - 1) % plan.regions),
+        zone: zone(node, plan.zones),
+    };
     let members = (1..=plan.nodes).map(|node| (NodeId::new(node), member(node))).collect();
     Layout { version: 1, members }
+}
+
+/// The first region is always there, and has as many nodes as any other.
+fn region(index: u16) -> Name {
+    if index == 0 { name("here") } else { name(&format!("there-{index}")) }
+}
+
+/// How many of N replicas each region keeps: as many as any other, or one less.
+fn replica_map(plan: &Plan) -> ReplicaMap {
+    let (n, regions) = (u16::from(plan.replicas), plan.regions);
+    let count = |index: u16| n / regions + u16::from(index < n % regions);
+    let some = (0..regions).filter(|index| 0 < count(*index));
+    some.map(|index| (region(index), u8::try_from(count(index)).unwrap_or(u8::MAX))).collect()
 }
 
 fn zone(node: u16, zones: u16) -> Name {
@@ -52,8 +68,6 @@ pub(crate) fn name(text: &str) -> Name {
 fn at_all() -> ReadOptions {
     ReadOptions { r: Some(Level::All), pr: None }
 }
-
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl World {
     /// The whole run.
@@ -72,7 +86,7 @@ impl World {
         self.end_faults()?;
         self.go_on(SETTLE)?;
         self.phase = Phase::Liveness;
-        self.workload.set_patient(true);
+        self.workload.set_patience(self.plan.patience());
         self.arrange_declaring();
         (0..self.workload.count()).for_each(|client| self.rest(client));
         self.go_on(self.plan.liveness)?;
@@ -87,6 +101,9 @@ impl World {
     }
 
     fn go_on(&mut self, micros: u64) -> Result<(), Broken> {
+        if self.phase != Phase::Quiet {
+            self.under_load += micros;
+        }
         self.run_until(self.now + micros)
     }
 
@@ -95,7 +112,7 @@ impl World {
             self.start(at)?;
         }
         self.go_on(SECOND)?;
-        let replicas = BTreeMap::from([(name("here"), self.plan.replicas)]);
+        let replicas = replica_map(&self.plan);
         let shards = self.plan.shards;
         let declare = Declare::Keyspace { name: name("space"), shards, replicas };
         let Declared::Keyspace { keyspace, .. } = self.declare(1, declare)? else {
@@ -158,7 +175,7 @@ impl World {
                 table: spot.table.name.clone(),
                 key: spot.key.clone(),
                 options: at_all(),
-                timeout: PATIENCE,
+                timeout: self.plan.patience(),
             });
             let at = nodes.iter().copied().cycle().nth(index).expect("there are nodes");
             let begun = self.now;
@@ -175,7 +192,7 @@ impl World {
 
     fn check_end(&mut self, reads: &[Read]) -> Result<(), Broken> {
         for (index, read) in reads.iter().enumerate() {
-            self.oracle.check_kept(index, read)?;
+            self.oracle.check_kept(index, read, self.plan.destroys)?;
             if !self.clients_only {
                 self.check_equal(index, &read.object)?;
             }
@@ -281,7 +298,7 @@ impl World {
                 range,
                 limit: LIST_PAGE,
                 options: at_all(),
-                timeout: PATIENCE,
+                timeout: self.plan.patience(),
             };
             let begun = self.now;
             let reply = self.ask_and_wait(NodeId::new(1), Request::List(list.clone()))?;

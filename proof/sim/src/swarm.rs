@@ -8,15 +8,22 @@
 //!
 //! Source: Groce et al., "Swarm Testing" (ISSTA 2012).
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use model::{Durability, Level};
 
 use crate::dice::{Dice, Part};
+use crate::faults::FaultKind;
 
 /// What kind of world one seed draws.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Nodes in the cluster.
     pub nodes: u16,
+    /// Regions they are dealt out to. Nodes of two regions are far from each other, if any
+    /// are.
+    pub regions: u16,
     /// Zones they are spread over.
     pub zones: u16,
     /// N.
@@ -44,6 +51,11 @@ pub struct Plan {
     pub safety: u64,
     /// Microseconds without faults, under load.
     pub liveness: u64,
+    /// By how many thousandths the clocks of nodes run fast or slow, at most.
+    pub drift: u64,
+    /// Whether faults may destroy all copies of what was acknowledged. Then nothing is
+    /// expected to be kept, and no answer may lie all the same.
+    pub destroys: bool,
 }
 
 /// The defaults of one table.
@@ -70,12 +82,26 @@ pub struct ClientPlan {
     pub sorts: usize,
     /// Weights of put, delete, get, list.
     pub weights: [u32; 4],
+    /// How often in a thousand a request is about the first key.
+    pub hot: u32,
+    /// How many microseconds all clients are at work before they all rest as long. Zero if
+    /// they never do.
+    pub lull: u64,
+    /// How often in a thousand a request names a keyspace or table that does not exist.
+    pub nowhere: u32,
     /// How often in a thousand a write ignores what its client has read.
     pub blind: u32,
     /// How often in a thousand a write hands back an older context than the last.
     pub stale: u32,
     /// How often in a thousand a request names its own levels.
     pub levels: u32,
+    /// How often in a thousand a write is larger than a value or an object may be, or about
+    /// as large.
+    pub large: u32,
+    /// How often in a thousand a context is handed back for another key, or forged.
+    pub foreign: u32,
+    /// How often in a thousand a client goes away before it is answered.
+    pub leaves: u32,
     /// Mean microseconds that a client is willing to wait.
     pub timeout: u64,
 }
@@ -93,6 +119,13 @@ pub struct NetworkPlan {
     pub twice: u32,
     /// How often in a thousand a message arrives seconds late.
     pub late: u32,
+    /// How often in ten thousand the bytes of a message are damaged on their way.
+    pub damage: u32,
+    /// How many microseconds later than another a message may be sent and arrive before
+    /// it. Nothing if any message may overtake any other.
+    pub window: Option<u64>,
+    /// Microseconds that some pairs of nodes are further apart, at most.
+    pub far: u64,
     /// How often in a thousand the ends of a broken connection hear of it.
     pub notice: u32,
 }
@@ -108,30 +141,22 @@ pub struct DiskPlan {
     pub tail: u32,
     /// How often in a thousand a step finds that nothing can be read.
     pub unreadable: u32,
-    /// Mean microseconds between two records that vanish, each from one disk, without a
+    /// Mean microseconds between two records that are damaged, each on one disk, without a
     /// word. Zero for none.
     pub rot: u64,
+    /// Weights of a record that vanishes, is as it was earlier, or has flipped bits.
+    pub rots: [u32; 3],
 }
 
 /// What goes wrong, as weights.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FaultPlan {
     /// Mean microseconds between two faults.
     pub gap: u64,
     /// Mean microseconds that a fault lasts.
     pub lasts: u64,
-    /// One process is killed; what it handed to the operating system stays.
-    pub kill: u32,
-    /// One machine loses power; what was not synced is lost.
-    pub power: u32,
-    /// All machines lose power at once.
-    pub blackout: u32,
-    /// The cluster falls into two parts that do not hear each other.
-    pub split: u32,
-    /// One node does not hear, or is not heard by, some others.
-    pub oneway: u32,
-    /// One process stands still and then goes on.
-    pub pause: u32,
+    /// What may go wrong, and how often compared with the rest.
+    pub kinds: BTreeMap<FaultKind, u32>,
 }
 
 const MILLISECOND: u64 = 1_000;
@@ -141,11 +166,15 @@ impl Plan {
     /// The world that a seed stands for.
     pub fn draw(seed: u64) -> Self {
         let mut dice = Dice::new(seed, Part::Plan);
-        let nodes = dice.pick(&[3, 3, 3, 4, 5, 5, 6]);
-        let replicas = dice.pick(&[3, 3, 3, 3, 2, 1, 5]).min(u8::try_from(nodes).unwrap_or(3));
-        let mut plan = Self {
+        let nodes = dice.pick(&[3, 3, 3, 4, 5, 5, 6, 7, 9, 12]);
+        let replicas = dice.pick(&[3, 3, 3, 3, 2, 1, 5, 7]).min(u8::try_from(nodes).unwrap_or(3));
+        let network = network(&mut dice);
+        // A declaration takes several round trips, one declaration after the other.
+        let often = if network.far == 0 { 300 * MILLISECOND } else { 2 * SECOND };
+        Self {
             nodes,
-            zones: dice.pick(&[1, 1, 2, 3]),
+            regions: dice.pick(&[1, 1, 1, 2, 3]),
+            zones: dice.pick(&[1, 1, 2, 3, 5]),
             replicas,
             shards: dice.pick(&[1, 2, 8, 16]),
             tables: vec![
@@ -154,28 +183,44 @@ impl Plan {
             ],
             siblings_max: dice.pick(&[100, 100, 4]),
             requests_max: dice.pick(&[10_000, 10_000, 10_000, 4]),
-            declares: dice.pick(&[0, 0, 300 * MILLISECOND, 2 * SECOND]),
+            declares: dice.pick(&[0, 0, often, 2 * SECOND]),
             clients: clients(&mut dice),
-            network: network(&mut dice),
+            network,
             disk: DiskPlan {
                 commit: dice.pick(&[20, 100, 500]),
                 sync: dice.pick(&[200, 2 * MILLISECOND, 20 * MILLISECOND]),
                 tail: dice.pick(&[0, 5, 50]),
                 unreadable: dice.pick(&[0, 0, 0, 20]),
-                rot: 0,
+                rot: dice.pick(&[0, 0, 0, 100 * MILLISECOND, SECOND]),
+                rots: dice.pick(&[[1, 0, 0], [2, 1, 1], [0, 1, 0], [0, 0, 1]]),
             },
             faults: faults(&mut dice),
             safety: dice.between(5, 20) * SECOND,
             liveness: 3 * SECOND,
-        };
-        plan.disk.rot = dice.pick(&[0, 0, 0, 100 * MILLISECOND, SECOND]);
-        plan
+            drift: dice.pick(&[0, 0, 10, 500]),
+            destroys: false,
+        }
+    }
+
+    /// Whether a node may come back with another disk: not while anything is declared.
+    pub(crate) fn may_replace_disks(&self) -> bool {
+        self.declares == 0
+    }
+
+    /// Long enough for a healthy cluster to answer anything. A list goes from shard to
+    /// shard, and the clock by which the time is up may run twice as fast as it should.
+    pub(crate) fn patience(&self) -> Duration {
+        let far = u64::from(self.shards) * 8 * self.network.far;
+        Duration::from_secs(10) + Duration::from_micros(far)
     }
 
     /// Tells the size of the world in a few words, for people who look through many seeds.
     pub fn summary(&self) -> String {
-        let Self { nodes, replicas, shards, clients, .. } = self;
-        format!("{nodes} nodes, N={replicas}, {shards} shards, {} clients", clients.count)
+        let Self { nodes, regions, replicas, shards, clients, .. } = self;
+        format!(
+            "{nodes} nodes in {regions} regions, N={replicas}, {shards} shards, {} clients",
+            clients.count
+        )
     }
 }
 
@@ -193,12 +238,25 @@ fn clients(dice: &mut Dice) -> ClientPlan {
     ClientPlan {
         count,
         think: count as u64 * SECOND / dice.pick(&[40, 100, 200]),
-        partitions: dice.pick(&[1, 3, 8]),
+        partitions: dice.pick(&[1, 3, 8, 8, 40]),
         sorts: dice.pick(&[1, 2, 4]),
-        weights: dice.pick(&[[40, 10, 45, 5], [70, 5, 20, 5], [30, 30, 35, 5], [45, 5, 40, 10]]),
+        weights: dice.pick(&[
+            [40, 10, 45, 5],
+            [70, 5, 20, 5],
+            [30, 30, 35, 5],
+            [45, 5, 40, 10],
+            [8, 2, 85, 5],
+            [30, 55, 10, 5],
+        ]),
+        hot: dice.pick(&[0, 0, 800]),
+        lull: dice.pick(&[0, 0, 0, 2 * SECOND]),
+        nowhere: dice.pick(&[0, 10]),
         blind: dice.pick(&[0, 50, 500]),
         stale: dice.pick(&[0, 50, 300]),
         levels: dice.pick(&[0, 200, 700]),
+        large: dice.pick(&[0, 0, 100]),
+        foreign: dice.pick(&[0, 20, 100]),
+        leaves: dice.pick(&[0, 0, 50]),
         timeout: dice.pick(&[200 * MILLISECOND, SECOND, 3 * SECOND]),
     }
 }
@@ -210,22 +268,27 @@ fn network(dice: &mut Dice) -> NetworkPlan {
         loss: dice.pick(&[0, 0, 10, 100]),
         twice: dice.pick(&[0, 0, 10, 100]),
         late: dice.pick(&[0, 2, 20]),
+        damage: dice.pick(&[0, 0, 5, 50]),
+        window: dice.pick(&[None, None, Some(0), Some(MILLISECOND)]),
+        far: dice.pick(&[0, 0, 0, 50 * MILLISECOND, 200 * MILLISECOND]),
         notice: dice.pick(&[0, 700, 1000]),
     }
 }
 
+/// Each kind exists in some worlds only. The two that stop everything are rarer.
 fn faults(dice: &mut Dice) -> FaultPlan {
-    let mut weight = |weights: &[u32]| dice.pick(weights);
-    let (kill, power, blackout) = (weight(&[0, 2, 5]), weight(&[0, 2, 5]), weight(&[0, 0, 1]));
-    let (split, oneway, pause) = (weight(&[0, 2, 5]), weight(&[0, 2, 5]), weight(&[0, 0, 2]));
+    let mut kinds = BTreeMap::new();
+    for kind in FaultKind::ALL {
+        let often = [0, 0, 0, 1, 2, 5];
+        let weights = if *kind == FaultKind::Blackout { &[0, 0, 0, 1][..] } else { &often[..] };
+        let weight = dice.pick(weights);
+        if weight != 0 {
+            kinds.insert(*kind, weight);
+        }
+    }
     FaultPlan {
         gap: dice.pick(&[300 * MILLISECOND, SECOND, 4 * SECOND]),
         lasts: dice.pick(&[100 * MILLISECOND, SECOND, 4 * SECOND]),
-        kill,
-        power,
-        blackout,
-        split,
-        oneway,
-        pause,
+        kinds,
     }
 }

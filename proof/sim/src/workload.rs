@@ -17,8 +17,11 @@ use model::{
     WriteOptions,
 };
 
+use crate::contexts;
 use crate::dice::Dice;
 use crate::oracle::{Oracle, Outcome, Spot, Write, WriteId};
+use crate::report::Broken;
+use crate::scenario::name;
 use crate::swarm::ClientPlan;
 
 /// What a request was for, to judge its answer.
@@ -32,6 +35,8 @@ pub(crate) enum Op {
     List(Box<List>),
     /// A declaration.
     Declare(Declare),
+    /// A request to a keyspace or table that does not exist.
+    Nowhere,
     /// Something that the world itself wants to know.
     Ask,
 }
@@ -50,14 +55,26 @@ struct Client {
     /// The contexts it was handed, by key, the last one last.
     contexts: BTreeMap<usize, Vec<DotSet>>,
     /// A write that failed and that it will try again.
-    again: Option<(usize, bool)>,
+    again: Option<Again>,
 }
+
+/// A write that is tried again: the same intent, after the same reading, at another node.
+#[derive(Clone)]
+struct Again {
+    spot: usize,
+    is_delete: bool,
+    context: DotSet,
+    failed_at: NodeId,
+}
+
+/// What no keyspace and no table is called.
+pub(crate) const NOWHERE: &str = "nowhere";
 
 /// How many contexts a client remembers for a key.
 const CONTEXTS_MAX: usize = 4;
 
-/// Long enough for a healthy node to answer anything.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The most bytes of a value, and of all values of a key, in worlds with large values.
+pub(crate) const SMALL_LIMITS: (usize, usize) = (256, 600);
 
 /// All clients.
 pub(crate) struct Workload {
@@ -65,18 +82,18 @@ pub(crate) struct Workload {
     dice: Dice,
     nodes: Vec<NodeId>,
     clients: Vec<Client>,
-    /// Whether clients wait long enough for any answer of a healthy node.
-    patient: bool,
+    /// How long clients wait that are sure to be answered. Nothing while they are not.
+    patience: Option<Duration>,
 }
 
 impl Workload {
     pub(crate) fn new(plan: &ClientPlan, nodes: Vec<NodeId>, dice: Dice) -> Self {
         let clients = vec![Client::default(); plan.count];
-        Self { plan: plan.clone(), dice, nodes, clients, patient: false }
+        Self { plan: plan.clone(), dice, nodes, clients, patience: None }
     }
 
-    pub(crate) fn set_patient(&mut self, patient: bool) {
-        self.patient = patient;
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        self.patience = Some(patience);
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -84,51 +101,87 @@ impl Workload {
     }
 
     /// How long a client does something else.
-    pub(crate) fn think(&mut self) -> u64 {
-        self.dice.micros(self.plan.think, 2)
+    pub(crate) fn think(&mut self, now: u64) -> u64 {
+        let think = self.dice.micros(self.plan.think, 2);
+        // In every other such while all clients rest, and begin at its end.
+        match (now + think).checked_div(self.plan.lull) {
+            Some(turn) if turn % 2 == 1 => (turn + 1) * self.plan.lull - now,
+            Some(_) | None => think,
+        }
     }
 
     /// What a client asks next. A write is made known to the oracle.
     pub(crate) fn next(&mut self, client: usize, oracle: &mut Oracle, now: u64) -> Next {
         let at = self.dice.pick(&self.nodes);
         let timeout = self.timeout();
-        if let Some((spot, is_delete)) = self.clients.get_mut(client).and_then(|c| c.again.take()) {
-            return self.put(client, spot, is_delete, at, timeout, oracle, now);
+        if let Some(again) = self.clients.get_mut(client).and_then(|c| c.again.take()) {
+            return self.try_again(again, at, timeout, oracle, now);
+        }
+        if self.dice.chance(self.plan.nowhere) {
+            return self.ask_nowhere(oracle.spot(0), at, timeout);
         }
         // Two draws, and the smaller: some keys are hotter than others.
         let (a, b) = (self.dice.index(oracle.spots.len()), self.dice.index(oracle.spots.len()));
-        let spot = a.min(b);
+        let spot = if self.dice.chance(self.plan.hot) { 0 } else { a.min(b) };
         let [put, delete, get, list] = self.plan.weights;
         match self.dice.weighted(&[(put, 0), (delete, 1), (get, 2), (list, 3)]) {
-            0 => self.put(client, spot, false, at, timeout, oracle, now),
-            1 => self.put(client, spot, true, at, timeout, oracle, now),
+            kind @ (0 | 1) => {
+                let context = self.context(client, spot);
+                self.put(spot, kind == 1, context, at, timeout, oracle, now)
+            }
             2 => self.get(oracle.spot(spot), spot, at, timeout),
             _ => self.list(oracle.spot(spot), at, timeout),
         }
     }
 
-    fn timeout(&mut self) -> Duration {
-        let micros = self.dice.micros(self.plan.timeout, 0).max(10_000);
-        if self.patient { PATIENCE } else { Duration::from_micros(micros) }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "each is drawn before the kind is known")]
-    fn put(
+    /// The same write once more, at another node if there is one. Its value is another, so
+    /// that each can be told apart: to the cluster it is a new write anyway.
+    fn try_again(
         &mut self,
-        client: usize,
-        spot: usize,
-        is_delete: bool,
+        again: Again,
         at: NodeId,
         timeout: Duration,
         oracle: &mut Oracle,
         now: u64,
     ) -> Next {
-        let context = self.context(client, spot);
+        let Again { spot, is_delete, context, failed_at } = again;
+        let others: Vec<NodeId> =
+            self.nodes.iter().copied().filter(|node| *node != failed_at).collect();
+        let at = if others.is_empty() { at } else { self.dice.pick(&others) };
+        self.put(spot, is_delete, context, at, timeout, oracle, now)
+    }
+
+    /// A read from a keyspace or table that nobody declared.
+    fn ask_nowhere(&mut self, known: &Spot, at: NodeId, timeout: Duration) -> Next {
+        let mut next = self.get(known, 0, at, timeout);
+        if let Request::Get(get) = &mut next.request {
+            let lost = if self.dice.chance(500) { &mut get.keyspace } else { &mut get.table };
+            *lost = name(NOWHERE);
+        }
+        Next { op: Op::Nowhere, ..next }
+    }
+
+    fn timeout(&mut self) -> Duration {
+        let micros = self.dice.micros(self.plan.timeout, 0).max(10_000);
+        self.patience.unwrap_or(Duration::from_micros(micros))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is drawn before the kind is known")]
+    fn put(
+        &mut self,
+        spot: usize,
+        is_delete: bool,
+        context: DotSet,
+        at: NodeId,
+        timeout: Duration,
+        oracle: &mut Oracle,
+        now: u64,
+    ) -> Next {
         let options = self.write_options();
         let number = oracle.writes.len();
         let value = (!is_delete).then(|| Value {
             content_type: Bytes::from_static(b"text/plain"),
-            body: Bytes::from(format!("value of w{number}")),
+            body: self.body(number),
         });
         let known = oracle.spot(spot);
         let request = Request::Put(Put {
@@ -185,6 +238,38 @@ impl Workload {
         Next { at, request: Request::List(list.clone()), timeout, op: Op::List(Box::new(list)) }
     }
 
+    /// The value of a write, which tells which it is. Sometimes it is about as large as a
+    /// value may be.
+    fn body(&mut self, number: usize) -> Bytes {
+        let mut body = format!("value of w{number}");
+        if self.dice.chance(self.plan.large) {
+            let (value_max, _) = SMALL_LIMITS;
+            let bytes = value_max - 2 + self.dice.index(4);
+            body.push_str(&".".repeat(bytes.saturating_sub(body.len())));
+        }
+        Bytes::from(body)
+    }
+
+    /// After how many microseconds a client goes away, if it does before it is answered.
+    pub(crate) fn leaves(&mut self) -> Option<u64> {
+        let goes = self.patience.is_none() && self.dice.chance(self.plan.leaves);
+        goes.then(|| self.dice.between(0, 200_000))
+    }
+
+    /// Whether a client now tries a context that is not good for a key.
+    pub(crate) fn tries_foreign(&mut self) -> bool {
+        self.dice.chance(self.plan.foreign)
+    }
+
+    /// A client hands back a context of another key, or one that was altered, as the token
+    /// that the door sees. It must be refused, and the right one must not.
+    pub(crate) fn try_foreign(&mut self, client: usize, oracle: &Oracle) -> Result<(), Broken> {
+        let (here, there) =
+            (self.dice.index(oracle.spots.len()), self.dice.index(oracle.spots.len()));
+        let (context, draw) = (self.context(client, there), self.dice.bits());
+        contexts::check(oracle.spot(here), oracle.spot(there), &context, draw)
+    }
+
     fn context(&mut self, client: usize, spot: usize) -> DotSet {
         let (blind, stale) = (self.dice.chance(self.plan.blind), self.dice.chance(self.plan.stale));
         let known = self.clients.get(client).and_then(|client| client.contexts.get(&spot));
@@ -239,12 +324,22 @@ impl Workload {
             }
             (Op::Write { id, .. }, _) if failed && again => {
                 let write = oracle.write(*id);
-                client.again = Some((write.spot, write.value.is_none()));
+                let (spot, is_delete) = (write.spot, write.value.is_none());
+                let context = write.context.clone();
+                client.again = Some(Again { spot, is_delete, context, failed_at: write.at });
             }
             (Op::Read { spot, .. }, Some(Reply::Read(read))) => {
                 remember(client, *spot, read.object.context());
             }
-            (Op::Write { .. } | Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Ask, _) => {}
+            (
+                Op::Write { .. }
+                | Op::Read { .. }
+                | Op::List(_)
+                | Op::Declare(_)
+                | Op::Nowhere
+                | Op::Ask,
+                _,
+            ) => {}
         }
     }
 }

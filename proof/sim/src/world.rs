@@ -5,17 +5,18 @@
 //! follows. Nothing else moves, so that one seed is one course of events. While things
 //! happen, the oracle looks at every object that is stored and every answer that is given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{Address, Limits, NodeId, Reply, Request, ShardId};
+use model::{Address, Limits, Name, NodeId, Now, Reply, Request, ShardId};
 use node::{Input, Message, RequestId, Ticket};
 use placement::Layout;
 
+use crate::clock;
 use crate::contracts::Contracts;
 use crate::dice::{Dice, Part};
 use crate::disk::Work;
-use crate::faults::Faults;
+use crate::faults::{Faults, Ways};
 use crate::host::{Host, Hosts};
 use crate::losses::Rot;
 use crate::mutant::{self, Mutant};
@@ -24,7 +25,7 @@ use crate::oracle::{Oracle, Viewer, WriteId};
 use crate::outgoing;
 use crate::report::{Broken, Invariant, Trace};
 use crate::swarm::Plan;
-use crate::workload::{Op, Workload};
+use crate::workload::{self, Op, Workload};
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
@@ -48,10 +49,18 @@ pub(crate) enum Event {
     Declare,
     /// Something goes wrong.
     Fault,
-    /// A record vanishes from a disk.
+    /// A record on a disk is damaged.
     Rot,
+    /// Messages are lost for a while.
+    Cut { ways: Ways, lasts: u64 },
+    /// A clock runs at its usual rate again.
+    Steady { at: NodeId },
+    /// Messages are held for a while.
+    Clog { ways: Ways, lasts: u64 },
+    /// A client goes away before it is answered.
+    Leave { ticket: Ticket },
     /// Messages pass again.
-    Mend(Vec<(NodeId, NodeId)>),
+    Mend(Ways),
     /// A node starts again.
     Restart { at: NodeId },
 }
@@ -63,6 +72,8 @@ pub(crate) struct Open {
     pub(crate) op: Op,
     pub(crate) client: Option<usize>,
     pub(crate) begun: u64,
+    /// When its node must have answered, by the clock of that node.
+    pub(crate) deadline: Now,
     /// Whether nothing may keep it from succeeding.
     pub(crate) healthy: bool,
 }
@@ -94,10 +105,16 @@ pub(crate) struct World {
     pub(crate) contracts: Contracts,
     pub(crate) trace: Trace,
     pub(crate) phase: Phase,
+    /// Microseconds in which clients were at work.
+    pub(crate) under_load: u64,
     pub(crate) open: BTreeMap<Ticket, Open>,
     /// Answers to what the world itself asked.
     pub(crate) heard: BTreeMap<Ticket, Reply>,
     pub(crate) rot: Rot,
+    /// How many faults have come so far.
+    pub(crate) fault_number: u64,
+    /// The numbers of those that are not to happen.
+    pub(crate) left_out: BTreeSet<u64>,
     pub(crate) requests: BTreeMap<(&'static str, &'static str), u64>,
     pub(crate) fault_counts: BTreeMap<&'static str, u64>,
     queue: BTreeMap<(u64, u64), Event>,
@@ -119,22 +136,32 @@ impl World {
     pub(crate) fn new(seed: u64, plan: Plan, layout: Layout, mutant: Option<Mutant>) -> Self {
         let nodes: Vec<NodeId> = layout.members.keys().copied().collect();
         let dice = |part| Dice::new(seed, part);
+        let regions: Vec<(NodeId, Name)> =
+            layout.members.iter().map(|(node, member)| (*node, member.region.clone())).collect();
         let Plan { siblings_max, requests_max, .. } = plan;
-        let limits = Limits { siblings_max, requests_max, ..Limits::default() };
+        let mut limits = Limits { siblings_max, requests_max, ..Limits::default() };
+        if plan.clients.large != 0 {
+            (limits.value_bytes_max, limits.object_bytes_max) = workload::SMALL_LIMITS;
+        }
+        let mut clocks = dice(Part::Clocks);
+        let mut rate = || clock::draw_rate(plan.drift, &mut clocks);
         Self {
             now: 0,
             layout,
-            hosts: nodes.iter().map(|node| (*node, Host::new(*node, mutant))).collect(),
-            network: Network::new(plan.network, dice(Part::Network)),
+            hosts: nodes.iter().map(|node| (*node, Host::new(*node, rate(), mutant))).collect(),
+            network: Network::new(plan.network, &regions, dice(Part::Network)),
             oracle: Oracle::default(),
             workload: Workload::new(&plan.clients, nodes.clone(), dice(Part::Workload)),
             contracts: Contracts::new(plan.declares, dice(Part::Contracts)),
-            faults: Faults::new(plan.faults, nodes, dice(Part::Faults)),
+            faults: Faults::new(plan.faults.clone(), nodes, dice(Part::Faults)),
             trace: Trace::default(),
             phase: Phase::Quiet,
+            under_load: 0,
             open: BTreeMap::new(),
             heard: BTreeMap::new(),
-            rot: Rot::new(plan.disk.rot, dice(Part::Rot)),
+            rot: Rot::new(&plan.disk, dice(Part::Rot)),
+            fault_number: 0,
+            left_out: BTreeSet::new(),
             requests: BTreeMap::new(),
             fault_counts: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -185,8 +212,22 @@ impl World {
             Event::Overdue { ticket } => self.overdue(ticket),
             Event::Declare => self.declare_something(),
             Event::Fault => self.fault(),
-            Event::Rot => {
-                self.lose_record();
+            Event::Rot => self.rot(),
+            Event::Cut { ways, lasts } => {
+                self.cut(ways, lasts);
+                Ok(())
+            }
+            Event::Clog { ways, lasts } => {
+                self.clog(&ways, lasts);
+                Ok(())
+            }
+            Event::Steady { at } => {
+                let rate = self.host(at).usual_rate;
+                self.set_rate(at, rate);
+                Ok(())
+            }
+            Event::Leave { ticket } => {
+                self.leave(ticket);
                 Ok(())
             }
             Event::Mend(ways) => {
@@ -203,11 +244,12 @@ impl World {
 
     /// Puts an event off if its node stands still.
     pub(crate) fn while_paused(&mut self, at: NodeId, event: impl FnOnce() -> Event) -> bool {
-        let (now, until) = (self.now, self.host(at).paused_until);
-        if now < until {
-            self.arrange(until - now, event());
+        let now = self.now;
+        let turn = self.host(at).turn_of(now);
+        if let Some(turn) = turn {
+            self.arrange(turn - now, event());
         }
-        now < until
+        turn.is_some()
     }
 
     fn deliver(
@@ -250,9 +292,14 @@ impl World {
         if !host.is_up() || host.life != life || !host.is_waited_for(due) {
             return Ok(());
         }
-        if self.while_paused(at, || Event::Wake { at, life, due }) {
+        let now = self.now;
+        let host = self.host(at);
+        if let Some(due) = host.turn_of(now) {
+            host.put_off_wake(due);
+            self.arrange(due - now, Event::Wake { at, life, due });
             return Ok(());
         }
+        host.wake_now();
         self.trace.note(self.now, &[3, u64::from(at.number())], || format!("{at} wakes"));
         self.step(at, Input::Woken)
     }
@@ -275,8 +322,7 @@ impl World {
         }
         let words = [4, u64::from(at.number()), work as u64];
         self.trace.note(now, &words, || format!("{at} has done {work:?}"));
-        self.move_on(at);
-        Ok(())
+        self.move_on(at)
     }
 
     /// Hands a node an input, looks at what it stored, and carries out what it wants.
@@ -292,11 +338,25 @@ impl World {
         host.disk.overwrite_next(None);
         self.look(at, write)?;
         for effect in effects {
+            if self.meets_doom(at)? {
+                return Ok(());
+            }
             self.carry_out(at, effect, write)?;
         }
-        self.move_on(at);
+        self.be_slow(at);
+        self.move_on(at)?;
         self.arrange_wake(at);
         Ok(())
+    }
+
+    /// A slow node takes a while for each step.
+    fn be_slow(&mut self, at: NodeId) {
+        let (now, (step, until)) = (self.now, self.host(at).slow_steps);
+        if now < until {
+            let busy = now + self.disk_dice.between(1, step);
+            let host = self.host(at);
+            host.paused_until = host.paused_until.max(busy);
+        }
     }
 
     /// Arranges the next wake of a node, if it wants one that is not arranged.
@@ -313,7 +373,7 @@ impl World {
         match input {
             Input::Requested { ticket, .. } => match self.open.get(ticket)?.op {
                 Op::Write { id, .. } => Some(id),
-                Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Ask => None,
+                Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => None,
             },
             Input::Received { from, message: Message::Forward(forward) } => {
                 self.forwards.get(&(*from, forward.request)).copied()

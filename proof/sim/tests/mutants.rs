@@ -75,7 +75,7 @@ fn what_mutants_do_to_clients_is_seen_without_a_look_into_replicas() {
     let mutants: &[(Mutant, &[Invariant])] = &[
         (Mutant::MergeOverwrites, &[QuorumsMeet, AcknowledgedIsKept, ListsAgree]),
         (Mutant::AckBeforeSync, &[QuorumsMeet, AcknowledgedIsKept, ListsAgree]),
-        (Mutant::SyncLies, &[QuorumsMeet, AcknowledgedIsKept, ListsAgree]),
+        (Mutant::SyncLies, &[QuorumsMeet, AcknowledgedIsKept, ListsAgree, HealthyRequestsSucceed]),
         (Mutant::ContextStripped, &[QuorumsMeet, NoFalseSibling, ListsAgree]),
         (Mutant::AckCountedTwice, &[QuorumsMeet, AcknowledgedIsKept, ListsAgree]),
         (Mutant::KeySkipped, &[ListsAgree]),

@@ -1,6 +1,6 @@
 //! Seeds: the same ones every time, and as many fresh ones as the environment asks for.
 
-use sim::{Options, Plan, Report, run};
+use sim::{FaultKind, Mutant, Options, Plan, Report, Summary, run, run_many};
 
 /// As many as take a few seconds in a debug build.
 const FIXED: u64 = 150;
@@ -9,16 +9,30 @@ fn pass(seed: u64) -> Report {
     run(seed, &Options::default()).unwrap_or_else(|violation| panic!("{violation}"))
 }
 
+fn many(seeds: std::ops::Range<u64>) -> Summary {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let summary = run_many(seeds, threads, &Options::default());
+    summary.unwrap_or_else(|violation| panic!("{violation}"))
+}
+
 #[test]
 fn fixed_seeds_show_no_violation() {
-    let (mut requests, mut faults) = (0, 0);
-    for seed in 0..FIXED {
-        let report = pass(seed);
-        requests += report.requests.values().sum::<u64>();
-        faults += report.faults.values().sum::<u64>();
-    }
+    let summary = many(0..FIXED);
+    let requests: u64 = summary.requests.values().sum();
+    let faults: u64 = summary.faults.values().sum();
     assert!(FIXED * 100 < requests, "a world in which nobody asks shows nothing: {requests}");
     assert!(FIXED * 10 < faults, "a world in which nothing fails shows nothing: {faults}");
+}
+
+#[test]
+fn where_everything_may_be_destroyed_nothing_lies_all_the_same() {
+    let spared = |destroys| {
+        let options = Options { destroys, ..Options::default() };
+        let summary = run_many(0..FIXED / 2, 2, &options);
+        let summary = summary.unwrap_or_else(|violation| panic!("{violation}"));
+        summary.faults.get("spared by the atlas").copied().unwrap_or(0)
+    };
+    assert!(4 * spared(true) < spared(false), "the atlas has spared what it need not");
 }
 
 /// Seeds that once showed a violation. They are kept, because what they found was found by
@@ -43,29 +57,50 @@ fn fresh_seeds_show_no_violation() {
     let count = std::env::var("SIM_FRESH").ok().and_then(|count| count.parse().ok()).unwrap_or(0);
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let first = u64::try_from(since_1970.as_micros()).unwrap();
-    for seed in first..first + count {
-        println!("{}", pass(seed));
-    }
+    println!("from seed {first}");
+    println!("{}", many(first..first + count));
 }
 
 #[test]
 fn one_seed_is_one_course_of_events() {
-    for seed in [1, 7, 12] {
+    for seed in 0..50 {
         let (first, second) = (pass(seed), pass(seed));
+        assert_eq!(first.trace, second.trace, "seed {seed}");
         assert_eq!(first, second);
         assert_eq!(first.to_string(), second.to_string());
-        assert_ne!(first.trace, pass(seed + 1).trace, "another seed is another course");
     }
+    assert_ne!(pass(1).trace, pass(2).trace, "another seed is another course");
+}
+
+#[test]
+fn many_seeds_come_to_the_same_on_one_thread_and_on_three() {
+    let sum = |threads| {
+        let summary = run_many(0..12, threads, &Options::default()).unwrap();
+        Summary { core_time: std::time::Duration::ZERO, ..summary }
+    };
+    assert_eq!(sum(1), sum(3));
+}
+
+#[test]
+fn many_seeds_end_with_the_first_violation() {
+    let options = Options { mutant: Some(Mutant::MergeOverwrites), ..Options::default() };
+    let violation = run_many(0..40, 2, &options).expect_err("the mutant is found");
+    assert!(run(violation.seed, &options).is_err(), "seed {}", violation.seed);
 }
 
 #[test]
 fn seeds_draw_worlds_of_many_kinds() {
     let plans: Vec<Plan> = (0..200).map(Plan::draw).collect();
-    for nodes in 3..=6 {
+    for nodes in [3, 4, 5, 6, 7, 9, 12] {
         assert!(plans.iter().any(|plan| plan.nodes == nodes), "{nodes} nodes");
     }
-    assert!(plans.iter().any(|plan| plan.network.loss == 0 && 0 < plan.faults.power));
-    assert!(plans.iter().any(|plan| 0 < plan.faults.blackout));
+    for regions in 1..=3 {
+        assert!(plans.iter().any(|plan| plan.regions == regions), "{regions} regions");
+    }
+    for kind in FaultKind::ALL {
+        let has = |plan: &Plan| plan.faults.kinds.contains_key(kind);
+        assert!(plans.iter().any(has) && !plans.iter().all(has), "{kind:?}");
+    }
     assert!(plans.iter().any(|plan| 0 < plan.disk.rot));
     assert!(plans.iter().all(|plan| u16::from(plan.replicas) <= plan.nodes));
 }

@@ -15,10 +15,14 @@ const SECOND: u64 = 1_000_000;
 /// where a few things go wrong.
 fn plan(seed: u64, safety: u64) -> Plan {
     let mut plan = Plan::draw(seed);
-    (plan.nodes, plan.replicas, plan.shards) = (5, 3, 8);
+    (plan.nodes, plan.regions, plan.replicas, plan.shards) = (5, 1, 3, 8);
+    for table in &mut plan.tables {
+        (table.read, table.write) = (model::Level::Quorum, model::Level::Quorum);
+    }
     (plan.siblings_max, plan.requests_max) = (100, 10_000);
-    (plan.clients.count, plan.clients.think) = (8, 8 * SECOND / 500);
+    (plan.clients.count, plan.clients.think) = (8, 8 * SECOND / 720);
     (plan.clients.partitions, plan.clients.sorts) = (8, 4);
+    (plan.clients.lull, plan.network.far) = (0, 0);
     (plan.network.delay, plan.disk.sync) = (1_000, 2_000);
     (plan.faults.gap, plan.safety) = (SECOND, safety);
     plan

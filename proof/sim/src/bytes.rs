@@ -1,0 +1,85 @@
+//! Bytes, damaged: what is encoded by the real codecs, altered, and read again.
+//!
+//! The simulated network and disks carry messages and objects as they are, which is fast.
+//! Where bits are to flip, the real encoding is made, damaged and decoded: whatever comes
+//! out must be a refusal, never another message or object.
+
+use bytes::{Bytes, BytesMut};
+use model::Object;
+use node::Message;
+
+use crate::disk::Place;
+use crate::report::{Broken, Invariant};
+
+/// Encodes a message as a frame, damages it, and requires that it is refused, or waited
+/// for if its end is missing.
+pub(crate) fn damage_message(message: &Message, bits: u64) -> Result<(), Broken> {
+    let mut frame = BytesMut::new();
+    if wire::encode(message, &mut frame).is_err() {
+        return Ok(());
+    }
+    let intact = wire::decode(&mut frame.clone());
+    if intact.as_ref().ok().and_then(Option::as_ref) != Some(message) {
+        let detail = format!("{message:?} comes out of its frame as {intact:?}");
+        return Err(Broken::new(Invariant::DamageIsNoticed, detail));
+    }
+    let mut damaged = damage(&frame, bits);
+    match wire::decode(&mut damaged) {
+        Ok(Some(other)) => {
+            let detail = format!("{message:?} was damaged and read as {other:?}");
+            Err(Broken::new(Invariant::DamageIsNoticed, detail))
+        }
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+/// Encodes an object as a record, damages it, and requires that it is refused.
+pub(crate) fn damage_record(place: &Place, object: &Object, bits: u64) -> Result<(), Broken> {
+    let (shard, address) = place;
+    let key = codec::key::object_key(address.table, shard.index, &address.key);
+    let record = codec::record::seal(codec::record::Kind::Object, &key, |out| {
+        codec::object::encode(object, out);
+    });
+    let damaged: Bytes = damage(&record, bits).freeze();
+    if codec::record::open(codec::record::Kind::Object, &key, &damaged).is_ok() {
+        let detail = format!("{object:?} was damaged on disk and could be read");
+        return Err(Broken::new(Invariant::DamageIsNoticed, detail));
+    }
+    Ok(())
+}
+
+/// The bytes with one to three bits flipped, or with an end missing.
+fn damage(bytes: &[u8], bits: u64) -> BytesMut {
+    let mut damaged = BytesMut::from(bytes);
+    let [kind, a, b, c] = [bits & 7, bits >> 3 & 0xfffff, bits >> 23 & 0xfffff, bits >> 43];
+    let place = |draw: u64| usize::try_from(draw % (bytes.len() as u64).max(1)).unwrap_or(0);
+    if kind == 0 {
+        damaged.truncate(place(a));
+        return damaged;
+    }
+    // Three flips in different bytes: two of one bit would undo each other.
+    let mut places = vec![place(a), place(b), place(c)];
+    places.truncate(if kind < 5 { 1 } else { 3 });
+    places.sort_unstable();
+    places.dedup();
+    for (index, place) in places.into_iter().enumerate() {
+        if let Some(byte) = damaged.get_mut(place) {
+            *byte ^= 1 << ((a >> index) & 7);
+        }
+    }
+    damaged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_damaged_is_never_what_it_was() {
+        let bytes: Vec<u8> = (0..50).collect();
+        for seed in 0..10_000_u64 {
+            let bits = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            assert_ne!(damage(&bytes, bits), bytes, "{bits:x}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Clients that write and remember what they were told, and the reader that compares.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use client::{
+    Client, Content, Context, Error, Key, KeyspaceContract, Level, Options, Order, ReadOptions,
+    Replicas, Table, TableContract, WriteOptions,
+};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::expected::{Expected, Outcome};
+use crate::outcome::{Figures, Stop};
+
+/// Clients that write at once, each with keys of its own besides the shared ones.
+const WORKERS: u64 = 4;
+
+/// Registers of one worker. Few, so that each is overwritten often.
+const REGISTERS: u64 = 20;
+
+/// Keys that all workers write to without having read them.
+const SHARED: u64 = 12;
+
+/// How long one request may take. Short, so that a dead node does not stop the load.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The database as the clients see it, and what they know of it.
+#[derive(Clone, Debug)]
+pub struct Load {
+    urls: Vec<String>,
+    expected: Arc<Mutex<Expected>>,
+    /// Bytes appended to each value.
+    padding: usize,
+}
+
+/// Running workers.
+#[derive(Debug)]
+pub struct Workers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Result<(), Stop>>>,
+}
+
+impl Load {
+    /// Declares keyspace and table with so many replicas.
+    ///
+    /// # Errors
+    ///
+    /// The cluster does not take the declarations.
+    pub fn declare(urls: Vec<String>, replicas: u8, padding: usize) -> Result<Self, Stop> {
+        let load = Self { urls, expected: Arc::default(), padding };
+        let contract =
+            KeyspaceContract { shards: Some(8), replicas: Some(Replicas::Here(replicas)) };
+        load.block_on(async |client| {
+            client.create_keyspace("t", &contract).await?;
+            client.create_table("t", "t", &TableContract::new("siblings")).await
+        })?
+        .map_err(Stop::failed)?;
+        Ok(load)
+    }
+
+    /// Starts the workers.
+    pub fn start(&self, seed: u64) -> Workers {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = (0..WORKERS)
+            .map(|number| {
+                let (load, stop) = (self.clone(), Arc::clone(&stop));
+                std::thread::spawn(move || load.work(number, seed ^ (number << 32), &stop))
+            })
+            .collect();
+        Workers { stop, threads }
+    }
+
+    /// Writes under way when a process died, and what is known of all others.
+    pub fn expected(&self) -> MutexGuard<'_, Expected> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads every key at a level and compares.
+    ///
+    /// # Errors
+    ///
+    /// A key cannot be read, or what it holds is wrong.
+    pub fn check(&self, level: Level) -> Result<Figures, Stop> {
+        let expected = self.expected().clone();
+        let options = ReadOptions { r: Some(level), ..ReadOptions::default() };
+        self.block_on(async |client| {
+            let table = client.table("t", "t");
+            let mut figures = Figures::default();
+            for (name, key) in &expected {
+                let found = read(&table, name, &options).await;
+                let (found, _) = found.map_err(|err| Stop::Failed(format!("{name}: {err}")))?;
+                let counted =
+                    if name.starts_with("counter") { key.counted(&found) } else { Ok(()) };
+                key.check(&found)
+                    .and(counted)
+                    .map_err(|why| Stop::Failed(format!("{name}: {why}")))?;
+                figures.checked += 1;
+                figures.acknowledged += key.count(Outcome::Acknowledged);
+                figures.unknown += key.count(Outcome::Unknown);
+            }
+            Ok(figures)
+        })?
+    }
+
+    fn block_on<T>(&self, work: impl AsyncFnOnce(Client) -> T) -> Result<T, Stop> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let timeout = Duration::from_secs(20);
+        let options = Options { timeout, order: Order::RoundRobin, ..Options::default() };
+        let client = Client::new(&self.urls, options).map_err(Stop::failed)?;
+        Ok(runtime.block_on(work(client)))
+    }
+
+    fn work(&self, number: u64, seed: u64, stop: &AtomicBool) -> Result<(), Stop> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let options = Options {
+            timeout: TIMEOUT,
+            attempts_max: 1,
+            order: Order::RoundRobin,
+            ..Options::default()
+        };
+        let client = Client::new(&self.urls, options).map_err(Stop::failed)?;
+        let mut worker = Worker {
+            load: self,
+            table: client.table("t", "t"),
+            rng: SmallRng::seed_from_u64(seed),
+            number,
+            written: 0,
+        };
+        runtime.block_on(async {
+            while !stop.load(Ordering::Relaxed) {
+                if !worker.turn().await? {
+                    // Nobody is there: do not ask a thousand times a second.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Workers {
+    /// Lets each worker finish its request and end.
+    ///
+    /// # Errors
+    ///
+    /// A worker was answered something that no fault explains.
+    pub fn finish(self) -> Result<(), Stop> {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().map_err(|_| Stop::failed("a worker panicked"))??;
+        }
+        Ok(())
+    }
+}
+
+struct Worker<'a> {
+    load: &'a Load,
+    table: Table,
+    rng: SmallRng,
+    number: u64,
+    written: u64,
+}
+
+impl Worker<'_> {
+    /// One operation. Says whether it was answered.
+    async fn turn(&mut self) -> Result<bool, Stop> {
+        match self.rng.random_range(0..10) {
+            0..2 => {
+                let name = format!("element-{}-{:x}", self.number, self.rng.random::<u64>());
+                self.write(&name, Some(""), None).await
+            }
+            2..4 => self.shared().await,
+            4..6 => self.again(format!("counter-{}", self.number), true).await,
+            _ => {
+                let register = self.rng.random_range(0..REGISTERS);
+                let counts = false;
+                self.again(format!("register-{}-{register}", self.number), counts).await
+            }
+        }
+    }
+
+    /// A blind write that joins the siblings, or one that replaces those it has read.
+    async fn shared(&mut self) -> Result<bool, Stop> {
+        let name = format!("shared-{}", self.rng.random_range(0..SHARED));
+        if self.rng.random_bool(0.7) {
+            return self.write(&name, Some(""), None).await;
+        }
+        self.again(name, false).await
+    }
+
+    /// Reads a key and replaces what was read; sometimes by nothing.
+    async fn again(&mut self, name: String, counts: bool) -> Result<bool, Stop> {
+        let Ok((found, context)) = read(&self.table, &name, &ReadOptions::default()).await else {
+            return Ok(false);
+        };
+        let read = self.load.expected().entry(name.clone()).or_default().indices(&found);
+        let number = |value: &String| value.split('#').next()?.parse::<u64>().ok();
+        let next = 1 + found.iter().filter_map(number).max().unwrap_or_default();
+        let prefix = if counts { next.to_string() } else { String::new() };
+        let value = (counts || found.is_empty() || self.rng.random_bool(0.9)).then_some(&*prefix);
+        self.write(&name, value, context.map(|context| (context, read))).await
+    }
+
+    async fn write(
+        &mut self,
+        name: &str,
+        prefix: Option<&str>,
+        after: Option<(Context, BTreeSet<usize>)>,
+    ) -> Result<bool, Stop> {
+        self.written += 1;
+        let unique = format!("{}.{}.{:x}", self.number, self.written, self.rng.random::<u64>());
+        let padding = "x".repeat(self.load.padding);
+        let value = prefix.map(|prefix| format!("{prefix}#{unique}{padding}"));
+        let (context, read) =
+            after.map_or((None, BTreeSet::new()), |(context, read)| (Some(context), read));
+        let index =
+            self.load.expected().entry(name.to_owned()).or_default().begin(value.clone(), read);
+        let (key, options) = (Key::from(name), WriteOptions::default());
+        let written = match value {
+            Some(value) => {
+                self.table.put(&key, &Content::text(value), context.as_ref(), &options).await
+            }
+            None => self.table.delete(&key, context.as_ref(), &options).await,
+        };
+        let outcome = match &written {
+            Ok(_) => Outcome::Acknowledged,
+            Err(Error::Unknown { .. }) => Outcome::Unknown,
+            Err(Error::NotAttempted(_) | Error::Connect { .. }) => Outcome::NotMade,
+            Err(err) if err.code() == "too_many_siblings" => Outcome::NotMade,
+            Err(err) => return Err(Stop::Failed(format!("a write of {name}: {err}"))),
+        };
+        self.load.expected().entry(name.to_owned()).or_default().end(index, outcome);
+        Ok(matches!(outcome, Outcome::Acknowledged))
+    }
+}
+
+/// The values of a key as text, and the context to replace them with.
+async fn read(
+    table: &Table,
+    name: &str,
+    options: &ReadOptions,
+) -> Result<(Vec<String>, Option<Context>), Error> {
+    let answer = table.get(&Key::from(name), options).await?;
+    let values = answer.values.iter().map(|value| value.text().into_owned()).collect();
+    Ok((values, answer.context))
+}

@@ -1,0 +1,70 @@
+//! Runs scenarios of the torture chamber and prints what came of them.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use clap::Parser;
+use torture::outcome::{Line, Stop, table};
+use torture::process::INTERRUPTED;
+use torture::scenarios::{ALL, Plan, run};
+
+/// Mistreats real processes, and compares what can be read with what clients were told.
+#[derive(Clone, Debug, Parser)]
+struct Args {
+    /// Scenarios by name, or `all`.
+    #[arg(required = true)]
+    scenarios: Vec<String>,
+    /// How often each is done; without, as its module says.
+    #[arg(long)]
+    rounds: Option<u64>,
+    /// Repeats the mistreatment of an earlier run.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The program to mistreat.
+    #[arg(long, default_value = "target/release/merganser")]
+    binary: PathBuf,
+    /// A run of minutes, as in every test. This is the default.
+    #[arg(long, conflicts_with = "long")]
+    short: bool,
+    /// A run of hours.
+    #[arg(long)]
+    long: bool,
+    /// Prints one JSON object per scenario instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    std::thread::spawn(wait_for_interrupt);
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let plan = Plan { binary: args.binary, seed, rounds: args.rounds, long: args.long };
+    eprintln!("seed {seed}");
+    let all = args.scenarios.iter().any(|name| name == "all");
+    let names: Vec<String> =
+        if all { ALL.iter().map(|(name, _)| (*name).to_owned()).collect() } else { args.scenarios };
+    let mut lines: Vec<Line> = Vec::new();
+    for name in names {
+        let line = run(&name, &plan);
+        eprintln!("{name}: {} in {:.1} s", line.verdict(), line.took.as_secs_f64());
+        lines.push(line);
+    }
+    if args.json {
+        lines.iter().for_each(|line| println!("{}", line.json()));
+    } else {
+        println!("{}", table(&lines));
+    }
+    let failed = lines.iter().any(|line| matches!(line.outcome, Err(Stop::Failed(_))));
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Lets the scenario that runs fail, so that it cleans up.
+fn wait_for_interrupt() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    if let Ok(runtime) = runtime
+        && runtime.block_on(tokio::signal::ctrl_c()).is_ok()
+    {
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,100 @@
+//! Flipped bytes in every file of a node, one at a time, while it is down.
+//!
+//! A byte of a journal's last group may rot unnoticed by the node alone: that looks like a
+//! crash in the middle of a write. So the node that rots has two healthy peers, and what is
+//! compared is what the cluster answers at a quorum: never a wrong value, nothing lost.
+//! The node itself either starts, or refuses to and says why.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use client::Level;
+use rand::RngExt;
+
+use super::{Bench, Plan};
+use crate::outcome::{Figures, Stop};
+use crate::process::sleep;
+
+pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
+    let mut rng = plan.rng();
+    let mut bench = Bench::start(plan, 3)?;
+    let workers = bench.load.start(rng.random());
+    sleep(Duration::from_secs(2))?;
+    workers.finish()?;
+    let mut figures = Figures::default();
+    bench.check(&mut figures)?;
+    bench.cluster.stop(3)?;
+    bench.cluster.kill(&[3])?;
+    let data = bench.cluster.disk_dir(3).join("data");
+    let whole = bench.dir.path().join("whole");
+    copy(&data, &whole)?;
+    let mut files = Vec::new();
+    list(&whole, &mut files)?;
+    for _ in 0..plan.rounds(1, 20) {
+        for file in &files {
+            fs::remove_dir_all(&data)?;
+            copy(&whole, &data)?;
+            let inner = file.strip_prefix(&whole).map_err(Stop::failed)?;
+            if !flip(&data.join(inner), &mut rng)? {
+                continue;
+            }
+            figures.faults += 1;
+            look(&mut bench, inner, &mut figures)?;
+        }
+        figures.rounds += 1;
+    }
+    Ok(figures)
+}
+
+/// Starts the node on the damaged directory and reads everything.
+fn look(bench: &mut Bench, file: &Path, figures: &mut Figures) -> Result<(), Stop> {
+    let damaged = |stop| match stop {
+        Stop::Failed(why) => Stop::Failed(format!("with {} damaged: {why}", file.display())),
+        Stop::Skipped(why) => Stop::Skipped(why),
+    };
+    let said_before = bench.cluster.log(3).len();
+    bench.cluster.launch(3, &[])?;
+    let ended = bench.cluster.ready_or_ended(3).map_err(damaged)?;
+    let log = bench.cluster.log(3);
+    let said = log.get(said_before..).unwrap_or_default();
+    if said.contains("panicked") {
+        return Err(damaged(Stop::Failed(format!("it panicked: {said}"))));
+    }
+    if ended.is_some_and(|status| !matches!(status.code(), Some(1 | 8))) {
+        return Err(damaged(Stop::Failed(format!("it ended with {ended:?}: {said}"))));
+    }
+    let checked = bench.load.check(Level::Quorum).map_err(damaged)?;
+    figures.checked += checked.checked;
+    bench.cluster.kill(&[3])
+}
+
+/// Flips one bit somewhere in a file. Says whether there was a byte to flip.
+fn flip(path: &Path, rng: &mut impl RngExt) -> Result<bool, Stop> {
+    let mut bytes = fs::read(path)?;
+    if bytes.is_empty() {
+        return Ok(false);
+    }
+    let at = rng.random_range(0..bytes.len());
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1 << rng.random_range(0..8);
+    }
+    fs::write(path, bytes)?;
+    Ok(true)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Stop> {
+    crate::process::run(&["cp", "-a", &from.display().to_string(), &to.display().to_string()])
+        .map(|_| ())
+}
+
+fn list(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), Stop> {
+    let mut entries: Vec<PathBuf> = fs::read_dir(dir)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    entries.sort();
+    for path in entries {
+        if path.is_dir() { list(&path, files)? } else { files.push(path) }
+    }
+    Ok(())
+}

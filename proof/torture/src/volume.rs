@@ -1,0 +1,68 @@
+//! A small disk of its own for a node, that can lose power or be full.
+
+use std::path::{Path, PathBuf};
+
+use crate::outcome::Stop;
+use crate::process::{need_root, need_tools, run};
+
+/// An ext4 image, mounted. Dropping it unmounts it.
+#[derive(Debug)]
+pub struct Volume {
+    image: PathBuf,
+    mount: PathBuf,
+}
+
+impl Volume {
+    /// Makes an image of so many MiB beside `mount` and mounts it there.
+    ///
+    /// # Errors
+    ///
+    /// Skipped without root or tools; failed if it cannot be mounted.
+    pub fn create(mount: &Path, mebibytes: u32) -> Result<Self, Stop> {
+        need_root()?;
+        need_tools(&["mkfs.ext4", "xfs_io", "mount", "umount", "truncate"])?;
+        let image = mount.with_extension("img");
+        run(&["truncate", "-s", &format!("{mebibytes}M"), &image.display().to_string()])?;
+        run(&["mkfs.ext4", "-qF", &image.display().to_string()])?;
+        let volume = Self { image, mount: mount.to_owned() };
+        volume.mount()?;
+        Ok(volume)
+    }
+
+    /// Mounts the image, which replays the journal of the file system.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be mounted.
+    pub fn mount(&self) -> Result<(), Stop> {
+        let (image, mount) = (self.image.display().to_string(), self.mount.display().to_string());
+        run(&["mount", "-o", "loop", &image, &mount]).map(|_| ())
+    }
+
+    /// From now on nothing reaches the image: neither what is in the page cache nor the
+    /// journal that was not written out. This is what a power loss leaves behind.
+    ///
+    /// # Errors
+    ///
+    /// The file system refuses.
+    pub fn lose_power(&self) -> Result<(), Stop> {
+        run(&["xfs_io", "-x", "-c", "shutdown", &self.mount.display().to_string()]).map(|_| ())
+    }
+
+    /// Unmounts; the page cache of it is gone then.
+    ///
+    /// # Errors
+    ///
+    /// It is in use.
+    pub fn unmount(&self) -> Result<(), Stop> {
+        run(&["umount", &self.mount.display().to_string()]).map(|_| ())
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // Lazily, so that it goes away also when a process in it dies slowly. It may be
+        // unmounted already.
+        let _ = run(&["umount", "-l", &self.mount.display().to_string()]);
+    }
+}
