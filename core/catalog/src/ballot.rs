@@ -3,6 +3,7 @@
 use std::fmt;
 
 use model::NodeId;
+use mutant::{Mutant, is};
 
 use crate::Catalog;
 
@@ -68,7 +69,9 @@ impl Acceptor {
         if ballot < self.promised {
             return Vote::No(self.promised);
         }
-        self.promised = ballot;
+        if !is(Mutant::PromiseBroken) {
+            self.promised = ballot;
+        }
         Vote::Yes
     }
 
@@ -88,7 +91,7 @@ impl Acceptor {
     /// A node that missed the vote also remembers it as accepted. It would otherwise tell
     /// the next proposer of an older one, and only those who voted could contradict it.
     pub fn learn(&mut self, catalog: &Catalog) -> lattice::Change {
-        if catalog.version <= self.learned.version {
+        if catalog.version <= self.learned.version && !is(Mutant::OldCatalogLearned) {
             return lattice::Change::Unchanged;
         }
         self.learned = catalog.clone();

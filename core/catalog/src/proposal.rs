@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Declare, Declared, NodeId, Refusal};
+use mutant::{Mutant, is};
 
 use crate::{Ballot, Catalog};
 
@@ -59,7 +60,7 @@ impl Proposal {
         Self {
             ballot,
             declare,
-            majority: nodes / 2 + 1,
+            majority: nodes / 2 + usize::from(!is(Mutant::HalfIsMajority) || nodes < 2),
             promised: BTreeMap::new(),
             accepted: BTreeSet::new(),
             proposed: None,
@@ -96,6 +97,8 @@ impl Proposal {
         }
         let latest =
             self.promised.values().max_by_key(|(accepted, catalog)| (*accepted, catalog.version));
+        let oldest = self.promised.values().min_by_key(|(accepted, _)| *accepted);
+        let latest = if is(Mutant::LatestIgnored) { oldest } else { latest };
         let mut catalog = latest.map(|(_, catalog)| catalog.clone()).unwrap_or_default();
         let declared = catalog.declare(&self.declare);
         out.push(Effect::Accept(self.ballot, catalog.clone()));

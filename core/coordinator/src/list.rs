@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use lattice::Lattice;
 use model::NodeId;
+use mutant::{Mutant, is};
 
 /// What one replica holds in a span.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -141,6 +142,7 @@ impl<K: Ord + Clone, T: Lattice + Clone + Default + Eq> List<K, T> {
 fn merge<K: Ord + Clone, T: Lattice + Clone>(pages: &[(NodeId, &Page<K, T>)]) -> Page<K, T> {
     let ends = pages.iter().filter(|(_, page)| page.more).map(|(_, page)| page.objects.last());
     let end = ends.flatten().map(|(key, _)| key).min();
+    let end = end.filter(|_| !is(Mutant::PageEndIgnored));
     let mut merged: BTreeMap<K, T> = BTreeMap::new();
     let mut beyond = false;
     for (key, object) in pages.iter().flat_map(|(_, page)| &page.objects) {
@@ -152,7 +154,7 @@ fn merge<K: Ord + Clone, T: Lattice + Clone>(pages: &[(NodeId, &Page<K, T>)]) ->
             merged.insert(key.clone(), object.clone());
         }
     }
-    let more = beyond || pages.iter().any(|(_, page)| page.more);
+    let more = !is(Mutant::PageTakenForAll) && (beyond || pages.iter().any(|(_, page)| page.more));
     Page { objects: merged.into_iter().collect(), more }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Ack, NodeId, WriteNeed};
+use mutant::{Mutant, is};
 
 /// What happened to a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,6 +63,7 @@ impl Put {
         }
         match event {
             PutEvent::Merged { node, durable } => self.merged(node, durable),
+            PutEvent::Failed(node) if is(Mutant::FailureCounts) => self.merged(node, true),
             PutEvent::Failed(node) => {
                 self.waiting.remove(&node);
             }
@@ -72,8 +74,13 @@ impl Put {
 
     /// A replica that was not asked, or has answered, has no second vote.
     fn merged(&mut self, node: NodeId, durable: bool) {
+        let durable = durable || is(Mutant::BufferedCountsAsDurable);
         if self.waiting.remove(&node) {
             self.acks.insert(node, durable);
+        } else if is(Mutant::DoubledAckCounts)
+            && let Some(other) = self.waiting.pop_first()
+        {
+            self.acks.insert(other, durable);
         }
     }
 
@@ -81,7 +88,8 @@ impl Put {
         let durable = self.acks.values().filter(|durable| **durable).count();
         let open = self.waiting.len();
         // Every replica of a layout is a primary, so `w` and `pw` count the same votes.
-        let acks = usize::from(self.need.w.max(self.need.pw));
+        let early = usize::from(is(Mutant::PutAnswersEarly));
+        let acks = usize::from(self.need.w.max(self.need.pw)) - early;
         let disks = usize::from(self.need.dw);
         if acks <= self.acks.len() && disks <= durable {
             out.push(PutEffect::Met(self.acks()));

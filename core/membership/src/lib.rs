@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{NodeId, Now};
+use mutant::{Mutant, is};
 
 /// How long a node may be silent before it is probed. Half a second keeps the traffic of
 /// an idle cluster at a few messages per second and pair.
@@ -51,7 +52,8 @@ impl Membership {
     /// Takes note of a sign of life. Nodes outside the layout are ignored.
     pub fn heard(&mut self, node: NodeId, now: Now) {
         if let Some(peer) = self.peers.get_mut(&node) {
-            peer.heard = Some(now);
+            let is_dead = peer.heard.is_none() && peer.probed.is_some();
+            peer.heard = Some(now).filter(|_| !is_dead || !is(Mutant::DeadForEver));
         }
     }
 

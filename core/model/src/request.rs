@@ -267,19 +267,23 @@ pub struct Limits {
     pub object_bytes_max: usize,
     /// The most requests that one node coordinates at once. More are refused at once.
     pub requests_max: usize,
+    /// The most keys, tombstones included, that one replica looks at for one page of a list.
+    pub page_objects_max: usize,
 }
 
 impl Default for Limits {
     /// 8 MiB values, because larger ones delay their neighbours on a connection;
     /// 100 siblings, where Riak warns that an application has stopped resolving; 16 MiB
     /// together, so that what three replicas accepted blindly still fits into 64 MiB;
-    /// 10,000 requests, which at 8 KiB each is 80 MiB.
+    /// 10,000 requests, which at 8 KiB each is 80 MiB; 1,000 keys for a page, which a disk
+    /// reads in one go.
     fn default() -> Self {
         Self {
             value_bytes_max: 8 << 20,
             siblings_max: 100,
             object_bytes_max: 16 << 20,
             requests_max: 10_000,
+            page_objects_max: 1_000,
         }
     }
 }

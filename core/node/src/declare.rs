@@ -6,6 +6,7 @@ use std::time::Duration;
 use catalog::{Ballot, Catalog, Effect, Event, Proposal, Vote};
 use lattice::Change;
 use model::{Declare, Declared, Failure, NodeId, Refusal, Reply};
+use mutant::{Mutant, is};
 use placement::Placement;
 use rand::RngExt;
 
@@ -175,8 +176,9 @@ impl Node {
                 Effect::Prepare(ballot) => {
                     // The next life of this node must not use the ballot again.
                     let _ = self.acceptor.prepare(ballot);
+                    let after = if is(Mutant::BallotReused) { After::Now } else { After::Synced };
                     turn.disk.keep_acceptor(&self.acceptor);
-                    self.tell_all(&Message::Prepare { ballot }, After::Synced, turn);
+                    self.tell_all(&Message::Prepare { ballot }, after, turn);
                 }
                 Effect::Accept(ballot, catalog) => {
                     self.tell_all(&Message::Accept { ballot, catalog }, After::Now, turn);
@@ -213,7 +215,10 @@ impl Node {
         self.stop_proposing(id, turn);
         let members: Vec<NodeId> = self.config.layout.members.keys().copied().collect();
         let alive = |node: &NodeId| self.membership.is_alive(*node, turn.now);
-        let waiting: BTreeSet<NodeId> = members.iter().copied().filter(alive).collect();
+        let mut waiting: BTreeSet<NodeId> = members.iter().copied().filter(alive).collect();
+        if is(Mutant::ChosenNotStored) {
+            waiting.clear();
+        }
         for node in members {
             if node != self.config.id {
                 turn.send(node, Message::Learn { catalog: catalog.clone() }, After::Now);
@@ -349,7 +354,9 @@ impl Node {
     ) {
         match self.acceptor.accept(ballot, catalog) {
             Vote::Yes => {
-                turn.disk.keep_acceptor(&self.acceptor);
+                if !is(Mutant::VoteNotStored) {
+                    turn.disk.keep_acceptor(&self.acceptor);
+                }
                 turn.send(from, Message::Accepted { ballot }, After::Synced);
             }
             Vote::No(promised) => {

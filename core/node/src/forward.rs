@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use model::{Failure, NodeId, Put, Refusal, Reply, Request};
+use mutant::{Mutant, is};
 
 use crate::flight::{Client, Flight, Work};
 use crate::{After, Disk, Forward, Forwarded, Message, Node, RequestId, Site, Turn};
@@ -43,7 +44,7 @@ impl Taken {
     /// Remembers a request. Returns whether it is taken on for the first time.
     pub(crate) fn insert(&mut self, from: NodeId, request: RequestId) -> bool {
         let (known, order) = self.by_node.entry(from).or_default();
-        if !known.insert(request) {
+        if !known.insert(request) && !is(Mutant::ForwardTakenTwice) {
             return false;
         }
         order.push_back(request);
@@ -122,6 +123,13 @@ impl Node {
     /// The other node did not answer. It may have done what was asked.
     pub(crate) fn forward_failed<D: Disk>(&mut self, flight: &Flight, turn: &mut Turn<'_, D>) {
         let Work::Forward(forwarding) = &flight.work else { return };
+        if is(Mutant::UnknownForwardedAgain)
+            && let Some(to) = forwarding.rest.front()
+        {
+            let asked = Request::Put(forwarding.asked.clone());
+            let forward = Forward { request: self.new_request(), asked };
+            turn.send(*to, Message::Forward(forward), After::Now);
+        }
         let wanted = forwarding.wanted;
         self.fail(flight.client, Failure::Unknown { wanted, got: 0, receipt: None }, turn);
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use coordinator::{Get, GetEffect, GetEvent};
 use model::{Ack, Address, Durability, Failure, Kind, Object, Read, Receipt, Reply};
+use mutant::{Mutant, is};
 
 use crate::flight::{Client, Flight, Work};
 use crate::shards::digest;
@@ -126,6 +127,15 @@ impl Node {
         object: Object,
         turn: &mut Turn<'_, D>,
     ) {
+        let (to, object) = match object {
+            _ if is(Mutant::RepairForgotten) => return,
+            _ if is(Mutant::RepairStale) => (to, Object::default()),
+            object if is(Mutant::RepairMisdirected) => {
+                let other = site.replicas.iter().find(|node| **node != to);
+                (other.copied().unwrap_or(to), object)
+            }
+            object => (to, object),
+        };
         self.read_repairs += 1;
         let sync = site.table.durability == Durability::Synced;
         let merge = Merge { request, address, object, sync, cause: Cause::ReadRepair };
@@ -136,8 +146,12 @@ impl Node {
 impl Site {
     pub(crate) fn read_receipt(&self, nodes: &[NodeId], wanted: u8) -> Receipt {
         let votes = u8::try_from(nodes.len()).unwrap_or(u8::MAX);
+        let kind = match is(Mutant::StrictAlways) {
+            true => Kind::Strict,
+            false => Kind::of(votes, self.table.write.of(self.n), self.n),
+        };
         Receipt {
-            kind: Kind::of(votes, self.table.write.of(self.n), self.n),
+            kind,
             dot: None,
             shard: self.shard,
             acks: nodes.iter().map(|node| Ack { node: *node, durable: false }).collect(),

@@ -44,6 +44,7 @@ use model::{
     Failure, Keyspace, KeyspaceId, Limits, Name, NodeId, Now, Refusal, Reply, Request, ShardId,
     Table, TableId,
 };
+use mutant::{Mutant, is};
 use placement::{Layout, Placement};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -118,6 +119,7 @@ impl Node {
     ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let last_request = rng.random::<u64>() >> 1;
+        let last_request = if is(Mutant::RequestIdsRepeat) { 0 } else { last_request };
         let membership = Membership::new(config.id, config.layout.members.keys().copied());
         let contracts = Contracts::new(&config.layout, &acceptor.learned);
         Self {
@@ -168,9 +170,20 @@ impl Node {
         [timer, self.membership.wake_at()].into_iter().flatten().min()
     }
 
+    /// How many requests the node has in hand.
+    pub fn requests(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// The version of the catalog in force here.
+    pub fn catalog_version(&self) -> u64 {
+        self.in_force().version
+    }
+
     fn requested<D: Disk>(&mut self, client: Client, request: Request, turn: &mut Turn<'_, D>) {
         let max = self.config.limits.requests_max;
-        if max <= self.flights.len() && !matches!(request, Request::Status) {
+        let is_full = max <= self.flights.len() && !is(Mutant::QueueUnbounded);
+        if is_full && !matches!(request, Request::Status) {
             let refusal = Refusal::Overloaded { max };
             return self.answer(client, Reply::Failed(refusal.into()), turn);
         }
@@ -264,7 +277,10 @@ impl Node {
     /// Finds the table, and which nodes keep the shard that a partition key is in.
     fn locate(&self, keyspace: &Name, table: &Name, partition: &[u8]) -> Result<Site, Refusal> {
         let (keyspace, table) = self.in_force().table(keyspace, table)?;
-        let shard = placement::shard_of(keyspace, partition);
+        let mut shard = placement::shard_of(keyspace, partition);
+        if is(Mutant::ShardWrong) && self.config.id.number() == 1 {
+            shard.index = (shard.index + 1) % keyspace.shards;
+        }
         Ok(self.site(keyspace, table, shard))
     }
 

@@ -17,8 +17,9 @@ use crate::{After, Disk, Message, Node, NodeId, RequestId, Scan, Scanned, Site, 
 /// must not keep others waiting on the connection.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
-/// The most keys, tombstones included, that one replica looks at for one page.
-const PAGE_OBJECTS_MAX: usize = 1_000;
+/// The fewest keys that one replica looks at for one page, if the limit allows it: a short
+/// page may be all tombstones.
+const PAGE_OBJECTS_MIN: usize = 16;
 
 /// An ordered read, until its client is answered.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Lister {
     span: Span,
     need: ReadNeed,
     limit: usize,
+    /// The most keys that a replica looks at for one page.
+    page_max: usize,
     found: Vec<Listing>,
     bytes: usize,
 }
@@ -63,7 +66,9 @@ impl Node {
         let deadline = turn.now + asked.timeout;
         let limit = asked.limit.max(1);
         let found = Vec::new();
-        let lister = Lister { list: None, keyspace, site, span, need, limit, found, bytes: 0 };
+        let page_max = self.config.limits.page_objects_max;
+        let lister =
+            Lister { list: None, keyspace, site, span, need, limit, page_max, found, bytes: 0 };
         let flight = Flight { client, deadline, timer: deadline, work: Work::List(lister) };
         self.next_page(flight, turn);
         Ok(())
@@ -181,7 +186,7 @@ fn refused(malformed: model::Malformed) -> Failure {
 
 impl Lister {
     fn scan(&self, request: RequestId) -> Message {
-        let objects_max = (self.limit - self.found.len()).clamp(16, PAGE_OBJECTS_MAX);
+        let objects_max = (self.limit - self.found.len()).max(PAGE_OBJECTS_MIN).min(self.page_max);
         Message::Scan(Scan {
             request,
             table: self.site.table.id,

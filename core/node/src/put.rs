@@ -5,6 +5,7 @@ use coordinator::{Put, PutEffect, PutEvent};
 use model::{
     Ack, Address, Durability, Failure, Kind, Mutation, Object, Receipt, Refusal, Reply, Written,
 };
+use mutant::{Mutant, is};
 use replica::{Refused, Stored};
 
 use crate::flight::{Client, Flight, Work};
@@ -43,6 +44,9 @@ impl Node {
         let stored = self.apply(&site, &address, asked.mutation, asked.context, turn)?;
 
         let id = self.new_request();
+        if is(Mutant::RefusedAfterAll) && id.0.is_multiple_of(16) {
+            return Err(Refusal::EmptyDelete.into());
+        }
         let mut effects = Vec::new();
         let put = Put::start(&site.replicas, need, &mut effects);
         for effect in effects {

@@ -2,6 +2,7 @@
 
 use lattice::Change;
 use model::{NodeId, Object, ShardId, TableId};
+use mutant::{Mutant, is};
 use replica::Replica;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -65,6 +66,7 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) {
         let (verdict, after) = match sync {
+            true if is(Mutant::AckBeforeCommit) => (Verdict::Durable, After::Now),
             true => (Verdict::Durable, After::Synced),
             false => (Verdict::Buffered, After::Committed),
         };

@@ -27,8 +27,7 @@
 //! per shard after DottedDB (Goncalves et al., SRDS 2017), without its rule that absence
 //! is authoritative.
 
-#[cfg(feature = "mutants")]
-pub mod mutant;
+mod bent;
 mod shard;
 mod store;
 

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use causality::{Dot, DotSet, Incarnation};
 use lattice::Lattice;
 use model::{Address, Limits, Mutation, Object, ShardId};
+use mutant::{Mutant, is};
 use thiserror::Error;
 
+use crate::bent::{self, without_first};
 use crate::{Change, Store, StoreError};
 
 /// Why a mutation was not applied. Nothing was changed, and no dot was minted.
@@ -99,7 +101,12 @@ impl Replica {
         limits: &Limits,
     ) -> Result<Stored, Refused> {
         let here = store.object(self.shard, address)?.unwrap_or_default();
-        let dot = Dot::new(self.incarnation, self.minted + 1);
+        let mut read = read;
+        if is(Mutant::DeleteTakesAll) && matches!(mutation, Mutation::Delete) {
+            let _ = read.union(here.context());
+        }
+        let is_reused = is(Mutant::DotReused) && self.minted % 7 == 6;
+        let dot = Dot::new(self.incarnation, self.minted + u64::from(!is_reused));
         let object = match mutation {
             Mutation::Store(value) => Object::written(dot, read, value),
             Mutation::Delete => Object::deleted(dot, read),
@@ -107,7 +114,11 @@ impl Replica {
         let siblings = here.values().len();
         let mut merged = here;
         let _ = merged.merge(object.clone());
-        if 0 < siblings && siblings < merged.values().len() {
+        if is(Mutant::SiblingDropped) && limits.siblings_max <= siblings {
+            merged = without_first(merged);
+        }
+        let is_limited = !is(Mutant::SiblingsUnlimited);
+        if is_limited && 0 < siblings && siblings < merged.values().len() {
             check_siblings(siblings, &merged, limits)?;
         }
         self.minted = dot.seq;
@@ -143,8 +154,7 @@ impl Replica {
     fn without_old_news(&self, here: &Object, mut incoming: Object) -> Object {
         let is_old = |dot: &Dot| self.clock.contains(*dot) && !here.values().contains_key(dot);
         let old: Vec<Dot> = incoming.values().keys().copied().filter(is_old).collect();
-        #[cfg(feature = "mutants")]
-        if let Some(bent) = crate::mutant::bend(&self.clock, here, &incoming, &old) {
+        if let Some(bent) = bent::bend(&self.clock, here, &incoming, &old) {
             return bent;
         }
         old.into_iter().for_each(|dot| incoming.leave_out(dot));
@@ -167,13 +177,17 @@ impl Replica {
         taken_in: &DotSet,
     ) {
         let news = taken_in.difference(&self.clock);
-        let _ = self.clock.union(&news);
+        let minted_here = |dot: &DotSet| !dot.runs_of(self.incarnation).is_empty();
+        if !is(Mutant::ClockNotAdvanced) || minted_here(&news) {
+            let _ = self.clock.union(&news);
+        }
         let touched: BTreeSet<Incarnation> =
             news.runs().iter().map(|run| run.incarnation).collect();
         let clock = touched
             .into_iter()
             .map(|incarnation| (incarnation, self.clock.runs_of(incarnation).to_vec()))
             .collect();
+        let (object, clock) = bent::commit(object, clock);
         store.commit(Change { shard: self.shard, address: address.clone(), object, clock });
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Host {
     pub(crate) aside: Option<(Contents, Records)>,
     /// Whether it has ever come back with another disk.
     pub(crate) is_astray: bool,
+    /// The catalog that this life of the node had last.
+    pub(crate) catalog_version: u64,
     pub(crate) clock: Clock,
     /// How fast its clock runs if nothing is wrong with it.
     pub(crate) usual_rate: u64,
@@ -69,6 +71,7 @@ impl Host {
             slow_steps: (0, 0),
             aside: None,
             is_astray: false,
+            catalog_version: 0,
             clock: Clock::new(0, 0, rate),
             usual_rate: rate,
             queued_until: 0,
@@ -84,6 +87,7 @@ impl Host {
     /// Starts the process.
     pub(crate) fn start(&mut self, now: u64, layout: &Layout, limits: Limits, dice: &mut Dice) {
         self.life += 1;
+        self.catalog_version = 0;
         let bits = dice.bits();
         let reuse = self.disk.mutant == Some(Mutant::IncarnationReused) && 1 < self.life;
         if !reuse {

@@ -2,8 +2,8 @@
 //!
 //! A checker that has never failed proves nothing. Each mutant breaks one rule on which
 //! the database relies. Most do so from outside: in the driver, on the simulated disk, or
-//! by bending messages on their way. Those called `Inside` are in the replica itself, behind
-//! the feature `mutants`, as no message can undo what a replica decides. A run with a
+//! by bending messages on their way. Those called `Inside` are at the very lines of the core
+//! that keep the rules, behind the feature `mutants`; see the crate `mutant`. A run with a
 //! mutant must be found wrong within few seeds, and the same seed without it must pass.
 //!
 //! What a world needs to show them, beyond a few writes to one key:
@@ -26,12 +26,12 @@
 //! the context of all that its clock says, merging drops old news by itself, and no run
 //! can tell whether the filter is there.
 
+#[cfg(feature = "mutants")]
+pub use ::mutant::Mutant as Inside;
 use causality::{DotSet, Run};
 use lattice::Lattice;
 use model::{NodeId, Object};
 use node::{Cause, Found, Input, Merge, Message, RequestId, Scanned};
-#[cfg(feature = "mutants")]
-pub use replica::mutant::Mutant as Inside;
 
 use crate::world::World;
 
@@ -66,14 +66,14 @@ pub enum Mutant {
     /// A page of a scan lacks its first key, while clients are at work. The lists at the
     /// end are whole, so that only the check of each page can notice.
     KeySkipped,
-    /// A replica breaks a rule of merging.
+    /// A rule of the core is broken at the line that keeps it.
     #[cfg(feature = "mutants")]
     Inside(Inside),
 }
 
 impl Mutant {
-    /// All of them.
-    pub const ALL: &[Mutant] = &[
+    /// Those that work from outside.
+    pub const OUTSIDE: &[Mutant] = &[
         Mutant::MergeOverwrites,
         Mutant::RepairOverwrites,
         Mutant::SiblingsDropped,
@@ -87,21 +87,20 @@ impl Mutant {
         Mutant::AbsenceDeletes,
         Mutant::AckCountedTwice,
         Mutant::KeySkipped,
-        #[cfg(feature = "mutants")]
-        Mutant::Inside(Inside::OldNewsTaken),
-        #[cfg(feature = "mutants")]
-        Mutant::Inside(Inside::OldNewsClaimed),
-        #[cfg(feature = "mutants")]
-        Mutant::Inside(Inside::ContextFilled),
-        #[cfg(feature = "mutants")]
-        Mutant::Inside(Inside::AbsenceDeletes),
     ];
+
+    /// All of them.
+    #[cfg(feature = "mutants")]
+    pub fn all() -> impl Iterator<Item = Mutant> {
+        let inside = Inside::ALL.iter().map(|inside| Mutant::Inside(*inside));
+        Mutant::OUTSIDE.iter().copied().chain(inside)
+    }
 }
 
 /// Lets the replicas of this thread break the rule that a mutant breaks, or none.
 pub(crate) fn set_inside(mutant: Option<Mutant>) {
     #[cfg(feature = "mutants")]
-    replica::mutant::set(match mutant {
+    ::mutant::set(match mutant {
         Some(Mutant::Inside(inside)) => Some(inside),
         Some(_) | None => None,
     });

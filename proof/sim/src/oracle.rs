@@ -226,6 +226,24 @@ impl Oracle {
         Ok(())
     }
 
+    /// A write that was just accepted has not added to the siblings of a key that has as many
+    /// as it may.
+    pub(crate) fn check_siblings(
+        &self,
+        at: NodeId,
+        spot: usize,
+        object: &Object,
+        max: usize,
+    ) -> Result<(), Broken> {
+        let Some(before) = self.bases.get(&(Viewer::Replica(at), spot)) else { return Ok(()) };
+        let (had, has) = (before.values.len(), object.values().len());
+        if 0 < had && had < has && max < has {
+            let detail = format!("{at} has accepted sibling number {has}, of at most {max}");
+            return Err(Broken::of(Invariant::LimitsHold, spot, detail));
+        }
+        Ok(())
+    }
+
     /// Each value was written, here, by the write that its dot names, and nothing that
     /// this object has heard of supersedes it.
     fn check_values(&self, viewer: Viewer, spot: usize, object: &Object) -> Result<(), Broken> {

@@ -87,6 +87,8 @@ pub enum Invariant {
     ContractsStand,
     /// A node does not panic, whatever it hears.
     NodesDoNotPanic,
+    /// What has a limit stays below it: requests of a node, siblings of a key.
+    LimitsHold,
     /// Bytes that were damaged, on their way or on disk, are refused.
     DamageIsNoticed,
     /// A context token is good for the key it was made for, and as it was made.

@@ -36,6 +36,8 @@ pub struct Plan {
     pub siblings_max: usize,
     /// The most requests that one node coordinates at once.
     pub requests_max: usize,
+    /// The most keys that a replica looks at for one page of a list.
+    pub page_objects_max: usize,
     /// Mean microseconds between two declarations of further keyspaces and tables. Zero
     /// for none.
     pub declares: u64,
@@ -183,6 +185,7 @@ impl Plan {
             ],
             siblings_max: dice.pick(&[100, 100, 4]),
             requests_max: dice.pick(&[10_000, 10_000, 10_000, 4]),
+            page_objects_max: dice.pick(&[1_000, 1_000, 5, 2]),
             declares: dice.pick(&[0, 0, often, 2 * SECOND]),
             clients: clients(&mut dice),
             network,

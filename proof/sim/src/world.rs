@@ -138,8 +138,9 @@ impl World {
         let dice = |part| Dice::new(seed, part);
         let regions: Vec<(NodeId, Name)> =
             layout.members.iter().map(|(node, member)| (*node, member.region.clone())).collect();
-        let Plan { siblings_max, requests_max, .. } = plan;
-        let mut limits = Limits { siblings_max, requests_max, ..Limits::default() };
+        let Plan { siblings_max, requests_max, page_objects_max, .. } = plan;
+        let mut limits =
+            Limits { siblings_max, requests_max, page_objects_max, ..Limits::default() };
         if plan.clients.large != 0 {
             (limits.value_bytes_max, limits.object_bytes_max) = workload::SMALL_LIMITS;
         }
@@ -337,6 +338,7 @@ impl World {
         let effects = host.step(now, input);
         host.disk.overwrite_next(None);
         self.look(at, write)?;
+        self.check_node(at)?;
         for effect in effects {
             if self.meets_doom(at)? {
                 return Ok(());
@@ -357,6 +359,24 @@ impl World {
             let host = self.host(at);
             host.paused_until = host.paused_until.max(busy);
         }
+    }
+
+    /// A node has no more requests in hand than it may, and its catalog does not grow older.
+    fn check_node(&mut self, at: NodeId) -> Result<(), Broken> {
+        let max = self.limits.requests_max;
+        let host = self.host(at);
+        let Some(node) = &host.node else { return Ok(()) };
+        let (requests, catalog) = (node.requests(), node.catalog_version());
+        if max < requests {
+            let detail = format!("{at} has {requests} requests in hand, and at most {max}");
+            return Err(Broken::new(Invariant::LimitsHold, detail));
+        }
+        if catalog < host.catalog_version {
+            let detail = format!("{at} had catalog {} and has {catalog}", host.catalog_version);
+            return Err(Broken::new(Invariant::ContractsStand, detail));
+        }
+        host.catalog_version = catalog;
+        Ok(())
     }
 
     /// Arranges the next wake of a node, if it wants one that is not arranged.
@@ -390,6 +410,7 @@ impl World {
             let Some(object) = host.disk.view().objects.get(&place) else { continue };
             if let Some(id) = write.filter(|id| self.oracle.write(*id).spot == spot) {
                 self.oracle.learn(id, spot, host.incarnation, object)?;
+                self.oracle.check_siblings(at, spot, object, self.limits.siblings_max)?;
             }
             if self.clients_only {
                 continue;

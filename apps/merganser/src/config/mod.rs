@@ -271,6 +271,7 @@ fn resolve_limits(
         siblings_max: at_least_one("siblings_max", siblings_max.unwrap_or(default.siblings_max))?,
         object_bytes_max: default.object_bytes_max,
         requests_max: at_least_one("requests_max", requests_max.unwrap_or(default.requests_max))?,
+        page_objects_max: default.page_objects_max,
     })
 }
 

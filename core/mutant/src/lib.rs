@@ -1,0 +1,177 @@
+//! Deliberate bugs, to see whether the checks would notice.
+//!
+//! A checker that has never failed proves nothing. So each rule of the core can be broken
+//! at the very line that keeps it: `if mutant::is(Mutant::PutAnswersEarly) { .. }`. The
+//! simulator sets one of them for its thread and must then find something wrong.
+//!
+//! Without the feature `on`, [`is`] is the constant `false`, and what it guards is not in
+//! the program. Nothing but the simulator's own tests may enable the feature; a test of the
+//! application looks that nobody does.
+
+/// One rule, broken.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Mutant {
+    /// Old news is taken in like any other.
+    OldNewsTaken,
+    /// The value of old news is left out, and its dot is kept in the context.
+    OldNewsClaimed,
+    /// The context is filled up from the clock, to "everything up to n".
+    ContextFilled,
+    /// What an object that arrives does not hold is deleted here.
+    AbsenceDeletes,
+    /// Of concurrent values, the one that was here first stays.
+    FirstWins,
+    /// A tombstone is forgotten at once.
+    TombstoneForgotten,
+    /// The context of a live object forgets what was superseded.
+    ContextForgotten,
+    /// A delete removes siblings that its client had not read, too.
+    DeleteTakesAll,
+    /// A key may hold any number of siblings.
+    SiblingsUnlimited,
+    /// A key that holds too many siblings drops the first of them.
+    SiblingDropped,
+    /// Every seventh write gets the dot of the one before.
+    DotReused,
+    /// The clock does not hear of what is merged.
+    ClockNotAdvanced,
+    /// The clock is stored as "everything up to n".
+    ClockWidened,
+    /// An object is stored without its clock.
+    ClockNotStored,
+    /// A write is answered one acknowledgement early.
+    PutAnswersEarly,
+    /// A read is answered one replica early.
+    GetAnswersEarly,
+    /// A replica that failed counts as one that acknowledged.
+    FailureCounts,
+    /// An acknowledgement that arrives twice counts twice.
+    DoubledAckCounts,
+    /// What is with the operating system counts as durable.
+    BufferedCountsAsDurable,
+    /// A digest counts as equal, whatever it is.
+    DigestIgnored,
+    /// A read repairs nobody.
+    RepairForgotten,
+    /// A read repairs another replica than the one that lags.
+    RepairMisdirected,
+    /// A read repairs a replica with what that replica has.
+    RepairStale,
+    /// A list goes on beyond where the first replica's page ends.
+    PageEndIgnored,
+    /// A list ends where its first page ends.
+    PageTakenForAll,
+    /// Every receipt says strict.
+    StrictAlways,
+    /// A node takes on any number of requests.
+    QueueUnbounded,
+    /// A forwarded write that arrives twice is taken on twice.
+    ForwardTakenTwice,
+    /// A forwarded write of unknown outcome is forwarded again.
+    UnknownForwardedAgain,
+    /// A read sets no timer.
+    TimerLost,
+    /// Each life of a node begins to number its requests at one.
+    RequestIdsRepeat,
+    /// Acknowledgements leave before anything is committed.
+    AckBeforeCommit,
+    /// A write is refused after it was applied.
+    RefusedAfterAll,
+    /// An acceptor does not keep what it promised.
+    PromiseBroken,
+    /// An acceptor votes, and does not remember it after a restart.
+    VoteNotStored,
+    /// A proposer builds on the oldest catalog that it hears of.
+    LatestIgnored,
+    /// Half of the nodes is a majority.
+    HalfIsMajority,
+    /// A declaration is acknowledged before any node has it on disk as being in force.
+    ChosenNotStored,
+    /// A proposer makes its attempt before it remembers the number.
+    BallotReused,
+    /// A catalog that arrives late takes the place of a newer one.
+    OldCatalogLearned,
+    /// A node counts shards in its own way.
+    ShardWrong,
+    /// A node that was lost once is never taken for alive again.
+    DeadForEver,
+}
+
+#[cfg(feature = "on")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Mutant;
+
+    impl Mutant {
+        /// All of them.
+        pub const ALL: &[Mutant] = &[
+            Mutant::OldNewsTaken,
+            Mutant::OldNewsClaimed,
+            Mutant::ContextFilled,
+            Mutant::AbsenceDeletes,
+            Mutant::FirstWins,
+            Mutant::TombstoneForgotten,
+            Mutant::ContextForgotten,
+            Mutant::DeleteTakesAll,
+            Mutant::SiblingsUnlimited,
+            Mutant::SiblingDropped,
+            Mutant::DotReused,
+            Mutant::ClockNotAdvanced,
+            Mutant::ClockWidened,
+            Mutant::ClockNotStored,
+            Mutant::PutAnswersEarly,
+            Mutant::GetAnswersEarly,
+            Mutant::FailureCounts,
+            Mutant::DoubledAckCounts,
+            Mutant::BufferedCountsAsDurable,
+            Mutant::DigestIgnored,
+            Mutant::RepairForgotten,
+            Mutant::RepairMisdirected,
+            Mutant::RepairStale,
+            Mutant::PageEndIgnored,
+            Mutant::PageTakenForAll,
+            Mutant::StrictAlways,
+            Mutant::QueueUnbounded,
+            Mutant::ForwardTakenTwice,
+            Mutant::UnknownForwardedAgain,
+            Mutant::TimerLost,
+            Mutant::RequestIdsRepeat,
+            Mutant::AckBeforeCommit,
+            Mutant::RefusedAfterAll,
+            Mutant::PromiseBroken,
+            Mutant::VoteNotStored,
+            Mutant::LatestIgnored,
+            Mutant::HalfIsMajority,
+            Mutant::ChosenNotStored,
+            Mutant::BallotReused,
+            Mutant::OldCatalogLearned,
+            Mutant::ShardWrong,
+            Mutant::DeadForEver,
+        ];
+    }
+
+    thread_local! {
+        static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Sets the bug of this thread, or none.
+    pub fn set(mutant: Option<Mutant>) {
+        MUTANT.set(mutant);
+    }
+
+    /// Returns whether a rule is to be broken.
+    pub fn is(mutant: Mutant) -> bool {
+        MUTANT.get() == Some(mutant)
+    }
+}
+
+#[cfg(feature = "on")]
+pub use switch::{is, set};
+
+/// Returns whether a rule is to be broken: no.
+#[cfg(not(feature = "on"))]
+#[inline(always)]
+pub const fn is(_: Mutant) -> bool {
+    false
+}
