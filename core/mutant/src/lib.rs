@@ -87,8 +87,6 @@ pub enum Mutant {
     HalfIsMajority,
     /// A declaration is acknowledged before any node has it on disk as being in force.
     ChosenNotStored,
-    /// A proposer makes its attempt before it remembers the number.
-    BallotReused,
     /// A catalog that arrives late takes the place of a newer one.
     OldCatalogLearned,
     /// A node counts shards in its own way.
@@ -144,7 +142,6 @@ mod switch {
             Mutant::LatestIgnored,
             Mutant::HalfIsMajority,
             Mutant::ChosenNotStored,
-            Mutant::BallotReused,
             Mutant::OldCatalogLearned,
             Mutant::ShardWrong,
             Mutant::DeadForEver,

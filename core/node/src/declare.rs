@@ -176,9 +176,8 @@ impl Node {
                 Effect::Prepare(ballot) => {
                     // The next life of this node must not use the ballot again.
                     let _ = self.acceptor.prepare(ballot);
-                    let after = if is(Mutant::BallotReused) { After::Now } else { After::Synced };
                     turn.disk.keep_acceptor(&self.acceptor);
-                    self.tell_all(&Message::Prepare { ballot }, after, turn);
+                    self.tell_all(&Message::Prepare { ballot }, After::Synced, turn);
                 }
                 Effect::Accept(ballot, catalog) => {
                     self.tell_all(&Message::Accept { ballot, catalog }, After::Now, turn);

@@ -3,6 +3,8 @@
 //! `cargo test --release -p sim --features mutants --test mutants -- --nocapture` prints how
 //! many seeds each took. Without the feature, the mutants inside of the core are left out.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 use std::sync::Mutex;
 
 use sim::Invariant::{self, *};
@@ -29,14 +31,19 @@ fn of_operators(seed: u64) -> Plan {
     plan
 }
 
-/// The same, while messages are lost, doubled and late, and the disks are slow.
+/// The same with three nodes that are cut off and lose power in turn, and messages that are
+/// late and lost: who has voted for a catalog has mostly not heard that it is in force.
 fn of_unlucky_operators(seed: u64) -> Plan {
-    use sim::FaultKind::{Kill, KillAtEffect, Power};
+    use sim::FaultKind::{Isolate, Kill, Power};
     let mut plan = of_operators(seed);
-    (plan.nodes, plan.network.loss, plan.network.twice, plan.network.late) = (3, 200, 100, 50);
-    (plan.replicas, plan.disk.sync) = (plan.replicas.min(3), 20_000);
-    plan.faults.gap = 200_000;
-    plan.faults.kinds = [(Kill, 3), (KillAtEffect, 3), (Power, 5)].into();
+    (plan.nodes, plan.regions, plan.replicas) = (3, 1, 1);
+    plan.tables.iter_mut().for_each(|table| {
+        (table.read, table.write) = (model::Level::One, model::Level::One);
+    });
+    (plan.network.loss, plan.network.twice, plan.network.late) = (400, 100, 50);
+    (plan.network.delay, plan.declares) = (10_000, 50_000);
+    (plan.faults.gap, plan.faults.lasts) = (200_000, 400_000);
+    plan.faults.kinds = [(Kill, 3), (Isolate, 5), (Power, 5)].into();
     plan
 }
 
@@ -100,9 +107,9 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
         (Mutant::SiblingsDropped, any, &[NoFalseDominance, NothingIsInvented]),
         (Mutant::AckBeforeSync, any, &[DurableIsOnDisk]),
         (Mutant::SyncLies, any, &[DurableIsOnDisk]),
-        (Mutant::IncarnationReused, any, &[DotsAreUnique]),
+        (Mutant::IncarnationReused, any, &[DotsAreUnique, NoFalseDominance]),
         (Mutant::ClockLost, any, &[ClocksAreExact]),
-        (Mutant::BatchTorn, any, &[ClocksAreExact, NoFalseDominance]),
+        (Mutant::BatchTorn, any, &[ClocksAreExact, NoFalseDominance, ReplicasConverge]),
         (Mutant::ContextWidened, any, &[NothingIsInvented, NoFalseDominance]),
         (Mutant::ContextStripped, any, &[NoFalseSibling, DurableIsOnDisk]),
         (Mutant::AbsenceDeletes, any, &[NoFalseDominance]),
@@ -133,7 +140,7 @@ fn inside() -> Vec<Row> {
         (In::DeleteTakesAll, any, &[NoFalseDominance, ReceiptsAreTrue]),
         (In::SiblingsUnlimited, any, &[LimitsHold]),
         (In::SiblingDropped, any, &[NoFalseDominance, NothingIsInvented]),
-        (In::DotReused, any, &[DotsAreUnique, ReceiptsAreTrue]),
+        (In::DotReused, any, &[DotsAreUnique, ReceiptsAreTrue, NothingIsInvented]),
         (In::ClockNotAdvanced, any, &[ClocksAreExact, SupersededStaysAway]),
         (In::ClockWidened, any, &[ClocksAreExact, ReplicasConverge]),
         (In::ClockNotStored, any, &[ClocksAreExact]),
@@ -161,7 +168,6 @@ fn inside() -> Vec<Row> {
         (In::LatestIgnored, of_operators, &[ContractsStand]),
         (In::HalfIsMajority, of_operators, &[ContractsStand, HealthyRequestsSucceed]),
         (In::ChosenNotStored, of_operators, &[ContractsStand, HealthyRequestsSucceed]),
-        (In::BallotReused, of_unlucky_operators, &[ContractsStand]),
         (In::OldCatalogLearned, of_unlucky_operators, &[ContractsStand]),
         (In::ShardWrong, any, &[NothingIsInvented, ReceiptsAreTrue]),
         (In::DeadForEver, any, &[HealthyRequestsSucceed]),
@@ -190,8 +196,6 @@ fn what_mutants_do_to_clients_is_seen_without_a_look_into_replicas() {
         (Mutant::Inside(sim::Inside::ContextFilled), any, &[NothingIsInvented, NoFalseDominance]),
         #[cfg(feature = "mutants")]
         (Mutant::Inside(sim::Inside::AbsenceDeletes), any, &[NoFalseDominance]),
-        #[cfg(feature = "mutants")]
-        (Mutant::Inside(sim::Inside::TombstoneForgotten), any, lost),
     ];
     find_each("from what clients see alone", true, rows);
 }
