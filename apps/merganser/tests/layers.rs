@@ -7,15 +7,16 @@ use std::process::Command;
 
 /// What each crate of ours may use, of ours. Crates that may use anything are left out.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("mutant", &[]),
     ("lattice", &[]),
     ("causality", &["lattice"]),
     ("crdt", &["causality", "lattice"]),
     ("model", &["causality", "crdt"]),
     ("placement", &["model"]),
-    ("membership", &["model"]),
-    ("catalog", &["lattice", "model"]),
-    ("replica", &["causality", "crdt", "lattice", "model"]),
-    ("coordinator", &["lattice", "model"]),
+    ("membership", &["model", "mutant"]),
+    ("catalog", &["lattice", "model", "mutant"]),
+    ("replica", &["causality", "crdt", "lattice", "model", "mutant"]),
+    ("coordinator", &["lattice", "model", "mutant"]),
     (
         "node",
         &[
@@ -25,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "lattice",
             "membership",
             "model",
+            "mutant",
             "placement",
             "replica",
         ],
@@ -88,4 +90,19 @@ fn the_core_uses_only_pure_crates() {
             assert!(PURE.contains(&used.as_str()), "{name} ({path}) must not use {used}");
         }
     }
+}
+
+/// Rules can be broken on purpose only where the feature for it is on, and only the
+/// simulator's own feature turns it on.
+#[test]
+fn nobody_ships_a_mutant() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["tree", "--offline", "--package", "merganser", "--edges", "normal,features"])
+        .args(["--invert", "mutant", "--prefix", "none"])
+        .output()
+        .expect("cargo runs");
+    let tree = String::from_utf8_lossy(&output.stdout);
+    assert!(tree.contains("replica v"), "the core uses the crate: {tree}");
+    assert!(!tree.contains(r#"mutant feature "on""#), "merganser has mutants in it: {tree}");
 }
