@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Everything that has to hold before a change lands. One line per stage says how long it took;
 # the first failure stops the run and is the last thing printed.
+#
+#   SIM_FRESH    simulated runs of fresh seeds        10000: about 40 cluster-hours
+#   TORTURE      what torture runs                    all --short
+#   FUZZ_RUNS    inputs per decoder                   1000000
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash scripts/setup.sh
-
-fresh_seeds="${SIM_FRESH:-200}"
+bash scripts/setup.sh proof
 
 stage() {
   local name="$1" started=$SECONDS
@@ -17,14 +19,20 @@ stage() {
 
 stage format cargo fmt --all --check
 stage lint cargo clippy --workspace --all-targets -- -D warnings
-stage test cargo test --workspace -- --test-threads 2
+# The simulator and the models are run below, optimized.
+stage test cargo test --workspace --exclude sim --exclude models -- --test-threads 2
 RUSTDOCFLAGS="-D warnings" stage docs cargo doc --workspace --no-deps --document-private-items
 stage build cargo build --release --bin merganser
-# Seeds nobody has seen before. Each is printed, and `merganser sim --seed N` replays it.
-stage sim env SIM_FRESH="$fresh_seeds" cargo test --release -p sim --test seeds -- --nocapture
-stage mutants cargo test --release -p sim --features mutants --test mutants -- --nocapture
+# The checks of the simulator itself, and each deliberate bug with how long it lived.
+stage mutants cargo test --release -p sim --features mutants -- --nocapture
+# Seeds nobody has seen before. The first is printed, and `merganser sim` replays any of them.
+stage sim env SIM_FRESH="${SIM_FRESH:-10000}" \
+  cargo test --release -p sim --features mutants --test seeds fresh -- --nocapture
+stage models cargo test --release -p models -- --nocapture
 stage demo bash scripts/demo.sh
-stage kill env KILL_ROUNDS="${KILL_ROUNDS:-100}" cargo test --release -p merganser --test kill -- --nocapture
+read -ra torture <<<"${TORTURE:-all --short}"
+stage torture cargo run --release -p torture -- "${torture[@]}"
+stage fuzz bash scripts/fuzz.sh "${FUZZ_RUNS:-1000000}"
 if command -v cargo-deny >/dev/null 2>&1; then
   stage licences cargo deny --offline check licenses bans sources
 else

@@ -164,7 +164,7 @@ fn assert_holds_what_it_promised(dir: &Path, what: &str) {
     let last = last_seq(&recovered);
     assert!(acknowledged <= last, "{what}: {acknowledged} was acknowledged, {last} is there");
     assert!(last == 0 || GROUPS.contains(&last), "{what}: a group was torn at {last}");
-    for seq in 1..=GROUPS[GROUPS.len() - 1] {
+    for seq in 1..=*GROUPS.last().expect("there are groups") {
         let expected = (seq <= last).then(|| object(seq, seq.to_string()));
         assert_eq!(read(&storage, &seq.to_string()), expected, "{what}: write {seq} of {last}");
     }

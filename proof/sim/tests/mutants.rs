@@ -22,6 +22,7 @@ const SEEDS_OF_CLIENTS: u64 = 2_000;
 type Worlds = fn(u64) -> Plan;
 
 /// A world in which operators are at work all the time, and nodes die.
+#[cfg(feature = "mutants")]
 fn of_operators(seed: u64) -> Plan {
     use sim::FaultKind::{Blackout, Kill, Power, Split};
     let mut plan = Plan::draw(seed);
@@ -33,6 +34,7 @@ fn of_operators(seed: u64) -> Plan {
 
 /// The same with three nodes that are cut off and lose power in turn, and messages that are
 /// late and lost: who has voted for a catalog has mostly not heard that it is in force.
+#[cfg(feature = "mutants")]
 fn of_unlucky_operators(seed: u64) -> Plan {
     use sim::FaultKind::{Isolate, Kill, Power};
     let mut plan = of_operators(seed);
