@@ -26,7 +26,7 @@ pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
     let mut rng = plan.rng();
     let mut bench = Bench::start(plan, 1)?;
     let mut figures = Figures::default();
-    let rounds = plan.rounds(42, 5_000);
+    let rounds = plan.rounds(20, 5_000);
     for round in 0..rounds {
         let call = CALLS.iter().cycle().nth(usize::try_from(round % 7).unwrap_or_default());
         let step = round / 7;
