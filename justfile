@@ -15,6 +15,18 @@ test:
 check crate="":
     cargo test {{ if crate == "" { "--workspace" } else { "-p " + crate } }}
 
+# Mistreats real processes: all scenarios, or those named. `just torture all --long` takes hours.
+torture *scenarios="all": build
+    cargo run --release -p torture -- {{scenarios}}
+
+# Fuzzes every decoder, each for so many seconds.
+fuzz seconds="600":
+    bash scripts/fuzz.sh {{seconds}}s
+
+# Everything that tries to break the database, for about so many minutes.
+prove minutes="60":
+    bash scripts/prove.sh {{minutes}}
+
 # Replays one simulated run.
 sim seed:
     cargo run --release --bin merganser -- sim --seed {{seed}}

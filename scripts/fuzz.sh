@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Fuzzes every decoder that reads bytes from outside, two at a time.
 #
-#   scripts/fuzz.sh [RUNS]          so many inputs per target, 1,000,000 if nothing is said
+#   scripts/fuzz.sh [RUNS]          so many inputs per target, 1,000,000 if nothing is said; a
+#                                   target that takes longer than FUZZ_SECONDS (60) stops then,
+#                                   as those do that run a whole request or a whole node
 #   scripts/fuzz.sh 600s [TARGET..] so many seconds per target, of all or these targets
+#   scripts/fuzz.sh 15m             so many minutes for all of them together
 #   FUZZ_KEEP=1 scripts/fuzz.sh ..  and keeps what covers more, in proof/fuzz/corpus
 #
 # Prints a line per target, and fails if one crashed: with the input, how to run it again, and
@@ -14,7 +17,8 @@ amount="${1:-1000000}"
 shift || true
 case "$amount" in
   *s) limit="-max_total_time=${amount%s}" ;;
-  *) limit="-runs=$amount" ;;
+  *m) limit="" ;;
+  *) limit="-runs=$amount -max_total_time=${FUZZ_SECONDS:-60}" ;;
 esac
 
 command -v g++ >/dev/null 2>&1 || {
@@ -33,13 +37,16 @@ rm -rf "$work"
 mkdir -p "$work/found" "$work/logs"
 FUZZ_TOOL="unpack $work/seeds" "$binary" >/dev/null
 if [ $# -gt 0 ]; then targets="$*"; else targets="$(FUZZ_TOOL=list "$binary")"; fi
+# So many minutes for all targets, of which as many run at once as there are cores.
+[ -n "$limit" ] || limit="-max_total_time=$((${amount%m} * 60 * $(nproc) / $(wc -w <<<"$targets") + 1))"
 
 one() {
   local target="$1" flags=()
   mkdir -p "$work/corpus/$target"
   [ -s "$work/seeds/$target.dict" ] && flags+=("-dict=$work/seeds/$target.dict")
   # Each input gets 10 s, and the whole process 1 GiB; the harness bounds each input more closely.
-  FUZZ_TARGET="$target" "$binary" "$limit" -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
+  # shellcheck disable=SC2086
+  FUZZ_TARGET="$target" "$binary" $limit -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
     -print_final_stats=1 -verbosity=1 -close_fd_mask=1 "${flags[@]}" \
     -artifact_prefix="$work/found/$target-" \
     "$work/corpus/$target" "$work/seeds/$target" >"$work/logs/$target" 2>&1 ||

@@ -32,10 +32,9 @@ pub(crate) struct Columns {
 /// If the header cannot be read, names a column twice, or lacks a column of the key:
 /// nothing in the file would mean what it should.
 pub(crate) fn entries<R: io::BufRead>(
-    mut from: R,
+    from: R,
     columns: &Columns,
 ) -> Result<impl Iterator<Item = io::Result<Entry>> + use<R>, CliError> {
-    let lag = lag(&mut from);
     let mut reader = ReaderBuilder::new().from_reader(Quotes::new(from));
     let unreadable =
         |err: ::csv::Error| CliError::failed(format!("the header is unreadable: {err}"));
@@ -49,7 +48,7 @@ pub(crate) fn entries<R: io::BufRead>(
     let header = Header::new(header, columns)?;
     let mut rows = reader.into_byte_records();
     let next = move || {
-        let entry = entry(&header, lag, rows.next()?).transpose();
+        let entry = entry(&header, rows.next()?).transpose();
         // The library reads on only when it has used up what it has, so at the end of the
         // file this is the last row, and the one that has swallowed all others.
         let unclosed = rows.reader().get_ref().open_at_end();
@@ -60,15 +59,6 @@ pub(crate) fn entries<R: io::BufRead>(
 }
 
 const UNCLOSED: &str = "the quote that opens here is not closed before the end of the file";
-
-/// By how many lines the library's count lags behind: where lines end in `\r\n`, it has not
-/// seen the `\n` yet when a row begins.
-fn lag(from: &mut impl io::BufRead) -> u64 {
-    // An error here comes again with the first read.
-    let Ok(start) = from.fill_buf() else { return 0 };
-    let first_line = start.split_inclusive(|byte| *byte == b'\n').next();
-    u64::from(first_line.is_some_and(|line| line.ends_with(b"\r\n")))
-}
 
 struct Header {
     names: Vec<String>,
@@ -96,16 +86,16 @@ impl Header {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library may add kinds of errors")]
-fn entry(header: &Header, lag: u64, row: ::csv::Result<ByteRecord>) -> io::Result<Option<Entry>> {
+fn entry(header: &Header, row: ::csv::Result<ByteRecord>) -> io::Result<Option<Entry>> {
     match row {
         Ok(row) => {
-            let line = row.position().map_or(0, ::csv::Position::line) + lag;
+            let line = row.position().map_or(0, ::csv::Position::line);
             let breaks: usize = row.as_slice().iter().filter(|byte| **byte == b'\n').count();
             let parsed = record(header, &row);
             Ok(Some(Entry { line, end: line + breaks as u64, parsed }))
         }
         Err(err) => {
-            let line = err.position().map_or(0, ::csv::Position::line) + lag;
+            let line = err.position().map_or(0, ::csv::Position::line);
             let what = err.to_string();
             match err.into_kind() {
                 ErrorKind::Io(err) => Err(err),
@@ -177,6 +167,13 @@ mod tests {
         assert_eq!((rows[1].0, says(1)), (3, "it has 1 columns, the header has 2"));
         assert_eq!((rows[2].0, says(2)), (4, "its key is empty"));
         assert!(rows[3].1.is_ok());
+    }
+
+    #[test]
+    fn a_lone_carriage_return_ends_a_row_and_no_line() {
+        let rows = read("id,name\r\n6,a\r7,b\r\n8,\"c\nd\"\r9,e\n", None, None);
+        assert_eq!(rows.iter().map(|row| row.0).collect::<Vec<_>>(), [2, 2, 3, 4]);
+        assert!(rows.iter().all(|row| row.1.is_ok()), "{rows:?}");
     }
 
     #[test]
