@@ -29,11 +29,11 @@ prove minutes="60":
 
 # Replays one simulated run.
 sim seed:
-    cargo run --release --bin merganser -- sim --seed {{seed}}
+    cargo run --release --bin merganser -- sim replay --seed {{seed}}
 
 # Runs many fresh simulated runs.
 sims count="1000":
-    SIM_FRESH={{count}} cargo test --release -p sim --test seeds -- --nocapture
+    cargo run --release --bin merganser -- sim run --seeds {{count}}
 
 # A cluster of separate processes on this machine, with data kept in merganser-dev/.
 cluster nodes="3":

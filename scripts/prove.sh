@@ -9,20 +9,19 @@ minutes="${1:-60}"
 bash scripts/setup.sh proof
 cargo build --release --bin merganser
 cargo build --release -p torture
-cargo test --release -p sim --features mutants --no-run
-cargo test --release -p models --no-run
 
 echo "== mutants and models"
 cargo test --release -p sim --features mutants --test mutants -- --nocapture
 cargo test --release -p models -- --nocapture
 
 echo "== simulator, for $((minutes / 2)) minutes"
-end=$((SECONDS + minutes * 30)) seeds=0
+end=$((SECONDS + minutes * 30)) hours=0
 while [ "$SECONDS" -lt "$end" ]; do
-  SIM_FRESH=20000 cargo test --release -p sim --features mutants --test seeds fresh -- --nocapture
-  seeds=$((seeds + 20000))
+  target/release/merganser sim run --hours 60
+  target/release/merganser sim run --hours 20 --destroy
+  hours=$((hours + 80))
 done
-echo "== simulator: $seeds seeds without a violation"
+echo "== simulator: $hours cluster-hours without a violation"
 
 echo "== torture, for $((minutes / 4)) minutes"
 end=$((SECONDS + minutes * 15)) times=0

@@ -2,7 +2,7 @@
 # Everything that has to hold before a change lands. One line per stage says how long it took;
 # the first failure stops the run and is the last thing printed.
 #
-#   SIM_FRESH    simulated runs of fresh seeds        10000: about 40 cluster-hours
+#   SIM_HOURS    simulated cluster-hours under load   30, and 10 where everything is destroyed
 #   TORTURE      what torture runs                    all --short
 #   FUZZ_RUNS    inputs per decoder                   1000000
 set -euo pipefail
@@ -25,9 +25,9 @@ RUSTDOCFLAGS="-D warnings" stage docs cargo doc --workspace --no-deps --document
 stage build cargo build --release --bin merganser
 # The checks of the simulator itself, and each deliberate bug with how long it lived.
 stage mutants cargo test --release -p sim --features mutants -- --nocapture
-# Seeds nobody has seen before. The first is printed, and `merganser sim` replays any of them.
-stage sim env SIM_FRESH="${SIM_FRESH:-10000}" \
-  cargo test --release -p sim --features mutants --test seeds fresh -- --nocapture
+# Seeds nobody has seen before. The first is printed, and `merganser sim replay` shows any.
+stage sim target/release/merganser sim run --hours "${SIM_HOURS:-30}"
+stage sim-destroy target/release/merganser sim run --hours "$((${SIM_HOURS:-30} / 3))" --destroy
 stage models cargo test --release -p models -- --nocapture
 stage demo bash scripts/demo.sh
 read -ra torture <<<"${TORTURE:-all --short}"

@@ -5,10 +5,11 @@ mod commands;
 mod config;
 mod dev;
 mod serve;
+mod simulate;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 /// A node allocates and frees many small buffers on two threads: this allocator makes a put
 /// cheaper than the system's, and returns memory after a burst.
@@ -29,33 +30,14 @@ enum Action {
     Dev(dev::Dev),
     #[command(flatten)]
     Command(commands::Command),
-    Sim(Sim),
-}
-
-/// Runs a simulated cluster under faults, and checks that it keeps its promises.
-///
-/// One seed is one run, and gives the same output every time. The exit code says whether all
-/// promises were kept.
-#[derive(Args, Debug)]
-struct Sim {
-    /// Which run.
-    #[arg(long, value_name = "NUMBER")]
-    seed: u64,
-
-    /// How many runs, with this seed and those after it.
-    #[arg(long, default_value_t = 1, value_name = "COUNT")]
-    seeds: u64,
-
-    /// Print everything that happens.
-    #[arg(long)]
-    trace: bool,
+    Sim(simulate::Sim),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().action {
         Action::Serve(serve) => serve.run(),
         Action::Dev(dev) => dev.run(),
-        Action::Sim(sim) => sim::main(sim.seed, sim.seeds, sim.trace),
+        Action::Sim(sim) => sim.run(),
         Action::Command(command) => match command.run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => error.report(),

@@ -87,6 +87,8 @@ pub enum Mutant {
     HalfIsMajority,
     /// A declaration is acknowledged before any node has it on disk as being in force.
     ChosenNotStored,
+    /// An attempt that was outbid is repeated soon, however often, and beside others.
+    AttemptsDuel,
     /// A catalog that arrives late takes the place of a newer one.
     OldCatalogLearned,
     /// A node counts shards in its own way.
@@ -142,6 +144,7 @@ mod switch {
             Mutant::LatestIgnored,
             Mutant::HalfIsMajority,
             Mutant::ChosenNotStored,
+            Mutant::AttemptsDuel,
             Mutant::OldCatalogLearned,
             Mutant::ShardWrong,
             Mutant::DeadForEver,

@@ -92,7 +92,8 @@ impl Node {
 
     /// Begins with the declaration that has waited longest, unless one is being voted on.
     fn propose_next<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
-        if self.proposing.is_some_and(|id| self.flights.contains_key(&id)) {
+        let is_busy = self.proposing.is_some_and(|id| self.flights.contains_key(&id));
+        if is_busy && !is(Mutant::AttemptsDuel) {
             return;
         }
         let is_queued = |flight: &Flight| match &flight.work {
@@ -188,7 +189,11 @@ impl Node {
                 Effect::Outbid(ballot) => {
                     self.forget(id);
                     let Work::Declare(declaring) = &mut flight.work else { return };
-                    let max = PAUSE_MAX_MILLIS << declaring.outbid.min(PAUSE_DOUBLINGS_MAX);
+                    let doublings = match is(Mutant::AttemptsDuel) {
+                        true => 0,
+                        false => declaring.outbid.min(PAUSE_DOUBLINGS_MAX),
+                    };
+                    let max = PAUSE_MAX_MILLIS << doublings;
                     let pause = Duration::from_millis(self.rng.random_range(1..max));
                     declaring.phase = Phase::Pausing(ballot.round);
                     declaring.outbid += 1;

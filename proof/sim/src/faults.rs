@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 
 use model::NodeId;
+use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::dice::Dice;
@@ -18,7 +19,7 @@ use crate::disk::Crash;
 use crate::swarm::FaultPlan;
 
 /// The kinds of what goes wrong.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum FaultKind {
     /// One process is killed; what it handed to the operating system stays.
     Kill,

@@ -36,6 +36,7 @@
 mod answers;
 mod atlas;
 mod bytes;
+mod case;
 mod clock;
 mod contexts;
 mod contracts;
@@ -54,25 +55,28 @@ mod outgoing;
 mod report;
 mod requests;
 mod scenario;
+mod shrink;
 mod summary;
 mod swarm;
+mod words;
 mod workload;
 mod world;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
 
+pub use case::{Case, CaseError};
 pub use faults::FaultKind;
 pub use many::run_many;
 #[cfg(feature = "mutants")]
 pub use mutant::Inside;
 pub use mutant::Mutant;
 pub use report::{Invariant, Report, Violation};
+pub use shrink::{faults_of, shrink};
 pub use summary::Summary;
 pub use swarm::{ClientPlan, DiskPlan, FaultPlan, NetworkPlan, Plan, TablePlan};
 
-use report::Broken;
+use report::{Broken, Keep};
 use world::World;
 
 /// How to run a seed.
@@ -101,17 +105,18 @@ pub struct Options {
 /// The first [`Violation`] of an invariant, with the history of its key and the events
 /// before it.
 pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Violation>> {
-    let (mut world, broken) = attempt(seed, options, options.trace);
+    let keep = if options.trace { Keep::Last } else { Keep::Nothing };
+    let (mut world, broken) = attempt(seed, options, keep);
     let Err(broken) = broken else { return Ok(world.report(seed)) };
     if !options.trace {
         // Events were not put into words, which takes long; the same happens once more.
-        (world, _) = attempt(seed, options, true);
+        (world, _) = attempt(seed, options, Keep::Last);
     }
     Err(Box::new(world.violation(seed, broken)))
 }
 
 /// Runs a seed. What is wrong comes back beside the world as it was then.
-fn attempt(seed: u64, options: &Options, keep: bool) -> (World, Result<(), Broken>) {
+fn attempt(seed: u64, options: &Options, keep: Keep) -> (World, Result<(), Broken>) {
     let mut plan = options.plan.clone().unwrap_or_else(|| Plan::draw(seed));
     plan.destroys |= options.destroys;
     let layout = scenario::layout(&plan);
@@ -152,24 +157,26 @@ impl World {
             invariant: broken.invariant,
             detail: broken.detail,
             at: self.now,
+            faults: self.fault_number,
+            destroys: self.plan.destroys,
             history: broken.key.map(|key| self.oracle.tell(key)).unwrap_or_default(),
             events: self.trace.into_lines(),
         }
     }
 }
 
-/// Runs so many seeds, beginning with `seed`, and prints what they come to: the command
-/// `merganser sim`. Stops at the first violation, and fails then.
-pub fn main(seed: u64, seeds: u64, trace: bool) -> ExitCode {
-    let options = Options { trace, ..Options::default() };
-    for seed in seed..seed.saturating_add(seeds.max(1)) {
-        match run(seed, &options) {
-            Ok(report) => println!("{report}"),
-            Err(violation) => {
-                println!("{violation}");
-                return ExitCode::FAILURE;
-            }
-        }
-    }
-    ExitCode::SUCCESS
+/// Runs a seed and returns everything that happened, a line each, beside what came of it.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn trace(seed: u64, options: &Options) -> (Vec<String>, Result<Report, Box<Violation>>) {
+    let options = Options { trace: false, ..options.clone() };
+    let (world, broken) = attempt(seed, &options, Keep::All);
+    let lines = world.trace.lines();
+    let outcome = match broken {
+        Ok(()) => Ok(world.report(seed)),
+        Err(broken) => Err(Box::new(world.violation(seed, broken))),
+    };
+    (lines, outcome)
 }

@@ -95,6 +95,59 @@ pub enum Invariant {
     TokensAreBound,
 }
 
+impl Invariant {
+    /// What it promises, in a sentence.
+    pub fn promise(self) -> &'static str {
+        match self {
+            Invariant::AcknowledgedIsKept => {
+                "An acknowledged write is there, or superseded by a write that is."
+            }
+            Invariant::NothingIsInvented => {
+                "Every value was written, under this key, by the write its dot names."
+            }
+            Invariant::NoFalseSibling => "A value that another one here has superseded is gone.",
+            Invariant::NoFalseDominance => "A value is dropped only for a write that had read it.",
+            Invariant::ReplicasConverge => "Replicas that have heard everything hold the same.",
+            Invariant::DotsAreUnique => "A dot names one write, for ever.",
+            Invariant::WritesHappenOnce => "A write has one dot, however often it is sent.",
+            Invariant::QuorumsMeet => {
+                "A read whose replicas meet those of an acknowledged write sees it."
+            }
+            Invariant::ReceiptsAreTrue => "A receipt says who took part.",
+            Invariant::DurableIsOnDisk => "What a receipt calls durable is on the disk it names.",
+            Invariant::ListsAgree => "A list holds what gets hold.",
+            Invariant::RefusedStaysAway => {
+                "A write that was refused or not attempted never turns up."
+            }
+            Invariant::EveryRequestIsAnswered => "A node that is up answers in time, once.",
+            Invariant::HealthyRequestsSucceed => "Without faults, every request succeeds.",
+            Invariant::ReplicasOnlyGrow => "A replica never forgets what it has heard.",
+            Invariant::SupersededStaysAway => {
+                "What was superseded at a replica is not held there again, even if the record that says so is lost."
+            }
+            Invariant::ClocksAreExact => {
+                "The clock on a disk says exactly what the objects on it have heard."
+            }
+            Invariant::ImproperIsRefused => {
+                "A request that no cluster can carry out is refused, and says why."
+            }
+            Invariant::ContractsStand => {
+                "A keyspace or table that was acknowledged stays, everywhere the same."
+            }
+            Invariant::NodesDoNotPanic => "A node does not panic, whatever it hears.",
+            Invariant::LimitsHold => {
+                "What has a limit stays below it: requests of a node, siblings of a key."
+            }
+            Invariant::DamageIsNoticed => {
+                "Bytes that were damaged, on their way or on disk, are refused."
+            }
+            Invariant::TokensAreBound => {
+                "A context token is good for the key it was made for, and as it was made."
+            }
+        }
+    }
+}
+
 /// An invariant that does not hold, before the run that showed it is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Broken {
@@ -127,6 +180,10 @@ pub struct Violation {
     pub detail: String,
     /// When, in microseconds of simulated time.
     pub at: u64,
+    /// How many faults had come by then, those left out included.
+    pub faults: u64,
+    /// Whether it was a world that destroys everything.
+    pub destroys: bool,
     /// The writes to the key that it is about, in the order of their requests.
     pub history: Vec<String>,
     /// The last events before it.
@@ -136,12 +193,15 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}: {:?} does not hold: {}", self.seed, self.invariant, self.detail)?;
+        writeln!(f, "  promised: {}", self.invariant.promise())?;
         writeln!(f, "  at {} us, in {}", self.at, self.plan)?;
         for (what, lines) in [("history of the key", &self.history), ("events", &self.events)] {
             writeln!(f, "  {what}:")?;
             lines.iter().try_for_each(|line| writeln!(f, "    {line}"))?;
         }
-        write!(f, "  again with: merganser sim --seed {} --trace", self.seed)
+        let how = if self.destroys { " --destroy" } else { "" };
+        writeln!(f, "  again with:   merganser sim replay --seed {}{how} --trace", self.seed)?;
+        write!(f, "  smaller with: merganser sim shrink --seed {}{how}", self.seed)
     }
 }
 
@@ -150,12 +210,24 @@ impl std::error::Error for Violation {}
 /// How many of the last events a violation shows.
 const EVENTS_SHOWN: usize = 150;
 
+/// Which events are told in words.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Keep {
+    /// None.
+    #[default]
+    Nothing,
+    /// The last few.
+    Last,
+    /// All.
+    All,
+}
+
 /// The events of a run: hashed always, told in words only where somebody will read them.
 #[derive(Default)]
 pub(crate) struct Trace {
     pub(crate) hash: u64,
     pub(crate) count: u64,
-    pub(crate) keep: bool,
+    pub(crate) keep: Keep,
     pub(crate) print: bool,
     lines: VecDeque<String>,
 }
@@ -166,7 +238,7 @@ impl Trace {
         self.count += 1;
         self.mix(now);
         words.iter().for_each(|word| self.mix(*word));
-        if self.keep || self.print {
+        if self.keep != Keep::Nothing || self.print {
             self.tell(format!("{now:>10} {}", text()));
         }
     }
@@ -175,7 +247,7 @@ impl Trace {
         if self.print {
             println!("{line}");
         }
-        if self.lines.len() == EVENTS_SHOWN {
+        if self.keep != Keep::All && self.lines.len() == EVENTS_SHOWN {
             self.lines.pop_front();
         }
         self.lines.push_back(line);
@@ -184,6 +256,10 @@ impl Trace {
     /// FNV-1a, a word at a time: fast, the same everywhere, and nobody attacks it.
     fn mix(&mut self, word: u64) {
         self.hash = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.iter().cloned().collect()
     }
 
     pub(crate) fn into_lines(self) -> Vec<String> {

@@ -12,12 +12,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Durability, Level};
+use serde::{Deserialize, Serialize};
 
 use crate::dice::{Dice, Part};
 use crate::faults::FaultKind;
+use crate::words;
 
 /// What kind of world one seed draws.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Plan {
     /// Nodes in the cluster.
     pub nodes: u16,
@@ -61,18 +63,22 @@ pub struct Plan {
 }
 
 /// The defaults of one table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct TablePlan {
     /// When its replicas acknowledge.
+    #[serde(with = "words::durability")]
     pub durability: Durability,
     /// How many answer a read.
+    #[serde(with = "words::level")]
     pub read: Level,
     /// How many acknowledge a write.
+    #[serde(with = "words::level")]
     pub write: Level,
 }
 
 /// What clients do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct ClientPlan {
     /// How many there are, each with one request at a time.
     pub count: usize,
@@ -109,7 +115,8 @@ pub struct ClientPlan {
 }
 
 /// How the network behaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct NetworkPlan {
     /// Mean microseconds one way.
     pub delay: u64,
@@ -133,7 +140,8 @@ pub struct NetworkPlan {
 }
 
 /// How the disks behave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct DiskPlan {
     /// Mean microseconds to hand a group to the operating system.
     pub commit: u64,
@@ -151,7 +159,8 @@ pub struct DiskPlan {
 }
 
 /// What goes wrong, as weights.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct FaultPlan {
     /// Mean microseconds between two faults.
     pub gap: u64,

@@ -49,6 +49,14 @@ fn of_unlucky_operators(seed: u64) -> Plan {
     plan
 }
 
+/// A world in which operators are at work at nodes that are far from each other.
+#[cfg(feature = "mutants")]
+fn of_distant_operators(seed: u64) -> Plan {
+    let mut plan = of_operators(seed);
+    (plan.network.far, plan.declares, plan.liveness) = (200_000, 1_000_000, 6_000_000);
+    plan
+}
+
 /// The first violation that a mutant causes.
 fn find(mutant: Mutant, worlds: Worlds, clients_only: bool) -> Option<Box<Violation>> {
     let options = |seed, mutant| {
@@ -170,6 +178,7 @@ fn inside() -> Vec<Row> {
         (In::LatestIgnored, of_operators, &[ContractsStand]),
         (In::HalfIsMajority, of_operators, &[ContractsStand, HealthyRequestsSucceed]),
         (In::ChosenNotStored, of_operators, &[ContractsStand, HealthyRequestsSucceed]),
+        (In::AttemptsDuel, of_distant_operators, &[HealthyRequestsSucceed]),
         (In::OldCatalogLearned, of_unlucky_operators, &[ContractsStand]),
         (In::ShardWrong, any, &[NothingIsInvented, ReceiptsAreTrue]),
         (In::DeadForEver, any, &[HealthyRequestsSucceed]),

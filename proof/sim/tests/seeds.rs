@@ -1,4 +1,4 @@
-//! Seeds: the same ones every time, and as many fresh ones as the environment asks for.
+//! Seeds: the same ones every time. `merganser sim run` looks at fresh ones.
 
 use sim::{FaultKind, Mutant, Options, Plan, Report, Summary, run, run_many};
 
@@ -31,36 +31,6 @@ fn where_everything_may_be_destroyed_nothing_lies_all_the_same() {
         summary.faults.get("spared by the atlas").copied().unwrap_or(0)
     };
     assert!(4 * spared(true) < spared(false), "the atlas has spared what it need not");
-}
-
-/// Seeds that once showed a violation. They are kept, because what they found was found by
-/// chance.
-#[test]
-fn seeds_that_once_failed_pass() {
-    // 4: a forwarded write that the network repeated was accepted twice.
-    // 1562: after a loss of power everywhere, no node knew an acknowledged keyspace.
-    for seed in [4, 1562] {
-        // As the worlds were then: no record vanished.
-        let mut plan = Plan::draw(seed);
-        plan.disk.rot = 0;
-        let options = Options { plan: Some(plan), ..Options::default() };
-        assert!(run(seed, &options).is_ok(), "seed {seed}");
-    }
-}
-
-/// `SIM_FRESH=1000 cargo test -p sim fresh -- --nocapture` looks at seeds that nobody has
-/// looked at before, each fourth of them in a world that destroys everything. The clock
-/// chooses them, so the first is printed.
-#[test]
-fn fresh_seeds_show_no_violation() {
-    let count = std::env::var("SIM_FRESH").ok().and_then(|count| count.parse().ok()).unwrap_or(0);
-    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let first = u64::try_from(since_1970.as_micros()).unwrap();
-    let destroying = first + count - count / 4;
-    println!("from seed {first}");
-    println!("{}", many(first..destroying, false));
-    println!("from seed {destroying}, where everything may be destroyed");
-    println!("{}", many(destroying..first + count, true));
 }
 
 #[test]

@@ -1,0 +1,279 @@
+//! `merganser sim`: the simulator at hand.
+//!
+//! `run` looks for violations in many seeds, `replay` shows one run, step by step if wanted,
+//! and `shrink` makes one that fails small enough to be understood, as a file that can be
+//! kept and replayed.
+
+use std::fs;
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use sim::{Case, Options, Plan, Summary, Violation};
+
+/// Runs a simulated cluster under faults, and checks that it keeps its promises.
+///
+/// One seed is one run, and gives the same output every time. The exit code says whether all
+/// promises were kept.
+#[derive(Args, Debug)]
+pub(crate) struct Sim {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Run(Run),
+    Replay(Replay),
+    Shrink(Shrink),
+}
+
+/// Runs many seeds, and stops at the first violation.
+#[derive(Args, Debug)]
+struct Run {
+    /// The first seed. Without, one that nobody has seen before.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+
+    /// How many.
+    #[arg(long, default_value_t = 1_000, value_name = "COUNT")]
+    seeds: u64,
+
+    /// Go on until clusters were under load for so many hours together.
+    #[arg(long, value_name = "HOURS")]
+    hours: Option<u64>,
+
+    /// How many run at once. Without, as many as there are cores.
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<usize>,
+
+    /// In worlds where everything may be destroyed, and only lies are violations.
+    #[arg(long)]
+    destroy: bool,
+}
+
+/// A run: by its seed, or from a file.
+#[derive(Args, Debug)]
+struct Which {
+    /// Which run.
+    #[arg(long, value_name = "NUMBER", required_unless_present = "case")]
+    seed: Option<u64>,
+
+    /// In a world where everything may be destroyed.
+    #[arg(long)]
+    destroy: bool,
+
+    /// A run that was kept as a file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "destroy"])]
+    case: Option<PathBuf>,
+}
+
+/// Shows one run again.
+#[derive(Args, Debug)]
+struct Replay {
+    #[command(flatten)]
+    which: Which,
+
+    /// Print everything that happens.
+    #[arg(long)]
+    trace: bool,
+
+    /// Show what happens piece by piece: Enter for the next event, a number for so many, a
+    /// word for all up to the next with that word in it, q to end.
+    #[arg(long)]
+    step: bool,
+}
+
+/// Makes a run that fails small.
+#[derive(Args, Debug)]
+struct Shrink {
+    #[command(flatten)]
+    which: Which,
+
+    /// Where to keep the result.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// How many runs it may take.
+    #[arg(long, default_value_t = 500, value_name = "COUNT")]
+    runs: usize,
+}
+
+impl Sim {
+    /// Does it.
+    pub(crate) fn run(self) -> ExitCode {
+        let done = match self.action {
+            Action::Run(run) => run.run(),
+            Action::Replay(replay) => replay.run(),
+            Action::Shrink(shrink) => shrink.run(),
+        };
+        match done {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Seeds between two looks at how far it has come.
+const BATCH: u64 = 200;
+
+impl Run {
+    fn run(&self) -> io::Result<ExitCode> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let fresh = u64::try_from(now.as_micros()).unwrap_or(0);
+        let first = self.seed.unwrap_or(fresh);
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or_else(cores);
+        let options = Options { destroys: self.destroy, ..Options::default() };
+        println!("from seed {first}, on {threads} threads");
+        let mut whole = Summary::default();
+        let mut next = first;
+        while self.wants_more(next - first, &whole) {
+            let count =
+                if self.hours.is_some() { BATCH } else { BATCH.min(self.seeds + first - next) };
+            match sim::run_many(next..next + count, threads, &options) {
+                Ok(summary) => whole.merge(&summary),
+                Err(violation) => return Ok(told(Err(violation))),
+            }
+            next += count;
+            eprint!("\r{} seeds, {:.1} hours under load", whole.seeds, whole.hours());
+            io::stderr().flush()?;
+        }
+        eprintln!();
+        println!("{whole}");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn wants_more(&self, done: u64, whole: &Summary) -> bool {
+        match self.hours {
+            #[expect(clippy::cast_precision_loss, reason = "nobody waits for 2^52 hours")]
+            Some(hours) => whole.hours() < hours as f64,
+            None => done < self.seeds,
+        }
+    }
+}
+
+impl Which {
+    /// The run, with all of its world.
+    fn case(&self) -> io::Result<Case> {
+        if let Some(file) = &self.case {
+            let of_file = |error: &dyn std::fmt::Display| {
+                io::Error::other(format!("{}: {error}", file.display()))
+            };
+            let text = fs::read_to_string(file).map_err(|error| of_file(&error))?;
+            return Case::parse(&text).map_err(|error| of_file(&error));
+        }
+        let seed = self.seed.unwrap_or(0);
+        let plan = Plan { destroys: self.destroy, ..Plan::draw(seed) };
+        Ok(Case::new(seed, plan, Default::default(), String::new()))
+    }
+}
+
+impl Replay {
+    fn run(&self) -> io::Result<ExitCode> {
+        let case = self.which.case()?;
+        let options = Options { trace: self.trace && !self.step, ..case.options(None) };
+        let outcome = if self.step {
+            let (lines, outcome) = sim::trace(case.seed, &options);
+            step(&lines, &mut io::stdin().lock())?;
+            outcome
+        } else {
+            sim::run(case.seed, &options)
+        };
+        Ok(told(outcome))
+    }
+}
+
+fn told(outcome: Result<sim::Report, Box<Violation>>) -> ExitCode {
+    match outcome {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(violation) => {
+            println!("{violation}");
+            if let Some(commit) = commit() {
+                println!("  at commit {commit}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The commit that is checked out here, if this is where the program is developed: a seed
+/// means the same run for one version of the code only.
+fn commit() -> Option<String> {
+    let told = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok()?;
+    let text = String::from_utf8(told.stdout).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Shows lines as they are asked for, and returns how many. The end of the input ends it.
+fn step(lines: &[String], asked: &mut impl BufRead) -> io::Result<usize> {
+    let mut at = 0;
+    let mut line = String::new();
+    while at < lines.len() {
+        eprint!("{at} of {}> ", lines.len());
+        line.clear();
+        if asked.read_line(&mut line)? == 0 {
+            break;
+        }
+        let wanted = line.trim();
+        let rest = lines.get(at..).unwrap_or_default();
+        let count = match wanted {
+            "" => 1,
+            "q" => break,
+            _ => wanted.parse().unwrap_or_else(|_| {
+                rest.iter().position(|line| line.contains(wanted)).map_or(rest.len(), |n| n + 1)
+            }),
+        };
+        rest.iter().take(count).for_each(|line| println!("{line}"));
+        at += count.min(rest.len());
+    }
+    Ok(at)
+}
+
+impl Shrink {
+    fn run(&self) -> io::Result<ExitCode> {
+        let case = self.which.case()?;
+        let tell = |what: &str| println!("still fails: {what}");
+        let Some((case, violation)) = sim::shrink(case, None, self.runs, tell) else {
+            println!("it does not fail, so there is nothing to make smaller");
+            return Ok(ExitCode::SUCCESS);
+        };
+        println!("{violation}");
+        let faults = sim::faults_of(&case, &violation);
+        println!("{} faults are left: {faults:?}", faults.len());
+        match &self.out {
+            Some(file) => {
+                fs::write(file, case.to_text())?;
+                println!(
+                    "kept in {0}; again with: merganser sim replay --case {0}",
+                    file.display()
+                );
+            }
+            None => println!("{}", case.to_text()),
+        }
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_go_on_by_one_by_so_many_or_to_a_word() {
+        let lines: Vec<String> = (0..10).map(|n| format!("event {n}")).collect();
+        for (asked, shown) in
+            [("\n\n", 2), ("3\n\n", 4), ("event 6\n", 7), ("q\n5\n", 0), ("x\n", 10)]
+        {
+            assert_eq!(step(&lines, &mut asked.as_bytes()).unwrap(), shown, "{asked:?}");
+        }
+    }
+}

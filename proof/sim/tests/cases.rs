@@ -1,0 +1,78 @@
+//! Runs that once showed something, kept with their whole world.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use sim::Case;
+
+/// Each file, by its name.
+fn cases() -> Vec<(String, Case)> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/cases");
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: std::path::PathBuf| {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let case = Case::parse(&std::fs::read_to_string(&path).unwrap());
+        (name.clone(), case.unwrap_or_else(|error| panic!("{name}: {error}")))
+    };
+    files.map(read).collect()
+}
+
+#[test]
+fn what_once_failed_passes() {
+    let cases = cases();
+    assert!(2 <= cases.len(), "where are the cases?");
+    for (name, case) in cases {
+        assert!(!case.story.is_empty(), "{name} has no story");
+        let outcome = case.run(None);
+        assert!(outcome.is_ok(), "{name}: {}\n{}", case.story, outcome.unwrap_err());
+    }
+}
+
+#[test]
+fn a_case_reads_back_as_it_was_written() {
+    for (_, case) in cases() {
+        assert_eq!(Case::parse(&case.to_text()).unwrap(), case);
+    }
+}
+
+#[test]
+fn a_case_of_a_later_version_is_refused_by_name() {
+    let (_, case) = cases().pop().unwrap();
+    let newer = case.to_text().replace("version = 1", "version = 2");
+    assert!(Case::parse(&newer).unwrap_err().to_string().contains("version 2"));
+}
+
+/// A kept case must still be the one that shows the bug.
+#[cfg(feature = "mutants")]
+#[test]
+fn a_case_fails_again_when_its_bug_is_put_back() {
+    use sim::{Inside, Mutant};
+    let bugs = [
+        ("forward-taken-twice", Inside::ForwardTakenTwice),
+        ("attempts-duel", Inside::AttemptsDuel),
+    ];
+    let cases = cases();
+    for (name, bug) in bugs {
+        let (_, case) = cases.iter().find(|(kept, _)| kept == name).unwrap();
+        let violation = case.run(Some(Mutant::Inside(bug))).expect_err(name);
+        assert_eq!(format!("{:?}", violation.invariant), case.invariant, "{name}");
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_violation_shrinks_to_the_few_faults_that_matter() {
+    use sim::{Inside, Mutant, Plan, faults_of, shrink};
+    for bug in [Inside::OldNewsTaken, Inside::RequestIdsRepeat, Inside::ForwardTakenTwice] {
+        let mutant = Some(Mutant::Inside(bug));
+        let case = |seed| Case::new(seed, Plan::draw(seed), Default::default(), String::new());
+        let failing = (0..200).map(case).find(|case| case.run(mutant).is_err()).unwrap();
+        let before = failing.run(mutant).unwrap_err();
+        let (small, violation) = shrink(failing.clone(), mutant, 300, |_| {}).unwrap();
+        assert_eq!(violation.invariant, before.invariant, "{bug:?}");
+        let left = faults_of(&small, &violation).len();
+        assert!(left <= 5, "{bug:?} has {left} of {} faults left", before.faults);
+        assert!(small.plan != failing.plan, "the world of {bug:?} is no simpler");
+        let again = Case::parse(&small.to_text()).unwrap().run(mutant).unwrap_err();
+        assert_eq!(again, violation, "{bug:?}");
+    }
+}
