@@ -2,10 +2,11 @@
 # Fuzzes every decoder that reads bytes from outside, two at a time.
 #
 #   scripts/fuzz.sh [RUNS]          so many inputs per target, 1,000,000 if nothing is said; a
-#                                   target that takes longer than FUZZ_SECONDS (60) stops then,
+#                                   target that takes longer than FUZZ_SECONDS (20) stops then,
 #                                   as those do that run a whole request or a whole node
 #   scripts/fuzz.sh 600s [TARGET..] so many seconds per target, of all or these targets
 #   scripts/fuzz.sh 15m             so many minutes for all of them together
+#   FUZZ_SEED=1 scripts/fuzz.sh ..  by the same chance each time; without, always another
 #   FUZZ_KEEP=1 scripts/fuzz.sh ..  and keeps what covers more, in proof/fuzz/corpus
 #
 # Prints a line per target, and fails if one crashed: with the input, how to run it again, and
@@ -18,7 +19,7 @@ shift || true
 case "$amount" in
   *s) limit="-max_total_time=${amount%s}" ;;
   *m) limit="" ;;
-  *) limit="-runs=$amount -max_total_time=${FUZZ_SECONDS:-60}" ;;
+  *) limit="-runs=$amount -max_total_time=${FUZZ_SECONDS:-20}" ;;
 esac
 
 command -v g++ >/dev/null 2>&1 || {
@@ -46,7 +47,7 @@ one() {
   [ -s "$work/seeds/$target.dict" ] && flags+=("-dict=$work/seeds/$target.dict")
   # Each input gets 10 s, and the whole process 1 GiB; the harness bounds each input more closely.
   # shellcheck disable=SC2086
-  FUZZ_TARGET="$target" "$binary" $limit -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
+  FUZZ_TARGET="$target" "$binary" $limit -seed="${FUZZ_SEED:-0}" -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
     -print_final_stats=1 -verbosity=1 -close_fd_mask=1 "${flags[@]}" \
     -artifact_prefix="$work/found/$target-" \
     "$work/corpus/$target" "$work/seeds/$target" >"$work/logs/$target" 2>&1 ||

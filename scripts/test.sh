@@ -32,7 +32,9 @@ stage models cargo test --release -p models -- --nocapture
 stage demo bash scripts/demo.sh
 read -ra torture <<<"${TORTURE:-all --short}"
 stage torture cargo run --release -p torture -- "${torture[@]}"
-stage fuzz bash scripts/fuzz.sh "${FUZZ_RUNS:-1000000}"
+# By the same chance each time: what new chance finds should not stop what has nothing to do
+# with it. `just fuzz` and `just prove` look further.
+stage fuzz env FUZZ_SEED=1 bash scripts/fuzz.sh "${FUZZ_RUNS:-1000000}"
 if command -v cargo-deny >/dev/null 2>&1; then
   stage licences cargo deny --offline check licenses bans sources
 else

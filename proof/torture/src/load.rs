@@ -35,6 +35,8 @@ pub struct Load {
     expected: Arc<Mutex<Expected>>,
     /// Bytes appended to each value.
     padding: usize,
+    /// Whether the nodes are about to lose power: see [`Load::hear_nothing`].
+    deaf: Arc<AtomicBool>,
 }
 
 /// Running workers.
@@ -51,7 +53,7 @@ impl Load {
     ///
     /// The cluster does not take the declarations.
     pub fn declare(urls: Vec<String>, replicas: u8, padding: usize) -> Result<Self, Stop> {
-        let load = Self { urls, expected: Arc::default(), padding };
+        let load = Self { urls, expected: Arc::default(), padding, deaf: Arc::default() };
         let contract =
             KeyspaceContract { shards: Some(8), replicas: Some(Replicas::Here(replicas)) };
         load.block_on(async |client| {
@@ -77,6 +79,13 @@ impl Load {
     /// Writes under way when a process died, and what is known of all others.
     pub fn expected(&self) -> MutexGuard<'_, Expected> {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, or no longer, takes no answer for one. A machine that has lost power sends
+    /// nothing; here the process outlives its disk by a moment, in which a sync that was under
+    /// way may return and say that all is well.
+    pub fn hear_nothing(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::SeqCst);
     }
 
     /// Reads every key at a level and compares.
@@ -227,6 +236,7 @@ impl Worker<'_> {
             None => self.table.delete(&key, context.as_ref(), &options).await,
         };
         let outcome = match &written {
+            Ok(_) if self.load.deaf.load(Ordering::SeqCst) => Outcome::Unknown,
             Ok(_) => Outcome::Acknowledged,
             Err(Error::Unknown { .. }) => Outcome::Unknown,
             Err(Error::NotAttempted(_) | Error::Connect { .. }) => Outcome::NotMade,

@@ -1,4 +1,4 @@
-//! Nodes that may have 256 MiB each, under a load of large values. The kernel would kill
+//! A node that may have 256 MiB, under a load of large values. The kernel would kill
 //! what takes more.
 
 use std::fs;
@@ -17,7 +17,7 @@ use crate::process::{need_root, sleep};
 const LIMIT: &str = "268435456";
 
 /// Bytes of a value.
-const VALUE_BYTES: usize = 100_000;
+const VALUE_BYTES: usize = 20_000;
 
 pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
     need_root()?;
