@@ -65,7 +65,8 @@ impl Cluster {
         Ok(Self { binary: binary.to_owned(), dir: dir.to_owned(), nodes, wrapper: Vec::new() })
     }
 
-    /// From now on nodes are started behind this, as if typed before the program.
+    /// From now on nodes are started behind this, as if typed before the program. In it,
+    /// `{dir}` stands for the directory of the node that is started.
     pub fn start_behind(&mut self, wrapper: &[&str]) {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
     }
@@ -97,6 +98,17 @@ impl Cluster {
         self.node_dir(id).join("disk")
     }
 
+    /// What a node answers to a `GET` of the harness itself: status line, headers, body.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer, or not with 200.
+    pub fn answer(&self, id: u16, path: &str) -> Result<String, Stop> {
+        let node = self.nodes.get(usize::from(id).wrapping_sub(1));
+        let node = node.ok_or_else(|| Stop::Failed(format!("there is no n{id}")))?;
+        get(node.http, path)
+    }
+
     /// What a node has logged, in all its lives.
     pub fn log(&self, id: u16) -> String {
         fs::read_to_string(self.node_dir(id).join("node.log")).unwrap_or_default()
@@ -110,7 +122,9 @@ impl Cluster {
     pub fn launch(&mut self, id: u16, wrapper: &[String]) -> Result<(), Stop> {
         let own = self.node_dir(id);
         let log = fs::OpenOptions::new().create(true).append(true).open(own.join("node.log"))?;
-        let mut words = wrapper.to_vec();
+        let dir = own.display().to_string();
+        let mut words: Vec<String> =
+            wrapper.iter().map(|word| word.replace("{dir}", &dir)).collect();
         words.push(self.binary.display().to_string());
         let Some((program, arguments)) = words.split_first() else { return Ok(()) };
         let child = Command::new(program)

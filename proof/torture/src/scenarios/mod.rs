@@ -4,6 +4,7 @@
 //! can be read with what clients were told: at a quorum, and once more at `ALL`.
 
 mod clients;
+mod clock;
 mod disk;
 mod kill;
 mod memory;
@@ -51,7 +52,7 @@ impl Plan {
 type Scenario = fn(&Plan) -> Result<Figures, Stop>;
 
 /// All scenarios, by name.
-pub const ALL: [(&str, Scenario); 11] = [
+pub const ALL: [(&str, Scenario); 12] = [
     ("kill", kill::run),
     ("pause", pause::run),
     ("power", power::one),
@@ -63,6 +64,7 @@ pub const ALL: [(&str, Scenario); 11] = [
     ("rot", rot::run),
     ("memory", memory::run),
     ("clients", clients::run),
+    ("clock", clock::run),
 ];
 
 /// Scenarios that the database does not pass yet. They are run when they are named, and are
