@@ -24,6 +24,7 @@ mod batch;
 mod body;
 mod budget;
 mod connection;
+mod date;
 mod door;
 mod json;
 mod keyspaces;

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Request;
+use axum::http::header::DATE;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -35,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::connection::{Noted, Phase, Progress, Watched, last_words};
+use crate::date;
 use crate::problem::{Code, Problem};
 
 /// What [`serve`] grants to clients.
@@ -232,7 +234,11 @@ impl Service<Request<Incoming>> for Guarded {
         self.progress.enter(Phase::Answering);
         let progress = Arc::clone(&self.progress);
         let answer = self.router.call(request);
-        Box::pin(async move { Ok(Noted::answer(guard(answer).await, progress)) })
+        Box::pin(async move {
+            let mut answer = guard(answer).await;
+            answer.headers_mut().insert(DATE, date::now());
+            Ok(Noted::answer(answer, progress))
+        })
     }
 }
 
