@@ -15,16 +15,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{
+    AbstractTree as _, CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode,
+};
 use model::Durability;
 
 use crate::group::Group;
 use crate::witness::Witness;
 use crate::{FlushError, OpenError, record};
 
-/// How much is collected in memory before it becomes a file. More makes fewer, larger
-/// files, and is memory that is used even by a small database.
-const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+/// The most that is ever collected in memory before it becomes a file. fjall keeps this
+/// figure with the data, so what the node is configured for today is less, and is seen to
+/// here: in [`Engine::rotate`].
+const MEMTABLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Clock and meta records are few and are overwritten again and again.
 const SMALL_MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
@@ -56,6 +59,8 @@ const PROBE_BYTES: usize = 64 * 1024;
 pub(crate) struct Engine {
     dir: PathBuf,
     db: Database,
+    /// How much is collected in memory before it becomes a file.
+    write_buffer_bytes: u64,
     pub(crate) objects: Keyspace,
     pub(crate) clocks: Keyspace,
     pub(crate) meta: Keyspace,
@@ -66,15 +71,20 @@ impl Engine {
     ///
     /// fjall asserts where it finds its own records inconsistent. A damaged directory is
     /// not a bug of this program, so that becomes an error as well.
-    pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
-        match catch_unwind(AssertUnwindSafe(|| Self::try_open(dir, cache_bytes))) {
+    pub(crate) fn open(
+        dir: &Path,
+        cache_bytes: u64,
+        write_buffer_bytes: u64,
+    ) -> Result<Self, OpenError> {
+        let open = || Self::try_open(dir, cache_bytes, write_buffer_bytes);
+        match catch_unwind(AssertUnwindSafe(open)) {
             Ok(Ok(engine)) => Ok(engine),
             Ok(Err(error)) => Err(open_error(dir, &error)),
             Err(_) => Err(OpenError::corrupt(dir, "the database contradicts itself")),
         }
     }
 
-    fn try_open(dir: &Path, cache_bytes: u64) -> fjall::Result<Self> {
+    fn try_open(dir: &Path, cache_bytes: u64, write_buffer_bytes: u64) -> fjall::Result<Self> {
         let db = Database::builder(dir)
             .cache_size(cache_bytes)
             .worker_threads(WORKERS)
@@ -87,10 +97,10 @@ impl Engine {
             let options = KeyspaceCreateOptions::default();
             move || options.manual_journal_persist(true).max_memtable_size(bytes)
         };
-        let objects = db.keyspace("objects", options(MEMTABLE_BYTES))?;
+        let objects = db.keyspace("objects", options(MEMTABLE_BYTES_MAX))?;
         let clocks = db.keyspace("clocks", options(SMALL_MEMTABLE_BYTES))?;
         let meta = db.keyspace("meta", options(SMALL_MEMTABLE_BYTES))?;
-        Ok(Self { dir: dir.to_owned(), db, objects, clocks, meta })
+        Ok(Self { dir: dir.to_owned(), db, write_buffer_bytes, objects, clocks, meta })
     }
 
     /// Writes a group in one batch.
@@ -117,7 +127,16 @@ impl Engine {
             batch.insert(&self.meta, record::ACCEPTOR, record::seal_acceptor(acceptor));
         }
         batch.insert(&self.meta, record::WITNESS, record::seal_witness(witness));
-        batch.commit().map_err(|error| self.flush_error(&error))
+        batch.commit().map_err(|error| self.flush_error(&error))?;
+        self.rotate()
+    }
+
+    /// Lets what is in memory become a file when it is enough for one.
+    fn rotate(&self) -> Result<(), FlushError> {
+        if self.objects.tree.active_memtable().size() < self.write_buffer_bytes {
+            return Ok(());
+        }
+        self.objects.rotate_memtable().map(|_| ()).map_err(|error| self.flush_error(&error))
     }
 
     /// Writes what is in memory out into files, so that the next start replays nothing.

@@ -55,7 +55,7 @@ mod witness;
 
 pub use committer::Done;
 pub use error::{FlushError, OpenError};
-pub use storage::{CACHE_BYTES_DEFAULT, Options, Recovered, Storage};
+pub use storage::{CACHE_BYTES_DEFAULT, Options, Recovered, Storage, WRITE_BUFFER_BYTES_DEFAULT};
 
 /// The format of a data directory that this program writes, and the latest that it reads.
 pub const FORMAT_VERSION: u32 = 1;

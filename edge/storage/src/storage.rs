@@ -15,10 +15,11 @@ use crate::home::Home;
 use crate::witness::Survey;
 use crate::{FlushError, OpenError, record};
 
-/// The cache of a node that does not say how much. The records a node reads most fit in
-/// here, and it stays small beside the 40 MiB that an idle node may use: it is filled
-/// only by what is read.
+/// The cache of whoever does not say how much. It is filled only by what is read.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// The write buffer of whoever does not say how much. More makes fewer, larger files.
+pub const WRITE_BUFFER_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
 
 /// What to open.
 #[derive(Clone, Debug)]
@@ -34,12 +35,23 @@ pub struct Options {
     pub layout: u64,
     /// The most memory for parts of files that were read.
     pub cache_bytes: u64,
+    /// How many bytes of records are collected in memory before they become a file. Up to four
+    /// times as much is in memory at once.
+    pub write_buffer_bytes: u64,
 }
 
 impl Options {
-    /// A directory with a cache of [`CACHE_BYTES_DEFAULT`].
+    /// A directory with a cache of [`CACHE_BYTES_DEFAULT`] and a write buffer of
+    /// [`WRITE_BUFFER_BYTES_DEFAULT`].
     pub fn new(dir: impl Into<PathBuf>, cluster: ClusterId, node: NodeId, layout: u64) -> Self {
-        Self { dir: dir.into(), cluster, node, layout, cache_bytes: CACHE_BYTES_DEFAULT }
+        Self {
+            dir: dir.into(),
+            cluster,
+            node,
+            layout,
+            cache_bytes: CACHE_BYTES_DEFAULT,
+            write_buffer_bytes: WRITE_BUFFER_BYTES_DEFAULT,
+        }
     }
 }
 
@@ -81,7 +93,7 @@ impl Storage {
     /// [`OpenError`]; each says what remains. The directory is let go of.
     pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
         let home = Home::enter(options)?;
-        let (engine, synced) = open_whole(&home, options.cache_bytes)?;
+        let (engine, synced) = open_whole(&home, options)?;
         home.ready()?;
         let (recovered, written) = recover(&engine, &home)?;
         if written < synced {
@@ -189,14 +201,14 @@ impl node::Disk for Storage {
 
 /// Opens the database, and makes sure that the journal has kept what it was given.
 /// Returns the last group that must be in it as well.
-fn open_whole(home: &Home, cache_bytes: u64) -> Result<(Engine, u64), OpenError> {
+fn open_whole(home: &Home, options: &Options) -> Result<(Engine, u64), OpenError> {
     let dir = home.database_dir();
     let survey = Survey::take(&dir, home.mark()).map_err(OpenError::io("read", &dir))?;
     if let Some(group) = survey.out_of_order() {
         let detail = format!("group {group} of its journal is out of order");
         return Err(OpenError::corrupt(home.dir(), detail));
     }
-    let engine = Engine::open(&dir, cache_bytes)?;
+    let engine = Engine::open(&dir, options.cache_bytes, options.write_buffer_bytes)?;
     let Some((first, last)) = survey.cut_off().map_err(OpenError::io("read", &dir))? else {
         return Ok((engine, survey.synced()));
     };

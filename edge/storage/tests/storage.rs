@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::process::Command;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use catalog::{Acceptor, Ballot};
 use common::*;
@@ -45,6 +46,28 @@ fn what_was_flushed_on_this_thread_is_there_after_a_restart() {
     drop(storage);
     let (storage, recovered) = open(dir.path());
     assert_eq!((read(&storage, "milk"), last_seq(&recovered)), (Some(object(1, "1")), 1));
+}
+
+#[test]
+fn a_small_write_buffer_becomes_a_file_where_a_large_one_does_not() {
+    let becomes_a_file = |write_buffer_bytes| {
+        let dir = tempdir().unwrap();
+        let options = Options::new(dir.path(), CLUSTER, NODE, LAYOUT);
+        let options = Options { write_buffer_bytes, ..options };
+        let (mut storage, _) = Storage::open(&options).unwrap();
+        for seq in 1..=32 {
+            storage.commit(change("milk", seq, object(seq, vec![b'm'; 100_000])));
+            flush(&mut storage, Durability::Buffered).unwrap();
+        }
+        let files = || fs::read_dir(dir.path().join("db/keyspaces/1/tables")).unwrap().count();
+        // Files are written by a thread of their own.
+        (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            0 < files()
+        })
+    };
+    assert!(becomes_a_file(1 << 20));
+    assert!(!becomes_a_file(16 << 20));
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub(crate) async fn carry<I: Inbox>(
     early: BytesMut,
 ) -> End {
     let (reader, writer) = stream.into_split();
-    let line = Arc::new(Line::new(writer));
+    let line = Arc::new(Line::new(writer, link.queue_bytes_max));
     if link.install(&line) {
         shared.inbox.lost(link.peer);
     }

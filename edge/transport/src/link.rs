@@ -15,12 +15,6 @@ use node::Message;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
-/// The most bytes that wait for one peer. A message beyond is dropped. Several of the largest
-/// values fit; at a gigabit, a peer that far behind is half a second late, and what it would
-/// be told then is of little use. Every message costs some bytes, so this bounds their
-/// number as well.
-pub(crate) const QUEUE_BYTES_MAX: usize = 64 << 20;
-
 /// A queue that has grown beyond this gives its memory back when it is empty.
 const QUEUE_BYTES_KEPT: usize = 256 << 10;
 
@@ -41,6 +35,8 @@ pub(crate) struct Tally {
 pub(crate) struct Link {
     pub(crate) peer: NodeId,
     line: Mutex<Option<Arc<Line>>>,
+    /// The most bytes that wait. Every message costs some, so this bounds their number as well.
+    pub(crate) queue_bytes_max: usize,
     pub(crate) tally: Tally,
 }
 
@@ -63,6 +59,7 @@ pub(crate) enum Sent {
 pub(crate) struct Line {
     writer: OwnedWriteHalf,
     queue: Mutex<Queue>,
+    queue_bytes_max: usize,
     /// The kernel takes no more for now.
     full: Notify,
     /// Another connection took this one's place.
@@ -84,8 +81,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Link {
-    pub(crate) fn new(peer: NodeId) -> Self {
-        Self { peer, line: Mutex::new(None), tally: Tally::default() }
+    pub(crate) fn new(peer: NodeId, queue_bytes_max: usize) -> Self {
+        Self { peer, line: Mutex::new(None), queue_bytes_max, tally: Tally::default() }
     }
 
     /// Puts a connection in the place of the present one. Returns whether there was one,
@@ -136,10 +133,11 @@ impl Link {
 }
 
 impl Line {
-    pub(crate) fn new(writer: OwnedWriteHalf) -> Self {
+    pub(crate) fn new(writer: OwnedWriteHalf, queue_bytes_max: usize) -> Self {
         Self {
             writer,
             queue: Mutex::default(),
+            queue_bytes_max,
             full: Notify::new(),
             replaced: Notify::new(),
             reads: AtomicU64::new(0),
@@ -148,7 +146,7 @@ impl Line {
 
     fn enqueue(&self, message: &Message) -> Sent {
         let mut queue = lock(&self.queue);
-        if QUEUE_BYTES_MAX <= queue.bytes.len() {
+        if self.queue_bytes_max <= queue.bytes.len() {
             return Sent::Dropped;
         }
         match wire::encode(message, &mut queue.bytes) {

@@ -39,6 +39,9 @@ pub struct Config {
     pub identity: wire::Identity,
     /// The other nodes, and where they listen, as `host:port`.
     pub peers: BTreeMap<NodeId, String>,
+    /// The most bytes that wait for one peer. A message beyond is dropped: a peer that far
+    /// behind learns it too late to be of use. At it one more is let in, however large.
+    pub queue_bytes_max: usize,
 }
 
 /// What all tasks of the transport share.
@@ -75,7 +78,7 @@ impl Peers {
     pub fn start<I: Inbox>(config: Config, listener: TcpListener, inbox: Arc<I>) -> Self {
         let node = config.identity.node;
         let others = config.peers.keys().filter(|peer| **peer != node);
-        let traffic = Arc::new(Traffic::new(others.copied()));
+        let traffic = Arc::new(Traffic::new(others.copied(), config.queue_bytes_max));
         let identity = config.identity;
         let shared = Arc::new(Shared { node, identity, traffic: Arc::clone(&traffic), inbox });
         let mut tasks = JoinSet::new();

@@ -22,6 +22,9 @@ const N2: NodeId = NodeId::new(2);
 /// connection ends, which would hide one that should have ended before.
 const PATIENCE: Duration = Duration::from_secs(12);
 
+/// Before it is dropped, what waits for one peer.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+
 /// Writes down what happens, one line each.
 #[derive(Debug, Default)]
 struct Diary(Mutex<Vec<String>>);
@@ -93,7 +96,14 @@ impl Pair {
         let mut peers = self.addresses.clone();
         peers.remove(&identity.node);
         let diary = Arc::new(Diary::default());
-        (Peers::start(Config { identity, peers }, listener, Arc::clone(&diary)), diary)
+        (
+            Peers::start(
+                Config { identity, peers, queue_bytes_max: QUEUE_BYTES_MAX },
+                listener,
+                Arc::clone(&diary),
+            ),
+            diary,
+        )
     }
 
     /// The former listener closes in its own time.

@@ -46,9 +46,9 @@ pub(crate) struct Counts {
 }
 
 impl Traffic {
-    pub(crate) fn new(peers: impl Iterator<Item = NodeId>) -> Self {
+    pub(crate) fn new(peers: impl Iterator<Item = NodeId>, queue_bytes_max: usize) -> Self {
         Self {
-            links: peers.map(|peer| (peer, Arc::new(Link::new(peer)))).collect(),
+            links: peers.map(|peer| (peer, Arc::new(Link::new(peer, queue_bytes_max)))).collect(),
             strays: AtomicU64::new(0),
             complaints: Mutex::default(),
         }

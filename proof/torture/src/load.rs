@@ -64,6 +64,11 @@ impl Load {
         Ok(load)
     }
 
+    /// From now on values have so many bytes more.
+    pub fn pad(&mut self, bytes: usize) {
+        self.padding = bytes;
+    }
+
     /// Starts the workers.
     pub fn start(&self, seed: u64) -> Workers {
         let stop = Arc::new(AtomicBool::new(false));

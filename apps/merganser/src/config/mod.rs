@@ -9,6 +9,7 @@
 //! The safe choice is the default. There is no encryption between nodes or towards clients,
 //! so only loopback addresses are accepted unless `insecure_network` is set.
 
+mod memory;
 mod raw;
 mod secret;
 mod size;
@@ -22,21 +23,15 @@ use model::{ClusterId, Limits, Name, NodeId};
 use placement::{Layout, Member};
 use thiserror::Error;
 
+pub(crate) use memory::Memory;
 pub(crate) use raw::{LogFormat, Raw, RawNode};
 pub(crate) use secret::Secret;
 pub(crate) use size::ByteSize;
-
-/// Memory for blocks read from disk unless configured. With the write buffers and a million
-/// keys a node stays under 300 MiB.
-const CACHE_DEFAULT: ByteSize = ByteSize(storage::CACHE_BYTES_DEFAULT);
 
 /// The largest value that can be allowed. Nodes send each other a key with all its siblings
 /// in one frame: a value of nearly a frame would be accepted and never reach another
 /// replica. So four of the largest travel together, less what surrounds them.
 const VALUE_BYTES_CEILING: u64 = wire::FRAME_BYTES_MAX as u64 / 4;
-
-/// The least size of the block cache with which reads are not a disk access each.
-const CACHE_MIN: u64 = 1 << 20;
 
 /// The configuration of one node, resolved and checked.
 #[derive(Clone, Debug)]
@@ -61,8 +56,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// The most client connections at once.
     pub(crate) connections_max: usize,
-    /// Memory for blocks read from disk.
-    pub(crate) cache_bytes: u64,
+    /// Who gets how much memory.
+    pub(crate) memory: Memory,
 }
 
 /// How log lines are filtered and written. Apart from [`Config`], because complaints about
@@ -130,7 +125,8 @@ impl LogConfig {
 }
 
 impl Config {
-    /// Resolves and checks what was typed. Reads the secret, and nothing else.
+    /// Resolves and checks what was typed. Reads the secret and how much memory there is, and
+    /// nothing else.
     ///
     /// # Errors
     ///
@@ -170,7 +166,7 @@ impl Config {
                 "connections_max",
                 raw.connections_max.unwrap_or(http::ServeLimits::default().connections_max),
             )?,
-            cache_bytes: resolve_cache(raw.cache.unwrap_or(CACHE_DEFAULT))?,
+            memory: Memory::resolve(raw.memory, raw.cache, nodes.len().saturating_sub(1))?,
             secret: Secret::read(&raw.secret_file.ok_or(missing("secret_file"))?)?,
         })
     }
@@ -278,17 +274,6 @@ fn resolve_limits(
 /// A number of which none would be no node.
 fn at_least_one(option: &'static str, number: usize) -> Result<usize, ConfigError> {
     if number == 0 { Err(wrong(option, "must be at least 1")) } else { Ok(number) }
-}
-
-/// The size of the block cache.
-fn resolve_cache(size: ByteSize) -> Result<u64, ConfigError> {
-    if size.0 < CACHE_MIN {
-        return Err(wrong(
-            "cache",
-            format!("{size} is too little: at least {}", ByteSize(CACHE_MIN)),
-        ));
-    }
-    Ok(size.0)
 }
 
 #[cfg(test)]

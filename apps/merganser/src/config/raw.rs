@@ -70,7 +70,12 @@ pub(crate) struct Raw {
     #[arg(long, env = "MERGANSER_CONNECTIONS_MAX", value_name = "NUMBER")]
     pub(crate) connections_max: Option<usize>,
 
-    /// Memory for blocks read from disk [default: 64MiB].
+    /// How much memory to plan with: cache, buffers and queues are shares of it [default: half
+    /// of what the machine or its control group has, 64MiB to 1GiB].
+    #[arg(long, env = "MERGANSER_MEMORY", value_name = "SIZE")]
+    pub(crate) memory: Option<ByteSize>,
+
+    /// Memory for blocks read from disk [default: an eighth of the memory, at most 64MiB].
     #[arg(long, env = "MERGANSER_CACHE", value_name = "SIZE")]
     pub(crate) cache: Option<ByteSize>,
 
@@ -166,6 +171,7 @@ impl Raw {
             siblings_max: self.siblings_max.or(file.siblings_max),
             requests_max: self.requests_max.or(file.requests_max),
             connections_max: self.connections_max.or(file.connections_max),
+            memory: self.memory.or(file.memory),
             cache: self.cache.or(file.cache),
             log_level: self.log_level.or(file.log_level),
             log_format: self.log_format.or(file.log_format),

@@ -70,7 +70,6 @@ fn the_help_names_the_defaults_that_apply() {
         ("--siblings-max", config.limits.siblings_max.to_string()),
         ("--requests-max", config.limits.requests_max.to_string()),
         ("--connections-max", config.connections_max.to_string()),
-        ("--cache", ByteSize(config.cache_bytes).to_string()),
     ] {
         let (_, text) = help.split_once(option).expect("it is an option");
         let (_, text) = text.split_once("[default: ").expect("it has a default");
@@ -119,6 +118,11 @@ fn every_complaint_names_the_option() {
         ("\"1MiB\"", "0", "value_bytes_max: 0 is out of range: 1 to 16MiB"),
         ("\"1MiB\"", "\"17MiB\"", "value_bytes_max: 17MiB is out of range: 1 to 16MiB"),
         ("cluster = 77", "cluster = 77\ncache = 5", "cache: 5 is too little"),
+        (
+            "cluster = 77",
+            "cluster = 77\nmemory = \"63MiB\"",
+            "memory: 63MiB is too little: at least 64MiB",
+        ),
         ("cluster = 77", "cluster = 77\nrequests_max = 0", "requests_max: must be at least 1"),
         ("\"secret\"", "\"node.toml\"", "secret_file: others may read"),
         ("\"secret\"", "\"none\"", "secret_file: cannot read"),

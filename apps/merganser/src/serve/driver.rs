@@ -34,12 +34,9 @@ use super::held::{GroupNumber, Held, Promise};
 use super::mailbox::{Mail, Mailbox};
 use super::surroundings::{Disk, Network};
 
-/// Above so many staged bytes no more inputs are taken until the disk has caught up. Then
-/// clients are refused, the mailbox fills and peers wait. Larger than a few of the largest
-/// values, small beside the memory of any machine.
-const STAGED_BYTES_MAX: usize = 64 << 20;
-
-/// The same for the number of changes, of which each costs some hundred bytes.
+/// With so many staged changes no more inputs are taken until the disk has caught up. Then
+/// clients are refused, the mailbox fills and peers wait. Each change costs some hundred
+/// bytes besides what it holds.
 const STAGED_CHANGES_MAX: usize = 100_000;
 
 /// The same for effects that wait for the disk. Repeated questions stage nothing, and are
@@ -65,6 +62,8 @@ pub(super) struct Driver<D, N> {
     disk: D,
     network: N,
     mailbox: Arc<Mailbox>,
+    /// The same as [`STAGED_CHANGES_MAX`], for what the changes hold.
+    staged_bytes_max: usize,
     /// The moment that [`Now`] counts from.
     started: Instant,
     /// When the turn began: reading the clock for each message would be one of its larger
@@ -107,6 +106,7 @@ impl<D: Disk, N: Network> Driver<D, N> {
         disk: D,
         network: N,
         mailbox: Arc<Mailbox>,
+        staged_bytes_max: usize,
         started: Instant,
     ) -> Self {
         Self {
@@ -115,6 +115,7 @@ impl<D: Disk, N: Network> Driver<D, N> {
             disk,
             network,
             mailbox,
+            staged_bytes_max,
             started,
             now: Now::default(),
             clients: BTreeMap::new(),
@@ -188,7 +189,7 @@ impl<D: Disk, N: Network> Driver<D, N> {
     /// committer ends it.
     fn is_choked(&self) -> bool {
         self.in_flight.is_some()
-            && (STAGED_BYTES_MAX < self.disk.staged_bytes()
+            && (self.staged_bytes_max < self.disk.staged_bytes()
                 || STAGED_CHANGES_MAX < self.disk.staged()
                 || HELD_MAX < self.held.len())
     }

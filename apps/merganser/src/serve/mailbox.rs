@@ -22,11 +22,6 @@ use tokio::sync::{Notify, oneshot};
 /// their own queues fill. As many as arrive in some milliseconds.
 const MESSAGES_MAX: usize = 16_384;
 
-/// The most bytes of messages that wait, and the most of requests. Above, one more is let
-/// in, so that a large one passes as well: a few of the largest, small beside the memory of
-/// any machine.
-const BYTES_MAX: usize = 64 << 20;
-
 /// One piece of news.
 #[derive(Debug)]
 #[expect(
@@ -65,6 +60,9 @@ pub(super) struct Mailbox {
     arrived: Notify,
     emptied: Notify,
     requests_max: usize,
+    /// The most bytes of messages that wait, and the most of requests. Above, one more is let
+    /// in, so that a large one passes as well.
+    bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -82,13 +80,15 @@ struct Waiting {
 }
 
 impl Mailbox {
-    /// A mailbox that refuses more than so many waiting requests.
-    pub(super) fn new(requests_max: usize) -> Self {
+    /// A mailbox that refuses more than so many waiting requests, or so many bytes of them,
+    /// and lets peers wait at so many bytes of theirs.
+    pub(super) fn new(requests_max: usize, bytes_max: usize) -> Self {
         Self {
             waiting: Mutex::default(),
             arrived: Notify::new(),
             emptied: Notify::new(),
             requests_max,
+            bytes_max,
         }
     }
 
@@ -105,7 +105,7 @@ impl Mailbox {
             let mut waiting = self.lock();
             if waiting.is_choked
                 || self.requests_max <= waiting.requests
-                || BYTES_MAX <= waiting.request_bytes
+                || self.bytes_max <= waiting.request_bytes
             {
                 return self.overloaded();
             }
@@ -157,7 +157,7 @@ impl Mailbox {
         debug_assert!(empty.is_empty(), "mail left over would be answered late");
         let mut waiting = self.lock();
         std::mem::swap(&mut waiting.mail, empty);
-        let was_full = waiting.is_full_of_messages();
+        let was_full = waiting.is_full_of_messages(self.bytes_max);
         (waiting.requests, waiting.request_bytes) = (0, 0);
         (waiting.messages, waiting.message_bytes) = (0, 0);
         waiting.is_choked = false;
@@ -190,8 +190,8 @@ impl Mailbox {
 }
 
 impl Waiting {
-    fn is_full_of_messages(&self) -> bool {
-        MESSAGES_MAX <= self.messages || BYTES_MAX <= self.message_bytes
+    fn is_full_of_messages(&self, bytes_max: usize) -> bool {
+        MESSAGES_MAX <= self.messages || bytes_max <= self.message_bytes
     }
 }
 
@@ -232,7 +232,7 @@ impl transport::Inbox for Mailbox {
     async fn room(&self) {
         loop {
             let emptied = self.emptied.notified();
-            if !self.lock().is_full_of_messages() {
+            if !self.lock().is_full_of_messages(self.bytes_max) {
                 return;
             }
             emptied.await;
@@ -248,6 +248,8 @@ mod tests {
     use transport::Inbox as _;
 
     use super::*;
+
+    const BYTES_MAX: usize = 1 << 20;
 
     /// As long as a test waits for what must not happen.
     const SOON: Duration = Duration::from_millis(10);
@@ -276,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn values_over_the_bound_are_refused_at_once_until_the_others_were_taken() {
-        let mailbox = Mailbox::new(10);
+        let mailbox = Mailbox::new(10, BYTES_MAX);
         assert!(!is_refused(&mailbox, put(BYTES_MAX / 2)).await);
         assert!(!is_refused(&mailbox, put(BYTES_MAX / 2)).await, "the last may exceed it");
         assert!(is_refused(&mailbox, put(0)).await);
@@ -286,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_choked_driver_refuses_clients_and_keeps_what_peers_said() {
-        let mailbox = Mailbox::new(10);
+        let mailbox = Mailbox::new(10, BYTES_MAX);
         mailbox.connected(NodeId::new(1));
         let mut waits = Box::pin(mailbox.ask(Request::Status));
         assert!(timeout(Duration::ZERO, &mut waits).await.is_err());
@@ -306,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn requests_over_the_bound_are_refused_at_once_and_the_others_are_taken_in_order() {
-        let mailbox = Mailbox::new(2);
+        let mailbox = Mailbox::new(2, BYTES_MAX);
         let asks = async {
             let (_, _, third) = tokio::join!(
                 timeout(Duration::ZERO, mailbox.ask(Request::Status)),
@@ -328,7 +330,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_mailbox_has_room_again_once_it_was_emptied() {
         for (messages, bytes) in [(MESSAGES_MAX, 1), (2, BYTES_MAX)] {
-            let mailbox = Mailbox::new(1);
+            let mailbox = Mailbox::new(1, BYTES_MAX);
             mailbox.received(NodeId::new(1), vec![probe(); messages - 1], bytes - 1);
             mailbox.room().await;
             mailbox.received(NodeId::new(1), vec![probe()], 1);
@@ -343,7 +345,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_answered_by_a_node_that_is_gone() {
-        let mailbox = Mailbox::new(1);
+        let mailbox = Mailbox::new(1, BYTES_MAX);
         let mut ask = Box::pin(mailbox.ask(Request::Status));
         assert!(timeout(SOON, &mut ask).await.is_err());
         mailbox.take(&mut Vec::new());

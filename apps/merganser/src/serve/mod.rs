@@ -49,7 +49,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use transport::Peers;
 
-use crate::config::{Config, ConfigError, LogConfig, Raw};
+use crate::config::{ByteSize, Config, ConfigError, LogConfig, Raw};
 use door::Asker;
 use driver::Driver;
 use mailbox::{Mail, Mailbox};
@@ -163,7 +163,8 @@ async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
     let started = Instant::now();
     let layout = config.layout.fingerprint();
     let mut options = storage::Options::new(&config.data_dir, config.cluster, config.node, layout);
-    options.cache_bytes = config.cache_bytes;
+    options.cache_bytes = config.memory.cache;
+    options.write_buffer_bytes = config.memory.write_buffer;
     let (disk, recovered) = Storage::open(&options)?;
     probe::try_disk(&config.data_dir)?;
     let listener = bind("http_listen", config.http_listen).await?;
@@ -172,14 +173,27 @@ async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
         .map_err(|source| Stopped::Io { doing: "write node.pid", source })?;
     let http_address = listener.local_addr().unwrap_or(config.http_listen);
 
-    let mailbox = Arc::new(Mailbox::new(config.limits.requests_max));
+    let mailbox = Arc::new(Mailbox::new(config.limits.requests_max, config.memory.queue));
     // A new life, whatever the disk says: no dot of a former one can be minted again.
     let incarnation = Incarnation::new(rand::random());
     let peers = start_peers(&config, incarnation, peer, &mailbox);
     let node = new_node(&config, incarnation, recovered);
-    let router = http::router(Asker(Arc::clone(&mailbox)), door_config(&config));
+    let router = http::router_within(
+        Asker(Arc::clone(&mailbox)),
+        door_config(&config),
+        config.memory.bodies,
+    );
     let driver = tokio::spawn(
-        Driver::new(config.node, node, disk, peers, Arc::clone(&mailbox), started).run(),
+        Driver::new(
+            config.node,
+            node,
+            disk,
+            peers,
+            Arc::clone(&mailbox),
+            config.memory.queue,
+            started,
+        )
+        .run(),
     );
     let (stop, stopping) = oneshot::channel::<()>();
     let limits = http::ServeLimits {
@@ -195,6 +209,7 @@ async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
         http = %http_address,
         peer = %config.peer_listen,
         data = %config.data_dir.display(),
+        memory = %ByteSize(config.memory.budget),
         took_ms = started.elapsed().as_millis(),
         "ready"
     );
@@ -237,7 +252,11 @@ fn start_peers(
         members: config.layout.members.keys().copied().collect(),
         key: wire::HandshakeKey::derive(&config.secret.key()),
     };
-    let peers = transport::Config { identity, peers: config.peers.clone() };
+    let peers = transport::Config {
+        identity,
+        peers: config.peers.clone(),
+        queue_bytes_max: config.memory.peer_queue,
+    };
     Peers::start(peers, listener, Arc::clone(mailbox))
 }
 

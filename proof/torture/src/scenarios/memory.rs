@@ -9,15 +9,15 @@ use rand::RngExt;
 
 use super::{Bench, Plan};
 use crate::cluster::Cluster;
-use crate::load::Load;
 use crate::outcome::{Figures, Stop};
 use crate::process::{need_root, sleep};
 
 /// What a node may have, in bytes.
 const LIMIT: &str = "268435456";
 
-/// Bytes of a value.
-const VALUE_BYTES: usize = 20_000;
+/// Bytes of a value, in one round after the other. Keys that several clients write to hold
+/// up to a hundred of them.
+const VALUE_BYTES: (usize, usize) = (20_000, 150_000);
 
 pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
     need_root()?;
@@ -28,9 +28,10 @@ pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
     let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display());
     cluster.start_behind(&["sh", "-c", &enter, "sh"]);
     let mut bench = Bench::over(cluster, dir, 1)?;
-    bench.load = Load::declare(bench.cluster.urls(), 1, VALUE_BYTES)?;
     let mut figures = Figures::default();
-    for _ in 0..plan.rounds(1, 20) {
+    for round in 0..plan.rounds(2, 40) {
+        let (small, large) = VALUE_BYTES;
+        bench.load.pad(if round % 2 == 0 { small } else { large });
         let workers = bench.load.start(rng.random());
         sleep(Duration::from_secs(6))?;
         workers.finish()?;
@@ -38,8 +39,11 @@ pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
             return Err(bench.keep(Stop::failed("the node has ended: out of memory?")));
         }
         figures.rounds += 1;
-        figures.faults += 1;
         bench.check(&mut figures)?;
+    }
+    figures.faults = group.refusals()?;
+    if figures.faults == 0 {
+        return Err(Stop::failed("the node never came near its limit"));
     }
     Ok(figures)
 }
@@ -55,6 +59,13 @@ impl Group {
         let group = Self(path);
         fs::write(group.0.join("memory.limit_in_bytes"), LIMIT)?;
         Ok(group)
+    }
+
+    /// How often the limit stood in the way: the kernel then took memory back, from the files
+    /// it keeps, or it would have killed.
+    fn refusals(&self) -> Result<u64, Stop> {
+        let text = fs::read_to_string(self.0.join("memory.failcnt"))?;
+        text.trim().parse().map_err(Stop::failed)
     }
 }
 

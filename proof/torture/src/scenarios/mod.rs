@@ -67,10 +67,6 @@ pub const ALL: [(&str, Scenario); 12] = [
     ("clock", clock::run),
 ];
 
-/// Scenarios that the database does not pass yet. They are run when they are named, and are
-/// no part of all, so that the others can guard what holds.
-pub const OPEN: [&str; 1] = ["memory"];
-
 /// Runs one scenario. Nothing of it is left when this returns.
 pub fn run(name: &str, plan: &Plan) -> Line {
     let started = Instant::now();

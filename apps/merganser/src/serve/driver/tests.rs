@@ -21,6 +21,8 @@ use super::*;
 const N1: NodeId = NodeId::new(1);
 const N2: NodeId = NodeId::new(2);
 
+const STAGED_BYTES_MAX: usize = 1 << 20;
+
 /// Keeps objects in memory, and says that a group is done when the test wants it to.
 #[derive(Default)]
 struct FakeDisk {
@@ -111,9 +113,9 @@ impl Driver<FakeDisk, FakeNetwork> {
         let config = node::Config { id, incarnation, layout, limits: Limits::default(), seed: 1 };
         let acceptor = Acceptor { learned: tables(), ..Acceptor::default() };
         let node = Node::new(config, BTreeMap::new(), acceptor, Now::default());
-        let mailbox = Arc::new(Mailbox::new(100));
+        let mailbox = Arc::new(Mailbox::new(100, STAGED_BYTES_MAX));
         let (disk, network) = (FakeDisk::default(), FakeNetwork::default());
-        Self::new(id, node, disk, network, mailbox, Instant::now())
+        Self::new(id, node, disk, network, mailbox, STAGED_BYTES_MAX, Instant::now())
     }
 
     /// One turn, so long after the start.
