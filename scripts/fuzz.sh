@@ -2,8 +2,8 @@
 # Fuzzes every decoder that reads bytes from outside, two at a time.
 #
 #   scripts/fuzz.sh [RUNS]          so many inputs per target, 1,000,000 if nothing is said; a
-#                                   target that takes longer than FUZZ_SECONDS (20) stops then,
-#                                   as those do that run a whole request or a whole node
+#                                   target that takes longer than FUZZ_SECONDS (180) stops then,
+#                                   as it may on a slow machine, and the line says so by its runs
 #   scripts/fuzz.sh 600s [TARGET..] so many seconds per target, of all or these targets
 #   scripts/fuzz.sh 15m             so many minutes for all of them together
 #   FUZZ_SEED=1 scripts/fuzz.sh ..  by the same chance each time; without, always another
@@ -19,7 +19,7 @@ shift || true
 case "$amount" in
   *s) limit="-max_total_time=${amount%s}" ;;
   *m) limit="" ;;
-  *) limit="-runs=$amount -max_total_time=${FUZZ_SECONDS:-20}" ;;
+  *) limit="-runs=$amount -max_total_time=${FUZZ_SECONDS:-180}" ;;
 esac
 
 command -v g++ >/dev/null 2>&1 || {
