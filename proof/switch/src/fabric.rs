@@ -42,15 +42,25 @@ impl Counts {
     /// Both together.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+
+    /// What has happened since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        self.with(before, u64::saturating_sub)
+    }
+
+    fn with(&self, other: &Self, combine: fn(u64, u64) -> u64) -> Self {
         Self {
-            departed: self.departed + other.departed,
-            blocked: self.blocked + other.blocked,
-            lost: self.lost + other.lost,
-            overflowed: self.overflowed + other.overflowed,
-            duplicated: self.duplicated + other.duplicated,
-            delayed: self.delayed + other.delayed,
-            held: self.held + other.held,
-            arrived: self.arrived + other.arrived,
+            departed: combine(self.departed, other.departed),
+            blocked: combine(self.blocked, other.blocked),
+            lost: combine(self.lost, other.lost),
+            overflowed: combine(self.overflowed, other.overflowed),
+            duplicated: combine(self.duplicated, other.duplicated),
+            delayed: combine(self.delayed, other.delayed),
+            held: combine(self.held, other.held),
+            arrived: combine(self.arrived, other.arrived),
         }
     }
 }

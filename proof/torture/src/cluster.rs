@@ -1,21 +1,28 @@
-//! Nodes as processes on loopback, with their files in one scratch directory.
+//! Nodes as processes, with their files in one scratch directory.
+//!
+//! They run on loopback, or each at a [`Place`] of its own, as in a network namespace.
 //!
 //! Each node has `nI/node.toml`, `nI/node.log` and its data under `nI/disk/`, where a
 //! scenario can mount a disk of its own. A node is started bare, or behind a *wrapper* such
 //! as `strace`. It runs on a leash: its standard input is a pipe of this process, and it
 //! ends when the pipe does, so nothing outlives a torture process that was itself killed.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use crate::http::ask;
 use crate::outcome::Stop;
-use crate::process::{PATIENCE, eventually, run, signal};
+use crate::process::{eventually, run, signal};
+
+/// How long a node may take to say how it is.
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A cluster of one to nine nodes. Dropping it kills them.
 #[derive(Debug)]
@@ -27,41 +34,64 @@ pub struct Cluster {
     wrapper: Vec<String>,
 }
 
+/// Where a node runs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its address.
+    pub host: Ipv4Addr,
+    /// What is put before the program to get there, as if typed; may be nothing.
+    pub entry: Vec<String>,
+}
+
 #[derive(Debug)]
 struct Node {
-    http: u16,
+    http: SocketAddr,
+    entry: Vec<String>,
     child: Option<Child>,
 }
 
 impl Cluster {
-    /// Writes the configuration of so many nodes below `dir`. Starts none.
+    /// Writes the configuration of so many nodes on loopback below `dir`. Starts none.
     ///
     /// # Errors
     ///
     /// Files cannot be written, or there are no free ports.
     pub fn prepare(binary: &Path, dir: &Path, count: u16) -> Result<Self, Stop> {
-        let ports = free_ports(2 * usize::from(count))?;
-        let (http, peers) = ports.split_at(usize::from(count));
+        let here = Place { host: Ipv4Addr::LOCALHOST, entry: Vec::new() };
+        Self::prepare_at(binary, dir, &vec![here; usize::from(count)])
+    }
+
+    /// Writes the configuration of a node for each place below `dir`. Starts none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`prepare`](Self::prepare).
+    pub fn prepare_at(binary: &Path, dir: &Path, places: &[Place]) -> Result<Self, Stop> {
+        let ports = free_ports(2 * places.len())?;
+        let (http, peers) = ports.split_at(places.len());
         let mut secret = fs::OpenOptions::new();
         secret.write(true).create(true).truncate(true).mode(0o600);
         secret.open(dir.join("secret"))?.write_all(b"sixteen bytes and some more\n")?;
         let mut list = String::new();
-        for (id, peer) in (1..=count).zip(peers) {
+        for ((id, Place { host, .. }), peer) in (1_u16..).zip(places).zip(peers) {
             let zone = ["a", "b", "c"].get(usize::from(id - 1) % 3).unwrap_or(&"a");
-            list += &format!(
-                "\n[[nodes]]\nid = {id}\npeer = \"127.0.0.1:{peer}\"\nzone = \"{zone}\"\n"
-            );
+            list +=
+                &format!("\n[[nodes]]\nid = {id}\npeer = \"{host}:{peer}\"\nzone = \"{zone}\"\n");
         }
-        for (id, http) in (1..=count).zip(http) {
+        let insecure = places.iter().any(|place| !place.host.is_loopback());
+        let mut nodes = Vec::new();
+        for ((id, place), http) in (1_u16..).zip(places).zip(http) {
+            let http = SocketAddr::from((place.host, *http));
             let own = dir.join(format!("n{id}"));
             fs::create_dir_all(own.join("disk"))?;
             let head = format!(
                 "node_id = {id}\ncluster = 7\nsecret_file = \"../secret\"\n\
-                 data_dir = \"disk/data\"\nhttp_listen = \"127.0.0.1:{http}\"\n"
+                 data_dir = \"disk/data\"\nhttp_listen = \"{http}\"\n\
+                 insecure_network = {insecure}\n"
             );
             fs::write(own.join("node.toml"), head + &list)?;
+            nodes.push(Node { http, entry: place.entry.clone(), child: None });
         }
-        let nodes = http.iter().map(|http| Node { http: *http, child: None }).collect();
         Ok(Self { binary: binary.to_owned(), dir: dir.to_owned(), nodes, wrapper: Vec::new() })
     }
 
@@ -78,7 +108,7 @@ impl Cluster {
 
     /// Where clients reach the nodes.
     pub fn urls(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| format!("http://127.0.0.1:{}", node.http)).collect()
+        self.nodes.iter().map(|node| format!("http://{}", node.http)).collect()
     }
 
     /// Where nodes reach each other.
@@ -123,8 +153,8 @@ impl Cluster {
         let own = self.node_dir(id);
         let log = fs::OpenOptions::new().create(true).append(true).open(own.join("node.log"))?;
         let dir = own.display().to_string();
-        let mut words: Vec<String> =
-            wrapper.iter().map(|word| word.replace("{dir}", &dir)).collect();
+        let mut words = self.node(id)?.entry.clone();
+        words.extend(wrapper.iter().map(|word| word.replace("{dir}", &dir)));
         words.push(self.binary.display().to_string());
         let Some((program, arguments)) = words.split_first() else { return Ok(()) };
         let child = Command::new(program)
@@ -177,14 +207,36 @@ impl Cluster {
     ///
     /// Not in time.
     pub fn wait_for_all_alive(&self) -> Result<(), Stop> {
-        for node in &self.nodes {
+        for id in self.ids() {
             eventually("each node sees all others alive", || {
-                get(node.http, "/v1/status").is_ok_and(|status| {
-                    status.matches("\"alive\":true").count() == self.nodes.len()
-                })
+                self.alive(id).is_ok_and(|alive| alive.len() == self.nodes.len())
             })?;
         }
         Ok(())
+    }
+
+    /// The nodes that one of them believes to be alive.
+    ///
+    /// # Errors
+    ///
+    /// It does not say.
+    pub fn alive(&self, id: u16) -> Result<BTreeSet<u16>, Stop> {
+        let status = ask(self.address(id)?, "GET", "/v1/status", "", STATUS_PATIENCE)?;
+        let status: serde_json::Value = serde_json::from_str(&status.body).map_err(Stop::failed)?;
+        let nodes = status.get("nodes").and_then(|nodes| nodes.as_array()).into_iter().flatten();
+        let alive = nodes.filter(|node| node.get("alive").is_some_and(|alive| alive == true));
+        let ids = alive.filter_map(|node| node.get("node")?.as_u64()?.try_into().ok());
+        Ok(ids.collect())
+    }
+
+    /// Where clients reach a node.
+    ///
+    /// # Errors
+    ///
+    /// There is no such node.
+    pub fn address(&self, id: u16) -> Result<SocketAddr, Stop> {
+        let node = self.nodes.get(usize::from(id).wrapping_sub(1));
+        node.map(|node| node.http).ok_or_else(|| Stop::Failed(format!("there is no n{id}")))
     }
 
     /// Waits until a launched node answers, or has ended; then with what status.
@@ -197,7 +249,9 @@ impl Cluster {
         eventually(&format!("n{id} answers"), || {
             let Ok(node) = self.node(id) else { return false };
             ended = node.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-            ended.is_some() || get(node.http, "/health").is_ok()
+            ended.is_some()
+                || ask(node.http, "GET", "/health", "", STATUS_PATIENCE)
+                    .is_ok_and(|answer| answer.status == 200)
         })?;
         Ok(ended)
     }
@@ -294,14 +348,4 @@ fn free_ports(count: usize) -> Result<Vec<u16>, Stop> {
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let ports: Vec<u16> = (start..32_000).filter(is_free).take(count).collect();
     if ports.len() == count { Ok(ports) } else { Err(Stop::failed("no free ports")) }
-}
-
-/// A request of the harness itself, apart from the client under test.
-fn get(port: u16, path: &str) -> Result<String, Stop> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(PATIENCE.min(Duration::from_secs(2))))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    if answer.starts_with("HTTP/1.1 200") { Ok(answer) } else { Err(Stop::Failed(answer)) }
 }

@@ -23,8 +23,10 @@
 
 pub mod cluster;
 pub mod expected;
+pub mod http;
 pub mod load;
 pub mod outcome;
 pub mod process;
 pub mod scenarios;
 pub mod volume;
+pub mod witness;

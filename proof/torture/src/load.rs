@@ -69,6 +69,44 @@ impl Load {
         self.padding = bytes;
     }
 
+    /// Declares a keyspace and a table of one name besides.
+    ///
+    /// # Errors
+    ///
+    /// The cluster does not take the declarations.
+    pub fn declare_more(
+        &self,
+        name: &str,
+        (keyspace, table): &(KeyspaceContract, TableContract),
+    ) -> Result<(), Stop> {
+        self.block_on(async |client| {
+            client.create_keyspace(name, keyspace).await?;
+            client.create_table(name, name, table).await
+        })?
+        .map_err(Stop::failed)
+        .map(|_| ())
+    }
+
+    /// Reads elements that are their own names at `ALL`, in a keyspace and table of one name.
+    ///
+    /// # Errors
+    ///
+    /// One cannot be read, or is not there alone.
+    pub fn check_elements(&self, table: &str, names: &[String]) -> Result<(), Stop> {
+        let options = ReadOptions { r: Some(Level::All), ..ReadOptions::default() };
+        self.block_on(async |client| {
+            let table = client.table(table, table);
+            for name in names {
+                let found = read(&table, name, &options).await;
+                let (found, _) = found.map_err(|err| Stop::Failed(format!("{name}: {err}")))?;
+                if found != [name.clone()] {
+                    return Err(Stop::Failed(format!("LOST {name}: it was kept; found {found:?}")));
+                }
+            }
+            Ok(())
+        })?
+    }
+
     /// Starts the workers.
     pub fn start(&self, seed: u64) -> Workers {
         let stop = Arc::new(AtomicBool::new(false));

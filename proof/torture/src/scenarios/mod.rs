@@ -8,6 +8,7 @@ mod clock;
 mod disk;
 mod kill;
 mod memory;
+mod net;
 mod pause;
 mod power;
 mod rot;
@@ -52,7 +53,7 @@ impl Plan {
 type Scenario = fn(&Plan) -> Result<Figures, Stop>;
 
 /// All scenarios, by name.
-pub const ALL: [(&str, Scenario); 12] = [
+pub const ALL: [(&str, Scenario); 15] = [
     ("kill", kill::run),
     ("pause", pause::run),
     ("power", power::one),
@@ -65,6 +66,9 @@ pub const ALL: [(&str, Scenario); 12] = [
     ("memory", memory::run),
     ("clients", clients::run),
     ("clock", clock::run),
+    ("net-split", net::split),
+    ("net-oneway", net::oneway),
+    ("net-lossy", net::lossy),
 ];
 
 /// Runs one scenario. Nothing of it is left when this returns.

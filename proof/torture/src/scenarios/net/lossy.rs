@@ -1,0 +1,91 @@
+//! Stations on different continents, and bad lines between them: long and uneven delays, loss,
+//! packets that come twice or after later ones.
+//!
+//! Nothing is cut, so every request *may* succeed. Which do is a matter of chance: a packet
+//! that is lost three times in a row takes seconds. What must hold is that every request is
+//! answered in time and rightly, and that the database does not become worse than the network:
+//! most requests have to succeed.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use switch::{Counts, Rule};
+
+use super::{Arena, Plan, pairs};
+use crate::outcome::{Figures, Stop};
+use crate::process::sleep;
+use crate::witness::Heard;
+
+/// As long as clients wait by default.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a bad network is looked at.
+const LASTS: Duration = Duration::from_secs(7);
+
+/// The part of requests that has to succeed.
+const SUCCESS_MIN: f64 = 0.75;
+
+pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
+    let mut rng = plan.rng();
+    let rounds = plan.rounds(2, 60);
+    Arena::start(plan, DEADLINE)?.attempt(|arena| {
+        for _ in 0..rounds {
+            worsen(arena, &mut rng)?;
+        }
+        Ok(())
+    })
+}
+
+fn worsen(arena: &mut Arena, rng: &mut SmallRng) -> Result<(), Stop> {
+    let before: Vec<Counts> = counts(arena);
+    for (from, to) in pairs() {
+        arena.network.set(from.into(), to.into(), bad_line(rng));
+    }
+    let from = Instant::now();
+    sleep(LASTS)?;
+    let to = Instant::now();
+    arena.heal("bad lines")?;
+    let requests: Vec<_> =
+        arena.bench.cluster.ids().flat_map(|id| arena.witnesses.requests(id, from, to)).collect();
+    let good = requests.iter().filter(|request| request.heard == Heard::Success).count();
+    let part = good as f64 / requests.len().max(1) as f64;
+    eprintln!("bad lines: {good} of {} requests succeeded", requests.len());
+    if part < SUCCESS_MIN {
+        return Err(Stop::Failed(format!(
+            "bad lines: only {good} of {} succeeded",
+            requests.len()
+        )));
+    }
+    let lines: Vec<Counts> =
+        before.iter().zip(counts(arena)).map(|(before, after)| after.since(before)).collect();
+    let all = lines.iter().fold(Counts::default(), |sum, line| sum.plus(line));
+    let is_bad = lines.iter().all(|line| 0 < line.delayed)
+        && all.departed < 100 * all.lost
+        && 0 < all.duplicated
+        && 0 < all.held;
+    if !is_bad {
+        return Err(Stop::Failed(format!("bad lines: they were too good: {lines:?}")));
+    }
+    arena.figures.rounds += 1;
+    arena.figures.faults += pairs().map(|_| 1).sum::<u64>();
+    Ok(())
+}
+
+/// From the next country to the other end of the world.
+fn bad_line(rng: &mut SmallRng) -> Rule {
+    let milli = Duration::from_millis;
+    Rule {
+        blocked: false,
+        delay: milli(rng.random_range(10..160)),
+        jitter: milli(rng.random_range(1..20)),
+        loss: rng.random_range(0.02..0.10),
+        duplication: rng.random_range(0.01..0.05),
+        reordering: rng.random_range(0.01..0.05),
+        held: milli(rng.random_range(5..60)),
+    }
+}
+
+fn counts(arena: &Arena) -> Vec<Counts> {
+    pairs().map(|(from, to)| arena.network.counts(from.into(), to.into())).collect()
+}

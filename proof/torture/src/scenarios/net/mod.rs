@@ -1,0 +1,273 @@
+//! Networks that are cut, deaf in one direction, slow or lossy.
+//!
+//! Five nodes, each in a network namespace of its own, and between them a switch of ours
+//! ([`switch`]) that does to their packets what it is told. Clients reach every node at all
+//! times: that is how one sees what a node answers that cannot reach the others.
+//!
+//! ```text
+//!  load, witnesses ── perfect cables ──▶ n1  n2  n3  n4  n5
+//!                                         └───┴─ rules ┴───┘
+//! ```
+//!
+//! What is demanded, besides that nothing is lost:
+//!
+//! - *while it is broken*, a node that can talk with a quorum, itself included, answers every
+//!   request with success. One that cannot answers every request with the failure that is
+//!   its name, within the deadline, and at once when it has noticed;
+//! - each node's opinion of who is alive becomes what the network is;
+//! - *after it is healed*, all of that is forgotten within [`RECOVERY_MAX`], and every request
+//!   to every node succeeds;
+//! - *it was broken at all*: the switch has dropped packets in every direction that was cut.
+//!
+//! Talking takes both directions. A node that is heard and does not hear is as good as away,
+//! at both ends.
+
+mod lossy;
+mod oneway;
+mod split;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use client::{KeyspaceContract, Replicas, TableContract};
+use rand::RngExt;
+use switch::{Network, Rule};
+
+use super::{Bench, Plan};
+use crate::cluster::{Cluster, Place};
+use crate::load::Workers;
+use crate::outcome::{Figures, Stop};
+use crate::process::sleep;
+use crate::witness::{TABLE, Witnesses, all_succeeded, none_attempted, none_succeeded};
+
+pub(super) use lossy::run as lossy;
+pub(super) use oneway::run as oneway;
+pub(super) use split::run as split;
+
+/// So many that two can be cut off, and that each of a bridge's ends has a quorum.
+const NODES: u16 = 5;
+
+/// A majority of them. All of them are replicas of what the witnesses write.
+const QUORUM: usize = 3;
+
+/// Replicas of what the load writes. Fewer than nodes, so that requests are passed on too.
+const LOAD_REPLICAS: u8 = 3;
+
+/// How long a request of a witness may take.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// After so long a node has noticed whom it does not hear: two seconds of silence, and what
+/// was on its way.
+const NOTICED: Duration = Duration::from_secs(4);
+
+/// Requests that begin so soon after a cut may owe their success to what was on its way.
+const ON_ITS_WAY: Duration = Duration::from_millis(200);
+
+/// How long after a network is healed all nodes may still not see each other.
+const RECOVERY_MAX: Duration = Duration::from_secs(48);
+
+/// How long is looked at the healed network.
+const HEALTHY: Duration = Duration::from_millis(1_200);
+
+/// Directions in which nothing gets through.
+type Lanes = BTreeSet<(u16, u16)>;
+
+/// A cluster in namespaces, under load, with its witnesses.
+struct Arena {
+    witnesses: Witnesses,
+    workers: Workers,
+    /// Before the network, which its processes are in.
+    bench: Bench,
+    network: Network,
+    figures: Figures,
+    /// The longest that the nodes took to find each other again.
+    recovery: Duration,
+}
+
+impl Arena {
+    fn start(plan: &Plan, deadline: Duration) -> Result<Self, Stop> {
+        let mut rng = plan.rng();
+        let network = Network::create(usize::from(NODES), rng.random())?;
+        let dir = tempfile::tempdir()?;
+        let places: Vec<Place> = network.ports().map(|port| place(&network, port)).collect();
+        let cluster = Cluster::prepare_at(&plan.binary, dir.path(), &places)?;
+        let bench = Bench::over(cluster, dir, LOAD_REPLICAS)?;
+        bench.load.declare_more(TABLE, &contract())?;
+        let address = |id: u16| Ok((id, bench.cluster.address(id)?));
+        let nodes: BTreeMap<_, _> =
+            bench.cluster.ids().map(address).collect::<Result<_, Stop>>()?;
+        let workers = bench.load.start(rng.random());
+        let witnesses = Witnesses::start(&nodes, deadline, rng.random());
+        let (figures, recovery) = (Figures::default(), Duration::ZERO);
+        Ok(Self { witnesses, workers, bench, network, figures, recovery })
+    }
+
+    /// Cuts, looks, heals, looks.
+    fn round(&mut self, name: &str, lanes: &Lanes, lasts: Duration) -> Result<(), Stop> {
+        let before = self.blocked(lanes);
+        let from = self.set(lanes, Rule::blocked()); eprintln!("cut for {lasts:?}");
+        sleep(lasts.min(NOTICED))?;
+        let noticed = Instant::now();
+        for id in self.bench.cluster.ids().filter(|_| NOTICED <= lasts) {
+            self.demand_opinion(name, id, lanes)?;
+        }
+        sleep(lasts.saturating_sub(from.elapsed()))?;
+        let to = Instant::now();
+        self.heal(name)?;
+        for id in self.bench.cluster.ids() {
+            let when = format!("{name}, cut");
+            if QUORUM <= reachable(id, lanes).len() {
+                all_succeeded(&when, &self.witnesses.requests(id, from, to))?;
+                continue;
+            }
+            none_succeeded(&when, &self.witnesses.requests(id, from + ON_ITS_WAY, to))?;
+            if NOTICED < lasts {
+                let when = format!("{name}, cut and noticed");
+                none_attempted(&when, &self.witnesses.requests(id, noticed, to))?;
+            }
+        }
+        for (lane, count) in self.blocked(lanes) {
+            if before.get(&lane).is_some_and(|before| *before == count) {
+                return Err(Stop::Failed(format!("{name}: no packet was stopped in {lane:?}")));
+            }
+        }
+        self.figures.rounds += 1;
+        self.figures.faults += lanes.iter().map(|_| 1).sum::<u64>();
+        Ok(())
+    }
+
+    /// Perfect cables again; all nodes have to find each other and serve everybody.
+    fn heal(&mut self, name: &str) -> Result<(), Stop> {
+        self.network.heal();
+        let healed = Instant::now();
+        for id in self.bench.cluster.ids() {
+            while reachable(id, &Lanes::new()) != self.bench.cluster.alive(id)? {
+                if RECOVERY_MAX < healed.elapsed() {
+                    let alive = self.bench.cluster.alive(id)?;
+                    let why = format!(
+                        "{name}: {RECOVERY_MAX:?} after it was healed, n{id} believes only {alive:?} to be alive"
+                    );
+                    return Err(Stop::Failed(why));
+                }
+                sleep(Duration::from_millis(20))?;
+            }
+        }
+        let found = Instant::now();
+        self.recovery = self.recovery.max(found - healed);eprintln!("RECOVERY {:?}", found-healed);
+        sleep(HEALTHY)?;
+        for id in self.bench.cluster.ids() {
+            let requests = self.witnesses.requests(id, found, Instant::now());
+            all_succeeded(&format!("{name}, healed"), &requests)?;
+        }
+        Ok(())
+    }
+
+    /// Everything that was kept is there, and nothing else is.
+    fn finish(self) -> Result<Figures, Stop> {
+        let Self { witnesses, workers, mut bench, network, mut figures, recovery } = self;
+        workers.finish()?;
+        let kept = witnesses.finish();
+        let kept = kept.map_err(|stop| bench.keep(stop))?;
+        bench.check(&mut figures)?;
+        bench.load.check_elements(TABLE, &kept).map_err(|stop| bench.keep(stop))?;
+        figures.acknowledged += kept.iter().map(|_| 1).sum::<u64>();
+        let all = pairs().map(|(from, to)| network.counts(from.into(), to.into()));
+        let all = all.fold(switch::Counts::default(), |sum, counts| sum.plus(&counts));
+        eprintln!("recovered within {recovery:.1?}; packets: {all:?}");
+        drop(bench);
+        Ok(figures)
+    }
+
+    /// Runs what is to be done to the network, and keeps the files if it goes wrong.
+    fn attempt(
+        mut self,
+        rounds: impl FnOnce(&mut Self) -> Result<(), Stop>,
+    ) -> Result<Figures, Stop> {
+        match rounds(&mut self) {
+            Ok(()) => self.finish(),
+            Err(stop) => Err(self.bench.keep(stop)),
+        }
+    }
+
+    fn set(&self, lanes: &Lanes, rule: Rule) -> Instant {
+        for (from, to) in lanes {
+            self.network.set((*from).into(), (*to).into(), rule);
+        }
+        Instant::now()
+    }
+
+    fn blocked(&self, lanes: &Lanes) -> BTreeMap<(u16, u16), u64> {
+        let count = |(from, to): (u16, u16)| self.network.counts(from.into(), to.into()).blocked;
+        lanes.iter().map(|lane| (*lane, count(*lane))).collect()
+    }
+
+    fn demand_opinion(&self, name: &str, id: u16, lanes: &Lanes) -> Result<(), Stop> {
+        let (alive, right) = (self.bench.cluster.alive(id)?, reachable(id, lanes));
+        if alive == right {
+            return Ok(());
+        }
+        Err(Stop::Failed(format!("{name}: n{id} believes {alive:?} to be alive, not {right:?}")))
+    }
+}
+
+fn place(network: &Network, port: usize) -> Place {
+    let entry = ["ip", "netns", "exec", network.namespace(port)];
+    Place { host: network.address(port), entry: entry.map(str::to_owned).to_vec() }
+}
+
+/// Every node has everything, so that each knows by itself what must succeed.
+fn contract() -> (KeyspaceContract, TableContract) {
+    let replicas = u8::try_from(NODES).ok().map(Replicas::Here);
+    (KeyspaceContract { shards: Some(8), replicas }, TableContract::new("siblings"))
+}
+
+/// All directions between two nodes.
+fn pairs() -> impl Iterator<Item = (u16, u16)> {
+    let all = (1..=NODES).flat_map(|from| (1..=NODES).map(move |to| (from, to)));
+    all.filter(|(from, to)| from != to)
+}
+
+/// Both directions between each of the one and each of the others.
+fn between(one: &[u16], others: &[u16]) -> Lanes {
+    let pairs = one.iter().flat_map(|one| others.iter().map(move |other| (*one, *other)));
+    pairs.flat_map(|(one, other)| [(one, other), (other, one)]).collect()
+}
+
+/// The nodes that one can talk with: both directions are open. Itself is one.
+fn reachable(id: u16, lanes: &Lanes) -> BTreeSet<u16> {
+    let is_open = |other: &u16| !lanes.contains(&(id, *other)) && !lanes.contains(&(*other, id));
+    (1..=NODES).filter(is_open).collect()
+}
+
+impl From<switch::Error> for Stop {
+    fn from(error: switch::Error) -> Self {
+        match error {
+            switch::Error::Unavailable(why) => Self::Skipped(why),
+            switch::Error::Failed(_) | switch::Error::Io(_) => Self::failed(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn talking_takes_both_directions() {
+        assert_eq!(reachable(1, &Lanes::new()), [1, 2, 3, 4, 5].into());
+        let one_way = Lanes::from([(1, 2)]);
+        assert_eq!(reachable(1, &one_way), [1, 3, 4, 5].into());
+        assert_eq!(reachable(2, &one_way), [2, 3, 4, 5].into());
+        assert_eq!(reachable(3, &one_way), [1, 2, 3, 4, 5].into());
+    }
+
+    #[test]
+    fn a_split_leaves_a_quorum_on_one_side_and_a_bridge_at_all() {
+        let split = between(&[1, 2], &[3, 4, 5]);
+        let sizes = |lanes: &Lanes| (1..=NODES).map(|id| reachable(id, lanes).len()).collect();
+        let (of_split, of_bridge): (Vec<usize>, Vec<usize>) =
+            (sizes(&split), sizes(&between(&[1, 2], &[4, 5])));
+        assert_eq!(of_split, [2, 2, 3, 3, 3]);
+        assert_eq!(of_bridge, [3, 3, 5, 3, 3]);
+    }
+}

@@ -1,0 +1,65 @@
+//! Links that carry one direction only. The node at one end says everything and hears
+//! nothing; TCP goes on for long before it says so.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+
+use super::{Arena, DEADLINE, Lanes, NODES, Plan};
+use crate::outcome::{Figures, Stop};
+use crate::process::sleep;
+use crate::witness::all_succeeded;
+use switch::Rule;
+
+/// How long a link flaps.
+const FLAPPING: Duration = Duration::from_secs(4);
+
+pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
+    let mut rng = plan.rng();
+    let rounds = plan.rounds(4, 80);
+    Arena::start(plan, DEADLINE)?.attempt(|arena| {
+        for round in 0..rounds {
+            let mut nodes: Vec<u16> = (1..=NODES).collect();
+            nodes.shuffle(&mut rng);
+            let [one, others @ ..] = nodes.as_slice() else {
+                unreachable!("there are five nodes");
+            };
+            let to_it = || others.iter().map(|other| (*other, *one));
+            let from_it = || others.iter().map(|other| (*one, *other));
+            let lasts = Duration::from_millis(rng.random_range(4_200..6_000));
+            match round % 4 {
+                0 => arena.round("one way", &from_it().take(2).collect(), lasts)?,
+                1 => arena.round("deaf", &to_it().collect(), lasts)?,
+                2 => flap(arena, &from_it().chain(to_it()).take(2).collect(), &mut rng)?,
+                _ => arena.round("mute", &from_it().collect(), lasts)?,
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Opens and closes directions until the time is up. Every node keeps a quorum whatever they
+/// are, so nobody may notice.
+fn flap(arena: &mut Arena, lanes: &Lanes, rng: &mut SmallRng) -> Result<(), Stop> {
+    let from = Instant::now();
+    let before: u64 = arena.blocked(lanes).values().sum();
+    while from.elapsed() < FLAPPING {
+        arena.set(lanes, Rule::blocked());
+        sleep(Duration::from_millis(rng.random_range(50..700)))?;
+        arena.set(lanes, Rule::default());
+        sleep(Duration::from_millis(rng.random_range(50..700)))?;
+        arena.figures.faults += 1;
+    }
+    let to = Instant::now();
+    arena.heal("flapping")?;
+    for id in arena.bench.cluster.ids() {
+        all_succeeded("flapping", &arena.witnesses.requests(id, from, to))?;
+    }
+    if arena.blocked(lanes).values().sum::<u64>() == before {
+        return Err(Stop::failed("flapping: no packet was stopped"));
+    }
+    arena.figures.rounds += 1;
+    Ok(())
+}
