@@ -13,6 +13,9 @@
 //! Elements are written once and under a name of their own, by all witnesses, and read back by
 //! all others. Quorums meet, so a read that succeeds has to show what any of them was told is
 //! kept. Silence beyond the deadline is never right.
+//!
+//! What must be when is written down as [`Demand`]s while the network is broken and healed, and
+//! judged when all requests have ended.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -103,29 +106,21 @@ impl Witnesses {
         Self { shared, threads }
     }
 
-    /// The requests to a node that began and ended within a time.
-    pub fn requests(&self, node: u16, from: Instant, to: Instant) -> Vec<Request> {
-        let within =
-            |request: &&Request| from <= request.started && request.started + request.took <= to;
-        let requests = lock(&self.shared.requests);
-        requests.iter().filter(|request| request.node == node).filter(within).cloned().collect()
-    }
-
-    /// Lets each client finish its request, and returns the names of all elements that are
-    /// kept, which are also their values.
+    /// Lets each client finish its request, and returns what they all saw.
     ///
     /// # Errors
     ///
     /// A request was answered wrongly, or later than its deadline.
-    pub fn finish(self) -> Result<Vec<String>, Stop> {
+    pub fn finish(self) -> Result<Testimony, Stop> {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
             thread.join().map_err(|_| Stop::failed("a witness panicked"))?;
         }
-        for request in &*lock(&self.shared.requests) {
+        let requests = std::mem::take(&mut *lock(&self.shared.requests));
+        for request in &requests {
             request.is_fair(self.shared.deadline).map_err(Stop::Failed)?;
         }
-        Ok(lock(&self.shared.kept).clone())
+        Ok(Testimony { requests, kept: std::mem::take(&mut *lock(&self.shared.kept)) })
     }
 }
 
@@ -200,46 +195,89 @@ impl Request {
     }
 }
 
-/// Demands that there were requests, and that all of them succeeded.
-///
-/// # Errors
-///
-/// The first that did not, or that there were none.
-pub fn all_succeeded(when: &str, requests: &[Request]) -> Result<(), Stop> {
-    demand(when, requests, |heard| *heard == Heard::Success)
+/// All requests, and what they left.
+#[derive(Clone, Debug)]
+pub struct Testimony {
+    requests: Vec<Request>,
+    /// Names, and values, of elements that are kept.
+    pub kept: Vec<String>,
 }
 
-/// Demands that there were requests, and that none of them succeeded.
-///
-/// # Errors
-///
-/// The first that did, or that there were none.
-pub fn none_succeeded(when: &str, requests: &[Request]) -> Result<(), Stop> {
-    demand(when, requests, |heard| *heard != Heard::Success)
+/// What must be true of requests.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Must {
+    /// Every request that began within the time succeeds, whenever it ends.
+    Succeed,
+    /// No request that began and ended within the time succeeds.
+    Fail,
+    /// The same, and nothing is attempted.
+    Decline,
 }
 
-/// Demands that there were requests, and that all of them were declined before anything was
-/// tried.
-///
-/// # Errors
-///
-/// The first that was not, or that there were none.
-pub fn none_attempted(when: &str, requests: &[Request]) -> Result<(), Stop> {
-    demand(when, requests, |heard| *heard == Heard::NotAttempted)
+/// What must be true of the requests to one node, within a time.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// What the network was like, for people.
+    pub when: String,
+    /// Which node.
+    pub node: u16,
+    /// From when.
+    pub from: Instant,
+    /// Until when.
+    pub to: Instant,
+    /// What.
+    pub must: Must,
 }
 
-fn demand(when: &str, requests: &[Request], is_right: fn(&Heard) -> bool) -> Result<(), Stop> {
-    if requests.is_empty() {
-        return Err(Stop::Failed(format!("{when}: nobody asked, so nothing is known")));
+impl Testimony {
+    /// Compares a demand with what was seen.
+    ///
+    /// # Errors
+    ///
+    /// The first request that ended otherwise; or that there were none, so that nothing is
+    /// known.
+    pub fn check(&self, demand: &Demand) -> Result<(), Stop> {
+        let Demand { when, node, .. } = demand;
+        let of_it: Vec<&Request> =
+            self.requests.iter().filter(|request| demand.concerns(request)).collect();
+        if of_it.is_empty() {
+            return Err(Stop::Failed(format!("{when}: nobody asked n{node}")));
+        }
+        let wrong: Vec<&&Request> =
+            of_it.iter().filter(|request| !demand.must.allows(&request.heard)).collect();
+        let Some(Request { took, heard, .. }) = wrong.first() else { return Ok(()) };
+        let (wrong, all, must) = (wrong.len(), of_it.len(), demand.must);
+        Err(Stop::Failed(format!(
+            "{when}: {wrong} of {all} requests to n{node} that must {must:?} did not; the first was {heard:?} after {took:.1?}"
+        )))
     }
-    match requests.iter().find(|request| !is_right(&request.heard)) {
-        None => Ok(()),
-        Some(Request { node, took, heard, .. }) => {
-            let count = requests.iter().filter(|request| !is_right(&request.heard)).count();
-            let of = requests.len();
-            Err(Stop::Failed(format!(
-                "{when}: {count} of {of} requests to n{node} ended otherwise, the first {heard:?} after {took:?}"
-            )))
+
+    /// How many requests began within a time, and how many of them succeeded.
+    pub fn count(&self, from: Instant, to: Instant) -> (u64, u64) {
+        let within = |request: &&Request| from <= request.started && request.started < to;
+        let requests = self.requests.iter().filter(within);
+        requests.fold((0, 0), |(all, good), request| {
+            (all + 1, good + u64::from(request.heard == Heard::Success))
+        })
+    }
+}
+
+impl Demand {
+    fn concerns(&self, request: &Request) -> bool {
+        let last = match self.must {
+            Must::Succeed => request.started,
+            Must::Fail | Must::Decline => request.started + request.took,
+        };
+        request.node == self.node && self.from <= request.started && last < self.to
+    }
+}
+
+impl Must {
+    fn allows(self, heard: &Heard) -> bool {
+        match self {
+            Self::Succeed => *heard == Heard::Success,
+            Self::Fail => *heard != Heard::Success,
+            Self::Decline => *heard == Heard::NotAttempted,
         }
     }
 }
@@ -257,18 +295,42 @@ mod tests {
         Ok(Answer { status, body: body.to_owned() })
     }
 
+    /// Whether this demand holds, where requests began after so many milliseconds each.
+    fn holds(must: Must, requests: &[(u64, u64, Heard)]) -> bool {
+        let (zero, milli) = (Instant::now(), Duration::from_millis);
+        let requests = requests.iter().map(|(began, took, heard)| Request {
+            node: 1,
+            started: zero + milli(*began),
+            took: milli(*took),
+            heard: heard.clone(),
+        });
+        let testimony = Testimony { requests: requests.collect(), kept: Vec::new() };
+        let (from, to) = (zero + milli(100), zero + milli(200));
+        testimony.check(&Demand { when: String::new(), node: 1, from, to, must }).is_ok()
+    }
+
     #[test]
     fn one_request_among_many_decides_and_none_proves_nothing() {
-        let good = request(Heard::Success, 1);
-        let bad = request(Heard::Unknown, 1);
-        assert!(all_succeeded("", &[good.clone(), good.clone()]).is_ok());
-        assert!(all_succeeded("", &[good.clone(), bad.clone()]).is_err());
-        assert!(none_succeeded("", std::slice::from_ref(&bad)).is_ok());
-        assert!(none_succeeded("", &[bad.clone(), good]).is_err());
-        assert!(none_attempted("", &[bad]).is_err(), "it was");
-        for nobody_asked in [all_succeeded, none_succeeded, none_attempted] {
-            assert!(nobody_asked("", &[]).is_err());
+        let good = (150, 1, Heard::Success);
+        let bad = (150, 1, Heard::Unknown);
+        assert!(holds(Must::Succeed, &[good.clone(), good.clone()]));
+        assert!(!holds(Must::Succeed, &[good.clone(), bad.clone()]));
+        assert!(holds(Must::Fail, std::slice::from_ref(&bad)));
+        assert!(!holds(Must::Fail, &[bad.clone(), good.clone()]));
+        assert!(!holds(Must::Decline, &[bad]), "it was attempted");
+        assert!(holds(Must::Decline, &[(150, 1, Heard::NotAttempted)]));
+        for must in [Must::Succeed, Must::Fail, Must::Decline] {
+            assert!(!holds(must, &[]));
+            assert!(!holds(must, &[(99, 1, Heard::Success), (201, 1, Heard::Unknown)]));
         }
+    }
+
+    #[test]
+    fn what_must_succeed_is_followed_to_its_end_and_what_must_fail_only_while_it_must() {
+        let (late_failure, late_success) =
+            ((150, 1_000, Heard::Unknown), (150, 1_000, Heard::Success));
+        assert!(!holds(Must::Succeed, &[(150, 1, Heard::Success), late_failure]));
+        assert!(holds(Must::Fail, &[(150, 1, Heard::Unknown), late_success]));
     }
 
     #[test]

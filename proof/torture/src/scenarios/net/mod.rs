@@ -38,7 +38,7 @@ use crate::cluster::{Cluster, Place};
 use crate::load::Workers;
 use crate::outcome::{Figures, Stop};
 use crate::process::sleep;
-use crate::witness::{TABLE, Witnesses, all_succeeded, none_attempted, none_succeeded};
+use crate::witness::{Demand, Must, TABLE, Testimony, Witnesses};
 
 pub(super) use lossy::run as lossy;
 pub(super) use oneway::run as oneway;
@@ -60,6 +60,9 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// was on its way.
 const NOTICED: Duration = Duration::from_secs(4);
 
+/// A cut that lasts less tells little of a node that is cut off: its requests hang for as long.
+const CUT_TOLD: Duration = Duration::from_secs(5);
+
 /// Requests that begin so soon after a cut may owe their success to what was on its way.
 const ON_ITS_WAY: Duration = Duration::from_millis(200);
 
@@ -80,6 +83,7 @@ struct Arena {
     bench: Bench,
     network: Network,
     figures: Figures,
+    demands: Vec<Demand>,
     /// The longest that the nodes took to find each other again.
     recovery: Duration,
 }
@@ -98,14 +102,14 @@ impl Arena {
             bench.cluster.ids().map(address).collect::<Result<_, Stop>>()?;
         let workers = bench.load.start(rng.random());
         let witnesses = Witnesses::start(&nodes, deadline, rng.random());
-        let (figures, recovery) = (Figures::default(), Duration::ZERO);
-        Ok(Self { witnesses, workers, bench, network, figures, recovery })
+        let (figures, demands, recovery) = (Figures::default(), Vec::new(), Duration::ZERO);
+        Ok(Self { witnesses, workers, bench, network, figures, demands, recovery })
     }
 
     /// Cuts, looks, heals, looks.
     fn round(&mut self, name: &str, lanes: &Lanes, lasts: Duration) -> Result<(), Stop> {
         let before = self.blocked(lanes);
-        let from = self.set(lanes, Rule::blocked()); eprintln!("cut for {lasts:?}");
+        let from = self.set(lanes, Rule::blocked());
         sleep(lasts.min(NOTICED))?;
         let noticed = Instant::now();
         for id in self.bench.cluster.ids().filter(|_| NOTICED <= lasts) {
@@ -113,27 +117,25 @@ impl Arena {
         }
         sleep(lasts.saturating_sub(from.elapsed()))?;
         let to = Instant::now();
-        self.heal(name)?;
+        let (while_cut, later) = (format!("{name}, cut"), format!("{name}, cut and noticed"));
         for id in self.bench.cluster.ids() {
-            let when = format!("{name}, cut");
             if QUORUM <= reachable(id, lanes).len() {
-                all_succeeded(&when, &self.witnesses.requests(id, from, to))?;
-                continue;
-            }
-            none_succeeded(&when, &self.witnesses.requests(id, from + ON_ITS_WAY, to))?;
-            if NOTICED < lasts {
-                let when = format!("{name}, cut and noticed");
-                none_attempted(&when, &self.witnesses.requests(id, noticed, to))?;
+                self.demand(&while_cut, id, (from, to), Must::Succeed);
+            } else if CUT_TOLD <= lasts {
+                self.demand(&while_cut, id, (from + ON_ITS_WAY, to), Must::Fail);
+                self.demand(&later, id, (noticed, to), Must::Decline);
             }
         }
-        for (lane, count) in self.blocked(lanes) {
-            if before.get(&lane).is_some_and(|before| *before == count) {
-                return Err(Stop::Failed(format!("{name}: no packet was stopped in {lane:?}")));
-            }
-        }
+        self.heal(name)?;
         self.figures.rounds += 1;
         self.figures.faults += lanes.iter().map(|_| 1).sum::<u64>();
-        Ok(())
+        let same = |(lane, count): &((u16, u16), u64)| before.get(lane) == Some(count);
+        match self.blocked(lanes).into_iter().find(same) {
+            None => Ok(()),
+            Some((lane, _)) => {
+                Err(Stop::Failed(format!("{name}: nothing was stopped in {lane:?}")))
+            }
+        }
     }
 
     /// Perfect cables again; all nodes have to find each other and serve everybody.
@@ -141,11 +143,14 @@ impl Arena {
         self.network.heal();
         let healed = Instant::now();
         for id in self.bench.cluster.ids() {
-            while reachable(id, &Lanes::new()) != self.bench.cluster.alive(id)? {
+            loop {
+                let alive = self.bench.cluster.alive(id)?;
+                if alive == reachable(id, &Lanes::new()) {
+                    break;
+                }
                 if RECOVERY_MAX < healed.elapsed() {
-                    let alive = self.bench.cluster.alive(id)?;
                     let why = format!(
-                        "{name}: {RECOVERY_MAX:?} after it was healed, n{id} believes only {alive:?} to be alive"
+                        "{name}, healed: after {RECOVERY_MAX:?} n{id} believes only {alive:?} to be alive"
                     );
                     return Err(Stop::Failed(why));
                 }
@@ -153,40 +158,41 @@ impl Arena {
             }
         }
         let found = Instant::now();
-        self.recovery = self.recovery.max(found - healed);eprintln!("RECOVERY {:?}", found-healed);
+        self.recovery = self.recovery.max(found - healed);
         sleep(HEALTHY)?;
+        let now = Instant::now();
         for id in self.bench.cluster.ids() {
-            let requests = self.witnesses.requests(id, found, Instant::now());
-            all_succeeded(&format!("{name}, healed"), &requests)?;
+            self.demand(&format!("{name}, healed"), id, (found, now), Must::Succeed);
         }
         Ok(())
     }
 
-    /// Everything that was kept is there, and nothing else is.
-    fn finish(self) -> Result<Figures, Stop> {
-        let Self { witnesses, workers, mut bench, network, mut figures, recovery } = self;
-        workers.finish()?;
-        let kept = witnesses.finish();
-        let kept = kept.map_err(|stop| bench.keep(stop))?;
-        bench.check(&mut figures)?;
-        bench.load.check_elements(TABLE, &kept).map_err(|stop| bench.keep(stop))?;
-        figures.acknowledged += kept.iter().map(|_| 1).sum::<u64>();
-        let all = pairs().map(|(from, to)| network.counts(from.into(), to.into()));
-        let all = all.fold(switch::Counts::default(), |sum, counts| sum.plus(&counts));
-        eprintln!("recovered within {recovery:.1?}; packets: {all:?}");
-        drop(bench);
-        Ok(figures)
+    /// Writes down what must be true of the requests to a node within a time.
+    fn demand(&mut self, when: &str, node: u16, (from, to): (Instant, Instant), must: Must) {
+        self.demands.push(Demand { when: when.to_owned(), node, from, to, must });
     }
 
-    /// Runs what is to be done to the network, and keeps the files if it goes wrong.
+    /// Runs what is to be done to the network, and then compares: everything that was kept is
+    /// there, and nothing else is. The files are kept if something is wrong.
     fn attempt(
         mut self,
         rounds: impl FnOnce(&mut Self) -> Result<(), Stop>,
-    ) -> Result<Figures, Stop> {
-        match rounds(&mut self) {
-            Ok(()) => self.finish(),
-            Err(stop) => Err(self.bench.keep(stop)),
-        }
+    ) -> Result<(Testimony, Figures), Stop> {
+        let done = rounds(&mut self);
+        let Self { witnesses, workers, mut bench, network, mut figures, .. } = self;
+        let judged = done
+            .and_then(|()| workers.finish())
+            .and_then(|()| witnesses.finish())
+            .and_then(|seen| self.demands.iter().try_for_each(|it| seen.check(it)).map(|()| seen));
+        let seen = judged.map_err(|stop| bench.keep(stop))?;
+        bench.check(&mut figures)?;
+        bench.load.check_elements(TABLE, &seen.kept).map_err(|stop| bench.keep(stop))?;
+        figures.acknowledged += seen.kept.iter().map(|_| 1).sum::<u64>();
+        let all = pairs().map(|(from, to)| network.counts(from.into(), to.into()));
+        let all = all.fold(switch::Counts::default(), |sum, counts| sum.plus(&counts));
+        eprintln!("recovered within {:.1?}; packets: {all:?}", self.recovery);
+        drop(bench);
+        Ok((seen, figures))
     }
 
     fn set(&self, lanes: &Lanes, rule: Rule) -> Instant {

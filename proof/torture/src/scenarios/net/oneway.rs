@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
+use switch::Rule;
 
 use super::{Arena, DEADLINE, Lanes, NODES, Plan};
 use crate::outcome::{Figures, Stop};
 use crate::process::sleep;
-use crate::witness::all_succeeded;
-use switch::Rule;
+use crate::witness::Must;
 
 /// How long a link flaps.
 const FLAPPING: Duration = Duration::from_secs(4);
@@ -19,7 +19,8 @@ const FLAPPING: Duration = Duration::from_secs(4);
 pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
     let mut rng = plan.rng();
     let rounds = plan.rounds(4, 80);
-    Arena::start(plan, DEADLINE)?.attempt(|arena| {
+    let arena = Arena::start(plan, DEADLINE)?;
+    let attempt = arena.attempt(|arena| {
         for round in 0..rounds {
             let mut nodes: Vec<u16> = (1..=NODES).collect();
             nodes.shuffle(&mut rng);
@@ -37,7 +38,8 @@ pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
             }
         }
         Ok(())
-    })
+    });
+    attempt.map(|(_, figures)| figures)
 }
 
 /// Opens and closes directions until the time is up. Every node keeps a quorum whatever they
@@ -53,10 +55,10 @@ fn flap(arena: &mut Arena, lanes: &Lanes, rng: &mut SmallRng) -> Result<(), Stop
         arena.figures.faults += 1;
     }
     let to = Instant::now();
-    arena.heal("flapping")?;
     for id in arena.bench.cluster.ids() {
-        all_succeeded("flapping", &arena.witnesses.requests(id, from, to))?;
+        arena.demand("flapping", id, (from, to), Must::Succeed);
     }
+    arena.heal("flapping")?;
     if arena.blocked(lanes).values().sum::<u64>() == before {
         return Err(Stop::failed("flapping: no packet was stopped"));
     }

@@ -16,7 +16,8 @@ const LONG: Duration = Duration::from_secs(9);
 pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
     let mut rng = plan.rng();
     let rounds = plan.rounds(16, 60);
-    Arena::start(plan, DEADLINE)?.attempt(|arena| {
+    let arena = Arena::start(plan, DEADLINE)?;
+    let attempt = arena.attempt(|arena| {
         for round in 0..rounds {
             let mut nodes: Vec<u16> = (1..=NODES).collect();
             nodes.shuffle(&mut rng);
@@ -24,7 +25,7 @@ pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
                 unreachable!("there are five nodes");
             };
             let short = Duration::from_millis(rng.random_range(500..6_000));
-            let secs = [1,2,3,4,5,6,7,8,10,12,14,16,20,25,32,45];
+            let secs = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 25, 32, 45];
             let long = Duration::from_secs(secs[round as usize % 16]);
             match 0 {
                 0 => arena.round("split", &between(&[a, b], &[middle, d, e]), long)?,
@@ -33,5 +34,6 @@ pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
             }
         }
         Ok(())
-    })
+    });
+    attempt.map(|(_, figures)| figures)
 }
