@@ -69,6 +69,10 @@ const ON_ITS_WAY: Duration = Duration::from_millis(200);
 /// How long after a network is healed all nodes may still not see each other.
 const RECOVERY_MAX: Duration = Duration::from_secs(48);
 
+/// A cut of less than two seconds is not noticed by the nodes, but by TCP: it may need as long
+/// again before it repeats what was lost.
+const UNNOTICED: Duration = Duration::from_secs(2);
+
 /// How long is looked at the healed network.
 const HEALTHY: Duration = Duration::from_millis(1_200);
 
@@ -108,6 +112,7 @@ impl Arena {
 
     /// Cuts, looks, heals, looks.
     fn round(&mut self, name: &str, lanes: &Lanes, lasts: Duration) -> Result<(), Stop> {
+        let name = &format!("{name} of {lasts:.1?}");
         let before = self.blocked(lanes);
         let from = self.set(lanes, Rule::blocked());
         sleep(lasts.min(NOTICED))?;
@@ -157,8 +162,10 @@ impl Arena {
                 sleep(Duration::from_millis(20))?;
             }
         }
+        self.recovery = self.recovery.max(healed.elapsed());
+        eprintln!("{name}: all nodes see each other {:.1?} after it was healed", healed.elapsed());
+        sleep(UNNOTICED.saturating_sub(healed.elapsed()))?;
         let found = Instant::now();
-        self.recovery = self.recovery.max(found - healed);
         sleep(HEALTHY)?;
         let now = Instant::now();
         for id in self.bench.cluster.ids() {
