@@ -134,9 +134,9 @@ impl Cluster {
     ///
     /// It does not answer, or not with 200.
     pub fn answer(&self, id: u16, path: &str) -> Result<String, Stop> {
-        let node = self.nodes.get(usize::from(id).wrapping_sub(1));
-        let node = node.ok_or_else(|| Stop::Failed(format!("there is no n{id}")))?;
-        get(node.http, path)
+        let answer = ask(self.address(id)?, "GET", path, "", STATUS_PATIENCE)?;
+        let whole = format!("{}\r\n\r\n{}", answer.head, answer.body);
+        if answer.status == 200 { Ok(whole) } else { Err(Stop::Failed(whole)) }
     }
 
     /// What a node has logged, in all its lives.

@@ -12,6 +12,8 @@ use std::time::Duration;
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
+    /// Status line and headers.
+    pub head: String,
     /// The body as text.
     pub body: String,
 }
@@ -49,7 +51,7 @@ pub fn ask(
 fn read(answer: &str) -> Option<Answer> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some(Answer { status, body: body.to_owned() })
+    Some(Answer { status, head: head.to_owned(), body: body.to_owned() })
 }
 
 #[cfg(test)]

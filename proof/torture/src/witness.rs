@@ -292,7 +292,7 @@ mod tests {
     }
 
     fn answer(status: u16, body: &str) -> std::io::Result<Answer> {
-        Ok(Answer { status, body: body.to_owned() })
+        Ok(Answer { status, head: String::new(), body: body.to_owned() })
     }
 
     /// Whether this demand holds, where requests began after so many milliseconds each.
