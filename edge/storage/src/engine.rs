@@ -103,6 +103,11 @@ impl Engine {
         Ok(Self { dir: dir.to_owned(), db, write_buffer_bytes, objects, clocks, meta })
     }
 
+    /// Where the database is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Writes a group in one batch.
     pub(crate) fn write(
         &self,

@@ -43,6 +43,7 @@
 mod committer;
 mod engine;
 mod error;
+mod failed_reads;
 mod format;
 #[doc(hidden)]
 pub mod fuzzed;

@@ -10,6 +10,7 @@
 
 use std::collections::btree_map;
 use std::iter::Peekable;
+use std::time::Instant;
 
 use bytes::Bytes;
 use model::{Address, Object, ShardId, TableId};
@@ -27,7 +28,7 @@ impl Store for Storage {
         if let Some(object) = self.groups().find_map(|group| group.objects.get(&key)) {
             return Ok(Some(object.clone()));
         }
-        match self.engine.objects.get(&key).map_err(|error| store_error(&error))? {
+        match self.engine.objects.get(&key).map_err(|error| self.failed(&error))? {
             Some(value) => record::open_object(&key, &bytes(&value)).map(Some).inspect_err(report),
             None => Ok(None),
         }
@@ -70,6 +71,20 @@ impl Storage {
     fn groups(&self) -> impl Iterator<Item = &Group> {
         [Some(&self.open), self.in_flight.as_deref()].into_iter().flatten()
     }
+
+    /// What becomes of a read that the database could not do.
+    fn failed(&self, error: &fjall::Error) -> StoreError {
+        let error = store_error(error);
+        if let Some(kept_back) = self.failed_reads.note(Instant::now()) {
+            tracing::error!(
+                kept_back,
+                "a read in {} failed: {error}; other replicas are asked instead, and this one \
+                 does not vote. Check the disk and its log",
+                self.engine.dir().display()
+            );
+        }
+        error
+    }
 }
 
 /// An object where it was found. Most that a scan passes are looked at once, but the one
@@ -91,6 +106,7 @@ impl Found<'_> {
 /// All objects within bounds in the order of their keys, each from the youngest place
 /// that has it.
 struct Walk<'a> {
+    storage: &'a Storage,
     groups: Vec<Peekable<btree_map::Range<'a, Bytes, Object>>>,
     stored: fjall::Iter,
     /// The next in the database, taken out to be compared.
@@ -102,14 +118,14 @@ impl<'a> Walk<'a> {
         let groups =
             storage.groups().map(|group| group.objects.range(bounds.clone()).peekable()).collect();
         let stored = storage.engine.objects.range(bounds.clone());
-        let mut walk = Self { groups, stored, head: None };
+        let mut walk = Self { storage, groups, stored, head: None };
         walk.head = walk.pull()?;
         Ok(walk)
     }
 
     fn pull(&mut self) -> Result<Option<(Bytes, Bytes)>, StoreError> {
         let next = self.stored.next().map(fjall::Guard::into_inner);
-        let next = next.transpose().map_err(|error| store_error(&error))?;
+        let next = next.transpose().map_err(|error| self.storage.failed(&error))?;
         Ok(next.map(|(key, value)| (bytes(&key), bytes(&value))))
     }
 

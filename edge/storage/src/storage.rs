@@ -10,6 +10,7 @@ use model::{ClusterId, Durability, NodeId, ShardId};
 
 use crate::committer::{Committer, Done, Writer};
 use crate::engine::{Engine, bytes};
+use crate::failed_reads::FailedReads;
 use crate::group::Group;
 use crate::home::Home;
 use crate::witness::Survey;
@@ -81,6 +82,7 @@ pub struct Storage {
     /// Handed over, and not yet known to be in the database.
     pub(crate) in_flight: Option<Arc<Group>>,
     committer: Committer,
+    pub(crate) failed_reads: FailedReads,
     /// Dropped last: nobody else may enter while the database is open.
     _home: Home,
 }
@@ -102,8 +104,14 @@ impl Storage {
         }
         let writer = Writer::new(engine.clone(), home.mark(), written);
         let committer = Committer::start(writer, home.dir())?;
-        let storage =
-            Self { engine, open: Group::default(), in_flight: None, committer, _home: home };
+        let storage = Self {
+            engine,
+            open: Group::default(),
+            in_flight: None,
+            committer,
+            failed_reads: FailedReads::default(),
+            _home: home,
+        };
         Ok((storage, recovered))
     }
 
