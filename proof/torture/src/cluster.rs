@@ -95,6 +95,17 @@ impl Cluster {
         Ok(Self { binary: binary.to_owned(), dir: dir.to_owned(), nodes, wrapper: Vec::new() })
     }
 
+    /// Adds an option to the file of a node, for its next starts.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn configure(&self, id: u16, option: &str) -> Result<(), Stop> {
+        let path = self.node_dir(id).join("node.toml");
+        let rest = fs::read_to_string(&path)?;
+        Ok(fs::write(path, format!("{option}\n{rest}"))?)
+    }
+
     /// From now on nodes are started behind this, as if typed before the program. In it,
     /// `{dir}` stands for the directory of the node that is started.
     pub fn start_behind(&mut self, wrapper: &[&str]) {
@@ -306,6 +317,8 @@ impl Cluster {
         for id in ids {
             if let Some(mut child) = self.node(*id)?.child.take() {
                 child.wait()?;
+                // A wrapper dies before what runs behind it has let go of its files.
+                eventually("all processes of a killed node are gone", || !lives(child.id()))?;
             }
         }
         Ok(())
@@ -340,6 +353,17 @@ impl Drop for Cluster {
             let _ = self.kill(&[id]);
         }
     }
+}
+
+/// Whether a process of this group is alive.
+fn lives(group: u32) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    processes.flatten().any(|process| {
+        let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let (state, its_group) = (fields.next(), fields.nth(1));
+        its_group == Some(group.to_string().as_str()) && !matches!(state, Some("Z" | "X"))
+    })
 }
 
 /// So many free ports, outside of the range that Linux takes for outgoing connections.

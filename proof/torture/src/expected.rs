@@ -16,6 +16,7 @@
 //! without a value. A counter is a register that counts: see [`Key::counted`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 /// What is known of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +40,8 @@ pub struct Write {
     pub read: BTreeSet<usize>,
     /// What became of it.
     pub outcome: Outcome,
+    /// When it was sent.
+    pub begun: SystemTime,
 }
 
 /// All writes to one key.
@@ -53,7 +56,8 @@ pub type Expected = BTreeMap<String, Key>;
 impl Key {
     /// Notes a write before it is sent, and returns its index.
     pub fn begin(&mut self, value: Option<String>, read: BTreeSet<usize>) -> usize {
-        self.writes.push(Write { value, read, outcome: Outcome::Pending });
+        let (outcome, begun) = (Outcome::Pending, SystemTime::now());
+        self.writes.push(Write { value, read, outcome, begun });
         self.writes.len() - 1
     }
 
@@ -75,17 +79,34 @@ impl Key {
         self.writes.iter().filter(|write| write.outcome == outcome).map(|_| 1).sum()
     }
 
+    /// The acknowledged writes that were sent after some moment.
+    pub fn acknowledged_after(&self, moment: SystemTime) -> u64 {
+        let sent_later =
+            |write: &&Write| write.outcome == Outcome::Acknowledged && moment < write.begun;
+        self.writes.iter().filter(sent_later).map(|_| 1).sum()
+    }
+
+    /// Demands that somebody wrote what was found.
+    ///
+    /// # Errors
+    ///
+    /// Nobody did.
+    pub fn known(&self, found: &[String]) -> Result<(), String> {
+        for value in found {
+            if !self.writes.iter().any(|write| write.value.as_ref() == Some(value)) {
+                return Err(format!("INVENTED {value}: nobody wrote it"));
+            }
+        }
+        Ok(())
+    }
+
     /// Compares what was read with what was written.
     ///
     /// # Errors
     ///
     /// What is wrong, in words.
     pub fn check(&self, found: &[String]) -> Result<(), String> {
-        for value in found {
-            if !self.writes.iter().any(|write| write.value.as_ref() == Some(value)) {
-                return Err(format!("INVENTED {value}: nobody wrote it"));
-            }
-        }
+        self.known(found)?;
         for (index, write) in self.writes.iter().enumerate() {
             let Some(value) = &write.value else { continue };
             let is_found = found.contains(value);
@@ -143,6 +164,8 @@ impl Key {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Writes given as value (none is a delete), writes read, outcome.
@@ -212,6 +235,14 @@ mod tests {
         let resolved = key(&[a, b, ("c", &[0], Outcome::Acknowledged)]);
         assert_eq!(verdict(&resolved, &["b", "c"]), "good");
         assert_eq!(verdict(&resolved, &["c"]), "lost");
+    }
+
+    #[test]
+    fn a_write_is_acknowledged_after_a_moment_only_if_it_was_sent_after_it() {
+        let (early, late) = (SystemTime::UNIX_EPOCH, SystemTime::now() + Duration::from_secs(60));
+        let both = key(&[("a", &[], Outcome::Acknowledged), ("b", &[], Outcome::Unknown)]);
+        assert_eq!(both.acknowledged_after(early), 1);
+        assert_eq!(both.acknowledged_after(late), 0);
     }
 
     #[test]

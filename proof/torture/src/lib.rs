@@ -28,5 +28,6 @@ pub mod load;
 pub mod outcome;
 pub mod process;
 pub mod scenarios;
+pub mod strace;
 pub mod volume;
 pub mod witness;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use client::{
     Client, Content, Context, Error, Key, KeyspaceContract, Level, Options, Order, ReadOptions,
@@ -37,6 +37,15 @@ pub struct Load {
     padding: usize,
     /// Whether the nodes are about to lose power: see [`Load::hear_nothing`].
     deaf: Arc<AtomicBool>,
+}
+
+/// What came of a [glance](Load::glance) at all keys.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Glance {
+    /// Keys that were read.
+    pub answered: u64,
+    /// Keys whose reads failed.
+    pub refused: u64,
 }
 
 /// Running workers.
@@ -131,6 +140,11 @@ impl Load {
         self.deaf.store(deaf, Ordering::SeqCst);
     }
 
+    /// How many writes were sent after some moment, and acknowledged.
+    pub fn acknowledged_after(&self, moment: SystemTime) -> u64 {
+        self.expected().values().map(|key| key.acknowledged_after(moment)).sum()
+    }
+
     /// Reads every key at a level and compares.
     ///
     /// # Errors
@@ -155,6 +169,36 @@ impl Load {
                 figures.unknown += key.count(Outcome::Unknown);
             }
             Ok(figures)
+        })?
+    }
+
+    /// The same expectations, compared with what other nodes tell.
+    pub fn at(&self, urls: Vec<String>) -> Self {
+        Self { urls, ..self.clone() }
+    }
+
+    /// Reads every key once at a level too low to demand that acknowledged writes show. No
+    /// answer may hold what nobody wrote; a refusal is an answer.
+    ///
+    /// # Errors
+    ///
+    /// Something was read that nobody wrote.
+    pub fn glance(&self, level: Level) -> Result<Glance, Stop> {
+        let expected = self.expected().clone();
+        let options = ReadOptions { r: Some(level), ..ReadOptions::default() };
+        self.block_on(async |client| {
+            let table = client.table("t", "t");
+            let mut glance = Glance::default();
+            for (name, key) in &expected {
+                match read(&table, name, &options).await {
+                    Ok((found, _)) => {
+                        key.known(&found).map_err(|why| Stop::Failed(format!("{name}: {why}")))?;
+                        glance.answered += 1;
+                    }
+                    Err(_) => glance.refused += 1,
+                }
+            }
+            Ok(glance)
         })?
     }
 
@@ -283,7 +327,9 @@ impl Worker<'_> {
             Ok(_) => Outcome::Acknowledged,
             Err(Error::Unknown { .. }) => Outcome::Unknown,
             Err(Error::NotAttempted(_) | Error::Connect { .. }) => Outcome::NotMade,
-            Err(err) if err.code() == "too_many_siblings" => Outcome::NotMade,
+            Err(err) if matches!(err.code(), "too_many_siblings" | "disk_failed") => {
+                Outcome::NotMade
+            }
             Err(err) => return Err(Stop::Failed(format!("a write of {name}: {err}"))),
         };
         self.load.expected().entry(name.to_owned()).or_default().end(index, outcome);

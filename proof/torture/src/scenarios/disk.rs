@@ -8,7 +8,7 @@ use rand::RngExt;
 use super::{Bench, Plan};
 use crate::cluster::Cluster;
 use crate::outcome::{Figures, Stop};
-use crate::process::{need_tools, sleep};
+use crate::process::sleep;
 use crate::volume::Volume;
 
 /// What a node exits with whose disk failed.
@@ -51,49 +51,6 @@ fn fill(path: &std::path::Path) -> Result<(), Stop> {
         while ballast.write_all(&block).is_ok() {}
     }
     Ok(())
-}
-
-/// The n-th sync of the journal fails: nothing is acknowledged after it.
-pub(super) fn fsync_fails(plan: &Plan) -> Result<Figures, Stop> {
-    fails(plan, "fdatasync,fsync:error=EIO", plan.rounds(6, 500), true)
-}
-
-/// Reads fail from the n-th on: nothing wrong is served, and the node may stop.
-pub(super) fn read_fails(plan: &Plan) -> Result<Figures, Stop> {
-    fails(plan, "pread64:error=EIO", plan.rounds(4, 500), false)
-}
-
-fn fails(plan: &Plan, fault: &str, rounds: u64, has_to_stop: bool) -> Result<Figures, Stop> {
-    need_tools(&["strace"])?;
-    let mut rng = plan.rng();
-    let mut bench = Bench::start(plan, 1)?;
-    let mut figures = Figures::default();
-    for _ in 0..rounds {
-        bench.cluster.kill(&[1])?;
-        // From that call on all fail: a disk that failed once is not whole the next time.
-        let inject = format!("inject={fault}:when={}+", rng.random_range(1..60));
-        let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject];
-        bench.cluster.launch(1, &wrapper.map(str::to_owned))?;
-        let mut ended = bench.cluster.ready_or_ended(1)?;
-        if ended.is_none() {
-            let workers = bench.load.start(rng.random());
-            if has_to_stop {
-                ended = Some(bench.cluster.wait_for_end(1)?);
-            } else {
-                sleep(Duration::from_millis(700))?;
-            }
-            workers.finish()?;
-            if has_to_stop {
-                expect_disk_failed(&bench, ended.and_then(|status| status.code()))?;
-            }
-        }
-        bench.cluster.kill(&[1])?;
-        bench.cluster.start(1).map_err(|stop| bench.keep(stop))?;
-        figures.rounds += 1;
-        figures.faults += 1;
-        bench.check(&mut figures)?;
-    }
-    Ok(figures)
 }
 
 fn expect_disk_failed(bench: &Bench, code: Option<i32>) -> Result<(), Stop> {

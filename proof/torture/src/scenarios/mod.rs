@@ -11,7 +11,9 @@ mod memory;
 mod net;
 mod pause;
 mod power;
+mod reads;
 mod rot;
+mod sync;
 mod syscalls;
 
 use std::path::PathBuf;
@@ -60,8 +62,8 @@ pub const ALL: [(&str, Scenario); 15] = [
     ("blackout", power::all),
     ("syscalls", syscalls::run),
     ("disk-full", disk::full),
-    ("fsync-fails", disk::fsync_fails),
-    ("read-fails", disk::read_fails),
+    ("fsync-fails", sync::run),
+    ("read-fails", reads::run),
     ("rot", rot::run),
     ("memory", memory::run),
     ("clients", clients::run),

@@ -1,69 +1,152 @@
 //! `kill -9` at the n-th system call that changes a disk.
 //!
 //! A kill at a random time rarely falls between two calls that belong together, such as the
-//! write of a file and its renaming. Here a node runs under `strace`, which kills it as it
-//! enters its n-th call of a kind; n sweeps over the start on an empty directory and the
-//! load. It is then started under `strace` once more, to die in its recovery too, and at
-//! last left alone: it has to start, and to hold what it acknowledged.
+//! write of a file and its renaming. Here `strace` kills a node as it enters its n-th call of
+//! a kind, three times in each round:
+//!
+//! 1. at its first start, on an empty directory;
+//! 2. under load, with n counted from a moment when it serves;
+//! 3. in its recovery from that.
+//!
+//! At last it is left alone: it has to start, and to hold what it acknowledged. n is counted
+//! for each thread, as strace does.
+//!
+//! A call that is never made kills nobody. Only deaths count as faults; the run says how
+//! many there were of each kind, and fails if most kills did not come about.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use rand::rngs::SmallRng;
 
 use super::{Bench, Plan};
+use crate::cluster::Cluster;
+use crate::load::Load;
 use crate::outcome::{Figures, Stop};
 use crate::process::{need_tools, sleep};
+use crate::strace::Fault;
 
-/// The calls by which files change.
-const CALLS: [&str; 7] =
-    ["write", "pwrite64", "fdatasync", "fsync", "rename", "openat", "ftruncate"];
+/// The calls by which a start changes files, and about how many of them it makes.
+const AT_START: [(&str, u64); 8] = [
+    ("openat", 110),
+    ("write", 60),
+    ("fsync", 80),
+    ("renameat", 11),
+    ("mkdir", 3),
+    ("unlink", 2),
+    ("rename", 1),
+    ("ftruncate", 1),
+];
 
-/// Every how many calls a kind is swept: frequent kinds in larger strides.
-const STRIDES: [u64; 3] = [1, 3, 9];
+/// The calls that load makes, and up to which one of them a node is let live.
+const WRITE: (&str, u64) = ("write", 200);
+const SYNC: (&str, u64) = ("fdatasync", 60);
+
+/// Of all kills that were tried, how many have to come about: one in two.
+const REACHED_MIN: u64 = 2;
 
 pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
     need_tools(&["strace"])?;
     let mut rng = plan.rng();
-    let mut bench = Bench::start(plan, 1)?;
     let mut figures = Figures::default();
-    let rounds = plan.rounds(20, 5_000);
-    for round in 0..rounds {
-        let call = CALLS.iter().cycle().nth(usize::try_from(round % 7).unwrap_or_default());
-        let step = round / 7;
-        let stride = STRIDES.get(usize::try_from(step % 3).unwrap_or_default()).unwrap_or(&1);
-        let when = 1 + step * stride;
-        bench.cluster.kill(&[1])?;
-        die_at(&mut bench, call.unwrap_or(&"write"), when, rng.random(), &mut figures)?;
-        // In recovery: what was left half done is met half way again.
-        let again = 1 + rng.random_range(0..=step);
-        die_at(&mut bench, call.unwrap_or(&"write"), again, rng.random(), &mut figures)?;
+    let mut deaths = Deaths::default();
+    for (_, kind) in (0..plan.rounds(8, 3_000)).zip(AT_START.iter().cycle()) {
+        let dir = tempfile::tempdir()?;
+        let mut cluster = Cluster::prepare(&plan.binary, dir.path(), 1)?;
+        deaths.note("first start", kind.0, die_at_start(&mut cluster, *kind, &mut rng)?);
+        cluster.start(1)?;
+        let load = Load::declare(cluster.urls(), 1, 100)?;
+        let mut bench = Bench { cluster, load, dir };
+        let busy = if rng.random() { WRITE } else { SYNC };
+        deaths.note("load", busy.0, die_under_load(&mut bench, busy, &mut rng)?);
+        // A start on files makes fewer calls than one without.
+        let fewer = (kind.0, 1 + kind.1 / 4);
+        deaths.note("recovery", kind.0, die_at_start(&mut bench.cluster, fewer, &mut rng)?);
         bench.cluster.start(1).map_err(|stop| bench.keep(stop))?;
+        let mut round = Figures::default();
+        bench.check(&mut round)?;
         figures.rounds += 1;
-        bench.check(&mut figures)?;
+        figures.checked += round.checked;
+        figures.acknowledged += round.acknowledged;
+        figures.unknown += round.unknown;
     }
+    eprintln!("syscalls: died of tried: {}", deaths.words());
+    let (died, tried) = deaths.total();
+    if died * REACHED_MIN < tried {
+        return Err(Stop::Failed(format!("only {died} of {tried} kills came about")));
+    }
+    figures.faults = died;
     Ok(figures)
 }
 
-/// Runs the node under load until it has died at that call, or for a while if it makes
-/// fewer of them.
-fn die_at(
-    bench: &mut Bench,
-    call: &str,
-    when: u64,
-    seed: u64,
-    figures: &mut Figures,
-) -> Result<(), Stop> {
-    let inject = format!("inject={call}:signal=KILL:when={when}");
-    let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject];
-    bench.cluster.launch(1, &wrapper.map(str::to_owned))?;
-    if bench.cluster.ready_or_ended(1)?.is_some() {
-        figures.faults += 1;
-    } else {
-        let workers = bench.load.start(seed);
-        sleep(Duration::from_millis(300))?;
-        figures.faults += u64::from(bench.cluster.has_ended(1)?);
-        bench.cluster.kill(&[1])?;
-        workers.finish()?;
+/// Starts the node to die at some call of that kind. Says whether it did.
+fn die_at_start(
+    cluster: &mut Cluster,
+    (call, about): (&str, u64),
+    rng: &mut SmallRng,
+) -> Result<bool, Stop> {
+    let when = rng.random_range(1..=about);
+    let fault = fault(cluster, call, when);
+    cluster.launch(1, &fault.wrapper())?;
+    let ended = cluster.ready_or_ended(1)?;
+    cluster.kill(&[1])?;
+    match ended {
+        None => Ok(false),
+        Some(status) if status.signal() == Some(9) => Ok(true),
+        Some(status) => {
+            let words = cluster.last_words(1);
+            Err(Stop::Failed(format!("{status} before its {when}. {call}: {words}")))
+        }
     }
-    bench.cluster.kill(&[1])
+}
+
+/// Lets clients work until the node has died at some call of that kind.
+fn die_under_load(
+    bench: &mut Bench,
+    (call, about): (&str, u64),
+    rng: &mut SmallRng,
+) -> Result<bool, Stop> {
+    let fault = fault(&bench.cluster, call, rng.random_range(1..=about));
+    let pid = bench.cluster.pid(1)?;
+    let workers = bench.load.start(rng.random());
+    let attached = fault.attach(pid)?;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !bench.cluster.has_ended(1)? && Instant::now() < deadline {
+        sleep(Duration::from_millis(5))?;
+    }
+    let died = bench.cluster.has_ended(1)?;
+    drop(attached);
+    bench.cluster.kill(&[1])?;
+    workers.finish()?;
+    Ok(died)
+}
+
+fn fault(cluster: &Cluster, call: &str, when: u64) -> Fault {
+    let report = cluster.node_dir(1).join("strace");
+    Fault::new(call, &format!("signal=KILL:when={when}"), &report)
+}
+
+/// How many nodes died of how many that were to, by when and at which call.
+#[derive(Default)]
+struct Deaths(BTreeMap<(&'static str, &'static str), (u64, u64)>);
+
+impl Deaths {
+    fn note(&mut self, when: &'static str, call: &'static str, died: bool) {
+        let (deaths, tried) = self.0.entry((when, call)).or_default();
+        *deaths += u64::from(died);
+        *tried += 1;
+    }
+
+    fn total(&self) -> (u64, u64) {
+        self.0.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    fn words(&self) -> String {
+        let word = |((when, call), (died, tried)): (&(&str, &str), &(u64, u64))| {
+            format!("{when} {call} {died}/{tried}")
+        };
+        self.0.iter().map(word).collect::<Vec<_>>().join(", ")
+    }
 }
