@@ -1,6 +1,6 @@
 //! Log lines about peers that would repeat for ever.
 //!
-//! A peer with the wrong secret is refused every five seconds until somebody corrects it,
+//! A peer with the wrong secret is refused every two seconds until somebody corrects it,
 //! and a port scanner may try a hundred times a second. An operator wants one line that
 //! says so, and a reminder, not a full disk.
 

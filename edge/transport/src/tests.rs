@@ -20,7 +20,7 @@ const N2: NodeId = NodeId::new(2);
 
 /// How long a test waits for what must happen. Less than the silence after which any
 /// connection ends, which would hide one that should have ended before.
-const PATIENCE: Duration = Duration::from_secs(12);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Before it is dropped, what waits for one peer.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -376,4 +376,19 @@ async fn the_node_with_the_larger_number_is_not_let_in() {
     crate::handshake::dial(&identity(N2), N1, &mut stream).await.unwrap();
     assert!(is_closed(&mut stream).await);
     assert_eq!(at_one.lines(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_is_let_go_before_a_client_gives_up() {
+    let pair = Pair::new().await;
+    let (_one, at_one) = pair.start(N1).await;
+    let listener = pair.listen(N2).await;
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let said = crate::handshake::accept(&identity(N2), &mut stream).await;
+    assert!(said.is_ok());
+    at_one.until(1).await;
+    let soon = Duration::from_secs(8);
+    let (dialled_again, _) = tokio::time::timeout(soon, listener.accept()).await.unwrap().unwrap();
+    assert!(dialled_again.peer_addr().is_ok());
+    assert_eq!(at_one.lines(), ["connected n2", "lost n2"]);
 }
