@@ -60,6 +60,8 @@ pub enum Heard {
 pub struct Request {
     /// The node that was asked.
     pub node: u16,
+    /// Its method.
+    pub verb: &'static str,
     /// When.
     pub started: Instant,
     /// How long it took.
@@ -129,14 +131,15 @@ impl Shared {
         let mut written = 0_u64;
         while !self.stop.load(Ordering::Relaxed) {
             let started = Instant::now();
-            let heard = if rng.random_bool(0.5) {
+            let verb = if rng.random_bool(0.5) { "PUT" } else { "GET" };
+            let heard = if verb == "PUT" {
                 written += 1;
                 self.write(address, format!("{node}-{written}"))
             } else {
                 self.read(address, &mut rng)
             };
             if let Some(heard) = heard {
-                let request = Request { node, started, took: started.elapsed(), heard };
+                let request = Request { node, verb, started, took: started.elapsed(), heard };
                 lock(&self.requests).push(request);
             }
             std::thread::sleep(PAUSE);
@@ -230,26 +233,36 @@ pub struct Demand {
 }
 
 impl Testimony {
-    /// Compares a demand with what was seen.
+    /// Compares demands with what was seen. Prints everything that is wrong.
     ///
     /// # Errors
     ///
-    /// The first request that ended otherwise; or that there were none, so that nothing is
-    /// known.
-    pub fn check(&self, demand: &Demand) -> Result<(), Stop> {
-        let Demand { when, node, .. } = demand;
+    /// The first that is not met.
+    pub fn check_all(&self, demands: &[Demand]) -> Result<(), Stop> {
+        let wrong: Vec<String> =
+            demands.iter().filter_map(|demand| self.check(demand).err()).collect();
+        wrong.iter().for_each(|why| eprintln!("{why}"));
+        wrong.into_iter().next().map_or(Ok(()), |why| Err(Stop::Failed(why)))
+    }
+
+    /// Compares a demand with what was seen. That nobody asked is wrong too: nothing is known
+    /// then.
+    fn check(&self, demand: &Demand) -> Result<(), String> {
+        let Demand { when, node, must, .. } = demand;
         let of_it: Vec<&Request> =
             self.requests.iter().filter(|request| demand.concerns(request)).collect();
         if of_it.is_empty() {
-            return Err(Stop::Failed(format!("{when}: nobody asked n{node}")));
+            return Err(format!("{when}: nobody asked n{node}"));
         }
-        let wrong: Vec<&&Request> =
-            of_it.iter().filter(|request| !demand.must.allows(&request.heard)).collect();
-        let Some(Request { took, heard, .. }) = wrong.first() else { return Ok(()) };
-        let (wrong, all, must) = (wrong.len(), of_it.len(), demand.must);
-        Err(Stop::Failed(format!(
-            "{when}: {wrong} of {all} requests to n{node} that must {must:?} did not; the first was {heard:?} after {took:.1?}"
-        )))
+        let wrong = of_it.iter().filter(|request| !must.allows(&request.heard));
+        let Some(Request { started, took, heard, verb, .. }) = wrong.clone().next() else {
+            return Ok(());
+        };
+        let (count, all, after) = (wrong.count(), of_it.len(), *started - demand.from);
+        Err(format!(
+            "{when}: {count} of {all} requests to n{node} that must {must:?} did not; the first, \
+             a {verb} {after:.2?} after the beginning, was {heard:?} after {took:.2?}"
+        ))
     }
 
     /// How many requests began within a time, and how many of them succeeded.
@@ -288,7 +301,13 @@ mod tests {
     use super::*;
 
     fn request(heard: Heard, millis: u64) -> Request {
-        Request { node: 1, started: Instant::now(), took: Duration::from_millis(millis), heard }
+        Request {
+            node: 1,
+            verb: "GET",
+            started: Instant::now(),
+            took: Duration::from_millis(millis),
+            heard,
+        }
     }
 
     fn answer(status: u16, body: &str) -> std::io::Result<Answer> {
@@ -300,6 +319,7 @@ mod tests {
         let (zero, milli) = (Instant::now(), Duration::from_millis);
         let requests = requests.iter().map(|(began, took, heard)| Request {
             node: 1,
+            verb: "GET",
             started: zero + milli(*began),
             took: milli(*took),
             heard: heard.clone(),
