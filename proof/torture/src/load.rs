@@ -48,7 +48,7 @@ pub struct Glance {
     pub refused: u64,
 }
 
-/// Running workers.
+/// Running workers. They end when this is dropped.
 #[derive(Debug)]
 pub struct Workers {
     stop: Arc<AtomicBool>,
@@ -244,12 +244,19 @@ impl Workers {
     /// # Errors
     ///
     /// A worker was answered something that no fault explains.
-    pub fn finish(self) -> Result<(), Stop> {
+    pub fn finish(mut self) -> Result<(), Stop> {
         self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
+        for thread in std::mem::take(&mut self.threads) {
             thread.join().map_err(|_| Stop::failed("a worker panicked"))??;
         }
         Ok(())
+    }
+}
+
+impl Drop for Workers {
+    /// Whoever goes away early, because something is wrong, leaves nobody at work.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use clap::Parser;
 use torture::outcome::{Line, Stop, table};
 use torture::process::INTERRUPTED;
-use torture::scenarios::{ALL, Plan, run};
+use torture::scenarios::{ALL, Plan, Sabotage, run};
 
 /// Mistreats real processes, and compares what can be read with what clients were told.
 #[derive(Clone, Debug, Parser)]
@@ -30,6 +30,9 @@ struct Args {
     /// A run of hours.
     #[arg(long)]
     long: bool,
+    /// Secretly leaves a part out, so that the scenario has to fail.
+    #[arg(long, hide = true)]
+    sabotage: Option<Sabotage>,
     /// Prints one JSON object per scenario instead of the table.
     #[arg(long)]
     json: bool,
@@ -39,7 +42,13 @@ fn main() -> ExitCode {
     let args = Args::parse();
     std::thread::spawn(wait_for_interrupt);
     let seed = args.seed.unwrap_or_else(rand::random);
-    let plan = Plan { binary: args.binary, seed, rounds: args.rounds, long: args.long };
+    let plan = Plan {
+        binary: args.binary,
+        seed,
+        rounds: args.rounds,
+        long: args.long,
+        sabotage: args.sabotage,
+    };
     eprintln!("seed {seed}");
     let all = args.scenarios.iter().any(|name| name == "all");
     let every = || ALL.iter().map(|(name, _)| (*name).to_owned()).collect();

@@ -70,7 +70,7 @@ pub struct Request {
     pub heard: Heard,
 }
 
-/// Running clients, one per node.
+/// Running clients, one per node. They end when this is dropped.
 #[derive(Debug)]
 pub struct Witnesses {
     shared: Arc<Shared>,
@@ -113,9 +113,9 @@ impl Witnesses {
     /// # Errors
     ///
     /// A request was answered wrongly, or later than its deadline.
-    pub fn finish(self) -> Result<Testimony, Stop> {
+    pub fn finish(mut self) -> Result<Testimony, Stop> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
+        for thread in std::mem::take(&mut self.threads) {
             thread.join().map_err(|_| Stop::failed("a witness panicked"))?;
         }
         let requests = std::mem::take(&mut *lock(&self.shared.requests));
@@ -123,6 +123,12 @@ impl Witnesses {
             request.is_fair(self.shared.deadline).map_err(Stop::Failed)?;
         }
         Ok(Testimony { requests, kept: std::mem::take(&mut *lock(&self.shared.kept)) })
+    }
+}
+
+impl Drop for Witnesses {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
     }
 }
 

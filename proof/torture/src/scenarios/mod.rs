@@ -19,6 +19,7 @@ mod syscalls;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use clap::ValueEnum;
 use client::Level;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -40,6 +41,19 @@ pub struct Plan {
     pub rounds: Option<u64>,
     /// Whether to take hours rather than minutes.
     pub long: bool,
+    /// What is left out, to see whether anybody notices. Known to the network scenarios.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// A part of a scenario that is secretly not done. What then passes has been blind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Sabotage {
+    /// The network is never broken.
+    Fault,
+    /// The network is never healed.
+    Heal,
+    /// A write is counted as kept that was never made.
+    Write,
 }
 
 impl Plan {

@@ -52,15 +52,13 @@ pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
 /// Bad lines for a while, and then good ones. Returns from when to when they were bad.
 fn worsen(arena: &mut Arena, rng: &mut SmallRng) -> Result<(Instant, Instant), Stop> {
     let before: Vec<Counts> = counts(arena);
-    for (from, to) in pairs() {
-        arena.network.set(from.into(), to.into(), bad_line(rng));
-    }
+    pairs().for_each(|lane| arena.set_one(lane, bad_line(rng)));
     let from = Instant::now();
     sleep(LASTS)?;
     let to = Instant::now();
-    arena.heal("bad lines")?;
     let lines: Vec<Counts> =
         before.iter().zip(counts(arena)).map(|(before, after)| after.since(before)).collect();
+    arena.heal("bad lines")?;
     let all = lines.iter().fold(Counts::default(), |sum, line| sum.plus(line));
     let is_bad = lines.iter().all(|line| 0 < line.delayed)
         && all.departed < 100 * all.lost

@@ -34,7 +34,7 @@ use client::{KeyspaceContract, Replicas, TableContract};
 use rand::RngExt;
 use switch::{Network, Rule};
 
-use super::{Bench, Plan};
+use super::{Bench, Plan, Sabotage};
 use crate::cluster::{Cluster, Place};
 use crate::load::Workers;
 use crate::outcome::{Figures, Stop};
@@ -67,7 +67,8 @@ const CUT_TOLD: Duration = Duration::from_secs(5);
 /// Requests that begin so soon after a cut may owe their success to what was on its way.
 const ON_ITS_WAY: Duration = Duration::from_millis(200);
 
-/// How long after a network is healed all nodes may still not see each other.
+/// How long after a network is healed all nodes may still not see each other: as long as a
+/// client waits by default.
 const RECOVERY_MAX: Duration = Duration::from_secs(48);
 
 /// A cut of less than two seconds is not noticed by the nodes, but by TCP: it may need as long
@@ -87,6 +88,7 @@ struct Arena {
     /// Before the network, which its processes are in.
     bench: Bench,
     network: Network,
+    sabotage: Option<Sabotage>,
     figures: Figures,
     demands: Vec<Demand>,
     /// The longest that the nodes took to find each other again.
@@ -108,7 +110,8 @@ impl Arena {
         let workers = bench.load.start(rng.random());
         let witnesses = Witnesses::start(&nodes, deadline, rng.random());
         let (figures, demands, recovery) = (Figures::default(), Vec::new(), Duration::ZERO);
-        Ok(Self { witnesses, workers, bench, network, figures, demands, recovery })
+        let sabotage = plan.sabotage;
+        Ok(Self { witnesses, workers, bench, network, sabotage, figures, demands, recovery })
     }
 
     /// Cuts, looks, heals, looks.
@@ -146,7 +149,9 @@ impl Arena {
 
     /// Perfect cables again; all nodes have to find each other and serve everybody.
     fn heal(&mut self, name: &str) -> Result<(), Stop> {
-        self.network.heal();
+        if self.sabotage != Some(Sabotage::Heal) {
+            self.network.heal();
+        }
         let healed = Instant::now();
         for id in self.bench.cluster.ids() {
             loop {
@@ -192,7 +197,10 @@ impl Arena {
             .and_then(|()| workers.finish())
             .and_then(|()| witnesses.finish())
             .and_then(|seen| seen.check_all(&self.demands).map(|()| seen));
-        let seen = judged.map_err(|stop| bench.keep(stop))?;
+        let mut seen = judged.map_err(|stop| bench.keep(stop))?;
+        if self.sabotage == Some(Sabotage::Write) {
+            seen.kept.push("never-written".to_owned());
+        }
         bench.check(&mut figures)?;
         bench.load.check_elements(TABLE, &seen.kept).map_err(|stop| bench.keep(stop))?;
         figures.acknowledged += seen.kept.iter().map(|_| 1).sum::<u64>();
@@ -204,10 +212,14 @@ impl Arena {
     }
 
     fn set(&self, lanes: &Lanes, rule: Rule) -> Instant {
-        for (from, to) in lanes {
-            self.network.set((*from).into(), (*to).into(), rule);
-        }
+        lanes.iter().for_each(|lane| self.set_one(*lane, rule));
         Instant::now()
+    }
+
+    fn set_one(&self, (from, to): (u16, u16), rule: Rule) {
+        if self.sabotage != Some(Sabotage::Fault) {
+            self.network.set(from.into(), to.into(), rule);
+        }
     }
 
     fn blocked(&self, lanes: &Lanes) -> BTreeMap<(u16, u16), u64> {
