@@ -35,7 +35,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Goes on after the group `written`, which was recovered and is therefore on disk.
+    /// Goes on after the group `written`, which was recovered and has been synced.
     pub(crate) fn new(engine: Engine, mark: Mark, written: u64) -> Self {
         Self { engine, mark, written, synced: written, failed: Arc::default() }
     }
@@ -62,6 +62,16 @@ impl Writer {
             Durability::Buffered => {}
         }
         Ok(())
+    }
+
+    /// Says in the journal that what was recovered is on disk, so that its loss is noticed:
+    /// from now on this replica acknowledges it. A disk that failed to sync it in a former
+    /// life may say now that all is well, and lose it with the next loss of power.
+    pub(crate) fn vouch(&mut self) -> Result<(), FlushError> {
+        if self.written == 0 {
+            return Ok(());
+        }
+        self.write(&Group::default(), Durability::Synced)
     }
 
     /// Leaves a database that opens quickly.

@@ -1,6 +1,7 @@
 //! The storage of one node, as its driver sees it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::engine::{Engine, bytes};
 use crate::failed_reads::FailedReads;
 use crate::group::Group;
 use crate::home::Home;
-use crate::witness::Survey;
+use crate::witness::{Survey, sync_journals};
 use crate::{FlushError, OpenError, record};
 
 /// The cache of whoever does not say how much. It is filled only by what is read.
@@ -102,7 +103,13 @@ impl Storage {
             let detail = format!("it ends with group {written}, and {synced} was on disk");
             return Err(OpenError::corrupt(home.dir(), detail));
         }
-        let writer = Writer::new(engine.clone(), home.mark(), written);
+        // A process that was killed leaves groups to the operating system, and nobody has
+        // synced them since.
+        let database = home.database_dir();
+        sync_journals(&database).map_err(OpenError::io("sync", &database))?;
+        let mut writer = Writer::new(engine.clone(), home.mark(), written);
+        let vouched = writer.vouch().map_err(io::Error::other);
+        vouched.map_err(OpenError::io("write to", &database))?;
         let committer = Committer::start(writer, home.dir())?;
         let storage = Self {
             engine,

@@ -185,6 +185,11 @@ impl Survey {
     }
 }
 
+/// Brings to disk what former lives left to the operating system.
+pub(crate) fn sync_journals(dir: &Path) -> io::Result<()> {
+    journal_paths(dir)?.into_iter().try_for_each(|path| File::open(path)?.sync_all())
+}
+
 fn journal_paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = BTreeMap::new();
     let entries = match fs::read_dir(dir) {

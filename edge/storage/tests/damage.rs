@@ -26,22 +26,19 @@ struct Victim {
 impl Victim {
     fn new() -> Self {
         let dir = tempdir().unwrap();
-        let mut ends = Vec::new();
-        let mut written = 0;
-        loop {
-            // Opening cuts the journal behind its last group.
-            let (mut storage, _) = open(dir.path());
-            let journal = journals(dir.path()).pop().unwrap();
-            ends.push(journal.metadata().unwrap().len());
-            if written == GROUPS {
-                drop(storage);
-                return Self { dir, journal, ends };
-            }
-            written += 1;
-            put(&mut storage, &written.to_string(), written);
-            put(&mut storage, &shared_key(written), written);
+        let (mut storage, _) = open(dir.path());
+        let journal = journals(dir.path()).pop().unwrap();
+        let mut ends = vec![end_of(&journal)];
+        for seq in 1..=GROUPS {
+            put(&mut storage, &seq.to_string(), seq);
+            put(&mut storage, &shared_key(seq), seq);
             flush(&mut storage, Durability::Synced).unwrap();
+            ends.push(end_of(&journal));
         }
+        drop(storage);
+        let end = *ends.last().unwrap();
+        OpenOptions::new().write(true).open(&journal).unwrap().set_len(end).unwrap();
+        Self { dir, journal, ends }
     }
 
     /// The same again, to do something else to.
@@ -55,6 +52,12 @@ impl Victim {
     fn end_of(&self, group: u64) -> u64 {
         self.ends[usize::try_from(group).unwrap()]
     }
+}
+
+/// Where the last group ends: behind it there are only the zeros of a file made in advance.
+fn end_of(journal: &Path) -> u64 {
+    let bytes = fs::read(journal).unwrap();
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
 }
 
 /// A key that this group and one beside it write, and no other: each group is covered
@@ -115,6 +118,20 @@ fn a_torn_journal_opens_with_the_groups_that_are_whole() {
         drop(storage);
         assert_eq!(last_seq(&open(twin.dir.path()).1), next);
     }
+}
+
+/// A sync that failed leaves groups that the next life reads, from memory that is nowhere
+/// on disk, and acknowledges.
+#[test]
+fn what_a_life_has_recovered_is_missed_when_it_is_gone() {
+    let victim = Victim::new();
+    drop(open(victim.dir.path()));
+    let end = victim.end_of(GROUPS - 1);
+    let mut journal = OpenOptions::new().write(true).open(&victim.journal).unwrap();
+    journal.seek(SeekFrom::Start(end)).unwrap();
+    let lost = usize::try_from(victim.end_of(GROUPS) - end).unwrap();
+    journal.write_all(&vec![0; lost]).unwrap();
+    assert!(refusal(victim.dir.path()).contains("is damaged"));
 }
 
 #[test]
