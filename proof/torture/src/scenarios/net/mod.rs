@@ -76,7 +76,11 @@ const RECOVERY_MAX: Duration = Duration::from_secs(48);
 const UNNOTICED: Duration = Duration::from_secs(2);
 
 /// How long is looked at the healed network.
-const HEALTHY: Duration = Duration::from_millis(1_200);
+const HEALTHY: Duration = Duration::from_millis(1_000);
+
+/// How long after that everything stays as it is, or the next cut would catch requests that
+/// began at the end of that time.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Directions in which nothing gets through.
 type Lanes = BTreeSet<(u16, u16)>;
@@ -177,7 +181,7 @@ impl Arena {
         for id in self.bench.cluster.ids() {
             self.demand(&format!("{name}, healed"), id, (found, now), Must::Succeed);
         }
-        Ok(())
+        sleep(LAST_ANSWERS)
     }
 
     /// Writes down what must be true of the requests to a node within a time.
