@@ -232,7 +232,8 @@ impl Cluster {
     ///
     /// It does not say.
     pub fn alive(&self, id: u16) -> Result<BTreeSet<u16>, Stop> {
-        let status = ask(self.address(id)?, "GET", "/v1/status", "", STATUS_PATIENCE)?;
+        let status = ask(self.address(id)?, "GET", "/v1/status", "", STATUS_PATIENCE)
+            .map_err(|err| Stop::Failed(format!("n{id} does not say who is alive: {err}")))?;
         let status: serde_json::Value = serde_json::from_str(&status.body).map_err(Stop::failed)?;
         let nodes = status.get("nodes").and_then(|nodes| nodes.as_array()).into_iter().flatten();
         let alive = nodes.filter(|node| node.get("alive").is_some_and(|alive| alive == true));

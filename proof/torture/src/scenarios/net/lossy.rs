@@ -12,7 +12,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use switch::{Counts, Rule};
 
-use super::{Arena, Plan, pairs};
+use super::{Arena, Plan, UNNOTICED, pairs};
 use crate::outcome::{Figures, Stop};
 use crate::process::sleep;
 
@@ -58,7 +58,7 @@ fn worsen(arena: &mut Arena, rng: &mut SmallRng) -> Result<(Instant, Instant), S
     let to = Instant::now();
     let lines: Vec<Counts> =
         before.iter().zip(counts(arena)).map(|(before, after)| after.since(before)).collect();
-    arena.heal("bad lines")?;
+    arena.heal("bad lines", UNNOTICED)?;
     let all = lines.iter().fold(Counts::default(), |sum, line| sum.plus(line));
     let is_bad = lines.iter().all(|line| 0 < line.delayed)
         && all.departed < 100 * all.lost

@@ -59,17 +59,17 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 /// After so long a node has noticed whom it does not hear: two seconds of silence, and what
 /// was on its way.
-const NOTICED: Duration = Duration::from_secs(4);
+const NOTICED: Duration = Duration::from_millis(3_500);
 
 /// A cut that lasts less tells little of a node that is cut off: its requests hang for as long.
-const CUT_TOLD: Duration = Duration::from_secs(5);
+const CUT_TOLD: Duration = Duration::from_secs(4);
 
 /// Requests that begin so soon after a cut may owe their success to what was on its way.
 const ON_ITS_WAY: Duration = Duration::from_millis(200);
 
 /// How long after a network is healed all nodes may still not see each other: as long as a
 /// client waits by default.
-const RECOVERY_MAX: Duration = Duration::from_secs(48);
+const RECOVERY_MAX: Duration = Duration::from_secs(5);
 
 /// A cut of less than two seconds is not noticed by the nodes, but by TCP: it may need as long
 /// again before it repeats what was lost.
@@ -139,7 +139,7 @@ impl Arena {
                 self.demand(&later, id, (noticed, to), Must::Decline);
             }
         }
-        self.heal(name)?;
+        self.heal(name, if lasts < NOTICED { UNNOTICED } else { Duration::ZERO })?;
         self.figures.rounds += 1;
         self.figures.faults += lanes.iter().map(|_| 1).sum::<u64>();
         let same = |(lane, count): &((u16, u16), u64)| before.get(lane) == Some(count);
@@ -151,8 +151,9 @@ impl Arena {
         }
     }
 
-    /// Perfect cables again; all nodes have to find each other and serve everybody.
-    fn heal(&mut self, name: &str) -> Result<(), Stop> {
+    /// Perfect cables again; all nodes have to find each other and, after a while at least,
+    /// serve everybody.
+    fn heal(&mut self, name: &str, after: Duration) -> Result<(), Stop> {
         if self.sabotage != Some(Sabotage::Heal) {
             self.network.heal();
         }
@@ -174,7 +175,7 @@ impl Arena {
         }
         self.recovery = self.recovery.max(healed.elapsed());
         eprintln!("{name}: all nodes see each other {:.1?} after it was healed", healed.elapsed());
-        sleep(UNNOTICED.saturating_sub(healed.elapsed()))?;
+        sleep(after.saturating_sub(healed.elapsed()))?;
         let found = Instant::now();
         sleep(HEALTHY)?;
         let now = Instant::now();

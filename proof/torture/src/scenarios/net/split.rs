@@ -13,7 +13,7 @@ use crate::outcome::{Figures, Stop};
 /// How long splits are. TCP repeats what was lost after waits that double, so right after a long
 /// cut it may be silent for as long again: the worst are those just longer than a power of two
 /// times 200 ms. The last is longer than that may go on, for nodes that give up connections.
-const CUTS_MILLIS: [u64; 7] = [6_800, 3_400, 9_000, 1_000, 13_000, 2_000, 30_000];
+const CUTS_MILLIS: [u64; 7] = [6_800, 3_400, 1_000, 9_000, 13_000, 2_000, 30_000];
 
 pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
     let mut rng = plan.rng();
