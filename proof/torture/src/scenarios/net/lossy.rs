@@ -1,7 +1,8 @@
 //! Stations on different continents, and bad lines between them: long and uneven delays, loss,
 //! packets that come twice or after later ones.
 //!
-//! Nothing is cut, so every request *may* succeed. Which do is a matter of chance: a packet
+//! One pair of nodes is cut besides until both have given up their connection, so that a new one
+//! has to be made over such a line. All keep a quorum, so every request *may* succeed. Which do is a matter of chance: a packet
 //! that is lost three times in a row takes seconds. What must hold is that every request is
 //! answered in time and rightly, and that the database does not become worse than the network:
 //! most requests have to succeed.
@@ -12,15 +13,18 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use switch::{Counts, Rule};
 
-use super::{Arena, Plan, UNNOTICED, pairs};
+use super::{Arena, NODES, Plan, UNNOTICED, between, pairs};
 use crate::outcome::{Figures, Stop};
 use crate::process::sleep;
 
 /// As long as clients wait by default.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long a bad network is looked at.
-const LASTS: Duration = Duration::from_secs(7);
+/// How long one pair is cut: longer than a connection is kept on which nothing is heard.
+const CUT: Duration = Duration::from_millis(6_200);
+
+/// How long a bad network is looked at after that.
+const LASTS: Duration = Duration::from_secs(2);
 
 /// The part of requests that has to succeed.
 const SUCCESS_MIN: f64 = 0.9;
@@ -53,7 +57,11 @@ pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
 fn worsen(arena: &mut Arena, rng: &mut SmallRng) -> Result<(Instant, Instant), Stop> {
     let before: Vec<Counts> = counts(arena);
     pairs().for_each(|lane| arena.set_one(lane, bad_line(rng)));
-    let from = Instant::now();
+    let one = rng.random_range(1..=NODES);
+    let cut = between(&[one], &[one % NODES + 1]);
+    let from = arena.set(&cut, Rule::blocked());
+    sleep(CUT)?;
+    cut.iter().for_each(|lane| arena.set_one(*lane, bad_line(rng)));
     sleep(LASTS)?;
     let to = Instant::now();
     let lines: Vec<Counts> =
@@ -61,6 +69,7 @@ fn worsen(arena: &mut Arena, rng: &mut SmallRng) -> Result<(Instant, Instant), S
     arena.heal("bad lines", UNNOTICED)?;
     let all = lines.iter().fold(Counts::default(), |sum, line| sum.plus(line));
     let is_bad = lines.iter().all(|line| 0 < line.delayed)
+        && 0 < all.blocked
         && all.departed < 100 * all.lost
         && 0 < all.duplicated
         && 0 < all.held;
@@ -77,7 +86,7 @@ fn bad_line(rng: &mut SmallRng) -> Rule {
     let milli = Duration::from_millis;
     Rule {
         blocked: false,
-        delay: milli(rng.random_range(10..160)),
+        delay: milli(rng.random_range(30..200)),
         jitter: milli(rng.random_range(1..20)),
         loss: rng.random_range(0.02..0.10),
         duplication: rng.random_range(0.01..0.05),
