@@ -9,7 +9,8 @@ use model::Object;
 use node::Message;
 
 use crate::disk::Place;
-use crate::report::{Broken, Invariant};
+use crate::invariant::Invariant;
+use crate::report::Broken;
 
 /// Encodes a message as a frame, damages it, and requires that it is refused, or waited
 /// for if its end is missing.

@@ -8,8 +8,9 @@
 use causality::DotSet;
 use codec::token::{self, Place, TokenKey};
 
+use crate::invariant::Invariant;
 use crate::oracle::Spot;
-use crate::report::{Broken, Invariant};
+use crate::report::Broken;
 
 /// Tries the token of `there` at `there`, where it is good, at `here`, and altered.
 pub(crate) fn check(here: &Spot, there: &Spot, context: &DotSet, draw: u64) -> Result<(), Broken> {

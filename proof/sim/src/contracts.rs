@@ -12,7 +12,8 @@ use model::{
 };
 
 use crate::dice::Dice;
-use crate::report::{Broken, Invariant};
+use crate::invariant::Invariant;
+use crate::report::Broken;
 use crate::scenario::name;
 use crate::workload::Op;
 use crate::world::{Event, Open, Phase, World};

@@ -4,7 +4,7 @@ use model::NodeId;
 
 use crate::disk::Crash;
 use crate::faults::{Fault, Replacement, Ways};
-use crate::oracle::Outcome;
+use crate::oracle::{Look, Outcome};
 use crate::report::Broken;
 use crate::workload::Op;
 use crate::world::{Event, Phase, World};
@@ -47,6 +47,7 @@ impl World {
                 }
                 return Ok(any);
             }
+            Fault::Full { node, lasts } => return self.fill_disk(node, lasts),
             Fault::Doom { node, effects, lasts } => {
                 let host = self.host(node);
                 host.doom = Some((effects, lasts));
@@ -106,6 +107,15 @@ impl World {
         Ok(was_up)
     }
 
+    /// A disk is full: the node stops, and does not start before there is room, whatever else
+    /// would start it.
+    fn fill_disk(&mut self, node: NodeId, lasts: u64) -> Result<bool, Broken> {
+        let until = self.now + lasts;
+        let host = self.host(node);
+        host.full_until = host.full_until.max(until);
+        self.crash_and_restart(node, Crash::Kill { flying: false }, lasts)
+    }
+
     /// A node comes back with another disk, unless that would destroy too much.
     fn replace_disk(
         &mut self,
@@ -125,7 +135,7 @@ impl World {
             },
         };
         if !self.may_replace(node, &disk) {
-            *self.fault_counts.entry("spared by the atlas").or_default() += 1;
+            *self.fault_counts.entry("disk spared by the atlas").or_default() += 1;
             return Ok(false);
         }
         self.crash(node, Crash::Kill { flying: true })?;
@@ -138,6 +148,7 @@ impl World {
         self.oracle.losses.put_records(node, lost);
         self.oracle.note_replaced(node, &before, &records, &disk);
         self.host(node).is_astray = true;
+        self.check_disk(node)?;
         self.arrange(lasts, Event::Restart { at: node });
         Ok(true)
     }
@@ -193,6 +204,7 @@ impl World {
             self.oracle.losses.power_lost(at, self.now);
         }
         self.oracle.forget_bases(at);
+        self.check_disk(at)?;
         self.abandon_requests(at)?;
         let others: Vec<NodeId> =
             self.hosts.values().filter(|host| host.is_up()).map(|host| host.id).collect();
@@ -242,6 +254,10 @@ impl World {
         if host.is_up() {
             return Ok(());
         }
+        if let Some(until) = host.is_full(now) {
+            self.arrange(until - now, Event::Restart { at });
+            return Ok(());
+        }
         host.start(now, &self.layout, limits, &mut self.node_dice);
         let incarnation = host.incarnation;
         let (times, lasts) = host.loops;
@@ -255,7 +271,10 @@ impl World {
             self.hosts.values().filter(|host| host.is_up()).map(|host| host.id).collect();
         others.into_iter().filter(|o| *o != at).for_each(|o| self.tell_ends((at, o), true));
         self.arrange_wake(at);
-        Ok(())
+        match self.hosts.get(&at) {
+            Some(host) if self.oracle.look == Look::Everywhere => self.check_clock(host),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Ends all that is wrong: what is cut passes, what is down starts, what is damaged is
@@ -266,7 +285,7 @@ impl World {
             let rate = self.host(at).usual_rate;
             self.set_rate(at, rate);
             self.host(at).end_faults();
-            self.take_damaged_away(at);
+            self.take_damaged_away(at)?;
             self.start(at)?;
         }
         Ok(())

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use catalog::Acceptor;
-use causality::{DotSet, Incarnation, Run};
+use causality::{Dot, DotSet, Incarnation, Run};
 use model::{Address, Key, NodeId, Object, ShardId, TableId};
 use node::{After, Disk, Message};
 use replica::{Change, Page, PageNeed, Span, Store, StoreError};
@@ -80,6 +80,13 @@ impl Contents {
         for (incarnation, runs) in &change.clock {
             self.clocks.insert((change.shard, *incarnation), runs.clone());
         }
+    }
+
+    /// Returns whether the clock of a shard says that a dot was applied.
+    pub(crate) fn has_heard(&self, shard: ShardId, dot: Dot) -> bool {
+        let runs = self.clocks.get(&(shard, dot.incarnation)).map(Vec::as_slice);
+        let runs = runs.unwrap_or_default();
+        runs.iter().any(|run| run.first <= dot.seq && dot.seq <= run.last)
     }
 
     /// The clocks of all shards, as a starting node finds them.

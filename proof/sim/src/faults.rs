@@ -144,6 +144,8 @@ pub(crate) type Ways = Vec<(NodeId, NodeId)>;
 pub(crate) enum Fault {
     /// Nodes die, and start again after so long.
     Crash(Vec<(NodeId, Crash, u64)>),
+    /// A disk has no room for so long: its node dies, and cannot start meanwhile.
+    Full { node: NodeId, lasts: u64 },
     /// A node dies after so many more effects.
     Doom { node: NodeId, effects: u64, lasts: u64 },
     /// A node dies, and again soon after each of so many starts.
@@ -227,9 +229,7 @@ impl Faults {
                 let lost = self.dice.between(0, 2);
                 Fault::Crash(vec![(node, Crash::SyncFailed { lost }, lasts)])
             }
-            FaultKind::DiskFull => {
-                Fault::Crash(vec![(node, Crash::Kill { flying: false }, 2 * lasts)])
-            }
+            FaultKind::DiskFull => Fault::Full { node, lasts: 2 * lasts },
             FaultKind::SlowDisk => {
                 let factor = self.dice.pick(&[10, 100, 1_000]);
                 Fault::SlowDisk { node, factor, lasts }

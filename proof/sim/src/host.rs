@@ -35,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) doom: Option<(u64, u64)>,
     /// After how many more starts it dies at once, and for how long each time.
     pub(crate) loops: (u64, u64),
+    /// Until when there is no room on the disk, so that the process cannot start.
+    pub(crate) full_until: u64,
     /// How many times as long the disk takes, and until when.
     pub(crate) slow_disk: (u64, u64),
     /// How long each step takes at most, and until when.
@@ -67,6 +69,7 @@ impl Host {
             paused_until: 0,
             doom: None,
             loops: (0, 0),
+            full_until: 0,
             slow_disk: (1, 0),
             slow_steps: (0, 0),
             aside: None,
@@ -82,6 +85,11 @@ impl Host {
 
     pub(crate) fn is_up(&self) -> bool {
         self.node.is_some()
+    }
+
+    /// Until when the disk is full, if it is.
+    pub(crate) fn is_full(&self, now: u64) -> Option<u64> {
+        Some(self.full_until).filter(|until| now < *until)
     }
 
     /// Starts the process.
@@ -190,7 +198,7 @@ impl Host {
 
     /// Nothing more happens to this machine. What stands still goes on in a while.
     pub(crate) fn end_faults(&mut self) {
-        (self.doom, self.loops) = (None, (0, 0));
+        (self.doom, self.loops, self.full_until) = (None, (0, 0), 0);
         (self.slow_disk, self.slow_steps) = ((1, 0), (0, 0));
     }
 }

@@ -40,11 +40,14 @@ mod case;
 mod clock;
 mod contexts;
 mod contracts;
+mod copies;
 mod damage;
 mod dice;
 mod disk;
+mod ending;
 mod faults;
 mod host;
+mod invariant;
 mod lists;
 mod losses;
 mod many;
@@ -67,11 +70,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use case::{Case, CaseError};
 pub use faults::FaultKind;
+pub use invariant::{Invariant, Moment, PROMISES, Promise, promises_as_text};
 pub use many::run_many;
 #[cfg(feature = "mutants")]
 pub use mutant::Inside;
 pub use mutant::Mutant;
-pub use report::{Invariant, Report, Violation};
+pub use oracle::Look;
+pub use report::{Report, Violation};
 pub use shrink::{faults_of, shrink};
 pub use summary::Summary;
 pub use swarm::{ClientPlan, DiskPlan, FaultPlan, NetworkPlan, Plan, TablePlan};
@@ -84,9 +89,9 @@ use world::World;
 pub struct Options {
     /// The world, instead of the one that the seed draws.
     pub plan: Option<Plan>,
-    /// Whether to look only at answers, as a client could, and not into the replicas. What
-    /// is wrong is then found later, or not at all; it shows that each check can fail.
-    pub clients_only: bool,
+    /// Where the oracle looks. What is wrong is found later, or not at all, if it does not
+    /// look everywhere; it shows that each check can fail.
+    pub look: Look,
     /// A deliberate bug, to see whether it is found.
     pub mutant: Option<Mutant>,
     /// Faults that are not to happen, by their numbers, from 1 in the order in which they
@@ -122,7 +127,7 @@ fn attempt(seed: u64, options: &Options, keep: Keep) -> (World, Result<(), Broke
     let layout = scenario::layout(&plan);
     let mut world = World::new(seed, plan, layout, options.mutant);
     (world.trace.keep, world.trace.print) = (keep, options.trace);
-    world.clients_only = options.clients_only;
+    world.oracle.look = options.look;
     world.left_out.clone_from(&options.left_out);
     mutant::set_inside(options.mutant);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));

@@ -80,15 +80,19 @@ impl Losses {
         let _ = lost.superseded.union(&object.context().difference(&held));
         let _ = self.by_spot.entry(spot).or_default().union(&gone);
         if let Some(older) = older {
+            // What was lost before may be back, too: an older record may be any older one.
+            lost.context = lost.context.difference(older.context());
             let back: DotSet = older.values().keys().copied().collect();
             lost.superseded = lost.superseded.difference(&back);
             self.rolled_back.insert((node, spot));
         }
     }
 
-    /// A disk was replaced, and under this key lacks these dots.
-    pub(crate) fn replaced(&mut self, node: NodeId, spot: usize, gone: &DotSet) {
-        let _ = self.replaced.entry((node, spot)).or_default().union(gone);
+    /// A disk was replaced, and under this key lacks some dots, and has others.
+    fn replaced(&mut self, node: NodeId, spot: usize, gone: &DotSet, has: &DotSet) {
+        let lacks = self.replaced.entry((node, spot)).or_default();
+        let _ = lacks.union(gone);
+        *lacks = lacks.difference(has);
     }
 
     /// The records that one disk has lost, to go with a copy of it.
@@ -181,11 +185,10 @@ impl Oracle {
             {
                 let _ = gone.union(had);
             }
-            if let Some(has) = after.objects.get(&place) {
-                gone = gone.difference(has.context());
-            }
             if !gone.is_empty() {
-                self.losses.replaced(node, index, &gone);
+                let bottom = Object::default();
+                let has = after.objects.get(&place).unwrap_or(&bottom);
+                self.losses.replaced(node, index, &gone, has.context());
             }
         }
     }
@@ -253,33 +256,33 @@ impl World {
         match damage {
             Damage::Lost => self.lose_record(at, place),
             Damage::RolledBack => self.roll_record_back(at, place),
-            Damage::Flipped => return self.flip_record(at, place, bits),
+            Damage::Flipped => self.flip_record(at, place, bits),
         }
-        Ok(())
     }
 
-    fn lose_record(&mut self, at: NodeId, place: &Place) {
+    fn lose_record(&mut self, at: NodeId, place: &Place) -> Result<(), Broken> {
         if !self.may_lose(at, place, None) {
             return self.spare();
         }
-        let Some(object) = self.host(at).disk.lose(place) else { return };
-        self.note_lost(at, place, &object, None, "record lost");
+        let Some(object) = self.host(at).disk.lose(place) else { return Ok(()) };
+        self.note_lost(at, place, &object, None, "record lost")
     }
 
-    fn roll_record_back(&mut self, at: NodeId, place: &Place) {
-        let Some(older) = self.host(at).disk.previous(place).cloned() else { return };
+    fn roll_record_back(&mut self, at: NodeId, place: &Place) -> Result<(), Broken> {
+        let Some(older) = self.host(at).disk.previous(place).cloned() else { return Ok(()) };
         if !self.may_lose(at, place, Some(&older)) {
             return self.spare();
         }
-        let Some(object) = self.host(at).disk.roll_back(place, older.clone()) else { return };
-        self.note_lost(at, place, &object, Some(&older), "record rolled back");
+        let Some(object) = self.host(at).disk.roll_back(place, older.clone()) else {
+            return Ok(());
+        };
+        self.note_lost(at, place, &object, Some(&older), "record rolled back")
     }
 
     /// The record is really encoded, damaged and read again: that must fail.
     fn flip_record(&mut self, at: NodeId, place: &Place, bits: u64) -> Result<(), Broken> {
         if !self.may_lose(at, place, None) {
-            self.spare();
-            return Ok(());
+            return self.spare();
         }
         let Some(object) = self.host(at).disk.synced_object(place).cloned() else { return Ok(()) };
         bytes::damage_record(place, &object, bits)?;
@@ -292,16 +295,18 @@ impl World {
     }
 
     /// Records with flipped bits are thrown away, as an operator would.
-    pub(crate) fn take_damaged_away(&mut self, at: NodeId) {
+    pub(crate) fn take_damaged_away(&mut self, at: NodeId) -> Result<(), Broken> {
         let damaged: Vec<Place> = self.host(at).disk.damaged().iter().cloned().collect();
         for place in damaged {
             let Some(object) = self.host(at).disk.lose(&place) else { continue };
-            self.note_lost(at, &place, &object, None, "record thrown away");
+            self.note_lost(at, &place, &object, None, "record thrown away")?;
         }
+        Ok(())
     }
 
-    fn spare(&mut self) {
-        *self.fault_counts.entry("spared by the atlas").or_default() += 1;
+    fn spare(&mut self) -> Result<(), Broken> {
+        *self.fault_counts.entry("record spared by the atlas").or_default() += 1;
+        Ok(())
     }
 
     fn note_lost(
@@ -311,13 +316,14 @@ impl World {
         object: &Object,
         older: Option<&Object>,
         name: &'static str,
-    ) {
-        let Ok(spot) = self.oracle.spot_of(place) else { return };
+    ) -> Result<(), Broken> {
+        let Ok(spot) = self.oracle.spot_of(place) else { return Ok(()) };
         self.oracle.losses.record_lost(at, spot, object, older);
         self.oracle.forget_base(at, spot);
         *self.fault_counts.entry(name).or_default() += 1;
         let words = [10, u64::from(at.number()), spot as u64];
         self.trace.note(self.now, &words, || format!("{name}: {at} {object:?} at {place:?}"));
+        self.check_copies(at, spot)
     }
 }
 

@@ -24,8 +24,9 @@ use std::collections::BTreeMap;
 use causality::{Dot, DotSet, Incarnation};
 use model::{Address, Key, Name, NodeId, Object, ShardId, Table, Value};
 
+use crate::invariant::Invariant;
 use crate::losses::Losses;
-use crate::report::{Broken, Invariant};
+use crate::report::Broken;
 
 /// One key of the workload.
 #[derive(Clone, Debug)]
@@ -98,9 +99,22 @@ pub(crate) enum Viewer {
     Client,
 }
 
+/// Where the oracle looks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Look {
+    /// At each object stored, each answer, each disk after each loss, and in quiet.
+    #[default]
+    Everywhere,
+    /// At answers only, as a client could.
+    Answers,
+    /// Only when everything is over: at the disks, and at what can be read.
+    Quiet,
+}
+
 /// The true history, and the checks against it.
 #[derive(Default)]
 pub(crate) struct Oracle {
+    pub(crate) look: Look,
     pub(crate) spots: Vec<Spot>,
     places: BTreeMap<(ShardId, Address), usize>,
     pub(crate) writes: Vec<Write>,
@@ -110,13 +124,16 @@ pub(crate) struct Oracle {
     /// The writes whose context has a dot.
     covered_by: BTreeMap<(ShardId, Dot), Vec<WriteId>>,
     bases: BTreeMap<(Viewer, usize), Base>,
+    /// What was said to be superseded, by key, where the record of what had superseded it was
+    /// lost. See [`Losses`].
+    claims: BTreeMap<usize, DotSet>,
     pub(crate) losses: Losses,
 }
 
 impl Oracle {
-    pub(crate) fn new(spots: Vec<Spot>) -> Self {
+    pub(crate) fn new(spots: Vec<Spot>, look: Look) -> Self {
         let places = spots.iter().enumerate().map(|(index, spot)| (spot.place(), index)).collect();
-        Self { spots, places, ..Self::default() }
+        Self { look, spots, places, ..Self::default() }
     }
 
     /// A client asks for a write.
@@ -204,13 +221,14 @@ impl Oracle {
         Ok(())
     }
 
-    /// Checks an object that is stored under a key, or was handed to a client.
+    /// Checks an object that is stored under a key, or was handed to a client. Returns what it
+    /// has heard of since this viewer was last shown an object under this key.
     pub(crate) fn check(
         &mut self,
         viewer: Viewer,
         spot: usize,
         object: &Object,
-    ) -> Result<(), Broken> {
+    ) -> Result<DotSet, Broken> {
         let base = self.bases.remove(&(viewer, spot)).unwrap_or_default();
         let grown = object.context().is_superset(&base.context);
         if !grown && viewer != Viewer::Client {
@@ -220,10 +238,10 @@ impl Oracle {
         }
         let base = if grown { base } else { Base::default() };
         self.check_values(viewer, spot, object)?;
-        self.check_dropped(viewer, spot, object, &base)?;
+        let fresh = self.check_dropped(viewer, spot, object, &base)?;
         let values = object.values().keys().copied().collect();
         self.bases.insert((viewer, spot), Base { context: object.context().clone(), values });
-        Ok(())
+        Ok(fresh)
     }
 
     /// A write that was just accepted has not added to the siblings of a key that has as many
@@ -270,26 +288,26 @@ impl Oracle {
     }
 
     /// Each write that this object has heard of and does not hold is a delete, or
-    /// superseded by one that it has heard of, or whose record was lost somewhere.
+    /// superseded by one that it has heard of, or was said to be by a replica that lost the
+    /// record of what had superseded it. Returns what it has heard of since the last look.
     fn check_dropped(
-        &self,
+        &mut self,
         viewer: Viewer,
         spot: usize,
         object: &Object,
         base: &Base,
-    ) -> Result<(), Broken> {
+    ) -> Result<DotSet, Broken> {
         let fresh = object.context().difference(&base.context);
-        let mut evidence = object.context().clone();
-        if let Some(lost) = self.losses.of_spot(spot) {
-            let _ = evidence.union(lost);
-        }
         for dot in dots(&fresh).chain(base.values.iter().copied()) {
             let id = self.named(viewer, spot, dot)?;
             let is_delete = self.write(id).value.is_none();
             if is_delete || object.values().contains_key(&dot) {
                 continue;
             }
-            if self.cover(spot, dot, &evidence).is_none() {
+            if self.cover(spot, dot, object.context()).is_some() || self.is_claimed(spot, dot) {
+                continue;
+            }
+            if !self.may_claim(viewer, spot, dot) {
                 let detail = format!(
                     "{viewer:?} has dropped {dot} (w{}), which nothing in {:?} had read",
                     id.0,
@@ -297,8 +315,37 @@ impl Oracle {
                 );
                 return Err(Broken::of(Invariant::NoFalseDominance, spot, detail));
             }
+            let _ = self.claims.entry(spot).or_default().insert(dot);
         }
-        Ok(())
+        Ok(fresh)
+    }
+
+    /// Whether a viewer may say that a write is superseded without being able to say by what:
+    /// a replica that has lost the record of a value that had superseded it, and leaves the
+    /// dot of that value out of what arrives. The dot of a delete is never left out.
+    fn may_claim(&self, viewer: Viewer, spot: usize, dot: Dot) -> bool {
+        let Viewer::Replica(node) = viewer else { return false };
+        let lost = self.losses.of_node(node, spot);
+        lost.is_some_and(|lost| self.is_read_by_value_in(spot, dot, lost))
+    }
+
+    /// Whether a replica has said that a write is superseded, and may not have been able to say
+    /// by what. Who does not look at replicas has to guess it from what was lost.
+    pub(crate) fn is_claimed(&self, spot: usize, dot: Dot) -> bool {
+        if self.look == Look::Everywhere {
+            return self.claims.get(&spot).is_some_and(|claims| claims.contains(dot));
+        }
+        let lost = self.losses.of_spot(spot);
+        lost.is_some_and(|lost| self.is_read_by_value_in(spot, dot, lost))
+    }
+
+    fn is_read_by_value_in(&self, spot: usize, dot: Dot, lost: &DotSet) -> bool {
+        let covers = self.covered_by.get(&(self.spot(spot).shard, dot));
+        covers
+            .into_iter()
+            .flatten()
+            .map(|id| self.write(*id))
+            .any(|cover| cover.value.is_some() && cover.dot.is_some_and(|dot| lost.contains(dot)))
     }
 
     /// The write that a dot names, if it was one to this key.
@@ -319,14 +366,11 @@ impl Oracle {
     }
 
     /// Whether a key may hold no value although a write to it, `dot`, was heard of: a delete
-    /// had read it, or a write whose record was lost somewhere.
+    /// had read it, or it is superseded by a value that nobody may have to show.
     pub(crate) fn may_be_gone(&self, spot: usize, dot: Dot) -> bool {
         let covers = self.covered_by.get(&(self.spot(spot).shard, dot));
-        let lost = self.losses.of_spot(spot);
-        covers.into_iter().flatten().map(|id| self.write(*id)).any(|cover| {
-            let is_lost = |dot| lost.is_some_and(|lost| lost.contains(dot));
-            cover.value.is_none() || cover.dot.is_some_and(is_lost)
-        })
+        let is_deleted = covers.into_iter().flatten().any(|id| self.write(*id).value.is_none());
+        is_deleted || self.is_claimed(spot, dot)
     }
 
     /// The history of one key, in words.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use crate::invariant::Invariant;
+
 /// What happened in a run that found nothing wrong.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Report {
@@ -40,111 +42,6 @@ impl fmt::Display for Report {
         let faults = self.faults.iter().map(|(kind, n)| format!("{kind} {n}"));
         writeln!(f, "  faults: {}", faults.collect::<Vec<_>>().join(", "))?;
         write!(f, "  trace {:016x}", self.trace)
-    }
-}
-
-/// What must hold, in every run.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Invariant {
-    /// An acknowledged write is there, or superseded by a write that is.
-    AcknowledgedIsKept,
-    /// Every value was written, under this key, by the write its dot names.
-    NothingIsInvented,
-    /// A value that another one here has superseded is gone.
-    NoFalseSibling,
-    /// A value is dropped only for a write that had read it.
-    NoFalseDominance,
-    /// Replicas that have heard everything hold the same.
-    ReplicasConverge,
-    /// A dot names one write, for ever.
-    DotsAreUnique,
-    /// A write has one dot, however often it is sent.
-    WritesHappenOnce,
-    /// A read whose replicas meet those of an acknowledged write sees it.
-    QuorumsMeet,
-    /// A receipt says who took part.
-    ReceiptsAreTrue,
-    /// What a receipt calls durable is on the disk it names.
-    DurableIsOnDisk,
-    /// A list holds what gets hold.
-    ListsAgree,
-    /// A write that was refused or not attempted never turns up.
-    RefusedStaysAway,
-    /// A node that is up answers in time, once.
-    EveryRequestIsAnswered,
-    /// Without faults, every request succeeds.
-    HealthyRequestsSucceed,
-    /// A replica never forgets what it has heard.
-    ReplicasOnlyGrow,
-    /// What was superseded at a replica is not held there again, even if the record that
-    /// says so is lost.
-    SupersededStaysAway,
-    /// The clock on a disk says exactly what the objects on it have heard.
-    ClocksAreExact,
-    /// A request that no cluster can carry out is refused, and says why.
-    ImproperIsRefused,
-    /// A keyspace or table that was acknowledged stays, everywhere the same.
-    ContractsStand,
-    /// A node does not panic, whatever it hears.
-    NodesDoNotPanic,
-    /// What has a limit stays below it: requests of a node, siblings of a key.
-    LimitsHold,
-    /// Bytes that were damaged, on their way or on disk, are refused.
-    DamageIsNoticed,
-    /// A context token is good for the key it was made for, and as it was made.
-    TokensAreBound,
-}
-
-impl Invariant {
-    /// What it promises, in a sentence.
-    pub fn promise(self) -> &'static str {
-        match self {
-            Invariant::AcknowledgedIsKept => {
-                "An acknowledged write is there, or superseded by a write that is."
-            }
-            Invariant::NothingIsInvented => {
-                "Every value was written, under this key, by the write its dot names."
-            }
-            Invariant::NoFalseSibling => "A value that another one here has superseded is gone.",
-            Invariant::NoFalseDominance => "A value is dropped only for a write that had read it.",
-            Invariant::ReplicasConverge => "Replicas that have heard everything hold the same.",
-            Invariant::DotsAreUnique => "A dot names one write, for ever.",
-            Invariant::WritesHappenOnce => "A write has one dot, however often it is sent.",
-            Invariant::QuorumsMeet => {
-                "A read whose replicas meet those of an acknowledged write sees it."
-            }
-            Invariant::ReceiptsAreTrue => "A receipt says who took part.",
-            Invariant::DurableIsOnDisk => "What a receipt calls durable is on the disk it names.",
-            Invariant::ListsAgree => "A list holds what gets hold.",
-            Invariant::RefusedStaysAway => {
-                "A write that was refused or not attempted never turns up."
-            }
-            Invariant::EveryRequestIsAnswered => "A node that is up answers in time, once.",
-            Invariant::HealthyRequestsSucceed => "Without faults, every request succeeds.",
-            Invariant::ReplicasOnlyGrow => "A replica never forgets what it has heard.",
-            Invariant::SupersededStaysAway => {
-                "What was superseded at a replica is not held there again, even if the record that says so is lost."
-            }
-            Invariant::ClocksAreExact => {
-                "The clock on a disk says exactly what the objects on it have heard."
-            }
-            Invariant::ImproperIsRefused => {
-                "A request that no cluster can carry out is refused, and says why."
-            }
-            Invariant::ContractsStand => {
-                "A keyspace or table that was acknowledged stays, everywhere the same."
-            }
-            Invariant::NodesDoNotPanic => "A node does not panic, whatever it hears.",
-            Invariant::LimitsHold => {
-                "What has a limit stays below it: requests of a node, siblings of a key."
-            }
-            Invariant::DamageIsNoticed => {
-                "Bytes that were damaged, on their way or on disk, are refused."
-            }
-            Invariant::TokensAreBound => {
-                "A context token is good for the key it was made for, and as it was made."
-            }
-        }
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use model::{Failure, Mutation, NodeId, Now, Put, Refusal, Reply, Request};
 use node::{Input, Ticket};
 
-use crate::oracle::{Outcome, WriteId};
-use crate::report::{Broken, Invariant};
+use crate::invariant::Invariant;
+use crate::oracle::{Look, Outcome, WriteId};
+use crate::report::Broken;
 use crate::workload::{NOWHERE, Op};
 use crate::world::{Event, Open, Phase, World};
 
@@ -139,7 +140,8 @@ impl World {
             (Op::Write { id, options }, Reply::Written(written)) => {
                 self.check_proper(open)?;
                 self.count(&open.op, "acknowledged");
-                self.oracle.acked(*id, *options, written, self.now)?;
+                self.oracle.check_written(*id, *options, written)?;
+                self.oracle.acked(*id, written, self.now);
                 self.check_durable(*id)?;
             }
             (Op::Read { spot, options }, Reply::Read(read)) => {
@@ -264,7 +266,7 @@ impl World {
         };
         match write.acks.iter().find(lies) {
             None => Ok(()),
-            Some(_) if self.clients_only => Ok(()),
+            Some(_) if self.oracle.look != Look::Everywhere => Ok(()),
             Some(ack) => {
                 let detail =
                     format!("w{} is acknowledged by {} and not on its disk", id.0, ack.node);

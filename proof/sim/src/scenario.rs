@@ -5,33 +5,27 @@
 //! safety     clients at work, everything may go wrong; every object and answer is checked
 //! settle     all faults end, all nodes start
 //! liveness   clients at work, and every request must succeed
-//! quiet      late messages arrive; each key is read at ALL, twice, so that reads repair
-//! the end    replicas equal, nothing acknowledged lost, lists equal to gets, clocks exact
+//! quiet      late messages arrive, everything is read and compared: see `ending`
 //! ```
-
-use std::collections::BTreeMap;
+//!
+//! In some worlds there are several rounds of it, from safety to quiet, so that faults meet
+//! clusters that have been whole before, with all they have stored since.
 
 use bytes::Bytes;
-use causality::DotSet;
-use model::{
-    Declare, Declared, Get, Key, Level, List, Name, NodeId, Object, Policy, Range, Read,
-    ReadOptions, ReplicaMap, Reply, Request, ShardId,
-};
+use model::{Declare, Declared, Key, Name, NodeId, Policy, ReplicaMap, Reply, Request};
 use placement::{Layout, Member, Placement};
 
+use crate::invariant::Invariant;
 use crate::network::LATE_MAX;
-use crate::oracle::{Oracle, Spot, dots};
-use crate::report::{Broken, Invariant};
+use crate::oracle::{Oracle, Spot};
+use crate::report::Broken;
 use crate::swarm::Plan;
 use crate::world::{Event, Phase, World};
 
-const SECOND: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000_000;
 
 /// Longer than a node needs to find that others are alive.
 const SETTLE: u64 = 5 * SECOND;
-
-/// The keys on one page of a list at the end. Small, so that lists have several pages.
-const LIST_PAGE: usize = 3;
 
 /// The nodes of a plan, dealt out to its regions.
 pub(crate) fn layout(plan: &Plan) -> Layout {
@@ -64,43 +58,44 @@ pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("the names of the simulator are names")
 }
 
-/// Everything, as it is at the end.
-fn at_all() -> ReadOptions {
-    ReadOptions { r: Some(Level::All), pr: None }
-}
-
 impl World {
     /// The whole run.
     pub(crate) fn run(&mut self) -> Result<(), Broken> {
         self.set_up()?;
+        for _ in 0..self.plan.rounds {
+            self.be_unsafe()?;
+            self.be_live()?;
+            self.phase = Phase::Quiet;
+            self.go_on(LATE_MAX)?;
+            self.be_quiet()?;
+        }
+        Ok(())
+    }
+
+    fn be_unsafe(&mut self) -> Result<(), Broken> {
         self.phase = Phase::Safety;
         self.network.set_faulty(true);
+        self.workload.set_patience(None);
         (0..self.workload.count()).for_each(|client| self.rest(client));
         let gap = self.faults.gap();
         self.arrange(gap, Event::Fault);
         self.arrange_declaring();
         self.arrange_rot();
         self.go_on(self.plan.safety)?;
-
         self.phase = Phase::Quiet;
         self.end_faults()?;
-        self.go_on(SETTLE)?;
-        self.phase = Phase::Liveness;
-        self.workload.set_patience(self.plan.patience());
-        self.arrange_declaring();
-        (0..self.workload.count()).for_each(|client| self.rest(client));
-        self.go_on(self.plan.liveness)?;
-
-        self.phase = Phase::Quiet;
-        self.go_on(LATE_MAX)?;
-        self.read_all()?;
-        self.go_on(2 * SECOND)?;
-        let objects = self.read_all()?;
-        self.go_on(2 * SECOND)?;
-        self.check_end(&objects)
+        self.go_on(SETTLE)
     }
 
-    fn go_on(&mut self, micros: u64) -> Result<(), Broken> {
+    fn be_live(&mut self) -> Result<(), Broken> {
+        self.phase = Phase::Liveness;
+        self.workload.set_patience(Some(self.plan.patience()));
+        self.arrange_declaring();
+        (0..self.workload.count()).for_each(|client| self.rest(client));
+        self.go_on(self.plan.liveness)
+    }
+
+    pub(crate) fn go_on(&mut self, micros: u64) -> Result<(), Broken> {
         if self.phase != Phase::Quiet {
             self.under_load += micros;
         }
@@ -142,7 +137,7 @@ impl World {
         }
         // The hottest key should not always be in the same table.
         spots.sort_by(|a, b| a.key.cmp(&b.key));
-        self.oracle = Oracle::new(spots);
+        self.oracle = Oracle::new(spots, self.oracle.look);
         self.go_on(3 * SECOND)
     }
 
@@ -163,164 +158,6 @@ impl World {
         let partitions = 0..plan.partitions;
         partitions.flat_map(|p| (0..plan.sorts).map(move |s| key(p, s))).collect()
     }
-
-    /// Reads every key from all its replicas, each time through another node.
-    fn read_all(&mut self) -> Result<Vec<Read>, Broken> {
-        let nodes: Vec<NodeId> = self.layout.members.keys().copied().collect();
-        let mut reads = Vec::new();
-        for index in 0..self.oracle.spots.len() {
-            let spot = self.oracle.spot(index);
-            let request = Request::Get(Get {
-                keyspace: spot.keyspace.clone(),
-                table: spot.table.name.clone(),
-                key: spot.key.clone(),
-                options: at_all(),
-                timeout: self.plan.patience(),
-            });
-            let at = nodes.iter().copied().cycle().nth(index).expect("there are nodes");
-            let begun = self.now;
-            let reply = self.ask_and_wait(at, request)?;
-            let Reply::Read(read) = reply else {
-                let detail = format!("the last read is answered {reply:?}");
-                return Err(Broken::of(Invariant::HealthyRequestsSucceed, index, detail));
-            };
-            self.oracle.read(index, at_all(), begun, &read)?;
-            reads.push(read);
-        }
-        Ok(reads)
-    }
-
-    fn check_end(&mut self, reads: &[Read]) -> Result<(), Broken> {
-        for (index, read) in reads.iter().enumerate() {
-            self.oracle.check_kept(index, read, self.plan.destroys)?;
-            if !self.clients_only {
-                self.check_equal(index, &read.object)?;
-            }
-        }
-        if !self.clients_only {
-            self.check_clocks()?;
-        }
-        self.check_catalogs()?;
-        self.check_lists(reads)
-    }
-
-    /// All replicas hold what the last read found. What a replica lacks is what it lost.
-    fn check_equal(&self, index: usize, read: &Object) -> Result<(), Broken> {
-        let spot = self.oracle.spot(index);
-        let bottom = Object::default();
-        for node in &spot.replicas {
-            let view = self.hosts.get(node).map(|host| host.disk.view());
-            let held = view.and_then(|view| view.objects.get(&spot.place())).unwrap_or(&bottom);
-            let missing = read.context().difference(held.context());
-            let lost = self.oracle.losses.of_node(*node, index);
-            let excused = lost
-                .is_some_and(|lost| lost.is_superset(&missing) && *held == without(read, &missing));
-            if held != read && !excused {
-                let detail = format!("{node} holds {held:?} and all together {read:?}");
-                return Err(Broken::of(Invariant::ReplicasConverge, index, detail));
-            }
-        }
-        Ok(())
-    }
-
-    /// The clock of each shard is what its objects have heard of, no more and no less, and
-    /// those that were lost had.
-    fn check_clocks(&self) -> Result<(), Broken> {
-        for host in self.hosts.values() {
-            let view = host.disk.view();
-            let mut heard: BTreeMap<ShardId, DotSet> = BTreeMap::new();
-            for ((shard, _), object) in &view.objects {
-                let _ = heard.entry(*shard).or_default().union(object.context());
-            }
-            for (index, lost) in self.oracle.losses.all_of(host.id) {
-                let _ = heard.entry(self.oracle.spot(index).shard).or_default().union(lost);
-            }
-            let clocks = view.clocks();
-            if clocks != heard {
-                let detail = format!("{} has clocks {clocks:?} over {heard:?}", host.id);
-                return Err(Broken::new(Invariant::ClocksAreExact, detail));
-            }
-        }
-        Ok(())
-    }
-
-    /// Lists, page by page, hold what gets hold.
-    fn check_lists(&mut self, reads: &[Read]) -> Result<(), Broken> {
-        let spots = self.oracle.spots.clone();
-        let mut tables: Vec<(&Name, &Name)> =
-            spots.iter().map(|spot| (&spot.keyspace, &spot.table.name)).collect();
-        tables.sort();
-        tables.dedup();
-        for (keyspace, table) in tables {
-            let mut ranges = vec![Range::Table { shard: 0, after: None }];
-            let partitions = (0..self.plan.clients.partitions).map(|p| format!("p{p}"));
-            ranges
-                .extend(partitions.map(|p| Range::Partition { partition: p.into(), after: None }));
-            for range in ranges {
-                let listed = self.list(keyspace, table, range.clone())?;
-                let of_range = |spot: &Spot| match &range {
-                    Range::Partition { partition, .. } => spot.key.partition() == partition,
-                    Range::Table { .. } => true,
-                };
-                let mut expected: Vec<(&Spot, &Object)> = spots
-                    .iter()
-                    .zip(reads)
-                    .filter(|(spot, read)| {
-                        spot.table.name == *table
-                            && of_range(spot)
-                            && !read.object.values().is_empty()
-                    })
-                    .map(|(spot, read)| (spot, &read.object))
-                    .collect();
-                expected.sort_by_key(|(spot, _)| (spot.shard, spot.key.clone()));
-                let same = expected.iter().map(|(spot, object)| (&spot.key, *object));
-                if !same.eq(listed.iter().map(|(key, object)| (key, object))) {
-                    let detail = format!("{range:?} of {table} lists {listed:?}");
-                    return Err(Broken::new(Invariant::ListsAgree, detail));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn list(
-        &mut self,
-        keyspace: &Name,
-        table: &Name,
-        range: Range,
-    ) -> Result<Vec<(Key, Object)>, Broken> {
-        let mut all = Vec::new();
-        let mut next = Some(range);
-        while let Some(range) = next {
-            let list = List {
-                keyspace: keyspace.clone(),
-                table: table.clone(),
-                range,
-                limit: LIST_PAGE,
-                options: at_all(),
-                timeout: self.plan.patience(),
-            };
-            let begun = self.now;
-            let reply = self.ask_and_wait(NodeId::new(1), Request::List(list.clone()))?;
-            let Reply::Listed(listed) = reply else {
-                let detail = format!("the last list is answered {reply:?}");
-                return Err(Broken::new(Invariant::HealthyRequestsSucceed, detail));
-            };
-            self.oracle.listed(&list, &listed, begun)?;
-            all.extend(listed.listings.into_iter().map(|listing| (listing.key, listing.object)));
-            next = listed.next;
-        }
-        Ok(all)
-    }
-}
-
-/// What is left of an object for a replica that never hears of some dots.
-fn without(object: &Object, missing: &DotSet) -> Object {
-    let mut rest = object.clone();
-    for dot in dots(missing) {
-        rest.leave_out(dot);
-    }
-    rest
 }
 
 fn not_declared(what: &str) -> Broken {

@@ -115,6 +115,7 @@ type Simplify = fn(&mut Plan);
 /// What can be simpler in a world.
 const SIMPLER: &[(&str, Simplify)] = &[
     ("half the time under faults", |plan| plan.safety = (plan.safety / 2).max(1_000_000)),
+    ("one round", |plan| plan.rounds = 1),
     ("no load afterwards", |plan| plan.liveness = 0),
     ("no declarations", |plan| plan.declares = 0),
     ("true clocks", |plan| plan.drift = 0),

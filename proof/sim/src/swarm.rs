@@ -55,6 +55,9 @@ pub struct Plan {
     pub safety: u64,
     /// Microseconds without faults, under load.
     pub liveness: u64,
+    /// How many times there are faults and then none.
+    #[serde(default = "once")]
+    pub rounds: u64,
     /// By how many thousandths the clocks of nodes run fast or slow, at most.
     pub drift: u64,
     /// Whether faults may destroy all copies of what was acknowledged. Then nothing is
@@ -209,6 +212,7 @@ impl Plan {
             faults: faults(&mut dice),
             safety: dice.between(5, 20) * SECOND,
             liveness: 3 * SECOND,
+            rounds: dice.pick(&[1, 1, 1, 2]),
             drift: dice.pick(&[0, 0, 10, 500]),
             destroys: false,
         }
@@ -234,6 +238,10 @@ impl Plan {
             clients.count
         )
     }
+}
+
+const fn once() -> u64 {
+    1
 }
 
 /// Mostly a majority on both sides; sometimes levels that need not meet, so that partial

@@ -92,8 +92,8 @@ impl Workload {
         Self { plan: plan.clone(), dice, nodes, clients, patience: None }
     }
 
-    pub(crate) fn set_patience(&mut self, patience: Duration) {
-        self.patience = Some(patience);
+    pub(crate) fn set_patience(&mut self, patience: Option<Duration>) {
+        self.patience = patience;
     }
 
     pub(crate) fn count(&self) -> usize {

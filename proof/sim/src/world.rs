@@ -18,12 +18,13 @@ use crate::dice::{Dice, Part};
 use crate::disk::Work;
 use crate::faults::{Faults, Ways};
 use crate::host::{Host, Hosts};
+use crate::invariant::Invariant;
 use crate::losses::Rot;
 use crate::mutant::{self, Mutant};
 use crate::network::Network;
-use crate::oracle::{Oracle, Viewer, WriteId};
+use crate::oracle::{Look, Oracle, Viewer, WriteId, dots};
 use crate::outgoing;
-use crate::report::{Broken, Invariant, Trace};
+use crate::report::{Broken, Trace};
 use crate::swarm::Plan;
 use crate::workload::{self, Op, Workload};
 
@@ -128,8 +129,6 @@ pub(crate) struct World {
     pub(crate) node_dice: Dice,
     pub(crate) disk_dice: Dice,
     pub(crate) mutant: Option<Mutant>,
-    /// Whether the oracle looks at answers only.
-    pub(crate) clients_only: bool,
 }
 
 impl World {
@@ -174,7 +173,6 @@ impl World {
             node_dice: dice(Part::Nodes),
             disk_dice: dice(Part::Disk),
             mutant,
-            clients_only: false,
             plan,
         }
     }
@@ -412,14 +410,19 @@ impl World {
                 self.oracle.learn(id, spot, host.incarnation, object)?;
                 self.oracle.check_siblings(at, spot, object, self.limits.siblings_max)?;
             }
-            if self.clients_only {
+            if self.oracle.look != Look::Everywhere {
                 continue;
             }
             if !self.oracle.spot(spot).replicas.contains(&at) {
                 let detail = format!("{at} stores it and is no replica");
                 return Err(Broken::of(Invariant::NothingIsInvented, spot, detail));
             }
-            self.oracle.check(Viewer::Replica(at), spot, object)?;
+            let fresh = self.oracle.check(Viewer::Replica(at), spot, object)?;
+            let view = host.disk.view();
+            if let Some(dot) = dots(&fresh).find(|dot| !view.has_heard(place.0, *dot)) {
+                let detail = format!("{at} stores {object:?}, and its clock does not know {dot}");
+                return Err(Broken::of(Invariant::ClocksAreExact, spot, detail));
+            }
         }
         Ok(())
     }

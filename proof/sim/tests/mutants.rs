@@ -8,7 +8,7 @@
 use std::sync::Mutex;
 
 use sim::Invariant::{self, *};
-use sim::{Mutant, Options, Plan, Violation, run};
+use sim::{Look, Mutant, Options, Plan, Violation, run};
 
 /// Seeds within which a mutant must be found.
 const SEEDS: u64 = 300;
@@ -58,12 +58,12 @@ fn of_distant_operators(seed: u64) -> Plan {
 }
 
 /// The first violation that a mutant causes.
-fn find(mutant: Mutant, worlds: Worlds, clients_only: bool) -> Option<Box<Violation>> {
+fn find(mutant: Mutant, worlds: Worlds, look: Look) -> Option<Box<Violation>> {
     let options = |seed, mutant| {
         let plan = Some(worlds(seed));
-        Options { plan, mutant, clients_only, ..Options::default() }
+        Options { plan, mutant, look, ..Options::default() }
     };
-    let seeds = if clients_only { SEEDS_OF_CLIENTS } else { SEEDS };
+    let seeds = if look == Look::Answers { SEEDS_OF_CLIENTS } else { SEEDS };
     let violation = (0..seeds).find_map(|seed| run(seed, &options(seed, Some(mutant))).err())?;
     let seed = violation.seed;
     let healthy = run(seed, &options(seed, None));
@@ -74,14 +74,14 @@ fn find(mutant: Mutant, worlds: Worlds, clients_only: bool) -> Option<Box<Violat
 type Row = (Mutant, Worlds, &'static [Invariant]);
 
 /// Finds each mutant, on both cores, and prints a table of how many seeds it took.
-fn find_each(looks: &str, clients_only: bool, rows: &[Row]) {
+fn find_each(looks: &str, look: Look, rows: &[Row]) {
     let next = Mutex::new(rows.iter());
     let found = Mutex::new(Vec::new());
     let work = || {
         loop {
             let row = next.lock().unwrap().next();
             let Some((mutant, worlds, names)) = row else { return };
-            let violation = find(*mutant, *worlds, clients_only);
+            let violation = find(*mutant, *worlds, look);
             let seen = violation.map(|violation| (violation.seed + 1, violation.invariant));
             let right = seen.is_some_and(|(_, name)| names.contains(&name));
             found.lock().unwrap().push((*mutant, seen, right));
@@ -132,7 +132,7 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
         let all: Vec<Mutant> = rows.iter().map(|(mutant, ..)| *mutant).collect();
         assert_eq!(all, Mutant::all().collect::<Vec<_>>(), "a mutant is missing above");
     }
-    find_each("with a look into replicas", false, &rows);
+    find_each("with a look into replicas", Look::Everywhere, &rows);
 }
 
 #[cfg(feature = "mutants")]
@@ -208,7 +208,7 @@ fn what_mutants_do_to_clients_is_seen_without_a_look_into_replicas() {
         #[cfg(feature = "mutants")]
         (Mutant::Inside(sim::Inside::AbsenceDeletes), any, &[NoFalseDominance]),
     ];
-    find_each("from what clients see alone", true, rows);
+    find_each("from what clients see alone", Look::Answers, rows);
 }
 
 /// As long as no record is lost, merging drops old news by itself.
@@ -228,7 +228,7 @@ fn without_lost_records_no_run_can_tell_whether_old_news_is_filtered() {
 
 #[test]
 fn a_violation_tells_how_to_see_it_again() {
-    let violation = find(Mutant::SiblingsDropped, Plan::draw, false).expect("it is found");
+    let violation = find(Mutant::SiblingsDropped, Plan::draw, Look::Everywhere).expect("it is found");
     let text = violation.to_string();
     assert!(text.contains(&format!("--seed {}", violation.seed)), "{text}");
     assert!(!violation.history.is_empty(), "{text}");

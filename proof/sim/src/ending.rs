@@ -1,0 +1,254 @@
+//! The end of a round: everything is read, and compared with what the history says.
+//!
+//! When the faults have ended and everything was delivered, each key is read from all its
+//! replicas, twice, so that reads repair. Then there is nothing left to wait for, and what
+//! each replica must hold can be told from the true history alone, without asking how it came
+//! about: the *latest* writes, which no other write had read. What differs from that needs an
+//! excuse, and there are three, each a loss that the guarantees name:
+//!
+//! ```text
+//! a write is nowhere           its minter died before it was on disk, or the disk or the
+//!                              record was lost; and nobody who acknowledged it has it
+//! a replica lacks a value      it lost the record: its clock says that the value was here,
+//!                              so read repair does not bring it back
+//! a latest write is dropped    such a replica had said before that it is superseded, and
+//!                              what had read it was what the replica lost
+//! ```
+//!
+//! The check that compares does not use what the checks along the way remember, except for
+//! the third excuse.
+
+use std::collections::BTreeSet;
+
+use causality::{Dot, DotSet};
+use model::{
+    Get, Key, Level, List, Name, NodeId, Object, Range, Read, ReadOptions, Reply, Request,
+};
+
+use crate::invariant::Invariant;
+use crate::oracle::{Look, Oracle, Spot, Write, dots};
+use crate::report::Broken;
+use crate::scenario::SECOND;
+use crate::world::World;
+
+/// The keys on one page of a list at the end. Small, so that lists have several pages.
+const LIST_PAGE: usize = 3;
+
+/// Everything, as it is at the end.
+fn at_all() -> ReadOptions {
+    ReadOptions { r: Some(Level::All), pr: None }
+}
+
+impl Oracle {
+    /// Compares what all replicas together hold under a key with the writes to it: these are
+    /// the latest of those that were heard of.
+    pub(crate) fn check_history(&self, spot: usize, read: &Object) -> Result<(), Broken> {
+        let complain = |detail| Err(Broken::of(Invariant::HistoryIsHeld, spot, detail));
+        let (mut known, mut had_read) = (DotSet::new(), DotSet::new());
+        let heard = |dot: &Dot| read.context().contains(*dot);
+        for (_, write) in self.writes_of(spot) {
+            let Some(dot) = write.dot else { continue };
+            let _ = known.insert(dot);
+            if heard(&dot) {
+                let _ = had_read.union(&write.context);
+            }
+        }
+        let invented = read.context().difference(&known);
+        if !invented.is_empty() {
+            return complain(format!("nobody wrote {invented:?}, and {read:?} has heard of it"));
+        }
+        for (id, write) in self.writes_of(spot) {
+            let Some(dot) = write.dot.filter(heard) else { continue };
+            let is_latest = write.value.is_some() && !had_read.contains(dot);
+            let held = read.values().get(&dot);
+            if held.is_some() && (!is_latest || held != write.value.as_ref()) {
+                return complain(format!("w{} is not what there is to hold, in {read:?}", id.0));
+            }
+            if held.is_none() && is_latest && !self.is_claimed(spot, dot) {
+                return complain(format!(
+                    "w{} is not held, and nothing in {read:?} had read it",
+                    id.0
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// Reads all keys twice, and looks at everything.
+    pub(crate) fn be_quiet(&mut self) -> Result<(), Broken> {
+        self.read_all()?;
+        self.go_on(2 * SECOND)?;
+        let reads = self.read_all()?;
+        self.go_on(2 * SECOND)?;
+        for (index, read) in reads.iter().enumerate() {
+            self.oracle.check_kept(index, read, self.plan.destroys)?;
+            if self.oracle.look != Look::Answers {
+                self.check_equal(index, &read.object)?;
+                self.check_nothing_missing(index, &read.object)?;
+            }
+            self.oracle.check_history(index, &read.object)?;
+        }
+        if self.oracle.look != Look::Answers {
+            self.check_clocks()?;
+        }
+        self.check_catalogs()?;
+        self.check_lists(&reads)
+    }
+
+    /// Reads every key from all its replicas, each time through another node.
+    fn read_all(&mut self) -> Result<Vec<Read>, Broken> {
+        let nodes: Vec<NodeId> = self.layout.members.keys().copied().collect();
+        let mut reads = Vec::new();
+        for index in 0..self.oracle.spots.len() {
+            let spot = self.oracle.spot(index);
+            let request = Request::Get(Get {
+                keyspace: spot.keyspace.clone(),
+                table: spot.table.name.clone(),
+                key: spot.key.clone(),
+                options: at_all(),
+                timeout: self.plan.patience(),
+            });
+            let at = nodes.iter().copied().cycle().nth(index).expect("there are nodes");
+            let begun = self.now;
+            let reply = self.ask_and_wait(at, request)?;
+            let Reply::Read(read) = reply else {
+                let detail = format!("the last read is answered {reply:?}");
+                return Err(Broken::of(Invariant::HealthyRequestsSucceed, index, detail));
+            };
+            self.oracle.read(index, at_all(), begun, &read)?;
+            reads.push(read);
+        }
+        Ok(reads)
+    }
+
+    /// Each replica holds exactly what the last read found, but for the values whose record it
+    /// has lost and which are to be had elsewhere.
+    fn check_equal(&self, index: usize, read: &Object) -> Result<(), Broken> {
+        let spot = self.oracle.spot(index);
+        let bottom = Object::default();
+        for node in &spot.replicas {
+            let view = self.hosts.get(node).map(|host| host.disk.view());
+            let held = view.and_then(|view| view.objects.get(&spot.place())).unwrap_or(&bottom);
+            let lost = self.oracle.losses.of_node(*node, index);
+            if held != read && !lost.is_some_and(|lost| is_rest(held, read, lost)) {
+                let detail =
+                    format!("{node} holds {held:?} and all together {read:?}; lost was {lost:?}");
+                return Err(Broken::of(Invariant::ReplicasConverge, index, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// A write that nobody has heard of was lost by whoever accepted it.
+    fn check_nothing_missing(&self, index: usize, read: &Object) -> Result<(), Broken> {
+        for (id, write) in self.oracle.writes_of(index) {
+            let Some(dot) = write.dot.filter(|dot| !read.context().contains(*dot)) else {
+                continue;
+            };
+            if let Some(node) = self.minter_of(write, dot) {
+                let detail = format!(
+                    "w{} is nowhere; {node} accepted it as {dot}, lives still, and has lost nothing",
+                    id.0
+                );
+                return Err(Broken::of(Invariant::HistoryIsHeld, index, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// The node that accepted a write, if it has not died since, and has not lost the record.
+    fn minter_of(&self, write: &Write, dot: Dot) -> Option<NodeId> {
+        let host = self.hosts.values().find(|host| host.incarnation == dot.incarnation)?;
+        let has_lost = self.oracle.losses.has_lost(host.id, write.spot, dot);
+        Some(host.id).filter(|_| host.is_up() && !has_lost)
+    }
+
+    /// Lists, page by page, hold what gets hold.
+    fn check_lists(&mut self, reads: &[Read]) -> Result<(), Broken> {
+        let spots = self.oracle.spots.clone();
+        let tables: BTreeSet<(&Name, &Name)> =
+            spots.iter().map(|spot| (&spot.keyspace, &spot.table.name)).collect();
+        let partitions = (0..self.plan.clients.partitions).map(|p| format!("p{p}"));
+        let mut ranges = vec![Range::Table { shard: 0, after: None }];
+        ranges.extend(partitions.map(|p| Range::Partition { partition: p.into(), after: None }));
+        for (keyspace, table) in tables {
+            for range in &ranges {
+                let listed = self.list(keyspace, table, range.clone())?;
+                let mut expected: Vec<(&Spot, &Object)> = spots
+                    .iter()
+                    .zip(reads.iter().map(|read| &read.object))
+                    .filter(|(spot, object)| {
+                        spot.table.name == *table
+                            && is_in(range, spot)
+                            && !object.values().is_empty()
+                    })
+                    .collect();
+                expected.sort_by_key(|(spot, _)| (spot.shard, spot.key.clone()));
+                let same = expected.iter().map(|(spot, object)| (&spot.key, *object));
+                if !same.eq(listed.iter().map(|(key, object)| (key, object))) {
+                    let detail = format!("{range:?} of {table} lists {listed:?}");
+                    return Err(Broken::new(Invariant::ListsAgree, detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn list(
+        &mut self,
+        keyspace: &Name,
+        table: &Name,
+        range: Range,
+    ) -> Result<Vec<(Key, Object)>, Broken> {
+        let mut all = Vec::new();
+        let mut next = Some(range);
+        while let Some(range) = next {
+            let list = List {
+                keyspace: keyspace.clone(),
+                table: table.clone(),
+                range,
+                limit: LIST_PAGE,
+                options: at_all(),
+                timeout: self.plan.patience(),
+            };
+            let begun = self.now;
+            let reply = self.ask_and_wait(NodeId::new(1), Request::List(list.clone()))?;
+            let Reply::Listed(listed) = reply else {
+                let detail = format!("the last list is answered {reply:?}");
+                return Err(Broken::new(Invariant::HealthyRequestsSucceed, detail));
+            };
+            self.oracle.listed(&list, &listed, begun)?;
+            all.extend(listed.listings.into_iter().map(|listing| (listing.key, listing.object)));
+            next = listed.next;
+        }
+        Ok(all)
+    }
+}
+
+fn is_in(range: &Range, spot: &Spot) -> bool {
+    match range {
+        Range::Partition { partition, .. } => spot.key.partition() == partition,
+        Range::Table { .. } => true,
+    }
+}
+
+/// Whether a replica that has lost the records of some dots holds what such a one can hold: it
+/// leaves out the values that it has lost, and takes in the rest. It creates no tombstone for
+/// what its clock knows already.
+fn is_rest(held: &Object, read: &Object, lost: &DotSet) -> bool {
+    let values = read.values().keys().copied();
+    let rest = without(read, &values.filter(|dot| lost.contains(*dot)).collect());
+    let needs_no_tombstone = rest.values().is_empty() && lost.is_superset(rest.context());
+    *held == rest || held.is_bottom() && needs_no_tombstone
+}
+
+/// What is left of an object for a replica that never hears of some dots.
+fn without(object: &Object, missing: &DotSet) -> Object {
+    let mut rest = object.clone();
+    for dot in dots(missing) {
+        rest.leave_out(dot);
+    }
+    rest
+}
