@@ -30,6 +30,7 @@
 use model::NodeId;
 
 use crate::disk::{Contents, Place};
+use crate::mutant::Mutant;
 use crate::oracle::{Outcome, Write};
 use crate::world::World;
 
@@ -47,7 +48,7 @@ impl World {
             return false;
         }
         let Some(host) = self.hosts.get(&node) else { return false };
-        self.plan.destroys
+        self.destroys_all()
             || self.oracle.spots.iter().enumerate().all(|(index, spot)| {
                 let place = spot.place();
                 let kept = with.objects.get(&place);
@@ -70,13 +71,17 @@ impl World {
     ) -> bool {
         let Ok(spot) = self.oracle.spot_of(place) else { return false };
         let is_kept = |dot| older.is_some_and(|object| object.context().contains(dot));
-        self.plan.destroys
+        self.destroys_all()
             || self.oracle.writes_of(spot).all(|(_, write)| {
                 write
                     .dot
                     .filter(|_| write.may_count())
                     .is_none_or(|dot| is_kept(dot) || self.is_synced_elsewhere(node, place, dot))
             })
+    }
+
+    fn destroys_all(&self) -> bool {
+        self.plan.destroys || self.mutant == Some(Mutant::AtlasOpen)
     }
 
     fn is_synced_elsewhere(&self, node: NodeId, place: &Place, dot: causality::Dot) -> bool {

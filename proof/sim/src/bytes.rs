@@ -10,6 +10,7 @@ use node::Message;
 
 use crate::disk::Place;
 use crate::invariant::Invariant;
+use crate::mutant::Mutant;
 use crate::report::Broken;
 
 /// Encodes a message as a frame, damages it, and requires that it is refused, or waited
@@ -35,13 +36,24 @@ pub(crate) fn damage_message(message: &Message, bits: u64) -> Result<(), Broken>
 }
 
 /// Encodes an object as a record, damages it, and requires that it is refused.
-pub(crate) fn damage_record(place: &Place, object: &Object, bits: u64) -> Result<(), Broken> {
+pub(crate) fn damage_record(
+    place: &Place,
+    object: &Object,
+    bits: u64,
+    mutant: Option<Mutant>,
+) -> Result<(), Broken> {
     let (shard, address) = place;
     let key = codec::key::object_key(address.table, shard.index, &address.key);
-    let record = codec::record::seal(codec::record::Kind::Object, &key, |out| {
-        codec::object::encode(object, out);
-    });
-    let damaged: Bytes = damage(&record, bits).freeze();
+    let seal = |body: &[u8]| {
+        codec::record::seal(codec::record::Kind::Object, &key, |out| out.extend_from_slice(body))
+    };
+    let mut body = Vec::new();
+    codec::object::encode(object, &mut body);
+    let damaged: Bytes = if mutant == Some(Mutant::DamageSealed) {
+        seal(&damage(&body, bits)).into()
+    } else {
+        damage(&seal(&body), bits).freeze()
+    };
     if codec::record::open(codec::record::Kind::Object, &key, &damaged).is_ok() {
         let detail = format!("{object:?} was damaged on disk and could be read");
         return Err(Broken::new(Invariant::DamageIsNoticed, detail));

@@ -9,12 +9,21 @@ use causality::DotSet;
 use codec::token::{self, Place, TokenKey};
 
 use crate::invariant::Invariant;
+use crate::mutant::Mutant;
 use crate::oracle::Spot;
 use crate::report::Broken;
 
 /// Tries the token of `there` at `there`, where it is good, at `here`, and altered.
-pub(crate) fn check(here: &Spot, there: &Spot, context: &DotSet, draw: u64) -> Result<(), Broken> {
+pub(crate) fn check(
+    here: &Spot,
+    there: &Spot,
+    context: &DotSet,
+    draw: u64,
+    mutant: Option<Mutant>,
+) -> Result<(), Broken> {
     let key = TokenKey::derive(&[7; 32]);
+    let is_bound = mutant != Some(Mutant::TokensUnbound);
+    let place = |spot| place(if is_bound { spot } else { there });
     let token = token::seal(&key, &place(there), context);
     let complain = |what: &str| {
         let detail = format!("the token {token} of {:?} {what} {:?}", there.key, here.key);
@@ -38,7 +47,7 @@ pub(crate) fn check(here: &Spot, there: &Spot, context: &DotSet, draw: u64) -> R
     Ok(())
 }
 
-fn place(spot: &Spot) -> Place<'_> {
+fn place<'a>(spot: &'a Spot) -> Place<'a> {
     Place { keyspace: &spot.keyspace, table: &spot.table.name, key: &spot.key }
 }
 

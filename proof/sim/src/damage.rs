@@ -4,6 +4,7 @@ use model::NodeId;
 
 use crate::disk::Crash;
 use crate::faults::{Fault, Replacement, Ways};
+use crate::mutant;
 use crate::oracle::{Look, Outcome};
 use crate::report::Broken;
 use crate::workload::Op;
@@ -249,7 +250,7 @@ impl World {
 
     /// A process starts, unless it runs.
     pub(crate) fn start(&mut self, at: NodeId) -> Result<(), Broken> {
-        let (now, limits) = (self.now, self.limits);
+        let (now, limits) = (self.now, mutant::limits(self.mutant, self.limits));
         let host = self.hosts.get_mut(&at).expect("events name nodes of the layout");
         if host.is_up() {
             return Ok(());

@@ -19,86 +19,24 @@
 //! files rot, and software has bugs. And the whole disk may be replaced. Effects that promise
 //! something wait here for the group they speak of.
 
+mod contents;
+mod store;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
 
-use catalog::Acceptor;
-use causality::{Dot, DotSet, Incarnation, Run};
-use model::{Address, Key, NodeId, Object, ShardId, TableId};
-use node::{After, Disk, Message};
-use replica::{Change, Page, PageNeed, Span, Store, StoreError};
+use causality::Dot;
+use model::{Address, NodeId, Object, ShardId};
+use node::{After, Message};
+use replica::Change;
 
+pub(crate) use self::contents::Contents;
+use self::contents::Record;
 use crate::mutant::{self, Mutant};
 
 /// Where one object is.
 pub(crate) type Place = (ShardId, Address);
-
-/// All that is on a disk.
-#[derive(Clone, Default)]
-pub(crate) struct Contents {
-    pub(crate) objects: BTreeMap<Place, Object>,
-    clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
-    pub(crate) acceptor: Acceptor,
-}
-
-/// One thing that was staged.
-#[derive(Clone)]
-enum Record {
-    Change(Change),
-    Acceptor(Acceptor),
-}
-
-impl Record {
-    /// Where the object is that it changes.
-    fn place(&self) -> Option<Place> {
-        match self {
-            Record::Change(change) => Some((change.shard, change.address.clone())),
-            Record::Acceptor(_) => None,
-        }
-    }
-}
-
-impl Contents {
-    fn take(&mut self, record: &Record) {
-        match record {
-            Record::Change(change) => {
-                self.objects.insert((change.shard, change.address.clone()), change.object.clone());
-                self.take_clock(change);
-            }
-            Record::Acceptor(acceptor) => self.acceptor = acceptor.clone(),
-        }
-    }
-
-    /// The object that a record is about to replace, if there is one.
-    fn replaced_by(&self, record: &Record) -> Option<(Place, Object)> {
-        let place = record.place()?;
-        let before = self.objects.get(&place)?.clone();
-        Some((place, before))
-    }
-
-    fn take_clock(&mut self, change: &Change) {
-        for (incarnation, runs) in &change.clock {
-            self.clocks.insert((change.shard, *incarnation), runs.clone());
-        }
-    }
-
-    /// Returns whether the clock of a shard says that a dot was applied.
-    pub(crate) fn has_heard(&self, shard: ShardId, dot: Dot) -> bool {
-        let runs = self.clocks.get(&(shard, dot.incarnation)).map(Vec::as_slice);
-        let runs = runs.unwrap_or_default();
-        runs.iter().any(|run| run.first <= dot.seq && dot.seq <= run.last)
-    }
-
-    /// The clocks of all shards, as a starting node finds them.
-    pub(crate) fn clocks(&self) -> BTreeMap<ShardId, DotSet> {
-        let mut runs: BTreeMap<ShardId, Vec<Run>> = BTreeMap::new();
-        for ((shard, _), some) in &self.clocks {
-            runs.entry(*shard).or_default().extend(some);
-        }
-        let set = |runs| DotSet::from_runs(runs).expect("a node commits clocks in normal form");
-        runs.into_iter().map(|(shard, runs)| (shard, set(runs))).collect()
-    }
-}
 
 /// What a crash does to data that was not synced.
 #[derive(Clone, Copy, Debug)]
@@ -177,7 +115,7 @@ impl SimDisk {
     }
 
     /// Returns whether what is synced under a key has heard of a dot.
-    pub(crate) fn has_synced(&self, place: &Place, dot: causality::Dot) -> bool {
+    pub(crate) fn has_synced(&self, place: &Place, dot: Dot) -> bool {
         self.synced.objects.get(place).is_some_and(|object| object.context().contains(dot))
     }
 
@@ -210,14 +148,6 @@ impl SimDisk {
     /// Makes all reads fail, or work again.
     pub(crate) fn set_unreadable(&mut self, unreadable: bool) {
         self.unreadable = unreadable;
-    }
-
-    fn check_readable(&self) -> Result<(), StoreError> {
-        if self.unreadable { Err(StoreError::Io("a sector is unreadable".into())) } else { Ok(()) }
-    }
-
-    fn check_whole(&self, place: &Place) -> Result<(), StoreError> {
-        if self.damaged.contains(place) { Err(damaged()) } else { Ok(()) }
     }
 
     /// Keeps a message until what is staged now has come as far as it says. Returns it
@@ -311,6 +241,17 @@ impl SimDisk {
         *self = Self { mutant: self.mutant, view, synced, damaged, previous, ..Self::default() };
     }
 
+    /// How far what was written has come, in words.
+    pub(crate) fn tell_groups(&self) -> String {
+        let Self { open, flying, committed, waiting, .. } = self;
+        let flying = flying.as_ref().map_or(0, Vec::len);
+        let committed: usize = committed.iter().map(Vec::len).sum();
+        let (open, waiting) = (open.len(), waiting.len());
+        format!(
+            "{open} changes staged, {flying} in flight, {committed} not synced; {waiting} messages wait for them"
+        )
+    }
+
     /// What would be left after a loss of power.
     pub(crate) fn contents(&self) -> &Contents {
         &self.synced
@@ -330,7 +271,7 @@ impl SimDisk {
     }
 
     /// Returns whether there is a readable, synced copy of a write.
-    pub(crate) fn has_copy(&self, place: &Place, dot: causality::Dot) -> bool {
+    pub(crate) fn has_copy(&self, place: &Place, dot: Dot) -> bool {
         self.has_synced(place, dot) && !self.damaged.contains(place)
     }
 
@@ -368,6 +309,11 @@ impl SimDisk {
                 }
             }
             Some(Mutant::ClockLost) => self.synced.clocks.clear(),
+            Some(Mutant::SyncedIsLost) if !lost.is_empty() => {
+                let older =
+                    self.previous.iter().map(|(place, older)| (place.clone(), older.clone()));
+                self.synced.objects.extend(older);
+            }
             Some(_) | None => {}
         }
     }
@@ -387,75 +333,3 @@ impl SimDisk {
         change
     }
 }
-
-impl Store for SimDisk {
-    fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
-        self.check_readable()?;
-        let place = (shard, address.clone());
-        self.check_whole(&place)?;
-        Ok(self.view.objects.get(&place).cloned())
-    }
-
-    fn scan(
-        &self,
-        shard: ShardId,
-        table: TableId,
-        span: &Span,
-        need: PageNeed,
-    ) -> Result<Page, StoreError> {
-        self.check_readable()?;
-        let mut page = Page::default();
-        let mut bytes = 0;
-        for ((of, address), object) in self.view.objects.range(start(shard, table, span)) {
-            let in_table = *of == shard && address.table == table;
-            let in_span =
-                in_table && span.partition.as_ref().is_none_or(|p| p == address.key.partition());
-            if !in_span || need.objects_max <= page.objects.len() || need.bytes_max < bytes {
-                page.more = in_span;
-                break;
-            }
-            if !self.damaged.is_empty() && self.damaged.contains(&(*of, address.clone())) {
-                return Err(damaged());
-            }
-            bytes += size(&address.key, object);
-            page.objects.push((address.key.clone(), object.clone()));
-        }
-        Ok(page)
-    }
-
-    fn commit(&mut self, change: Change) {
-        let change = self.mutated(change);
-        self.touched.push((change.shard, change.address.clone()));
-        self.stage(Record::Change(change));
-    }
-}
-
-impl Disk for SimDisk {
-    fn keep_acceptor(&mut self, acceptor: &Acceptor) {
-        self.stage(Record::Acceptor(acceptor.clone()));
-    }
-}
-
-fn damaged() -> StoreError {
-    StoreError::Corrupt("its bits were flipped".into())
-}
-
-/// Where a scan begins.
-fn start(shard: ShardId, table: TableId, span: &Span) -> (Bound<Place>, Bound<Place>) {
-    let partition = span.partition.clone().unwrap_or(bytes::Bytes::from_static(&[0]));
-    let first = Key::new(partition, bytes::Bytes::new()).expect("a partition key is not empty");
-    let at = |key: &Key| (shard, Address { table, key: key.clone() });
-    let lower = match span.after.as_ref().filter(|after| first <= **after) {
-        Some(after) => Bound::Excluded(at(after)),
-        None => Bound::Included(at(&first)),
-    };
-    (lower, Bound::Unbounded)
-}
-
-fn size(key: &Key, object: &Object) -> usize {
-    let values: usize = object.values().values().map(|value| value.body.len()).sum();
-    key.partition().len() + key.sort().len() + values
-}
-
-#[cfg(test)]
-mod tests;

@@ -47,6 +47,7 @@ mod disk;
 mod ending;
 mod faults;
 mod host;
+mod inspect;
 mod invariant;
 mod lists;
 mod losses;
@@ -59,8 +60,10 @@ mod report;
 mod requests;
 mod scenario;
 mod shrink;
+mod steps;
 mod summary;
 mod swarm;
+mod verdicts;
 mod words;
 mod workload;
 mod world;
@@ -70,6 +73,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use case::{Case, CaseError};
 pub use faults::FaultKind;
+pub use inspect::{Question, inspect};
 pub use invariant::{Invariant, Moment, PROMISES, Promise, promises_as_text};
 pub use many::run_many;
 #[cfg(feature = "mutants")]
@@ -111,23 +115,30 @@ pub struct Options {
 /// before it.
 pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Violation>> {
     let keep = if options.trace { Keep::Last } else { Keep::Nothing };
-    let (mut world, broken) = attempt(seed, options, keep);
+    let (mut world, broken) = attempt(seed, options, keep, None);
     let Err(broken) = broken else { return Ok(world.report(seed)) };
     if !options.trace {
         // Events were not put into words, which takes long; the same happens once more.
-        (world, _) = attempt(seed, options, Keep::Last);
+        (world, _) = attempt(seed, options, Keep::Last, None);
     }
     Err(Box::new(world.violation(seed, broken)))
 }
 
-/// Runs a seed. What is wrong comes back beside the world as it was then.
-fn attempt(seed: u64, options: &Options, keep: Keep) -> (World, Result<(), Broken>) {
+/// Runs a seed, to its end or until so many lines of its trace are told. What is wrong comes
+/// back beside the world as it was then.
+fn attempt(
+    seed: u64,
+    options: &Options,
+    keep: Keep,
+    lines_max: Option<u64>,
+) -> (World, Result<(), Broken>) {
     let mut plan = options.plan.clone().unwrap_or_else(|| Plan::draw(seed));
     plan.destroys |= options.destroys;
     let layout = scenario::layout(&plan);
     let mut world = World::new(seed, plan, layout, options.mutant);
     (world.trace.keep, world.trace.print) = (keep, options.trace);
     world.oracle.look = options.look;
+    world.lines_max = lines_max;
     world.left_out.clone_from(&options.left_out);
     mutant::set_inside(options.mutant);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
@@ -177,7 +188,7 @@ impl World {
 /// As [`run`].
 pub fn trace(seed: u64, options: &Options) -> (Vec<String>, Result<Report, Box<Violation>>) {
     let options = Options { trace: false, ..options.clone() };
-    let (world, broken) = attempt(seed, &options, Keep::All);
+    let (world, broken) = attempt(seed, &options, Keep::All, None);
     let lines = world.trace.lines();
     let outcome = match broken {
         Ok(()) => Ok(world.report(seed)),

@@ -19,9 +19,11 @@
 //! ```
 //!
 //! The second line needs a word. What has been read by a write stays in the contexts that
-//! arrive at `n1`, but a dot that `n1` has lost is left out of them, as it has no evidence
-//! of its own. So a claim may travel without the write that it rests on; that write is then
-//! one of those lost under this key, and nothing else may excuse the claim.
+//! arrive at `n1`, but the dot of a value that `n1` has lost is left out of them, as it has no
+//! evidence of its own. So a claim may travel without the write that it rests on. It can begin
+//! at a replica that lost the record of that very value, and nowhere else: whoever makes such
+//! a claim first must be one, and only what was claimed so may be missing elsewhere. A delete
+//! is never left out, and excuses nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -285,7 +287,7 @@ impl World {
             return self.spare();
         }
         let Some(object) = self.host(at).disk.synced_object(place).cloned() else { return Ok(()) };
-        bytes::damage_record(place, &object, bits)?;
+        bytes::damage_record(place, &object, bits, self.mutant)?;
         self.host(at).disk.damage(place);
         *self.fault_counts.entry("record flipped").or_default() += 1;
         self.trace.note(self.now, &[14, u64::from(at.number())], || {

@@ -19,6 +19,9 @@
 //! | `ContextStripped` | a write that had read another |
 //! | `AbsenceDeletes` | a replica without the key |
 //! | `KeySkipped` | a list of a key that was acknowledged |
+//! | `SyncedIsLost` | a loss of power, and a key that was written twice |
+//! | `AtlasOpen` | a disk or record that the atlas would have spared |
+//! | `LargeTaken` | values about as large as they may be |
 //! | `OldNewsTaken` | a lost record, and a superseded value that comes late or from a replica that is behind |
 //! | `OldNewsClaimed` | a lost record, and another value under that key since |
 //!
@@ -30,7 +33,7 @@
 pub use ::mutant::Mutant as Inside;
 use causality::{DotSet, Run};
 use lattice::Lattice;
-use model::{NodeId, Object};
+use model::{Limits, NodeId, Object};
 use node::{Cause, Found, Input, Merge, Message, RequestId, Scanned};
 
 use crate::world::World;
@@ -66,6 +69,19 @@ pub enum Mutant {
     /// A page of a scan lacks its first key, while clients are at work. The lists at the
     /// end are whole, so that only the check of each page can notice.
     KeySkipped,
+    /// A loss of power takes a record back to what it was before it was synced last.
+    SyncedIsLost,
+    /// Faults destroy the last copy of what was acknowledged. Not a bug of the database but
+    /// of the plan, and what is lost then must be missed.
+    AtlasOpen,
+    /// Records are given their checksum when they are damaged already.
+    DamageSealed,
+    /// Context tokens are bound to no key.
+    TokensUnbound,
+    /// A node takes values that are larger than they may be.
+    LargeTaken,
+    /// A node panics when it hears that another is gone.
+    NodePanics,
     /// A rule of the core is broken at the line that keeps it.
     #[cfg(feature = "mutants")]
     Inside(Inside),
@@ -87,6 +103,12 @@ impl Mutant {
         Mutant::AbsenceDeletes,
         Mutant::AckCountedTwice,
         Mutant::KeySkipped,
+        Mutant::SyncedIsLost,
+        Mutant::AtlasOpen,
+        Mutant::DamageSealed,
+        Mutant::TokensUnbound,
+        Mutant::LargeTaken,
+        Mutant::NodePanics,
     ];
 
     /// All of them.
@@ -133,6 +155,15 @@ pub(crate) fn bend(mutant: Option<Mutant>, message: &mut Message, known: impl Fn
         }
         (_, _) => {}
     }
+}
+
+/// The limits that a node keeps to.
+pub(crate) fn limits(mutant: Option<Mutant>, limits: Limits) -> Limits {
+    if mutant != Some(Mutant::LargeTaken) {
+        return limits;
+    }
+    let value_bytes_max = 2 * limits.value_bytes_max;
+    Limits { value_bytes_max, ..limits }
 }
 
 fn with_context(object: &Object, context: &DotSet) -> Object {

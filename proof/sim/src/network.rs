@@ -103,6 +103,15 @@ impl Network {
         }
     }
 
+    /// Which ways of a node are cut or clogged, in words.
+    pub(crate) fn tell_ways(&self, now: u64, node: NodeId) -> impl Iterator<Item = String> {
+        let is_of = move |(from, to): &(NodeId, NodeId)| *from == node || *to == node;
+        let cuts = self.cuts.keys().copied().filter(is_of);
+        let clogs = self.clogs.iter().filter(move |(way, until)| is_of(way) && now < **until);
+        let cuts = cuts.map(|(from, to)| format!("{from} -> {to} is cut"));
+        cuts.chain(clogs.map(|((from, to), until)| format!("{from} -> {to} is held until {until}")))
+    }
+
     /// Which bits of a damaged message flip, and where it is cut off, if it is.
     pub(crate) fn bits(&mut self) -> u64 {
         self.dice.bits()

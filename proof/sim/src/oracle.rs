@@ -372,28 +372,6 @@ impl Oracle {
         let is_deleted = covers.into_iter().flatten().any(|id| self.write(*id).value.is_none());
         is_deleted || self.is_claimed(spot, dot)
     }
-
-    /// The history of one key, in words.
-    pub(crate) fn tell(&self, spot: usize) -> Vec<String> {
-        let of_key = |(_, write): &(usize, &Write)| write.spot == spot;
-        let known = self.spots.get(spot);
-        let place =
-            known.map(|spot| format!("{:?} in {} at {:?}", spot.key, spot.shard, spot.replicas));
-        let lines = self.writes.iter().enumerate().filter(of_key).map(|(id, write)| {
-            let Write { at, context, begun, ended, outcome, dot, acks, .. } = write;
-            let what = if write.value.is_some() { "put" } else { "delete" };
-            let dot = dot.map_or("no dot".to_string(), |dot| dot.to_string());
-            let acks: Vec<_> = acks
-                .iter()
-                .map(|ack| format!("{}{}", ack.node, if ack.durable { " durable" } else { "" }))
-                .collect();
-            format!(
-                "w{id} {what} by {at} at {begun}..{ended} {outcome:?} as {dot}, acks [{}], had read {context:?}",
-                acks.join(", ")
-            )
-        });
-        place.into_iter().chain(lines).collect()
-    }
 }
 
 /// The dots of a set, one by one.

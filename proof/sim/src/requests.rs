@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use model::{Failure, Mutation, NodeId, Now, Put, Refusal, Reply, Request};
+use model::{NodeId, Now, Reply, Request};
 use node::{Input, Ticket};
 
 use crate::invariant::Invariant;
-use crate::oracle::{Look, Outcome, WriteId};
+use crate::oracle::Outcome;
 use crate::report::Broken;
-use crate::workload::{NOWHERE, Op};
+use crate::workload::Op;
 use crate::world::{Event, Open, Phase, World};
 
 /// How late an answer may be, by the clock of the node that was asked. Timers are exact to
@@ -26,7 +26,7 @@ impl World {
             return Ok(());
         }
         if self.workload.tries_foreign() {
-            self.workload.try_foreign(client, &self.oracle)?;
+            self.workload.try_foreign(client, &self.oracle, self.mutant)?;
             *self.requests.entry(("contexts", "refused")).or_default() += 1;
         }
         let next = self.workload.next(client, &mut self.oracle, self.now);
@@ -134,147 +134,6 @@ impl World {
         self.rest(client);
     }
 
-    fn judge(&mut self, open: &Open, reply: &Reply) -> Result<(), Broken> {
-        match (&open.op, reply) {
-            (Op::Ask, _) => {}
-            (Op::Write { id, options }, Reply::Written(written)) => {
-                self.check_proper(open)?;
-                self.count(&open.op, "acknowledged");
-                self.oracle.check_written(*id, *options, written)?;
-                self.oracle.acked(*id, written, self.now);
-                self.check_durable(*id)?;
-            }
-            (Op::Read { spot, options }, Reply::Read(read)) => {
-                self.count(&open.op, "answered");
-                self.oracle.read(*spot, *options, open.begun, read)?;
-                if 1 < read.object.values().len() {
-                    *self.requests.entry(("gets", "of siblings")).or_default() += 1;
-                }
-            }
-            (Op::Declare(declare), Reply::Declared(declared)) => {
-                self.judge_declared(declare, declared)?;
-            }
-            (Op::List(list), Reply::Listed(listed)) => {
-                self.count(&open.op, "answered");
-                self.oracle.listed(list, listed, open.begun)?;
-            }
-            (op, Reply::Failed(failure)) => self.judge_failure(open, op, failure)?,
-            (Op::Nowhere, _) => {
-                let detail = format!("{:?} is answered {reply:?}", open.request);
-                return Err(Broken::new(Invariant::ImproperIsRefused, detail));
-            }
-            (Op::Write { .. } | Op::Read { .. } | Op::List(_) | Op::Declare(_), _) => {
-                let detail = format!("{:?} is answered {reply:?}", open.request);
-                return Err(Broken::new(Invariant::EveryRequestIsAnswered, detail));
-            }
-        }
-        Ok(())
-    }
-
-    fn judge_failure(&mut self, open: &Open, op: &Op, failure: &Failure) -> Result<(), Broken> {
-        let (outcome, name) = match failure {
-            Failure::Refused(_) => (Outcome::Refused, "refused"),
-            Failure::NotAttempted { .. } => (Outcome::Refused, "not attempted"),
-            Failure::Unknown { .. } => (Outcome::Unknown, "unknown"),
-        };
-        self.count(op, name);
-        if let Op::Write { id, .. } = op {
-            self.oracle.failed(*id, outcome, self.now)?;
-        }
-        let deserved = match failure {
-            Failure::Refused(refusal) => self.deserves(open, refusal),
-            Failure::NotAttempted { .. } | Failure::Unknown { .. } => {
-                !open.healthy && !matches!(op, Op::Nowhere)
-            }
-        };
-        if deserved {
-            return Ok(());
-        }
-        let detail = format!("{} answers {:?} with {failure}", open.at, open.request);
-        Err(Broken::new(Invariant::HealthyRequestsSucceed, detail))
-    }
-
-    /// Some writes must not have been accepted, by whichever node.
-    fn check_proper(&self, open: &Open) -> Result<(), Broken> {
-        let Request::Put(put) = &open.request else { return Ok(()) };
-        let is_blind_delete = put.mutation == Mutation::Delete && put.context.is_empty();
-        if !is_blind_delete && !is_large(&open.request, self.limits.value_bytes_max) {
-            return Ok(());
-        }
-        let detail = format!("{put:?} is acknowledged");
-        Err(Broken::new(Invariant::ImproperIsRefused, detail))
-    }
-
-    /// Whether the client has itself to blame.
-    fn deserves(&self, open: &Open, refusal: &Refusal) -> bool {
-        let n = self.plan.replicas;
-        let out_of_range = match &open.op {
-            Op::Write { options, .. } => options.resolve(model::Level::One, n).is_err(),
-            Op::Read { options, .. } => options.resolve(model::Level::One, n).is_err(),
-            Op::List(list) => list.options.resolve(model::Level::One, n).is_err(),
-            Op::Declare(declare) => return self.deserves_refusal(declare, refusal, open.healthy),
-            Op::Nowhere | Op::Ask => false,
-        };
-        match refusal {
-            Refusal::Level { .. } => out_of_range,
-            Refusal::ManySiblings { siblings, max } => {
-                *max == self.limits.siblings_max && *max <= *siblings
-            }
-            Refusal::Overloaded { max } => *max == self.plan.requests_max && *max < 100,
-            Refusal::Disk(_) => {
-                (0 < self.plan.disk.unreadable || 0 < self.plan.disk.rot) && !open.healthy
-            }
-            Refusal::LargeValue { bytes, max } => {
-                *max == self.limits.value_bytes_max && max < bytes && is_large(&open.request, *max)
-            }
-            Refusal::LargeObject { bytes, max } => {
-                *max == self.limits.object_bytes_max && max < bytes && 0 < self.plan.clients.large
-            }
-            // Whoever names what does not exist hears so.
-            Refusal::UnknownKeyspace(name) if name.as_str() == NOWHERE => {
-                matches!(open.op, Op::Nowhere)
-            }
-            Refusal::UnknownTable { table, .. } if table.as_str() == NOWHERE => {
-                matches!(open.op, Op::Nowhere)
-            }
-            // It came back without its disk, and has not heard of any table yet.
-            Refusal::UnknownKeyspace(_) | Refusal::UnknownTable { .. } => {
-                self.hosts.get(&open.at).is_some_and(|host| host.is_astray) && !open.healthy
-            }
-            Refusal::EmptyDelete => matches!(
-                &open.request,
-                Request::Put(Put { mutation: Mutation::Delete, context, .. }) if context.is_empty()
-            ),
-            Refusal::Malformed(_)
-            | Refusal::Exists { .. }
-            | Refusal::Contract(_)
-            | Refusal::NoMajority { .. } => false,
-        }
-    }
-
-    /// What a receipt calls durable must be on the disk that it names, or have been.
-    fn check_durable(&mut self, id: WriteId) -> Result<(), Broken> {
-        let write = self.oracle.write(id);
-        let place = self.oracle.spot(write.spot).place();
-        let lies = |ack: &&model::Ack| {
-            let host = self.hosts.get(&ack.node);
-            let on_disk = |dot| {
-                host.is_some_and(|host| host.disk.has_synced(&place, dot))
-                    || self.oracle.losses.has_lost(ack.node, write.spot, dot)
-            };
-            ack.durable && !write.dot.is_some_and(on_disk)
-        };
-        match write.acks.iter().find(lies) {
-            None => Ok(()),
-            Some(_) if self.oracle.look != Look::Everywhere => Ok(()),
-            Some(ack) => {
-                let detail =
-                    format!("w{} is acknowledged by {} and not on its disk", id.0, ack.node);
-                Err(Broken::of(Invariant::DurableIsOnDisk, write.spot, detail))
-            }
-        }
-    }
-
     /// Counts an outcome.
     pub(crate) fn count(&mut self, op: &Op, outcome: &'static str) {
         let kind = match op {
@@ -301,121 +160,5 @@ impl World {
             }
             self.happen()?;
         }
-    }
-}
-
-/// Whether a request is to store more bytes than these.
-fn is_large(request: &Request, max: usize) -> bool {
-    matches!(
-        request,
-        Request::Put(Put { mutation: Mutation::Store(value), .. }) if max < value.body.len()
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use model::{Declare, Get, List, Name, Range, ReadOptions, WriteOptions};
-
-    use super::*;
-    use crate::oracle::Write;
-    use crate::swarm::Plan;
-    use crate::{scenario, workload};
-
-    fn name(text: &str) -> Name {
-        Name::new(text).unwrap()
-    }
-
-    fn key() -> model::Key {
-        model::Key::new("k".into(), "".into()).unwrap()
-    }
-
-    fn world() -> World {
-        let plan = Plan::draw(1);
-        let layout = scenario::layout(&plan);
-        World::new(1, plan, layout, None)
-    }
-
-    fn open(op: Op, request: Request, healthy: bool) -> Open {
-        let (at, client, begun, deadline) = (NodeId::new(1), None, 0, Now::default());
-        Open { at, request, op, client, begun, deadline, healthy }
-    }
-
-    fn get(table: &str) -> Request {
-        let (keyspace, table, timeout) = (name("space"), name(table), Duration::ZERO);
-        Request::Get(Get { keyspace, table, key: key(), options: ReadOptions::default(), timeout })
-    }
-
-    fn put(mutation: Mutation) -> Request {
-        let (context, options) = Default::default();
-        let (keyspace, table, timeout) = (name("space"), name("table"), Duration::ZERO);
-        Request::Put(Put { keyspace, table, key: key(), mutation, context, options, timeout })
-    }
-
-    fn list() -> List {
-        let range = Range::Table { shard: 0, after: None };
-        let (keyspace, table, timeout) = (name("space"), name("table"), Duration::ZERO);
-        List { keyspace, table, range, limit: 1, options: ReadOptions::default(), timeout }
-    }
-
-    fn declare() -> Declare {
-        Declare::Keyspace { name: name("space"), shards: 1, replicas: [(name("here"), 1)].into() }
-    }
-
-    /// One request of each kind. The oracle knows of the write.
-    fn one_of_each(world: &mut World) -> Vec<(Op, Request)> {
-        let (context, acks) = Default::default();
-        let (at, outcome, value) = (NodeId::new(1), Outcome::Open, None);
-        let write =
-            Write { spot: 0, at, value, context, begun: 0, ended: 0, outcome, dot: None, acks };
-        let id = world.oracle.begin(write);
-        vec![
-            (Op::Write { id, options: WriteOptions::default() }, put(Mutation::Delete)),
-            (Op::Read { spot: 0, options: ReadOptions::default() }, get("table")),
-            (Op::List(Box::new(list())), Request::List(list())),
-            (Op::Declare(declare()), Request::Declare(declare())),
-        ]
-    }
-
-    #[test]
-    fn without_faults_no_kind_of_request_may_fail() {
-        let mut world = world();
-        for (op, request) in one_of_each(&mut world) {
-            for failure in [
-                Failure::Unknown { wanted: 2, got: 1, receipt: None },
-                Failure::NotAttempted { wanted: 2, alive: 1, replicas: 3 },
-            ] {
-                let reply = Reply::Failed(failure);
-                let faulty = world.judge(&open(op.clone(), request.clone(), false), &reply);
-                assert!(faulty.is_ok(), "{op:?} may fail while there are faults");
-                let broken = world.judge(&open(op.clone(), request.clone(), true), &reply);
-                let broken = broken.map_err(|broken| broken.invariant);
-                assert_eq!(broken, Err(Invariant::HealthyRequestsSucceed), "{op:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_does_not_exist_is_refused_by_name_and_in_no_other_way() {
-        let mut world = world();
-        let asked = || open(Op::Nowhere, get(workload::NOWHERE), false);
-        let refusal =
-            |table: &str| Refusal::UnknownTable { keyspace: name("space"), table: name(table) };
-        let mut judge = |failure| world.judge(&asked(), &Reply::Failed(failure)).is_ok();
-        assert!(judge(refusal(workload::NOWHERE).into()));
-        assert!(!judge(refusal("table").into()), "another table");
-        assert!(!judge(Failure::Unknown { wanted: 2, got: 1, receipt: None }));
-    }
-
-    #[test]
-    fn a_delete_that_names_nothing_and_a_value_beyond_the_limit_must_not_be_accepted() {
-        let mut world = world();
-        world.limits.value_bytes_max = 3;
-        let value = |body: &'static str| {
-            Mutation::Store(model::Value { content_type: "".into(), body: body.into() })
-        };
-        let proper = |mutation| world.check_proper(&open(Op::Ask, put(mutation), false)).is_ok();
-        assert!(proper(value("123")));
-        assert!(!proper(value("1234")));
-        assert!(!proper(Mutation::Delete));
     }
 }

@@ -212,8 +212,8 @@ impl Plan {
             faults: faults(&mut dice),
             safety: dice.between(5, 20) * SECOND,
             liveness: 3 * SECOND,
-            rounds: dice.pick(&[1, 1, 1, 2]),
             drift: dice.pick(&[0, 0, 10, 500]),
+            rounds: dice.pick(&[1, 1, 1, 2]),
             destroys: false,
         }
     }

@@ -19,6 +19,7 @@ use model::{
 
 use crate::contexts;
 use crate::dice::Dice;
+use crate::mutant::Mutant;
 use crate::oracle::{Oracle, Outcome, Spot, Write, WriteId};
 use crate::report::Broken;
 use crate::scenario::name;
@@ -263,11 +264,16 @@ impl Workload {
 
     /// A client hands back a context of another key, or one that was altered, as the token
     /// that the door sees. It must be refused, and the right one must not.
-    pub(crate) fn try_foreign(&mut self, client: usize, oracle: &Oracle) -> Result<(), Broken> {
+    pub(crate) fn try_foreign(
+        &mut self,
+        client: usize,
+        oracle: &Oracle,
+        mutant: Option<Mutant>,
+    ) -> Result<(), Broken> {
         let (here, there) =
             (self.dice.index(oracle.spots.len()), self.dice.index(oracle.spots.len()));
         let (context, draw) = (self.context(client, there), self.dice.bits());
-        contexts::check(oracle.spot(here), oracle.spot(there), &context, draw)
+        contexts::check(oracle.spot(here), oracle.spot(there), &context, draw, mutant)
     }
 
     fn context(&mut self, client: usize, spot: usize) -> DotSet {

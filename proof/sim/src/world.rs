@@ -22,7 +22,7 @@ use crate::invariant::Invariant;
 use crate::losses::Rot;
 use crate::mutant::{self, Mutant};
 use crate::network::Network;
-use crate::oracle::{Look, Oracle, Viewer, WriteId, dots};
+use crate::oracle::{Oracle, WriteId};
 use crate::outgoing;
 use crate::report::{Broken, Trace};
 use crate::swarm::Plan;
@@ -129,6 +129,8 @@ pub(crate) struct World {
     pub(crate) node_dice: Dice,
     pub(crate) disk_dice: Dice,
     pub(crate) mutant: Option<Mutant>,
+    /// After how many lines of the trace to stop, for who wants to look at it then.
+    pub(crate) lines_max: Option<u64>,
 }
 
 impl World {
@@ -173,6 +175,7 @@ impl World {
             node_dice: dice(Part::Nodes),
             disk_dice: dice(Part::Disk),
             mutant,
+            lines_max: None,
             plan,
         }
     }
@@ -198,7 +201,8 @@ impl World {
             return Err(Broken::new(Invariant::EveryRequestIsAnswered, "nothing happens any more"));
         };
         self.now = at;
-        if EVENTS_MAX < self.trace.count {
+        let lines_max = self.lines_max.unwrap_or(EVENTS_MAX);
+        if lines_max <= self.trace.count {
             return Err(Broken::new(Invariant::EveryRequestIsAnswered, "nodes find no end"));
         }
         match event {
@@ -322,108 +326,5 @@ impl World {
         let words = [4, u64::from(at.number()), work as u64];
         self.trace.note(now, &words, || format!("{at} has done {work:?}"));
         self.move_on(at)
-    }
-
-    /// Hands a node an input, looks at what it stored, and carries out what it wants.
-    pub(crate) fn step(&mut self, at: NodeId, input: Input) -> Result<(), Broken> {
-        let now = self.now;
-        let write = self.write_behind(&input);
-        let overwrite = self.overwriting(&input);
-        let fails = self.phase == Phase::Safety && self.disk_dice.chance(self.plan.disk.unreadable);
-        let host = self.host(at);
-        host.disk.set_unreadable(fails);
-        host.disk.overwrite_next(overwrite);
-        let effects = host.step(now, input);
-        host.disk.overwrite_next(None);
-        self.look(at, write)?;
-        self.check_node(at)?;
-        for effect in effects {
-            if self.meets_doom(at)? {
-                return Ok(());
-            }
-            self.carry_out(at, effect, write)?;
-        }
-        self.be_slow(at);
-        self.move_on(at)?;
-        self.arrange_wake(at);
-        Ok(())
-    }
-
-    /// A slow node takes a while for each step.
-    fn be_slow(&mut self, at: NodeId) {
-        let (now, (step, until)) = (self.now, self.host(at).slow_steps);
-        if now < until {
-            let busy = now + self.disk_dice.between(1, step);
-            let host = self.host(at);
-            host.paused_until = host.paused_until.max(busy);
-        }
-    }
-
-    /// A node has no more requests in hand than it may, and its catalog does not grow older.
-    fn check_node(&mut self, at: NodeId) -> Result<(), Broken> {
-        let max = self.limits.requests_max;
-        let host = self.host(at);
-        let Some(node) = &host.node else { return Ok(()) };
-        let (requests, catalog) = (node.requests(), node.catalog_version());
-        if max < requests {
-            let detail = format!("{at} has {requests} requests in hand, and at most {max}");
-            return Err(Broken::new(Invariant::LimitsHold, detail));
-        }
-        if catalog < host.catalog_version {
-            let detail = format!("{at} had catalog {} and has {catalog}", host.catalog_version);
-            return Err(Broken::new(Invariant::ContractsStand, detail));
-        }
-        host.catalog_version = catalog;
-        Ok(())
-    }
-
-    /// Arranges the next wake of a node, if it wants one that is not arranged.
-    pub(crate) fn arrange_wake(&mut self, at: NodeId) {
-        let now = self.now;
-        if let Some(due) = self.host(at).wake_due(now) {
-            let life = self.host(at).life;
-            self.arrange(due - now, Event::Wake { at, life, due });
-        }
-    }
-
-    /// The write that a node would mint a dot for while it works on this input.
-    fn write_behind(&self, input: &Input) -> Option<WriteId> {
-        match input {
-            Input::Requested { ticket, .. } => match self.open.get(ticket)?.op {
-                Op::Write { id, .. } => Some(id),
-                Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => None,
-            },
-            Input::Received { from, message: Message::Forward(forward) } => {
-                self.forwards.get(&(*from, forward.request)).copied()
-            }
-            Input::Received { .. } | Input::Connected(_) | Input::Lost(_) | Input::Woken => None,
-        }
-    }
-
-    /// Shows the oracle what a node has just stored.
-    fn look(&mut self, at: NodeId, write: Option<WriteId>) -> Result<(), Broken> {
-        let host = self.hosts.get_mut(&at).expect("events name nodes of the layout");
-        for place in host.disk.take_touched() {
-            let spot = self.oracle.spot_of(&place)?;
-            let Some(object) = host.disk.view().objects.get(&place) else { continue };
-            if let Some(id) = write.filter(|id| self.oracle.write(*id).spot == spot) {
-                self.oracle.learn(id, spot, host.incarnation, object)?;
-                self.oracle.check_siblings(at, spot, object, self.limits.siblings_max)?;
-            }
-            if self.oracle.look != Look::Everywhere {
-                continue;
-            }
-            if !self.oracle.spot(spot).replicas.contains(&at) {
-                let detail = format!("{at} stores it and is no replica");
-                return Err(Broken::of(Invariant::NothingIsInvented, spot, detail));
-            }
-            let fresh = self.oracle.check(Viewer::Replica(at), spot, object)?;
-            let view = host.disk.view();
-            if let Some(dot) = dots(&fresh).find(|dot| !view.has_heard(place.0, *dot)) {
-                let detail = format!("{at} stores {object:?}, and its clock does not know {dot}");
-                return Err(Broken::of(Invariant::ClocksAreExact, spot, detail));
-            }
-        }
-        Ok(())
     }
 }

@@ -117,7 +117,7 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
         (Mutant::SiblingsDropped, any, &[NoFalseDominance, NothingIsInvented]),
         (Mutant::AckBeforeSync, any, &[DurableIsOnDisk]),
         (Mutant::SyncLies, any, &[DurableIsOnDisk]),
-        (Mutant::IncarnationReused, any, &[DotsAreUnique, NoFalseDominance]),
+        (Mutant::IncarnationReused, any, &[DotsAreUnique, NoFalseDominance, NothingIsInvented]),
         (Mutant::ClockLost, any, &[ClocksAreExact]),
         (Mutant::BatchTorn, any, &[ClocksAreExact, NoFalseDominance, ReplicasConverge]),
         (Mutant::ContextWidened, any, &[NothingIsInvented, NoFalseDominance]),
@@ -125,6 +125,12 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
         (Mutant::AbsenceDeletes, any, &[NoFalseDominance]),
         (Mutant::AckCountedTwice, any, &[DurableIsOnDisk]),
         (Mutant::KeySkipped, any, &[ListsAgree]),
+        (Mutant::SyncedIsLost, any, &[DurableIsOnDisk, ClocksAreExact]),
+        (Mutant::AtlasOpen, any, &[AcknowledgedIsKept]),
+        (Mutant::DamageSealed, any, &[DamageIsNoticed]),
+        (Mutant::TokensUnbound, any, &[TokensAreBound]),
+        (Mutant::LargeTaken, any, &[ImproperIsRefused]),
+        (Mutant::NodePanics, any, &[NodesDoNotPanic]),
     ];
     #[cfg(feature = "mutants")]
     {
@@ -150,7 +156,7 @@ fn inside() -> Vec<Row> {
         (In::DeleteTakesAll, any, &[NoFalseDominance, ReceiptsAreTrue]),
         (In::SiblingsUnlimited, any, &[LimitsHold]),
         (In::SiblingDropped, any, &[NoFalseDominance, NothingIsInvented]),
-        (In::DotReused, any, &[DotsAreUnique, ReceiptsAreTrue, NothingIsInvented]),
+        (In::DotReused, any, &[DotsAreUnique, NoFalseDominance, NothingIsInvented]),
         (In::ClockNotAdvanced, any, &[ClocksAreExact, SupersededStaysAway]),
         (In::ClockWidened, any, &[ClocksAreExact, ReplicasConverge]),
         (In::ClockNotStored, any, &[ClocksAreExact]),
@@ -228,11 +234,80 @@ fn without_lost_records_no_run_can_tell_whether_old_news_is_filtered() {
 
 #[test]
 fn a_violation_tells_how_to_see_it_again() {
-    let violation = find(Mutant::SiblingsDropped, Plan::draw, Look::Everywhere).expect("it is found");
+    let violation =
+        find(Mutant::SiblingsDropped, Plan::draw, Look::Everywhere).expect("it is found");
     let text = violation.to_string();
     assert!(text.contains(&format!("--seed {}", violation.seed)), "{text}");
     assert!(!violation.history.is_empty(), "{text}");
     assert!(10 < violation.events.len(), "{text}");
     let again = Options { mutant: Some(Mutant::SiblingsDropped), ..Options::default() };
     assert_eq!(run(violation.seed, &again), Err(violation));
+}
+
+/// What breaks each invariant, and where the oracle has to look to see just that. A check
+/// that nothing can fail says nothing.
+#[cfg(feature = "mutants")]
+const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
+    use sim::Inside as In;
+    const ANY: Worlds = Plan::draw;
+    const ALL: Look = Look::Everywhere;
+    &[
+        (AcknowledgedIsKept, Mutant::AtlasOpen, ANY, ALL),
+        (AcknowledgedIsKept, Mutant::AtlasOpen, ANY, Look::Quiet),
+        (NothingIsInvented, Mutant::ContextWidened, ANY, ALL),
+        (NoFalseSibling, Mutant::ContextStripped, ANY, ALL),
+        (NoFalseDominance, Mutant::AbsenceDeletes, ANY, ALL),
+        (NoFalseDominance, Mutant::AbsenceDeletes, ANY, Look::Answers),
+        (ReplicasConverge, Mutant::Inside(In::RepairForgotten), ANY, ALL),
+        (HistoryIsHeld, Mutant::AbsenceDeletes, ANY, Look::Quiet),
+        (HistoryIsHeld, Mutant::Inside(In::FirstWins), ANY, Look::Quiet),
+        (DotsAreUnique, Mutant::Inside(In::DotReused), ANY, ALL),
+        (WritesHappenOnce, Mutant::Inside(In::ForwardTakenTwice), ANY, ALL),
+        (QuorumsMeet, Mutant::Inside(In::DigestIgnored), ANY, ALL),
+        (ReceiptsAreTrue, Mutant::Inside(In::StrictAlways), ANY, ALL),
+        (DurableIsOnDisk, Mutant::SyncLies, ANY, ALL),
+        (DurableIsOnDisk, Mutant::SyncedIsLost, ANY, ALL),
+        (ListsAgree, Mutant::KeySkipped, ANY, ALL),
+        (ListsAgree, Mutant::Inside(In::PageTakenForAll), ANY, Look::Quiet),
+        (RefusedStaysAway, Mutant::Inside(In::RefusedAfterAll), ANY, ALL),
+        (EveryRequestIsAnswered, Mutant::Inside(In::TimerLost), ANY, ALL),
+        (HealthyRequestsSucceed, Mutant::Inside(In::DeadForEver), ANY, ALL),
+        (ReplicasOnlyGrow, Mutant::Inside(In::TombstoneForgotten), ANY, ALL),
+        (SupersededStaysAway, Mutant::Inside(In::OldNewsTaken), ANY, ALL),
+        (ClocksAreExact, Mutant::Inside(In::ClockNotStored), ANY, ALL),
+        (ClocksAreExact, Mutant::ClockLost, ANY, Look::Quiet),
+        (ImproperIsRefused, Mutant::LargeTaken, ANY, ALL),
+        (ContractsStand, Mutant::Inside(In::PromiseBroken), of_operators, ALL),
+        (NodesDoNotPanic, Mutant::NodePanics, ANY, ALL),
+        (LimitsHold, Mutant::Inside(In::QueueUnbounded), ANY, ALL),
+        (DamageIsNoticed, Mutant::DamageSealed, ANY, ALL),
+        (TokensAreBound, Mutant::TokensUnbound, ANY, ALL),
+    ]
+};
+
+#[cfg(feature = "mutants")]
+#[test]
+fn each_invariant_is_broken_by_something() {
+    for invariant in Invariant::ALL {
+        assert!(BREAKS.iter().any(|(name, ..)| name == invariant), "what breaks {invariant:?}?");
+    }
+    println!("\n{}", sim::promises_as_text());
+    let mut table =
+        String::from("\ninvariant                broken by, looking, and by which seed\n");
+    let mut unbroken = Vec::new();
+    for (invariant, mutant, worlds, look) in BREAKS {
+        let breaks = |seed: &u64| {
+            let (plan, mutant, look) = (Some(worlds(*seed)), Some(*mutant), *look);
+            let options = Options { plan, mutant, look, ..Options::default() };
+            run(*seed, &options).is_err_and(|violation| violation.invariant == *invariant)
+        };
+        let seed = (0..SEEDS).find(breaks);
+        let by = format!("{mutant:?}, {look:?}");
+        table += &format!("  {:<24} {by:<40} {seed:?}\n", format!("{invariant:?}"));
+        if seed.is_none() {
+            unbroken.push((invariant, mutant, look));
+        }
+    }
+    println!("{table}");
+    assert!(unbroken.is_empty(), "not broken: {unbroken:?}");
 }

@@ -1,5 +1,6 @@
-use causality::Dot;
-use model::{KeyspaceId, Value};
+use causality::{Dot, DotSet, Incarnation, Run};
+use model::{Key, KeyspaceId, TableId, Value};
+use replica::{Page, PageNeed, Span, Store};
 
 use super::*;
 

@@ -1,0 +1,77 @@
+//! What is on a disk: objects, the clocks that speak of them, and a vote.
+
+use std::collections::BTreeMap;
+
+use catalog::Acceptor;
+use causality::{Dot, DotSet, Incarnation, Run};
+use model::{Object, ShardId};
+use replica::Change;
+
+use super::Place;
+
+/// All that is on a disk.
+#[derive(Clone, Default)]
+pub(crate) struct Contents {
+    pub(crate) objects: BTreeMap<Place, Object>,
+    pub(super) clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
+    pub(crate) acceptor: Acceptor,
+}
+
+/// One thing that was staged.
+#[derive(Clone)]
+pub(super) enum Record {
+    Change(Change),
+    Acceptor(Acceptor),
+}
+
+impl Record {
+    /// Where the object is that it changes.
+    pub(super) fn place(&self) -> Option<Place> {
+        match self {
+            Record::Change(change) => Some((change.shard, change.address.clone())),
+            Record::Acceptor(_) => None,
+        }
+    }
+}
+
+impl Contents {
+    pub(super) fn take(&mut self, record: &Record) {
+        match record {
+            Record::Change(change) => {
+                self.objects.insert((change.shard, change.address.clone()), change.object.clone());
+                self.take_clock(change);
+            }
+            Record::Acceptor(acceptor) => self.acceptor = acceptor.clone(),
+        }
+    }
+
+    /// The object that a record is about to replace, if there is one.
+    pub(super) fn replaced_by(&self, record: &Record) -> Option<(Place, Object)> {
+        let place = record.place()?;
+        let before = self.objects.get(&place)?.clone();
+        Some((place, before))
+    }
+
+    pub(super) fn take_clock(&mut self, change: &Change) {
+        for (incarnation, runs) in &change.clock {
+            self.clocks.insert((change.shard, *incarnation), runs.clone());
+        }
+    }
+
+    /// Returns whether the clock of a shard says that a dot was applied.
+    pub(crate) fn has_heard(&self, shard: ShardId, dot: Dot) -> bool {
+        let runs = self.clocks.get(&(shard, dot.incarnation)).map(Vec::as_slice);
+        let runs = runs.unwrap_or_default();
+        runs.iter().any(|run| run.first <= dot.seq && dot.seq <= run.last)
+    }
+
+    /// The clocks of all shards, as a starting node finds them.
+    pub(crate) fn clocks(&self) -> BTreeMap<ShardId, DotSet> {
+        let mut runs: BTreeMap<ShardId, Vec<Run>> = BTreeMap::new();
+        for ((shard, _), some) in &self.clocks {
+            runs.entry(*shard).or_default().extend(some);
+        }
+        let set = |runs| DotSet::from_runs(runs).expect("a node commits clocks in normal form");
+        runs.into_iter().map(|(shard, runs)| (shard, set(runs))).collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! The disk as a replica sees it: objects are read, scanned and committed.
+
+use std::ops::Bound;
+
+use catalog::Acceptor;
+use model::{Address, Key, Object, ShardId, TableId};
+use node::Disk;
+use replica::{Change, Page, PageNeed, Span, Store, StoreError};
+
+use super::contents::Record;
+use super::{Place, SimDisk};
+
+impl SimDisk {
+    fn check_readable(&self) -> Result<(), StoreError> {
+        if self.unreadable { Err(StoreError::Io("a sector is unreadable".into())) } else { Ok(()) }
+    }
+
+    fn check_whole(&self, place: &Place) -> Result<(), StoreError> {
+        if self.damaged.contains(place) { Err(damaged()) } else { Ok(()) }
+    }
+}
+
+impl Store for SimDisk {
+    fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
+        self.check_readable()?;
+        let place = (shard, address.clone());
+        self.check_whole(&place)?;
+        Ok(self.view.objects.get(&place).cloned())
+    }
+
+    fn scan(
+        &self,
+        shard: ShardId,
+        table: TableId,
+        span: &Span,
+        need: PageNeed,
+    ) -> Result<Page, StoreError> {
+        self.check_readable()?;
+        let mut page = Page::default();
+        let mut bytes = 0;
+        for ((of, address), object) in self.view.objects.range(start(shard, table, span)) {
+            let in_table = *of == shard && address.table == table;
+            let in_span =
+                in_table && span.partition.as_ref().is_none_or(|p| p == address.key.partition());
+            if !in_span || need.objects_max <= page.objects.len() || need.bytes_max < bytes {
+                page.more = in_span;
+                break;
+            }
+            if !self.damaged.is_empty() && self.damaged.contains(&(*of, address.clone())) {
+                return Err(damaged());
+            }
+            bytes += size(&address.key, object);
+            page.objects.push((address.key.clone(), object.clone()));
+        }
+        Ok(page)
+    }
+
+    fn commit(&mut self, change: Change) {
+        let change = self.mutated(change);
+        self.touched.push((change.shard, change.address.clone()));
+        self.stage(Record::Change(change));
+    }
+}
+
+impl Disk for SimDisk {
+    fn keep_acceptor(&mut self, acceptor: &Acceptor) {
+        self.stage(Record::Acceptor(acceptor.clone()));
+    }
+}
+
+fn damaged() -> StoreError {
+    StoreError::Corrupt("its bits were flipped".into())
+}
+
+/// Where a scan begins.
+fn start(shard: ShardId, table: TableId, span: &Span) -> (Bound<Place>, Bound<Place>) {
+    let partition = span.partition.clone().unwrap_or(bytes::Bytes::from_static(&[0]));
+    let first = Key::new(partition, bytes::Bytes::new()).expect("a partition key is not empty");
+    let at = |key: &Key| (shard, Address { table, key: key.clone() });
+    let lower = match span.after.as_ref().filter(|after| first <= **after) {
+        Some(after) => Bound::Excluded(at(after)),
+        None => Bound::Included(at(&first)),
+    };
+    (lower, Bound::Unbounded)
+}
+
+fn size(key: &Key, object: &Object) -> usize {
+    let values: usize = object.values().values().map(|value| value.body.len()).sum();
+    key.partition().len() + key.sort().len() + values
+}
