@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use sim::{Case, Options, Plan, Summary, Violation};
+use sim::{Case, Options, Plan, Question, Summary, Violation};
 
 /// Runs a simulated cluster under faults, and checks that it keeps its promises.
 ///
@@ -28,6 +28,8 @@ enum Action {
     Run(Run),
     Replay(Replay),
     Shrink(Shrink),
+    /// Tells what is promised, what is looked at for it and when, and what is not built yet.
+    Promises,
 }
 
 /// Runs many seeds, and stops at the first violation.
@@ -81,7 +83,8 @@ struct Replay {
     trace: bool,
 
     /// Show what happens piece by piece: Enter for the next event, a number for so many, a
-    /// word for all up to the next with that word in it, q to end.
+    /// word for all up to the next with that word in it, q to end. `k p1/s2` tells the history
+    /// of a key so far and what each replica holds, `n 3` how it stands with a node.
     #[arg(long)]
     step: bool,
 }
@@ -108,6 +111,10 @@ impl Sim {
             Action::Run(run) => run.run(),
             Action::Replay(replay) => replay.run(),
             Action::Shrink(shrink) => shrink.run(),
+            Action::Promises => {
+                print!("{}", sim::promises_as_text());
+                Ok(ExitCode::SUCCESS)
+            }
         };
         match done {
             Ok(code) => code,
@@ -180,7 +187,9 @@ impl Replay {
         let options = Options { trace: self.trace && !self.step, ..case.options(None) };
         let outcome = if self.step {
             let (lines, outcome) = sim::trace(case.seed, &options);
-            step(&lines, &mut io::stdin().lock())?;
+            let tell =
+                |at: u64, question: &Question| sim::inspect(case.seed, &options, at, question);
+            step(&lines, &mut io::stdin().lock(), tell)?;
             outcome
         } else {
             sim::run(case.seed, &options)
@@ -214,7 +223,12 @@ fn commit() -> Option<String> {
 }
 
 /// Shows lines as they are asked for, and returns how many. The end of the input ends it.
-fn step(lines: &[String], asked: &mut impl BufRead) -> io::Result<usize> {
+/// What is asked in between is answered by `tell`.
+fn step(
+    lines: &[String],
+    asked: &mut impl BufRead,
+    tell: impl Fn(u64, &Question) -> Vec<String>,
+) -> io::Result<usize> {
     let mut at = 0;
     let mut line = String::new();
     while at < lines.len() {
@@ -224,6 +238,10 @@ fn step(lines: &[String], asked: &mut impl BufRead) -> io::Result<usize> {
             break;
         }
         let wanted = line.trim();
+        if let Some(question) = question(wanted) {
+            tell(at as u64, &question).iter().for_each(|line| println!("{line}"));
+            continue;
+        }
         let rest = lines.get(at..).unwrap_or_default();
         let count = match wanted {
             "" => 1,
@@ -236,6 +254,15 @@ fn step(lines: &[String], asked: &mut impl BufRead) -> io::Result<usize> {
         at += count.min(rest.len());
     }
     Ok(at)
+}
+
+/// What somebody wants to know, if that is what was asked: `k KEY`, or `n NODE`.
+fn question(asked: &str) -> Option<Question> {
+    match asked.split_once(' ')? {
+        ("k", key) => Some(Question::Key(key.trim().into())),
+        ("n", node) => Some(Question::Node(node.trim().trim_start_matches('n').parse().ok()?)),
+        _ => None,
+    }
 }
 
 impl Shrink {
@@ -273,7 +300,22 @@ mod tests {
         for (asked, shown) in
             [("\n\n", 2), ("3\n\n", 4), ("event 6\n", 7), ("q\n5\n", 0), ("x\n", 10)]
         {
-            assert_eq!(step(&lines, &mut asked.as_bytes()).unwrap(), shown, "{asked:?}");
+            let nothing = |_: u64, _: &Question| panic!("{asked:?} is no question");
+            assert_eq!(step(&lines, &mut asked.as_bytes(), nothing).unwrap(), shown, "{asked:?}");
         }
+    }
+
+    #[test]
+    fn questions_are_answered_for_the_line_that_was_shown_last() {
+        let lines: Vec<String> = (0..10).map(|n| format!("event {n}")).collect();
+        let heard = std::cell::RefCell::new(Vec::new());
+        let tell = |at: u64, question: &Question| {
+            heard.borrow_mut().push((at, question.clone()));
+            Vec::new()
+        };
+        let asked = "3\nk p1/s2\n\nn 2\nn n4\nq\n";
+        assert_eq!(step(&lines, &mut asked.as_bytes(), tell).unwrap(), 4);
+        let key = Question::Key("p1/s2".into());
+        assert_eq!(*heard.borrow(), [(3, key), (4, Question::Node(2)), (4, Question::Node(4))]);
     }
 }
