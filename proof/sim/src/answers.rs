@@ -116,7 +116,9 @@ impl Oracle {
             if !before || !unseen {
                 continue;
             }
-            if let Some(both) = self.losses.keepers(write).find(|node| readers.contains(node)) {
+            if let Some(both) =
+                self.losses.keepers(write, begun).find(|node| readers.contains(node))
+            {
                 let detail = format!(
                     "a read begun at {begun} and answered by {readers:?} has not heard of w{}, acknowledged by {both}",
                     id.0
@@ -161,7 +163,7 @@ impl Oracle {
             let kept = write.dot.is_some_and(|dot| read.object.context().contains(dot));
             let acked = write.outcome == Outcome::Acked;
             let was_durable = !destroys && write.acks.iter().any(|ack| ack.durable);
-            let must = was_durable || self.losses.keepers(write).next().is_some();
+            let must = was_durable || self.losses.keepers(write, u64::MAX).next().is_some();
             if acked && !kept && must {
                 let detail = format!("w{} is lost: at the end there is {:?}", id.0, read.object);
                 return Err(Broken::of(Invariant::AcknowledgedIsKept, spot, detail));

@@ -147,7 +147,7 @@ impl World {
         }
         let before = self.host(node).disk.replace(disk.clone());
         self.oracle.losses.put_records(node, lost);
-        self.oracle.note_replaced(node, &before, &records, &disk);
+        self.oracle.note_replaced(node, &before, &records, &disk, self.now);
         self.host(node).is_astray = true;
         self.check_disk(node)?;
         self.arrange(lasts, Event::Restart { at: node });

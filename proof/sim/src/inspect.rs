@@ -172,10 +172,12 @@ mod tests {
     #[test]
     fn what_is_told_of_a_node_is_how_it_was_at_that_line() {
         let (lines, _) = trace(3, &Options::default());
-        let first = lines.iter().position(|line| line.contains("n1 starts as")).unwrap();
-        let node = Question::Node(1);
-        assert!(told(0, &node).contains("down"), "{}", told(0, &node));
-        assert!(told(first as u64 + 2, &node).contains("up as"));
+        let mut later = lines.iter().enumerate().skip(100);
+        let (at, line) = later.find(|(_, line)| line.contains("starts as")).unwrap();
+        let number = line.split_whitespace().nth(1).unwrap().trim_start_matches('n');
+        let node = Question::Node(number.parse().unwrap());
+        assert!(told(at as u64, &node).contains("down"), "{line}: {}", told(at as u64, &node));
+        assert!(told(at as u64 + 1, &node).contains("up as"));
         assert!(told(5, &Question::Node(99)).contains("there is no n99"));
     }
 

@@ -98,7 +98,7 @@ impl Oracle {
         let n = usize::from(replicas(self.spot(spot)));
         self.writes_of(spot).filter_map(move |(id, write)| {
             let before = write.outcome == Outcome::Acked && write.ended < begun;
-            let meet = || n < asked + self.losses.keepers(write).count();
+            let meet = || n < asked + self.losses.keepers(write, begun).count();
             (before && meet()).then_some(id)
         })
     }

@@ -30,13 +30,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use causality::{Dot, DotSet};
 use model::{Ack, NodeId, Object};
 
-use crate::bytes;
-use crate::dice::Dice;
-use crate::disk::{Contents, Place};
+use crate::disk::Contents;
 use crate::oracle::{Oracle, Write};
-use crate::report::Broken;
-use crate::swarm::DiskPlan;
-use crate::world::{Event, Phase, World};
 
 /// What was lost, where.
 #[derive(Default)]
@@ -50,6 +45,8 @@ pub(crate) struct Losses {
     /// What nodes had when their disk was replaced, and had no more afterwards: their clocks
     /// do not know it either.
     replaced: BTreeMap<(NodeId, usize), DotSet>,
+    /// What came back, and when: with an older disk, or in an older record.
+    regained: BTreeMap<(NodeId, usize), Vec<(u64, DotSet)>>,
     /// Where a record turned into an earlier one.
     rolled_back: BTreeSet<(NodeId, usize)>,
 }
@@ -71,7 +68,18 @@ impl Losses {
     }
 
     /// A record is gone, or is what it was `older`.
-    fn record_lost(&mut self, node: NodeId, spot: usize, object: &Object, older: Option<&Object>) {
+    pub(crate) fn record_lost(
+        &mut self,
+        node: NodeId,
+        spot: usize,
+        object: &Object,
+        older: Option<&Object>,
+        now: u64,
+    ) {
+        if let Some(older) = older {
+            let lacked = self.of_node(node, spot).cloned().unwrap_or_default();
+            self.regain(node, spot, &lacked.difference(object.context()), older.context(), now);
+        }
         let lost = self.records.entry(node).or_default().entry(spot).or_default();
         let held: DotSet = object.values().keys().copied().collect();
         let gone = match older {
@@ -90,11 +98,38 @@ impl Losses {
         }
     }
 
-    /// A disk was replaced, and under this key lacks some dots, and has others.
-    fn replaced(&mut self, node: NodeId, spot: usize, gone: &DotSet, has: &DotSet) {
-        let lacks = self.replaced.entry((node, spot)).or_default();
-        let _ = lacks.union(gone);
-        *lacks = lacks.difference(has);
+    /// What a node lacked of these dots is there again. A read that began before may have met
+    /// the node without them.
+    fn regain(&mut self, node: NodeId, spot: usize, lacked: &DotSet, has: &DotSet, now: u64) {
+        let back = lacked.difference(&lacked.difference(has));
+        if !back.is_empty() {
+            self.regained.entry((node, spot)).or_default().push((now, back));
+        }
+    }
+
+    fn lacked_since(&self, node: NodeId, spot: usize, dot: Dot, begun: u64) -> bool {
+        let regained = self.regained.get(&(node, spot)).map(Vec::as_slice).unwrap_or_default();
+        regained.iter().any(|(at, dots)| begun <= *at && dots.contains(dot))
+    }
+
+    /// A disk was replaced. The one before had some dots under this key, and had lost others;
+    /// this one has these.
+    fn replaced(
+        &mut self,
+        node: NodeId,
+        spot: usize,
+        had: &DotSet,
+        lost: &DotSet,
+        has: &DotSet,
+        now: u64,
+    ) {
+        let mut lacked = self.replaced.remove(&(node, spot)).unwrap_or_default();
+        let _ = lacked.union(lost);
+        self.regain(node, spot, &lacked.difference(had), has, now);
+        let _ = lacked.union(had);
+        if !lacked.is_empty() {
+            self.replaced.insert((node, spot), lacked.difference(has));
+        }
     }
 
     /// The records that one disk has lost, to go with a copy of it.
@@ -140,10 +175,17 @@ impl Losses {
         lost.is_some_and(|lost| lost.superseded.contains(dot))
     }
 
-    /// Those who acknowledged a write and cannot have lost it since.
-    pub(crate) fn keepers<'a>(&'a self, write: &'a Write) -> impl Iterator<Item = NodeId> + 'a {
-        let lost = |node| write.dot.is_some_and(|dot| self.has_lost(node, write.spot, dot));
-        self.holders(write).filter(move |node| !lost(*node))
+    /// Those who acknowledged a write and have had it ever since a read began, whatever they
+    /// lost.
+    pub(crate) fn keepers<'a>(
+        &'a self,
+        write: &'a Write,
+        begun: u64,
+    ) -> impl Iterator<Item = NodeId> + 'a {
+        let lacks = move |node, dot| {
+            self.has_lost(node, write.spot, dot) || self.lacked_since(node, write.spot, dot, begun)
+        };
+        self.holders(write).filter(move |node| !write.dot.is_some_and(|dot| lacks(*node, dot)))
     }
 
     /// Those who acknowledged a write and must still know that they applied it: their
@@ -173,159 +215,18 @@ impl Oracle {
         before: &Contents,
         records: &Records,
         after: &Contents,
+        now: u64,
     ) {
         self.forget_bases(node);
+        let bottom = Object::default();
         for index in 0..self.spots.len() {
             let place = self.spot(index).place();
-            let mut gone = DotSet::new();
-            for had in before
-                .objects
-                .get(&place)
-                .map(Object::context)
-                .into_iter()
-                .chain(records.get(&index).map(|lost| &lost.context))
-            {
-                let _ = gone.union(had);
-            }
-            if !gone.is_empty() {
-                let bottom = Object::default();
-                let has = after.objects.get(&place).unwrap_or(&bottom);
-                self.losses.replaced(node, index, &gone, has.context());
-            }
+            let context_in =
+                |on: &Contents| on.objects.get(&place).unwrap_or(&bottom).context().clone();
+            let (had, has) = (context_in(before), context_in(after));
+            let lost = records.get(&index).map(|lost| lost.context.clone()).unwrap_or_default();
+            self.losses.replaced(node, index, &had, &lost, &has, now);
         }
-    }
-}
-
-/// What happens to a record.
-#[derive(Clone, Copy, Debug)]
-enum Damage {
-    /// It vanishes.
-    Lost,
-    /// It is what it was before it was written last.
-    RolledBack,
-    /// Some of its bits are flipped.
-    Flipped,
-}
-
-/// Damages records.
-pub(crate) struct Rot {
-    dice: Dice,
-    /// Mean microseconds between two records. Zero for none.
-    gap: u64,
-    /// Weights of each kind of damage.
-    weights: [u32; 3],
-}
-
-impl Rot {
-    pub(crate) fn new(plan: &DiskPlan, dice: Dice) -> Self {
-        Self { dice, gap: plan.rot, weights: plan.rots }
-    }
-
-    fn draw(&mut self) -> Damage {
-        let [lost, rolled_back, flipped] = self.weights;
-        self.dice.weighted(&[
-            (lost, Damage::Lost),
-            (rolled_back, Damage::RolledBack),
-            (flipped, Damage::Flipped),
-        ])
-    }
-}
-
-impl World {
-    /// Arranges that the next record is damaged, if records are.
-    pub(crate) fn arrange_rot(&mut self) {
-        if self.rot.gap != 0 {
-            let gap = self.rot.dice.micros(self.rot.gap, 0);
-            self.arrange(gap, Event::Rot);
-        }
-    }
-
-    /// A record is damaged, whether its node is up or not, and nobody is told.
-    pub(crate) fn rot(&mut self) -> Result<(), Broken> {
-        if self.phase != Phase::Safety {
-            return Ok(());
-        }
-        self.arrange_rot();
-        let nodes: Vec<NodeId> = self.layout.members.keys().copied().collect();
-        let (at, damage) = (self.rot.dice.pick(&nodes), self.rot.draw());
-        let (pick, bits) = (self.rot.dice.bits(), self.rot.dice.bits());
-        if !self.count_fault() {
-            return Ok(());
-        }
-        let places = self.host(at).disk.settled_places();
-        let index = usize::try_from(pick % (places.len() as u64).max(1)).unwrap_or(0);
-        let Some(place) = places.get(index) else { return Ok(()) };
-        match damage {
-            Damage::Lost => self.lose_record(at, place),
-            Damage::RolledBack => self.roll_record_back(at, place),
-            Damage::Flipped => self.flip_record(at, place, bits),
-        }
-    }
-
-    fn lose_record(&mut self, at: NodeId, place: &Place) -> Result<(), Broken> {
-        if !self.may_lose(at, place, None) {
-            return self.spare();
-        }
-        let Some(object) = self.host(at).disk.lose(place) else { return Ok(()) };
-        self.note_lost(at, place, &object, None, "record lost")
-    }
-
-    fn roll_record_back(&mut self, at: NodeId, place: &Place) -> Result<(), Broken> {
-        let Some(older) = self.host(at).disk.previous(place).cloned() else { return Ok(()) };
-        if !self.may_lose(at, place, Some(&older)) {
-            return self.spare();
-        }
-        let Some(object) = self.host(at).disk.roll_back(place, older.clone()) else {
-            return Ok(());
-        };
-        self.note_lost(at, place, &object, Some(&older), "record rolled back")
-    }
-
-    /// The record is really encoded, damaged and read again: that must fail.
-    fn flip_record(&mut self, at: NodeId, place: &Place, bits: u64) -> Result<(), Broken> {
-        if !self.may_lose(at, place, None) {
-            return self.spare();
-        }
-        let Some(object) = self.host(at).disk.synced_object(place).cloned() else { return Ok(()) };
-        bytes::damage_record(place, &object, bits, self.mutant)?;
-        self.host(at).disk.damage(place);
-        *self.fault_counts.entry("record flipped").or_default() += 1;
-        self.trace.note(self.now, &[14, u64::from(at.number())], || {
-            format!("{at} cannot read {place:?}")
-        });
-        Ok(())
-    }
-
-    /// Records with flipped bits are thrown away, as an operator would.
-    pub(crate) fn take_damaged_away(&mut self, at: NodeId) -> Result<(), Broken> {
-        let damaged: Vec<Place> = self.host(at).disk.damaged().iter().cloned().collect();
-        for place in damaged {
-            let Some(object) = self.host(at).disk.lose(&place) else { continue };
-            self.note_lost(at, &place, &object, None, "record thrown away")?;
-        }
-        Ok(())
-    }
-
-    fn spare(&mut self) -> Result<(), Broken> {
-        *self.fault_counts.entry("record spared by the atlas").or_default() += 1;
-        Ok(())
-    }
-
-    fn note_lost(
-        &mut self,
-        at: NodeId,
-        place: &Place,
-        object: &Object,
-        older: Option<&Object>,
-        name: &'static str,
-    ) -> Result<(), Broken> {
-        let Ok(spot) = self.oracle.spot_of(place) else { return Ok(()) };
-        self.oracle.losses.record_lost(at, spot, object, older);
-        self.oracle.forget_base(at, spot);
-        *self.fault_counts.entry(name).or_default() += 1;
-        let words = [10, u64::from(at.number()), spot as u64];
-        self.trace.note(self.now, &words, || format!("{name}: {at} {object:?} at {place:?}"));
-        self.check_copies(at, spot)
     }
 }
 
@@ -364,10 +265,22 @@ mod tests {
     fn power_takes_what_was_not_synced_and_leaves_the_rest() {
         let (mut losses, write) = (Losses::default(), acknowledged());
         losses.power_lost(N2, 5);
-        assert_eq!(losses.keepers(&write).collect::<Vec<_>>(), [N1, N2], "that was before");
+        assert_eq!(losses.keepers(&write, 40).collect::<Vec<_>>(), [N1, N2], "that was before");
         losses.power_lost(N1, 30);
         losses.power_lost(N2, 30);
-        assert_eq!(losses.keepers(&write).collect::<Vec<_>>(), [N1]);
+        assert_eq!(losses.keepers(&write, 40).collect::<Vec<_>>(), [N1]);
+    }
+
+    #[test]
+    fn what_came_back_was_not_there_for_those_who_had_asked_before() {
+        let (mut losses, write) = (Losses::default(), acknowledged());
+        let (both, none) = ([dot(1), dot(2)].into_iter().collect(), DotSet::new());
+        losses.replaced(N1, 0, &both, &none, &none, 30);
+        assert!(losses.has_lost(N1, 0, dot(2)));
+        losses.replaced(N1, 0, &none, &none, &both, 50);
+        assert!(!losses.has_lost(N1, 0, dot(2)));
+        assert_eq!(losses.keepers(&write, 49).collect::<Vec<_>>(), [N2]);
+        assert_eq!(losses.keepers(&write, 51).collect::<Vec<_>>(), [N1, N2]);
     }
 
     #[test]
@@ -375,8 +288,8 @@ mod tests {
         let (mut losses, write) = (Losses::default(), acknowledged());
         let value = Value { content_type: "".into(), body: "milk".into() };
         let object = Object::written(dot(2), [dot(1)].into_iter().collect(), value);
-        losses.record_lost(N1, 0, &object, None);
-        assert_eq!(losses.keepers(&write).collect::<Vec<_>>(), [N2]);
+        losses.record_lost(N1, 0, &object, None, 30);
+        assert_eq!(losses.keepers(&write, 40).collect::<Vec<_>>(), [N2]);
         assert_eq!(losses.witnesses(&write).collect::<Vec<_>>(), [N1, N2]);
         assert!(losses.was_superseded(N1, 0, dot(1)));
         assert!(!losses.was_superseded(N1, 0, dot(2)), "it was held");

@@ -19,7 +19,7 @@
 //! It relies on contexts being exact: an object that has heard of a write has heard of
 //! everything that write had read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use causality::{Dot, DotSet, Incarnation};
 use model::{Address, Key, Name, NodeId, Object, ShardId, Table, Value};
@@ -365,12 +365,25 @@ impl Oracle {
         covers.iter().find(heard).copied()
     }
 
-    /// Whether a key may hold no value although a write to it, `dot`, was heard of: a delete
-    /// had read it, or it is superseded by a value that nobody may have to show.
+    /// Whether a key may hold no value although a write to it, `dot`, was heard of: of those
+    /// that have superseded it, one after the other, one is a delete, or may be gone without a
+    /// trace.
     pub(crate) fn may_be_gone(&self, spot: usize, dot: Dot) -> bool {
-        let covers = self.covered_by.get(&(self.spot(spot).shard, dot));
-        let is_deleted = covers.into_iter().flatten().any(|id| self.write(*id).value.is_none());
-        is_deleted || self.is_claimed(spot, dot)
+        let shard = self.spot(spot).shard;
+        let (mut next, mut seen) = (vec![dot], BTreeSet::new());
+        while let Some(dot) = next.pop() {
+            if self.is_claimed(spot, dot) {
+                return true;
+            }
+            for cover in self.covered_by.get(&(shard, dot)).into_iter().flatten() {
+                let write = self.write(*cover);
+                if write.value.is_none() {
+                    return true;
+                }
+                next.extend(write.dot.filter(|dot| seen.insert(*dot)));
+            }
+        }
+        false
     }
 }
 

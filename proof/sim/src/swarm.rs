@@ -295,12 +295,18 @@ fn network(dice: &mut Dice) -> NetworkPlan {
     }
 }
 
-/// Each kind exists in some worlds only. The two that stop everything are rarer.
+/// Each kind exists in some worlds only. What stops everything is rarer. Copies of disks are
+/// put back more often than other things happen, because the atlas spares most of them.
 fn faults(dice: &mut Dice) -> FaultPlan {
     let mut kinds = BTreeMap::new();
     for kind in FaultKind::ALL {
-        let often = [0, 0, 0, 1, 2, 5];
-        let weights = if *kind == FaultKind::Blackout { &[0, 0, 0, 1][..] } else { &often[..] };
+        let weights: &[u32] = if *kind == FaultKind::Blackout {
+            &[0, 0, 0, 1]
+        } else if *kind == FaultKind::Restore {
+            &[0, 0, 2, 4, 6, 8]
+        } else {
+            &[0, 0, 0, 1, 2, 5]
+        };
         let weight = dice.pick(weights);
         if weight != 0 {
             kinds.insert(*kind, weight);

@@ -19,12 +19,12 @@ use crate::disk::Work;
 use crate::faults::{Faults, Ways};
 use crate::host::{Host, Hosts};
 use crate::invariant::Invariant;
-use crate::losses::Rot;
 use crate::mutant::{self, Mutant};
 use crate::network::Network;
 use crate::oracle::{Oracle, WriteId};
 use crate::outgoing;
 use crate::report::{Broken, Trace};
+use crate::rot::Rot;
 use crate::swarm::Plan;
 use crate::workload::{self, Op, Workload};
 

@@ -1,0 +1,148 @@
+//! Rot: records that vanish, turn old or lose their sense, each on one disk, without a word.
+//!
+//! Disks do that, and so does software. What it takes away is noted in the [losses], so that
+//! the oracle knows what may be missing, and the atlas is asked before.
+//!
+//! [losses]: crate::losses
+
+use model::{NodeId, Object};
+
+use crate::bytes;
+use crate::dice::Dice;
+use crate::disk::Place;
+use crate::report::Broken;
+use crate::swarm::DiskPlan;
+use crate::world::{Event, Phase, World};
+
+/// What happens to a record.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    /// It vanishes.
+    Lost,
+    /// It is what it was before it was written last.
+    RolledBack,
+    /// Some of its bits are flipped.
+    Flipped,
+}
+
+/// Damages records.
+pub(crate) struct Rot {
+    dice: Dice,
+    /// Mean microseconds between two records. Zero for none.
+    gap: u64,
+    /// Weights of each kind of damage.
+    weights: [u32; 3],
+}
+
+impl Rot {
+    pub(crate) fn new(plan: &DiskPlan, dice: Dice) -> Self {
+        Self { dice, gap: plan.rot, weights: plan.rots }
+    }
+
+    fn draw(&mut self) -> Damage {
+        let [lost, rolled_back, flipped] = self.weights;
+        self.dice.weighted(&[
+            (lost, Damage::Lost),
+            (rolled_back, Damage::RolledBack),
+            (flipped, Damage::Flipped),
+        ])
+    }
+}
+
+impl World {
+    /// Arranges that the next record is damaged, if records are.
+    pub(crate) fn arrange_rot(&mut self) {
+        if self.rot.gap != 0 {
+            let gap = self.rot.dice.micros(self.rot.gap, 0);
+            self.arrange(gap, Event::Rot);
+        }
+    }
+
+    /// A record is damaged, whether its node is up or not, and nobody is told.
+    pub(crate) fn rot(&mut self) -> Result<(), Broken> {
+        if self.phase != Phase::Safety {
+            return Ok(());
+        }
+        self.arrange_rot();
+        let nodes: Vec<NodeId> = self.layout.members.keys().copied().collect();
+        let (at, damage) = (self.rot.dice.pick(&nodes), self.rot.draw());
+        let (pick, bits) = (self.rot.dice.bits(), self.rot.dice.bits());
+        if !self.count_fault() {
+            return Ok(());
+        }
+        let places = self.host(at).disk.settled_places();
+        let index = usize::try_from(pick % (places.len() as u64).max(1)).unwrap_or(0);
+        let Some(place) = places.get(index) else { return Ok(()) };
+        match damage {
+            Damage::Lost => self.lose_record(at, place),
+            Damage::RolledBack => self.roll_record_back(at, place),
+            Damage::Flipped => self.flip_record(at, place, bits),
+        }
+    }
+
+    fn lose_record(&mut self, at: NodeId, place: &Place) -> Result<(), Broken> {
+        if !self.may_lose(at, place, None) {
+            return self.spare();
+        }
+        let Some(object) = self.host(at).disk.lose(place) else { return Ok(()) };
+        self.note_lost(at, place, &object, None, "record lost")
+    }
+
+    fn roll_record_back(&mut self, at: NodeId, place: &Place) -> Result<(), Broken> {
+        let Some(older) = self.host(at).disk.previous(place).cloned() else { return Ok(()) };
+        if !self.may_lose(at, place, Some(&older)) {
+            return self.spare();
+        }
+        let Some(object) = self.host(at).disk.roll_back(place, older.clone()) else {
+            return Ok(());
+        };
+        self.note_lost(at, place, &object, Some(&older), "record rolled back")
+    }
+
+    /// The record is really encoded, damaged and read again: that must fail.
+    fn flip_record(&mut self, at: NodeId, place: &Place, bits: u64) -> Result<(), Broken> {
+        if !self.may_lose(at, place, None) {
+            return self.spare();
+        }
+        let Some(object) = self.host(at).disk.synced_object(place).cloned() else { return Ok(()) };
+        bytes::damage_record(place, &object, bits, self.mutant)?;
+        self.host(at).disk.damage(place);
+        *self.fault_counts.entry("record flipped").or_default() += 1;
+        self.trace.note(self.now, &[14, u64::from(at.number())], || {
+            format!("{at} cannot read {place:?}")
+        });
+        Ok(())
+    }
+
+    /// Records with flipped bits are thrown away, as an operator would.
+    pub(crate) fn take_damaged_away(&mut self, at: NodeId) -> Result<(), Broken> {
+        let damaged: Vec<Place> = self.host(at).disk.damaged().iter().cloned().collect();
+        for place in damaged {
+            let Some(object) = self.host(at).disk.lose(&place) else { continue };
+            self.note_lost(at, &place, &object, None, "record thrown away")?;
+        }
+        Ok(())
+    }
+
+    fn spare(&mut self) -> Result<(), Broken> {
+        *self.fault_counts.entry("record spared by the atlas").or_default() += 1;
+        Ok(())
+    }
+
+    fn note_lost(
+        &mut self,
+        at: NodeId,
+        place: &Place,
+        object: &Object,
+        older: Option<&Object>,
+        name: &'static str,
+    ) -> Result<(), Broken> {
+        let Ok(spot) = self.oracle.spot_of(place) else { return Ok(()) };
+        self.oracle.losses.record_lost(at, spot, object, older, self.now);
+        self.oracle.forget_base(at, spot);
+        *self.fault_counts.entry(name).or_default() += 1;
+        let words = [10, u64::from(at.number()), spot as u64];
+        self.trace.note(self.now, &words, || format!("{name}: {at} {object:?} at {place:?}"));
+        self.check_copies(at, spot)
+    }
+}
