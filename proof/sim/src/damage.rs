@@ -292,3 +292,25 @@ impl World {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario;
+    use crate::swarm::Plan;
+
+    #[test]
+    fn a_full_disk_keeps_its_node_down_until_there_is_room_whatever_would_start_it() {
+        let plan = Plan::draw(1);
+        let layout = scenario::layout(&plan);
+        let mut world = World::new(1, plan, layout, None);
+        let node = NodeId::new(1);
+        world.start(node).unwrap();
+        world.cause(Fault::Full { node, lasts: 1_000 }).unwrap();
+        world.arrange(10, Event::Restart { at: node });
+        world.run_until(999).unwrap();
+        assert!(!world.host(node).is_up());
+        world.run_until(1_000).unwrap();
+        assert!(world.host(node).is_up());
+    }
+}

@@ -311,3 +311,14 @@ fn each_invariant_is_broken_by_something() {
     println!("{table}");
     assert!(unbroken.is_empty(), "not broken: {unbroken:?}");
 }
+
+/// The comparison with the history notices what no client was promised, too.
+#[test]
+fn a_write_that_is_nowhere_although_its_minter_lives_is_missed_in_quiet() {
+    let is_missed = |seed: u64| {
+        let (mutant, look) = (Some(Mutant::MergeOverwrites), Look::Quiet);
+        let options = Options { mutant, look, ..Options::default() };
+        run(seed, &options).is_err_and(|violation| violation.detail.contains("is nowhere"))
+    };
+    assert!((0..SEEDS).any(is_missed));
+}
