@@ -179,7 +179,7 @@ fn a_node_whose_disk_fails_says_so_and_ends_without_answering() {
     let mut cluster = Cluster::start_with_table(1);
     cluster.stop();
     // Files may grow to one mebibyte, as on a disk that is full.
-    let script = "trap '' XFSZ; ulimit -f 1024; exec \"$0\" serve --config \"$1\"";
+    let script = "ulimit -f 1024; exec \"$0\" serve --config \"$1\"";
     let mut node = Command::new("bash")
         .args(["-c", script, PROGRAM])
         .arg(cluster.node_dir(1).join("node.toml"))
@@ -214,12 +214,36 @@ fn a_node_whose_disk_fails_says_so_and_ends_without_answering() {
 }
 
 #[test]
+fn a_node_whose_log_cannot_be_written_serves_and_stops_as_any_other() {
+    let mut cluster = Cluster::start_with_table(1);
+    cluster.stop();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut node = Command::new(PROGRAM)
+        .args(["serve", "--config"])
+        .arg(cluster.node_dir(1).join("node.toml"))
+        .stderr(full())
+        .spawn()
+        .unwrap();
+    eventually("the node answers", || {
+        let answer = try_request(&cluster.address(1), "GET", "/health", &[], b"");
+        answer.is_ok_and(|answer| answer.status == 200)
+    });
+    assert_eq!(cluster.put(1, "/v1/kv/demo/notes/quiet", "kept").status, 204);
+    signal("TERM", node.id());
+    assert_eq!(node.wait().unwrap().code(), Some(0));
+
+    let wrong = ["serve", "--config", "/does/not/exist"];
+    let status = Command::new(PROGRAM).args(wrong).stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(1), "what cannot be said is still told by the code");
+}
+
+#[test]
 fn a_node_on_a_disk_that_takes_nothing_more_is_never_ready() {
     let mut cluster = Cluster::start_with_table(1);
     cluster.stop();
     let config = cluster.node_dir(1).join("node.toml");
     // Files may grow to half a mebibyte, as on a disk that is nearly full.
-    let script = "trap '' XFSZ; ulimit -f 512; exec \"$0\" serve --config \"$1\"";
+    let script = "ulimit -f 512; exec \"$0\" serve --config \"$1\"";
     let mut bash = Command::new("bash");
     let output = bash.args(["-c", script, PROGRAM]).arg(config).output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr);

@@ -4,6 +4,10 @@
 //! misspelt `inof` would mean: log what the target `inof` has to say, and nothing else. A node
 //! that is silent for ever because of one letter is worse than one that does not start, so
 //! levels and targets are checked against what there is.
+//!
+//! A line that cannot be written, because the disk of the log is full, is lost and nothing
+//! else: the library would complain about it to standard error, which is what has just
+//! failed, and panic in the middle of whatever was logging.
 
 use tracing_subscriber::EnvFilter;
 
@@ -22,7 +26,10 @@ const TARGETS: [&str; 4] = ["http_door", "merganser", "storage", "transport"];
 /// The filter makes no sense.
 pub(super) fn start(config: &LogConfig) -> Result<(), ConfigError> {
     let filter = parse(&config.filter)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     match config.format {
         LogFormat::Text => {
             let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -32,7 +32,7 @@ mod probe;
 mod signals;
 mod surroundings;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -151,7 +151,8 @@ impl Stopped {
                 ExitCode::from(EXIT_DISK_FAILED)
             }
             Self::Config(_) | Self::Open(_) | Self::Bind { .. } | Self::Io { .. } => {
-                eprintln!("merganser: cannot start: {self}");
+                // Standard error may be a file on a full disk. The exit code still counts.
+                let _ = writeln!(io::stderr(), "merganser: cannot start: {self}");
                 ExitCode::FAILURE
             }
         }
@@ -161,6 +162,8 @@ impl Stopped {
 /// Everything from opening to closing.
 async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
     let started = Instant::now();
+    signals::let_large_files_fail()
+        .map_err(|source| Stopped::Io { doing: "listen for signals", source })?;
     let layout = config.layout.fingerprint();
     let mut options = storage::Options::new(&config.data_dir, config.cluster, config.node, layout);
     options.cache_bytes = config.memory.cache;

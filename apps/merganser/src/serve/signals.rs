@@ -1,9 +1,23 @@
-//! Why a node stops when nothing is wrong.
+//! Why a node stops when nothing is wrong, and a signal that must not stop it.
 
 use std::io::{self, Read as _};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+
+/// SIGXFSZ, on Linux and the BSDs.
+const FILE_TOO_LARGE: i32 = 25;
+
+/// Lets a write beyond the limit for files (`ulimit -f`) fail. Without this, the kernel ends
+/// the process there and then, and nobody learns why.
+///
+/// # Errors
+///
+/// Signals cannot be listened for.
+pub(super) fn let_large_files_fail() -> io::Result<()> {
+    // Whoever listens is not told: the write that fails says it all. The handler stays.
+    signal(SignalKind::from_raw(FILE_TOO_LARGE)).map(drop)
+}
 
 /// Waits until somebody wants the process to end, and returns how he said it. With
 /// `with_parent`, standard input is a pipe that the parent process holds open: when it
