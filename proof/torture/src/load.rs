@@ -140,6 +140,11 @@ impl Load {
         self.deaf.store(deaf, Ordering::SeqCst);
     }
 
+    /// How many writes were acknowledged so far.
+    pub fn acknowledged(&self) -> u64 {
+        self.expected().values().map(|key| key.count(Outcome::Acknowledged)).sum()
+    }
+
     /// How many writes were sent after some moment, and acknowledged.
     pub fn acknowledged_after(&self, moment: SystemTime) -> u64 {
         self.expected().values().map(|key| key.acknowledged_after(moment)).sum()

@@ -1,5 +1,6 @@
 //! A small disk of its own for a node, that can lose power or be full.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::outcome::Stop;
@@ -23,7 +24,7 @@ impl Volume {
         need_tools(&["mkfs.ext4", "xfs_io", "mount", "umount", "truncate"])?;
         let image = mount.with_extension("img");
         run(&["truncate", "-s", &format!("{mebibytes}M"), &image.display().to_string()])?;
-        run(&["mkfs.ext4", "-qF", &image.display().to_string()])?;
+        run(&["mkfs.ext4", "-qF", "-e", "remount-ro", &image.display().to_string()])?;
         let volume = Self { image, mount: mount.to_owned() };
         volume.mount()?;
         Ok(volume)
@@ -47,6 +48,30 @@ impl Volume {
     /// The file system refuses.
     pub fn lose_power(&self) -> Result<(), Stop> {
         run(&["xfs_io", "-x", "-c", "shutdown", &self.mount.display().to_string()]).map(|_| ())
+    }
+
+    /// From now on nothing can be written: ext4 does so when it meets an error, and here it
+    /// is told that it did. Files that are open for writing stay open.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not offer it, or the file system refuses.
+    pub fn become_read_only(&self) -> Result<(), Stop> {
+        let device = run(&["findmnt", "-no", "SOURCE", &self.mount.display().to_string()])?;
+        let name = device.trim().trim_start_matches("/dev/");
+        let trigger = format!("/sys/fs/ext4/{name}/trigger_fs_error");
+        fs::write(&trigger, "torture").map_err(|err| Stop::Skipped(format!("{trigger}: {err}")))
+    }
+
+    /// Makes an unmounted image whole after an error.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be.
+    pub fn repair(&self) -> Result<(), Stop> {
+        let image = self.image.display().to_string();
+        // One says that something was corrected.
+        run(&["sh", "-c", "e2fsck -fy \"$0\" || [ $? -eq 1 ]", &image]).map(|_| ())
     }
 
     /// Unmounts; the page cache of it is gone then.

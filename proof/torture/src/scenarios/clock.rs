@@ -19,7 +19,6 @@ use rand::rngs::SmallRng;
 
 use super::{Bench, Plan};
 use crate::cluster::Cluster;
-use crate::expected::Outcome;
 use crate::outcome::{Figures, Stop};
 use crate::process::{eventually, run as execute, sleep};
 
@@ -150,19 +149,15 @@ fn set(dir: &Path, off: i64) -> Result<(), Stop> {
 /// Lets clients work, and demands that they are answered and that each node shows its time.
 /// Returns how many clocks are off.
 fn live_on(bench: &Bench, clocks: &Clocks) -> Result<u64, Stop> {
-    let before = acknowledged(bench);
+    let before = bench.load.acknowledged();
     sleep(Duration::from_millis(500))?;
     for (id, off) in &clocks.off {
         shows(&bench.cluster, *id, *off)?;
     }
     eventually("clients are answered although clocks jump", || {
-        before + PROGRESS_MIN <= acknowledged(bench)
+        before + PROGRESS_MIN <= bench.load.acknowledged()
     })?;
     Ok(clocks.off.iter().map(|_| 1).sum())
-}
-
-fn acknowledged(bench: &Bench) -> u64 {
-    bench.load.expected().values().map(|key| key.count(Outcome::Acknowledged)).sum()
 }
 
 /// Compares the `Date` of an answer with the clock that the node was given.

@@ -1,4 +1,4 @@
-//! Disks that say no: full, or failing to sync or to read.
+//! Disks that take no more: full, or turned read-only.
 
 use std::fs;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use rand::RngExt;
 use super::{Bench, Plan};
 use crate::cluster::Cluster;
 use crate::outcome::{Figures, Stop};
-use crate::process::sleep;
+use crate::process::{need_tools, sleep};
 use crate::volume::Volume;
 
 /// What a node exits with whose disk failed.
@@ -29,9 +29,45 @@ pub(super) fn full(plan: &Plan) -> Result<Figures, Stop> {
         fill(&disk.join("ballast"))?;
         let status = bench.cluster.wait_for_end(1);
         workers.finish()?;
-        expect_disk_failed(&bench, status?.code())?;
+        expect_disk_failed(&bench, status?.code(), "No space left on device")?;
         bench.cluster.kill(&[1])?;
         fs::remove_file(disk.join("ballast"))?;
+        bench.cluster.start(1).map_err(|stop| bench.keep(stop))?;
+        figures.rounds += 1;
+        figures.faults += 1;
+        bench.check(&mut figures)?;
+    }
+    drop(bench);
+    drop(volume);
+    Ok(figures)
+}
+
+/// The kernel makes one of three disks read-only, as it does after an error; the node stops
+/// with its reason, the others go on, and repaired it has all.
+pub(super) fn read_only(plan: &Plan) -> Result<Figures, Stop> {
+    need_tools(&["e2fsck", "findmnt"])?;
+    let mut rng = plan.rng();
+    let dir = tempfile::tempdir()?;
+    let cluster = Cluster::prepare(&plan.binary, dir.path(), 3)?;
+    let volume = Volume::create(&cluster.disk_dir(1), 512)?;
+    let mut bench = Bench::over(cluster, dir, 3)?;
+    let mut figures = Figures::default();
+    for _ in 0..plan.rounds(2, 50) {
+        let workers = bench.load.start(rng.random());
+        sleep(Duration::from_millis(300))?;
+        volume.become_read_only()?;
+        let status = bench.cluster.wait_for_end(1)?;
+        let before = bench.load.acknowledged();
+        sleep(Duration::from_millis(500))?;
+        workers.finish()?;
+        expect_disk_failed(&bench, status.code(), "Read-only file system")?;
+        if bench.load.acknowledged() == before {
+            return Err(Stop::failed("two of three nodes do not go on"));
+        }
+        bench.cluster.kill(&[1])?;
+        volume.unmount()?;
+        volume.repair()?;
+        volume.mount()?;
         bench.cluster.start(1).map_err(|stop| bench.keep(stop))?;
         figures.rounds += 1;
         figures.faults += 1;
@@ -53,10 +89,12 @@ fn fill(path: &std::path::Path) -> Result<(), Stop> {
     Ok(())
 }
 
-fn expect_disk_failed(bench: &Bench, code: Option<i32>) -> Result<(), Stop> {
-    if code == Some(DISK_FAILED) {
+/// Demands that n1 ended because of its disk and said so, with what the operating system said.
+fn expect_disk_failed(bench: &Bench, code: Option<i32>, cause: &str) -> Result<(), Stop> {
+    let words = bench.cluster.last_words(1);
+    if code == Some(DISK_FAILED) && words.contains(cause) && words.contains("start the node again")
+    {
         return Ok(());
     }
-    let words = bench.cluster.last_words(1);
     Err(Stop::Failed(format!("exit {code:?} instead of {DISK_FAILED}; last words: {words}")))
 }

@@ -7,12 +7,15 @@ mod clients;
 mod clock;
 mod disk;
 mod kill;
+mod limits;
 mod memory;
 mod net;
 mod pause;
 mod power;
 mod reads;
 mod rot;
+mod slow;
+mod stop;
 mod sync;
 mod syscalls;
 
@@ -69,7 +72,7 @@ impl Plan {
 type Scenario = fn(&Plan) -> Result<Figures, Stop>;
 
 /// All scenarios, by name.
-pub const ALL: [(&str, Scenario); 15] = [
+pub const ALL: [(&str, Scenario); 19] = [
     ("kill", kill::run),
     ("pause", pause::run),
     ("power", power::one),
@@ -78,10 +81,14 @@ pub const ALL: [(&str, Scenario); 15] = [
     ("disk-full", disk::full),
     ("fsync-fails", sync::run),
     ("read-fails", reads::run),
+    ("read-only", disk::read_only),
+    ("slow-disk", slow::run),
     ("rot", rot::run),
     ("memory", memory::run),
     ("clients", clients::run),
     ("clock", clock::run),
+    ("limits", limits::run),
+    ("stop", stop::run),
     ("net-split", net::split),
     ("net-oneway", net::oneway),
     ("net-lossy", net::lossy),

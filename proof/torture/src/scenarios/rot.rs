@@ -1,9 +1,18 @@
 //! Flipped bytes in every file of a node, one at a time, while it is down.
 //!
 //! A byte of a journal's last group may rot unnoticed by the node alone: that looks like a
-//! crash in the middle of a write. So the node that rots has two healthy peers, and what is
-//! compared is what the cluster answers at a quorum: never a wrong value, nothing lost.
-//! The node itself either starts, or refuses to and says why.
+//! crash in the middle of a write. So the node that rots has two healthy peers. With each
+//! damaged file:
+//!
+//! - the node starts, or refuses to and names the directory and the reason;
+//! - what the cluster answers at a quorum is right, whoever is asked: nothing lost, nothing
+//!   back, nothing that nobody wrote;
+//! - what the damaged node tells at ONE may be old and may be an error, and is never a value
+//!   that nobody wrote;
+//! - when the damaged node is gone, the other two answer as before: damage does not travel.
+//!
+//! Not all damage is noticed, because not every byte means something. The run says how many
+//! files kept the node from starting, and how many were noticed while it served.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +29,7 @@ pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
     let mut rng = plan.rng();
     let mut bench = Bench::start(plan, 3)?;
     let workers = bench.load.start(rng.random());
-    sleep(Duration::from_secs(2))?;
+    sleep(Duration::from_millis(1_200))?;
     workers.finish()?;
     let mut figures = Figures::default();
     bench.check(&mut figures)?;
@@ -31,6 +40,7 @@ pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
     copy(&data, &whole)?;
     let mut files = Vec::new();
     list(&whole, &mut files)?;
+    let mut seen = Seen::default();
     for _ in 0..plan.rounds(1, 20) {
         for file in &files {
             fs::remove_dir_all(&data)?;
@@ -40,15 +50,39 @@ pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
                 continue;
             }
             figures.faults += 1;
-            look(&mut bench, inner, &mut figures)?;
+            let looked = look(&mut bench, inner, &mut figures, &mut seen);
+            looked.map_err(|stop| bench.keep(stop))?;
         }
+        bench.cluster.kill(&[3])?;
+        let healthy = bench.load.at(bench.cluster.urls().into_iter().take(2).collect());
+        figures.checked += healthy.check(Level::Quorum).map_err(|stop| bench.keep(stop))?.checked;
         figures.rounds += 1;
+    }
+    eprintln!("rot: of {} damaged files, {seen:?}", figures.faults);
+    if seen.refused == 0 || seen.noticed_serving == 0 {
+        return Err(Stop::failed("damage was not noticed both at a start and while serving"));
     }
     Ok(figures)
 }
 
+/// What came of damaged files.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The node did not start.
+    refused: u64,
+    /// It served, and logged what it found.
+    noticed_serving: u64,
+    /// It served and noticed nothing: the byte meant nothing, or was not read.
+    unnoticed: u64,
+}
+
 /// Starts the node on the damaged directory and reads everything.
-fn look(bench: &mut Bench, file: &Path, figures: &mut Figures) -> Result<(), Stop> {
+fn look(
+    bench: &mut Bench,
+    file: &Path,
+    figures: &mut Figures,
+    seen: &mut Seen,
+) -> Result<(), Stop> {
     let damaged = |stop| match stop {
         Stop::Failed(why) => Stop::Failed(format!("with {} damaged: {why}", file.display())),
         Stop::Skipped(why) => Stop::Skipped(why),
@@ -64,8 +98,28 @@ fn look(bench: &mut Bench, file: &Path, figures: &mut Figures) -> Result<(), Sto
     if ended.is_some_and(|status| !matches!(status.code(), Some(1 | 8))) {
         return Err(damaged(Stop::Failed(format!("it ended with {ended:?}: {said}"))));
     }
+    if ended.is_some() && !(said.contains("cannot start") && said.contains("disk/data")) {
+        return Err(damaged(Stop::Failed(format!("it does not name the directory: {said}"))));
+    }
     let checked = bench.load.check(Level::Quorum).map_err(damaged)?;
     figures.checked += checked.checked;
+    if ended.is_some() {
+        seen.refused += 1;
+        return bench.cluster.kill(&[3]);
+    }
+    let own = bench.load.at(bench.cluster.urls().into_iter().skip(2).collect());
+    let glance = own.glance(Level::One).map_err(damaged)?;
+    figures.checked += glance.answered + glance.refused;
+    let log = bench.cluster.log(3);
+    let said = log.get(said_before..).unwrap_or_default();
+    if said.contains("panicked") || bench.cluster.has_ended(3)? {
+        return Err(damaged(Stop::Failed(format!("it did not bear to be read: {said}"))));
+    }
+    if said.contains(" ERROR ") {
+        seen.noticed_serving += 1
+    } else {
+        seen.unnoticed += 1
+    }
     bench.cluster.kill(&[3])
 }
 
