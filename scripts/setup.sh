@@ -7,7 +7,7 @@
 # by the scenario that needs it.
 set -euo pipefail
 as_root=""
-[ "$(id -u)" -eq 0 ] || as_root="sudo"
+[ "$(id -u)" -eq 0 ] || as_root="sudo -n"
 
 # install PACKAGE..., from Debian's packages.
 install() {
@@ -34,8 +34,6 @@ faketime faketime
 xfs_io xfsprogs
 mkfs.ext4 e2fsprogs
 ip iproute2
-nft nftables
-ping iputils-ping
 TOOLS
   if [ "${#missing[@]}" -ne 0 ]; then
     install "${missing[@]}" || echo "could not install ${missing[*]}: what needs them is skipped"

@@ -5,6 +5,9 @@
 #   SIM_HOURS    simulated cluster-hours under load   30, and 10 where everything is destroyed
 #   TORTURE      what torture runs                    all --short
 #   FUZZ_RUNS    inputs per decoder                   1000000
+#
+# It installs, from Debian's packages, a compiler and the tools of the torture chamber, and as root makes
+# and removes mounts, network namespaces and control groups. What cannot run is SKIPPED, and counted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh proof
@@ -19,6 +22,7 @@ stage() {
 
 stage format cargo fmt --all --check
 stage lint cargo clippy --workspace --all-targets -- -D warnings
+stage lint-features cargo clippy -p sim -p fuzz --features sim/mutants,fuzz/libfuzzer --all-targets -- -D warnings
 # The simulator and the models are run below, optimized.
 stage test cargo test --workspace --exclude sim --exclude models -- --test-threads 2
 RUSTDOCFLAGS="-D warnings" stage docs cargo doc --workspace --no-deps --document-private-items

@@ -71,7 +71,7 @@ pub(crate) struct Raw {
     pub(crate) connections_max: Option<usize>,
 
     /// How much memory to plan with: cache, buffers and queues are shares of it [default: half
-    /// of what the machine or its control group has, 64MiB to 1GiB].
+    /// of what the machine or its control group has, 128MiB to 1GiB].
     #[arg(long, env = "MERGANSER_MEMORY", value_name = "SIZE")]
     pub(crate) memory: Option<ByteSize>,
 

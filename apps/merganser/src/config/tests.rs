@@ -120,8 +120,8 @@ fn every_complaint_names_the_option() {
         ("cluster = 77", "cluster = 77\ncache = 5", "cache: 5 is too little"),
         (
             "cluster = 77",
-            "cluster = 77\nmemory = \"63MiB\"",
-            "memory: 63MiB is too little: at least 64MiB",
+            "cluster = 77\nmemory = \"127MiB\"",
+            "memory: 127MiB is too little: at least 128MiB",
         ),
         ("cluster = 77", "cluster = 77\nrequests_max = 0", "requests_max: must be at least 1"),
         ("\"secret\"", "\"node.toml\"", "secret_file: others may read"),
