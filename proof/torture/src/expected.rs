@@ -6,6 +6,7 @@
 //! | a value found, or not | verdict |
 //! | --- | --- |
 //! | nobody wrote it to this key | invented |
+//! | the database said that nothing was changed, and it is found | refused, and made all the same |
 //! | a write that was acknowledged had read it, and it is found | came back |
 //! | acknowledged, read by no later write, and not found | lost |
 //! | acknowledged, read by a later write of unknown outcome | either of the two may be found |
@@ -86,35 +87,55 @@ impl Key {
         self.writes.iter().filter(sent_later).map(|_| 1).sum()
     }
 
-    /// Demands that somebody wrote what was found.
+    /// The writes that were acknowledged so far. What a read that begins now must show, or
+    /// what has replaced it.
+    pub fn acknowledged(&self) -> BTreeSet<usize> {
+        let is_acknowledged = |write: &Write| write.outcome == Outcome::Acknowledged;
+        let writes = self.writes.iter().enumerate();
+        writes.filter(|(_, write)| is_acknowledged(write)).map(|(at, _)| at).collect()
+    }
+
+    /// Demands that somebody wrote what was found, and was not told that he did not.
     ///
     /// # Errors
     ///
-    /// Nobody did.
+    /// Nobody did, or it was refused.
     pub fn known(&self, found: &[String]) -> Result<(), String> {
         for value in found {
-            if !self.writes.iter().any(|write| write.value.as_ref() == Some(value)) {
-                return Err(format!("INVENTED {value}: nobody wrote it"));
+            let write = self.writes.iter().find(|write| write.value.as_ref() == Some(value));
+            match write.map(|write| write.outcome) {
+                None => return Err(format!("INVENTED {value}: nobody wrote it")),
+                Some(Outcome::NotMade) => return Err(format!("REFUSED AND MADE {value}")),
+                Some(Outcome::Pending | Outcome::Acknowledged | Outcome::Unknown) => {}
             }
         }
         Ok(())
     }
 
-    /// Compares what was read with what was written.
+    /// Compares what was read, at rest, with what was written.
     ///
     /// # Errors
     ///
     /// What is wrong, in words.
     pub fn check(&self, found: &[String]) -> Result<(), String> {
+        self.check_read(found, &self.acknowledged())
+    }
+
+    /// Compares what was read while others write, at a level that meets all writes, with what
+    /// was acknowledged before the read began.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, in words.
+    pub fn check_read(&self, found: &[String], before: &BTreeSet<usize>) -> Result<(), String> {
         self.known(found)?;
         for (index, write) in self.writes.iter().enumerate() {
             let Some(value) = &write.value else { continue };
             let is_found = found.contains(value);
-            if is_found && self.covering(index).any(|by| by.outcome == Outcome::Acknowledged) {
+            if is_found && self.covering(index).any(|by| before.contains(&by)) {
                 return Err(format!("CAME BACK {value}: it was overwritten; found {found:?}"));
             }
-            let must = write.outcome == Outcome::Acknowledged;
-            if must && !is_found && !self.is_explained(index, found) {
+            if before.contains(&index) && !is_found && !self.is_explained(index, found) {
                 return Err(format!("LOST {value}: it was acknowledged; found {found:?}"));
             }
         }
@@ -138,11 +159,7 @@ impl Key {
     }
 
     /// The writes that had read this one and may have been made.
-    fn covering(&self, index: usize) -> impl Iterator<Item = &Write> {
-        self.covering_indices(index).filter_map(|at| self.writes.get(at))
-    }
-
-    fn covering_indices(&self, index: usize) -> impl Iterator<Item = usize> {
+    fn covering(&self, index: usize) -> impl Iterator<Item = usize> {
         let covers =
             move |write: &Write| write.outcome != Outcome::NotMade && write.read.contains(&index);
         self.writes.iter().enumerate().filter(move |(_, write)| covers(write)).map(|(at, _)| at)
@@ -153,7 +170,7 @@ impl Key {
     /// An acknowledged one is, and is itself looked for. One of unknown outcome is if it
     /// shows, if somebody has read it, or if it would not show: a delete.
     fn is_explained(&self, index: usize, found: &[String]) -> bool {
-        self.covering_indices(index).any(|at| {
+        self.covering(index).any(|at| {
             let Some(by) = self.writes.get(at) else { return false };
             let shows = by.value.as_ref().is_none_or(|value| found.contains(value));
             shows || by.outcome == Outcome::Acknowledged || self.covering(at).next().is_some()
@@ -185,6 +202,7 @@ mod tests {
             Ok(()) => "good",
             Err(why) if why.starts_with("LOST") => "lost",
             Err(why) if why.starts_with("CAME BACK") => "came back",
+            Err(why) if why.starts_with("REFUSED") => "made",
             Err(_) => "invented",
         }
     }
@@ -213,7 +231,26 @@ mod tests {
         assert_eq!(verdict(&register, &["b"]), "good");
         assert_eq!(verdict(&register, &[]), "lost");
         let refused = key(&[("a", &[], Outcome::Acknowledged), ("b", &[0], Outcome::NotMade)]);
-        assert_eq!(verdict(&refused, &["b"]), "lost");
+        assert_eq!(verdict(&refused, &["b"]), "made");
+        assert_eq!(verdict(&refused, &["a", "b"]), "made");
+        assert_eq!(verdict(&refused, &["a"]), "good");
+    }
+
+    #[test]
+    fn a_read_under_load_shows_what_was_acknowledged_before_it_began() {
+        let found = |values: &[&str]| -> Vec<String> {
+            values.iter().map(|value| (*value).to_owned()).collect()
+        };
+        let register =
+            key(&[("a", &[], Outcome::Acknowledged), ("b", &[0], Outcome::Acknowledged)]);
+        let (none, first, both) = ([].into(), [0].into(), [0, 1].into());
+        // The second was acknowledged while the read was under way: it may show, or the first.
+        assert_eq!(register.check_read(&found(&["a"]), &first), Ok(()));
+        assert_eq!(register.check_read(&found(&["b"]), &first), Ok(()));
+        assert_eq!(register.check_read(&found(&[]), &none), Ok(()));
+        assert!(register.check_read(&found(&["a"]), &both).unwrap_err().starts_with("CAME BACK"));
+        let element = key(&[("a", &[], Outcome::Acknowledged)]);
+        assert!(element.check_read(&found(&[]), &first).unwrap_err().starts_with("LOST"));
     }
 
     #[test]

@@ -302,10 +302,21 @@ impl Worker<'_> {
 
     /// Reads a key and replaces what was read; sometimes by nothing.
     async fn again(&mut self, name: String, counts: bool) -> Result<bool, Stop> {
-        let Ok((found, context)) = read(&self.table, &name, &ReadOptions::default()).await else {
-            return Ok(false);
+        let before = self.load.expected().entry(name.clone()).or_default().acknowledged();
+        let (found, context) = match read(&self.table, &name, &ReadOptions::default()).await {
+            Ok(answer) => answer,
+            Err(Error::Unknown { .. } | Error::NotAttempted(_) | Error::Connect { .. }) => {
+                return Ok(false);
+            }
+            Err(err) => return Err(Stop::Failed(format!("a read of {name}: {err}"))),
         };
-        let read = self.load.expected().entry(name.clone()).or_default().indices(&found);
+        let read = {
+            let mut expected = self.load.expected();
+            let key = expected.entry(name.clone()).or_default();
+            let checked = key.check_read(&found, &before);
+            checked.map_err(|why| Stop::Failed(format!("{name}, under load: {why}")))?;
+            key.indices(&found)
+        };
         let number = |value: &String| value.split('#').next()?.parse::<u64>().ok();
         let next = 1 + found.iter().filter_map(number).max().unwrap_or_default();
         let prefix = if counts { next.to_string() } else { String::new() };
