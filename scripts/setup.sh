@@ -34,6 +34,7 @@ faketime faketime
 xfs_io xfsprogs
 mkfs.ext4 e2fsprogs
 ip iproute2
+ping iputils-ping
 TOOLS
   if [ "${#missing[@]}" -ne 0 ]; then
     install "${missing[@]}" || echo "could not install ${missing[*]}: what needs them is skipped"

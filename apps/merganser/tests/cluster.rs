@@ -229,7 +229,7 @@ fn a_node_whose_log_cannot_be_written_serves_and_stops_as_any_other() {
         answer.is_ok_and(|answer| answer.status == 200)
     });
     assert_eq!(cluster.put(1, "/v1/kv/demo/notes/quiet", "kept").status, 204);
-    signal("TERM", node.id());
+    signal("-TERM", node.id());
     assert_eq!(node.wait().unwrap().code(), Some(0));
 
     let wrong = ["serve", "--config", "/does/not/exist"];
