@@ -305,9 +305,12 @@ impl Worker<'_> {
         let before = self.load.expected().entry(name.clone()).or_default().acknowledged();
         let (found, context) = match read(&self.table, &name, &ReadOptions::default()).await {
             Ok(answer) => answer,
-            Err(Error::Unknown { .. } | Error::NotAttempted(_) | Error::Connect { .. }) => {
-                return Ok(false);
-            }
+            Err(
+                Error::NoAnswer { .. }
+                | Error::Unknown { .. }
+                | Error::NotAttempted(_)
+                | Error::Connect { .. },
+            ) => return Ok(false),
             Err(err) => return Err(Stop::Failed(format!("a read of {name}: {err}"))),
         };
         let read = {
