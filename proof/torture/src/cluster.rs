@@ -363,7 +363,12 @@ fn lives(group: u32) -> bool {
         let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
         let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let (state, its_group) = (fields.next(), fields.nth(1));
-        its_group == Some(group.to_string().as_str()) && !matches!(state, Some("Z" | "X"))
+        // The first thread is a zombie while the others still hold the files.
+        let is_dead = || {
+            let threads = fs::read_dir(process.path().join("task"));
+            matches!(state, Some("Z" | "X")) && threads.is_ok_and(|threads| threads.count() < 2)
+        };
+        its_group == Some(group.to_string().as_str()) && !is_dead()
     })
 }
 
