@@ -1,4 +1,3 @@
-#![allow(warnings)]
 //! Splits: two sides that do not hear each other, and a bridge, of which each end still has a
 //! quorum because one node hears both.
 
