@@ -305,12 +305,7 @@ impl Worker<'_> {
         let before = self.load.expected().entry(name.clone()).or_default().acknowledged();
         let (found, context) = match read(&self.table, &name, &ReadOptions::default()).await {
             Ok(answer) => answer,
-            Err(
-                Error::NoAnswer { .. }
-                | Error::Unknown { .. }
-                | Error::NotAttempted(_)
-                | Error::Connect { .. },
-            ) => return Ok(false),
+            Err(err) if is_of_a_fault(&err) => return Ok(false),
             Err(err) => return Err(Stop::Failed(format!("a read of {name}: {err}"))),
         };
         let read = {
@@ -360,6 +355,20 @@ impl Worker<'_> {
         };
         self.load.expected().entry(name.to_owned()).or_default().end(index, outcome);
         Ok(matches!(outcome, Outcome::Acknowledged))
+    }
+}
+
+/// Whether a node that dies, is cut off, or has a bad disk is a reason for a read to fail so.
+fn is_of_a_fault(error: &Error) -> bool {
+    match error {
+        Error::NotAttempted(_) | Error::Connect { .. } => true,
+        Error::NoAnswer { problem, .. } => {
+            problem.as_ref().is_none_or(|problem| problem.code == "unknown_outcome")
+        }
+        Error::Refused(_)
+        | Error::Unknown { .. }
+        | Error::Protocol { .. }
+        | Error::Endpoint { .. } => false,
     }
 }
 

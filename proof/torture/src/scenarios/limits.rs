@@ -11,12 +11,9 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::{Bench, Plan};
+use super::{Bench, DISK_FAILED, Plan};
 use crate::outcome::{Figures, Stop};
 use crate::process::{eventually, need_tools, run as execute, sleep};
-
-/// What a node exits with whose disk failed.
-const DISK_FAILED: i32 = 8;
 
 /// Connections that nobody uses. More than the node may have descriptors.
 const IDLE: usize = 40;

@@ -32,6 +32,12 @@ use crate::cluster::Cluster;
 use crate::load::Load;
 use crate::outcome::{Figures, Line, Stop};
 
+/// What a node exits with whose disk failed.
+const DISK_FAILED: i32 = 8;
+
+/// What the operating system says of a disk that failed, in the node's words.
+const IO_ERROR: &str = "Input/output error";
+
 /// How a scenario is run.
 #[derive(Clone, Debug)]
 pub struct Plan {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use client::Level;
 use rand::RngExt;
 
-use super::{Bench, Plan};
+use super::{Bench, IO_ERROR, Plan};
 use crate::cluster::Cluster;
 use crate::outcome::{Figures, Stop};
 use crate::process::{need_tools, sleep};
@@ -28,9 +28,6 @@ const HITS_MIN: usize = 50;
 
 /// Bytes of a value: a few hundred of them are more than the least cache.
 const VALUE_BYTES: usize = 4_000;
-
-/// What the operating system says, in the node's words.
-const CAUSE: &str = "Input/output error";
 
 pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
     need_tools(&["strace"])?;
@@ -76,7 +73,7 @@ fn serving(bench: &mut Bench, seed: u64) -> Result<u64, Stop> {
         return Err(Stop::Failed(format!("only {hits} reads failed")));
     }
     let log = bench.cluster.log(1);
-    if !log.get(said_before..).unwrap_or_default().contains(CAUSE) {
+    if !log.get(said_before..).unwrap_or_default().contains(IO_ERROR) {
         return Err(Stop::Failed(format!("{hits} reads failed, and the log is silent")));
     }
     eprintln!(
@@ -100,7 +97,7 @@ fn at_start(bench: &mut Bench, when: u64) -> Result<u64, Stop> {
         Some(status) if hits == 0 || !matches!(status.code(), Some(1 | 8)) => {
             Err(Stop::Failed(format!("{status} after {hits} failed reads: {said}")))
         }
-        Some(_) if !said.contains(CAUSE) => {
+        Some(_) if !said.contains(IO_ERROR) => {
             Err(Stop::Failed(format!("it does not say why it did not start: {said}")))
         }
         Some(_) | None => u64::try_from(hits).map_err(Stop::failed),

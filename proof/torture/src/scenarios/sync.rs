@@ -14,19 +14,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::{Bench, Plan};
+use super::{Bench, DISK_FAILED, IO_ERROR, Plan};
 use crate::outcome::{Figures, Stop};
 use crate::process::{need_tools, signal, sleep};
 use crate::strace::Fault;
 
-/// What a node exits with whose disk failed.
-const DISK_FAILED: i32 = 8;
-
 /// What a node exits with that could not start.
 const NOT_STARTED: i32 = 1;
-
-/// What the operating system says, in the node's words.
-const CAUSE: &str = "Input/output error";
 
 pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
     need_tools(&["strace"])?;
@@ -110,8 +104,10 @@ fn at_stop(bench: &mut Bench, rng: &mut SmallRng) -> Result<Option<i32>, Stop> {
 fn judge(code: i32, said: &str) -> Result<(), Stop> {
     let last = said.lines().last().unwrap_or("no word");
     let words: &[&str] = match code {
-        DISK_FAILED => &["the disk failed", CAUSE, "What was acknowledged", "start the node again"],
-        NOT_STARTED => &["cannot start", CAUSE],
+        DISK_FAILED => {
+            &["the disk failed", IO_ERROR, "What was acknowledged", "start the node again"]
+        }
+        NOT_STARTED => &["cannot start", IO_ERROR],
         _ => return Err(Stop::Failed(format!("exit {code} after a failed sync: {last}"))),
     };
     match words.iter().find(|word| !last.contains(**word)) {
