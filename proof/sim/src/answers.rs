@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use causality::Dot;
 use model::{Durability, Kind, NodeId, Read, ReadOptions, Receipt, WriteOptions, Written};
 
 use crate::invariant::Invariant;
@@ -125,7 +126,7 @@ impl Oracle {
                 );
                 return Err(Broken::of(Invariant::QuorumsMeet, spot, detail));
             }
-            self.check_stays_away(id, read, &readers)?;
+            self.check_stays_away(id, begun, read, &readers)?;
         }
         Ok(())
     }
@@ -135,19 +136,23 @@ impl Oracle {
     fn check_stays_away(
         &self,
         id: WriteId,
+        begun: u64,
         read: &Read,
         readers: &BTreeSet<NodeId>,
     ) -> Result<(), Broken> {
         let write = self.write(id);
-        let witnesses: BTreeSet<NodeId> = self.losses.witnesses(write).collect();
-        let back = read.object.values().keys().find(|dot| write.context.contains(**dot));
-        match back {
-            Some(dot) if readers.is_subset(&witnesses) => {
+        let knows_it = |value: Dot| {
+            let witnesses: BTreeSet<NodeId> = self.losses.witnesses(write, value, begun).collect();
+            readers.is_subset(&witnesses)
+        };
+        let superseded = read.object.values().keys().filter(|dot| write.context.contains(**dot));
+        match superseded.copied().find(|dot| knows_it(*dot)) {
+            Some(dot) => {
                 let detail =
                     format!("{readers:?} return {dot}, which w{} superseded at each of them", id.0);
                 Err(Broken::of(Invariant::SupersededStaysAway, write.spot, detail))
             }
-            Some(_) | None => Ok(()),
+            None => Ok(()),
         }
     }
 

@@ -3,7 +3,8 @@
 use model::NodeId;
 
 use crate::disk::Crash;
-use crate::faults::{Fault, Replacement, Ways};
+use crate::faults::{Fault, FaultKind, Replacement, Ways};
+use crate::host::Doom;
 use crate::mutant;
 use crate::oracle::{Look, Outcome};
 use crate::report::Broken;
@@ -26,9 +27,13 @@ impl World {
         let (Some((kind, fault)), true) = (drawn, self.count_fault()) else { return Ok(()) };
         self.trace.note(self.now, &[7], || format!("{}: {fault:?}", kind.name()));
         if self.cause(fault)? {
-            *self.fault_counts.entry(kind.name()).or_default() += 1;
+            self.count_as(kind);
         }
         Ok(())
+    }
+
+    fn count_as(&mut self, kind: FaultKind) {
+        *self.fault_counts.entry(kind.name()).or_default() += 1;
     }
 
     /// Gives the fault that comes now its number, and says whether it is to happen.
@@ -37,8 +42,8 @@ impl World {
         !self.left_out.contains(&self.fault_number)
     }
 
-    /// Carries out a fault. Returns whether there was anything to break, and nothing that
-    /// must not be broken.
+    /// Carries out a fault. Returns whether it has happened: there was something to break, and
+    /// nothing that must not be broken. What happens later is counted then.
     fn cause(&mut self, fault: Fault) -> Result<bool, Broken> {
         match fault {
             Fault::Crash(crashes) => {
@@ -48,15 +53,22 @@ impl World {
                 }
                 return Ok(any);
             }
-            Fault::Full { node, lasts } => return self.fill_disk(node, lasts),
-            Fault::Doom { node, effects, lasts } => {
+            Fault::Full { node, lasts } => {
+                let until = self.now + lasts;
                 let host = self.host(node);
-                host.doom = Some((effects, lasts));
-                return Ok(host.is_up());
+                host.full_until = host.full_until.max(until);
+                return Ok(false);
+            }
+            Fault::Doom { node, effects, lasts } => {
+                let kind = FaultKind::KillAtEffect;
+                let host = self.host(node);
+                host.doom = Some(Doom { effects, lasts, kind }).filter(|_| host.is_up());
+                return Ok(false);
             }
             Fault::Loop { node, times, lasts } => {
                 self.host(node).loops = (times, lasts);
-                return self.crash_and_restart(node, Crash::Kill { flying: true }, lasts);
+                self.crash_and_restart(node, Crash::Kill { flying: true }, lasts)?;
+                return Ok(false);
             }
             Fault::Replace { node, with, lasts } => return self.replace_disk(node, with, lasts),
             Fault::Copy(node) => self.put_copy_aside(node),
@@ -64,15 +76,18 @@ impl World {
                 let until = self.now + lasts;
                 let host = self.host(node);
                 host.paused_until = host.paused_until.max(until);
+                return Ok(host.is_up());
             }
             Fault::Jump(node, micros) => {
                 let now = self.now;
                 self.host(node).jump(now, micros);
                 self.arrange_wake(node);
+                return Ok(self.host(node).is_up());
             }
             Fault::Rate { node, rate, lasts } => {
                 self.set_rate(node, rate);
                 self.arrange(lasts, Event::Steady { at: node });
+                return Ok(self.host(node).is_up());
             }
             Fault::SlowDisk { node, factor, lasts } => {
                 let until = self.now + lasts;
@@ -83,9 +98,11 @@ impl World {
                 self.host(node).slow_steps = (step, until);
             }
             Fault::Cuts(cuts) => {
+                let any = cuts.iter().flat_map(|(.., ways)| ways).any(|(from, to)| from != to);
                 for (after, lasts, ways) in cuts {
                     self.arrange(after, Event::Cut { ways, lasts });
                 }
+                return Ok(any);
             }
             Fault::Clogs(clogs) => {
                 for (after, lasts, ways) in clogs {
@@ -102,19 +119,9 @@ impl World {
         crash: Crash,
         lasts: u64,
     ) -> Result<bool, Broken> {
-        let was_up = self.host(node).is_up();
-        self.crash(node, crash)?;
+        let happened = self.crash(node, crash)?;
         self.arrange(lasts, Event::Restart { at: node });
-        Ok(was_up)
-    }
-
-    /// A disk is full: the node stops, and does not start before there is room, whatever else
-    /// would start it.
-    fn fill_disk(&mut self, node: NodeId, lasts: u64) -> Result<bool, Broken> {
-        let until = self.now + lasts;
-        let host = self.host(node);
-        host.full_until = host.full_until.max(until);
-        self.crash_and_restart(node, Crash::Kill { flying: false }, lasts)
+        Ok(happened)
     }
 
     /// A node comes back with another disk, unless that would destroy too much.
@@ -140,14 +147,14 @@ impl World {
             return Ok(false);
         }
         self.crash(node, Crash::Kill { flying: true })?;
-        let records = self.oracle.losses.take_records(node);
+        self.host(node).disk.write_back();
+        self.note_synced(node);
         if with == Replacement::Copy {
-            let host = self.host(node);
-            host.aside = Some((host.disk.contents().clone(), records.clone()));
+            self.put_copy_aside(node);
         }
         let before = self.host(node).disk.replace(disk.clone());
         self.oracle.losses.put_records(node, lost);
-        self.oracle.note_replaced(node, &before, &records, &disk, self.now);
+        self.oracle.note_replaced(node, &before, &disk, self.now);
         self.host(node).is_astray = true;
         self.check_disk(node)?;
         self.arrange(lasts, Event::Restart { at: node });
@@ -196,21 +203,45 @@ impl World {
         }
     }
 
-    pub(crate) fn crash(&mut self, at: NodeId, crash: Crash) -> Result<(), Broken> {
-        if !self.host(at).is_up() {
-            return Ok(());
+    /// A process dies, or a machine loses power, whether its process is up or not. Returns
+    /// whether anything changed.
+    pub(crate) fn crash(&mut self, at: NodeId, crash: Crash) -> Result<bool, Broken> {
+        let was_up = self.host(at).is_up();
+        if !was_up && !crash.is_of_power() {
+            return Ok(false);
         }
-        self.host(at).crash(crash);
-        if crash.loses_buffered() {
-            self.oracle.losses.power_lost(at, self.now);
+        let lost = self.host(at).crash(crash);
+        for (place, dots) in &lost {
+            let spot = self.oracle.spot_of(place)?;
+            self.oracle.losses.unsynced_lost(at, spot, dots);
         }
+        self.note_synced(at);
         self.oracle.forget_bases(at);
         self.check_disk(at)?;
+        if !was_up {
+            if !lost.is_empty() {
+                *self.fault_counts.entry("power lost while down").or_default() += 1;
+            }
+            return Ok(!lost.is_empty());
+        }
         self.abandon_requests(at)?;
         let others: Vec<NodeId> =
             self.hosts.values().filter(|host| host.is_up()).map(|host| host.id).collect();
         others.into_iter().for_each(|other| self.tell_ends((at, other), false));
-        Ok(())
+        Ok(true)
+    }
+
+    /// What a disk has synced it must keep, whatever it had lost before.
+    pub(crate) fn note_synced(&mut self, at: NodeId) {
+        for place in self.host(at).disk.take_fresh() {
+            let Some(object) = self.hosts.get(&at).and_then(|host| host.disk.synced_object(&place))
+            else {
+                continue;
+            };
+            if let Ok(spot) = self.oracle.spot_of(&place) {
+                self.oracle.losses.regain(at, spot, object.context(), self.now);
+            }
+        }
     }
 
     /// The clients of a dead node learn that there will be no answer.
@@ -235,17 +266,29 @@ impl World {
     /// Returns whether it has died.
     pub(crate) fn meets_doom(&mut self, at: NodeId) -> Result<bool, Broken> {
         let host = self.host(at);
-        let Some((effects, lasts)) = host.doom else { return Ok(false) };
+        let Some(Doom { effects, lasts, kind }) = host.doom else { return Ok(false) };
         if effects != 0 {
-            host.doom = Some((effects - 1, lasts));
+            host.doom = Some(Doom { effects: effects - 1, lasts, kind });
             return Ok(false);
         }
         host.doom = None;
+        self.count_as(kind);
         self.trace.note(self.now, &[13, u64::from(at.number())], || format!("{at} dies at work"));
         let flying = self.disk_dice.chance(500);
         self.crash(at, Crash::Kill { flying })?;
         self.arrange(lasts, Event::Restart { at });
         Ok(true)
+    }
+
+    /// There is no room for a group: its node stops. The group may be there all the same.
+    pub(crate) fn find_no_room(&mut self, at: NodeId, until: u64) -> Result<(), Broken> {
+        self.count_as(FaultKind::DiskFull);
+        let words = [15, u64::from(at.number())];
+        self.trace.note(self.now, &words, || format!("{at} finds no room and stops"));
+        let flying = self.disk_dice.chance(500);
+        self.crash(at, Crash::Kill { flying })?;
+        self.arrange(until - self.now, Event::Restart { at });
+        Ok(())
     }
 
     /// A process starts, unless it runs.
@@ -256,16 +299,19 @@ impl World {
             return Ok(());
         }
         if let Some(until) = host.is_full(now) {
+            self.count_as(FaultKind::DiskFull);
             self.arrange(until - now, Event::Restart { at });
             return Ok(());
         }
         host.start(now, &self.layout, limits, &mut self.node_dice);
         let incarnation = host.incarnation;
-        let (times, lasts) = host.loops;
+        let ((times, lasts), dice) = (host.loops, &mut self.disk_dice);
         if times != 0 {
             host.loops = (times - 1, lasts);
-            host.doom = Some((self.disk_dice.between(0, RECOVERY_EFFECTS), lasts));
+            let effects = dice.between(0, RECOVERY_EFFECTS);
+            host.doom = Some(Doom { effects, lasts, kind: FaultKind::CrashLoop });
         }
+        self.note_synced(at);
         let words = [6, u64::from(at.number()), incarnation.bits()];
         self.trace.note(now, &words, || format!("{at} starts as {incarnation}"));
         let others: Vec<NodeId> =
@@ -296,6 +342,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Work;
     use crate::scenario;
     use crate::swarm::Plan;
 
@@ -307,6 +354,11 @@ mod tests {
         let node = NodeId::new(1);
         world.start(node).unwrap();
         world.cause(Fault::Full { node, lasts: 1_000 }).unwrap();
+        world.run_until(100).unwrap();
+        assert!(world.host(node).is_up(), "it has written nothing");
+        let work = Work::Commit;
+        let life = world.host(node).life;
+        world.arrange(0, Event::Done { at: node, life, work });
         world.arrange(10, Event::Restart { at: node });
         world.run_until(999).unwrap();
         assert!(!world.host(node).is_up());

@@ -26,7 +26,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use causality::Dot;
+use causality::{Dot, DotSet};
 use model::{Address, NodeId, Object, ShardId};
 use node::{After, Message};
 use replica::Change;
@@ -60,9 +60,9 @@ pub(crate) enum Crash {
 }
 
 impl Crash {
-    /// Whether something that was handed to the operating system may be lost.
-    pub(crate) fn loses_buffered(self) -> bool {
-        matches!(self, Crash::Power { .. } | Crash::SyncFailed { .. })
+    /// Whether it meets machines whose process is down, too.
+    pub(crate) fn is_of_power(self) -> bool {
+        matches!(self, Crash::Power { .. })
     }
 }
 
@@ -72,6 +72,8 @@ pub(crate) struct SimDisk {
     pub(crate) mutant: Option<Mutant>,
     view: Contents,
     synced: Contents,
+    /// Groups that a former life left to the operating system, and that nobody has synced.
+    left: VecDeque<Vec<Record>>,
     open: Vec<Record>,
     flying: Option<Vec<Record>>,
     committed: VecDeque<Vec<Record>>,
@@ -83,8 +85,10 @@ pub(crate) struct SimDisk {
     synced_count: u64,
     waiting: VecDeque<(u64, After, NodeId, Message)>,
     touched: Vec<Place>,
+    /// The places synced since this was asked last.
+    fresh: Vec<Place>,
     /// What was said to be synced and is not. For mutants.
-    lied: Vec<Record>,
+    lied: VecDeque<Vec<Record>>,
     overwrite: Option<Object>,
     unreadable: bool,
     /// Places whose record has flipped bits, and fails its checksum.
@@ -121,7 +125,9 @@ impl SimDisk {
 
     /// The places whose objects are synced and not about to be written again.
     pub(crate) fn settled_places(&self) -> Vec<Place> {
+        let left = self.left.iter().flatten();
         let committed = self.committed.iter().flatten().chain(self.flying.iter().flatten());
+        let committed = left.chain(committed);
         let mut moving: BTreeSet<Place> =
             committed.chain(&self.open).filter_map(Record::place).collect();
         moving.extend(self.damaged.iter().cloned());
@@ -138,6 +144,11 @@ impl SimDisk {
     /// The places changed since this was asked last.
     pub(crate) fn take_touched(&mut self) -> Vec<Place> {
         std::mem::take(&mut self.touched)
+    }
+
+    /// The places whose objects were synced since this was asked last.
+    pub(crate) fn take_fresh(&mut self) -> Vec<Place> {
+        std::mem::take(&mut self.fresh)
     }
 
     /// Makes the next commit store this object instead of the merged one. For mutants.
@@ -203,25 +214,56 @@ impl SimDisk {
         self.committed_count += 1;
     }
 
-    /// The running `fsync` is done.
+    /// The running `fsync` is done. It covers what was left by a former life, too.
     pub(crate) fn finish_sync(&mut self) {
         let count = self.syncing.take().unwrap_or(0);
         self.synced_count += count as u64;
-        for group in self.committed.drain(..count) {
+        let groups: Vec<_> = self.left.drain(..).chain(self.committed.drain(..count)).collect();
+        self.settle(groups);
+    }
+
+    /// A process starts: what a former life left to the operating system is synced before
+    /// anything is promised.
+    pub(crate) fn open(&mut self) {
+        if self.mutant != Some(Mutant::RecoveredCountsAsSynced) {
+            let left: Vec<_> = self.left.drain(..).collect();
+            self.settle(left);
+        }
+    }
+
+    /// Brings everything to disk that was handed to the operating system, as it does by itself
+    /// in a while.
+    pub(crate) fn write_back(&mut self) {
+        for group in std::mem::take(&mut self.left) {
+            self.keep(group);
+        }
+    }
+
+    /// These groups were said to be synced.
+    fn settle(&mut self, groups: Vec<Vec<Record>>) {
+        for group in groups {
             if self.mutant == Some(Mutant::SyncLies) {
-                self.lied.extend(group);
+                self.lied.push_back(group);
             } else {
-                for record in &group {
-                    self.previous.extend(self.synced.replaced_by(record));
-                    self.synced.take(record);
-                }
+                self.keep(group);
             }
         }
     }
 
-    /// Loses what a crash loses. What is left is what a starting node finds.
-    pub(crate) fn crash(&mut self, crash: Crash) {
-        let mut kept = std::mem::take(&mut self.committed);
+    /// This group is on disk.
+    fn keep(&mut self, group: Vec<Record>) {
+        for record in group {
+            self.fresh.extend(record.place());
+            self.previous.extend(self.synced.replaced_by(&record));
+            self.synced.take(&record);
+        }
+    }
+
+    /// Loses what a crash loses. What is left is what a starting node finds. Returns what had
+    /// been handed to the operating system and is gone.
+    pub(crate) fn crash(&mut self, crash: Crash) -> Vec<(Place, DotSet)> {
+        let mut kept = std::mem::take(&mut self.left);
+        kept.append(&mut self.committed);
         let mut lost = VecDeque::new();
         match crash {
             Crash::Kill { flying } => kept.extend(self.flying.take().filter(|_| flying)),
@@ -231,21 +273,49 @@ impl SimDisk {
                 self.lied.clear();
             }
         }
-        self.lied.iter().for_each(|record| self.synced.take(record));
-        kept.iter().flatten().for_each(|record| self.synced.take(record));
+        let mut left = std::mem::take(&mut self.lied);
+        left.append(&mut kept);
         self.mutate_lost(&lost);
-        let synced = std::mem::take(&mut self.synced);
-        let (damaged, previous) =
-            (std::mem::take(&mut self.damaged), std::mem::take(&mut self.previous));
-        let view = synced.clone();
-        *self = Self { mutant: self.mutant, view, synced, damaged, previous, ..Self::default() };
+        let mut view = self.synced.clone();
+        left.iter().flatten().for_each(|record| view.take(record));
+        *self = Self {
+            mutant: self.mutant,
+            view,
+            left,
+            synced: std::mem::take(&mut self.synced),
+            fresh: std::mem::take(&mut self.fresh),
+            damaged: std::mem::take(&mut self.damaged),
+            previous: std::mem::take(&mut self.previous),
+            ..Self::default()
+        };
+        if matches!(crash, Crash::Power { .. }) {
+            // Memory is gone, so whatever is there is on disk.
+            self.write_back();
+        }
+        self.missing(&lost)
+    }
+
+    /// What groups had heard of that is not to be seen any more, by place.
+    fn missing(&self, lost: &VecDeque<Vec<Record>>) -> Vec<(Place, DotSet)> {
+        let mut missing = BTreeMap::<Place, DotSet>::new();
+        for record in lost.iter().flatten() {
+            let Record::Change(change) = record else { continue };
+            let place = (change.shard, change.address.clone());
+            let _ = missing.entry(place).or_default().union(change.object.context());
+        }
+        for (place, heard) in &mut missing {
+            if let Some(object) = self.view.objects.get(place) {
+                *heard = heard.difference(object.context());
+            }
+        }
+        missing.into_iter().filter(|(_, heard)| !heard.is_empty()).collect()
     }
 
     /// How far what was written has come, in words.
     pub(crate) fn tell_groups(&self) -> String {
-        let Self { open, flying, committed, waiting, .. } = self;
+        let Self { open, flying, committed, left, waiting, .. } = self;
         let flying = flying.as_ref().map_or(0, Vec::len);
-        let committed: usize = committed.iter().map(Vec::len).sum();
+        let committed: usize = left.iter().chain(committed).map(Vec::len).sum();
         let (open, waiting) = (open.len(), waiting.len());
         format!(
             "{open} changes staged, {flying} in flight, {committed} not synced; {waiting} messages wait for them"
@@ -258,7 +328,7 @@ impl SimDisk {
     }
 
     /// Puts another disk in the place of this one, and returns what was on it. The process
-    /// is down.
+    /// is down, and what it had left was written back.
     pub(crate) fn replace(&mut self, with: Contents) -> Contents {
         let before = std::mem::take(&mut self.synced);
         *self = Self { mutant: self.mutant, view: with.clone(), synced: with, ..Self::default() };

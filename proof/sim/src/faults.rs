@@ -36,7 +36,8 @@ pub enum FaultKind {
     Blackout,
     /// An `fsync` fails: the node stops, and what was not synced may be gone.
     SyncFailed,
-    /// A disk is full: the node stops, and cannot start until there is room.
+    /// A disk is full: the node stops at the next group that it writes, and cannot start until
+    /// there is room.
     DiskFull,
     /// One disk is slow.
     SlowDisk,
@@ -144,7 +145,7 @@ pub(crate) type Ways = Vec<(NodeId, NodeId)>;
 pub(crate) enum Fault {
     /// Nodes die, and start again after so long.
     Crash(Vec<(NodeId, Crash, u64)>),
-    /// A disk has no room for so long: its node dies, and cannot start meanwhile.
+    /// A disk has no room for so long: its node dies if it writes, and cannot start meanwhile.
     Full { node: NodeId, lasts: u64 },
     /// A node dies after so many more effects.
     Doom { node: NodeId, effects: u64, lasts: u64 },

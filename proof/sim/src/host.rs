@@ -13,13 +13,25 @@ use placement::Layout;
 
 use crate::clock::Clock;
 use crate::dice::Dice;
-use crate::disk::{Contents, Crash, SimDisk};
+use crate::disk::{Contents, Crash, Place, SimDisk};
+use crate::faults::FaultKind;
 use crate::losses::Records;
 use crate::mutant::Mutant;
 
 /// The longest that something waits for a slow node: shorter than the cluster needs to
 /// settle after the last fault.
 const QUEUE_MAX: u64 = 2_000_000;
+
+/// The death of a process in the middle of what it does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doom {
+    /// After how many more effects it comes.
+    pub(crate) effects: u64,
+    /// For how long the process is down, in microseconds.
+    pub(crate) lasts: u64,
+    /// What it is counted as.
+    pub(crate) kind: FaultKind,
+}
 
 /// One machine.
 pub(crate) struct Host {
@@ -31,11 +43,12 @@ pub(crate) struct Host {
     pub(crate) incarnation: Incarnation,
     /// Until when the process stands still.
     pub(crate) paused_until: u64,
-    /// After how many more effects the process dies, and for how long.
-    pub(crate) doom: Option<(u64, u64)>,
+    /// When the process will die in the middle of what it does.
+    pub(crate) doom: Option<Doom>,
     /// After how many more starts it dies at once, and for how long each time.
     pub(crate) loops: (u64, u64),
-    /// Until when there is no room on the disk, so that the process cannot start.
+    /// Until when there is no room on the disk: the next group that is written ends the
+    /// process, and it cannot start.
     pub(crate) full_until: u64,
     /// How many times as long the disk takes, and until when.
     pub(crate) slow_disk: (u64, u64),
@@ -110,6 +123,7 @@ impl Host {
             limits,
             seed: dice.bits(),
         };
+        self.disk.open();
         let found = self.disk.view();
         let (mut clocks, acceptor) = (found.clocks(), found.acceptor.clone());
         if reuse {
@@ -118,11 +132,12 @@ impl Host {
         self.node = Some(Node::new(config, clocks, acceptor, self.clock.read(now)));
     }
 
-    /// Ends the process, and takes from the disk what the crash takes.
-    pub(crate) fn crash(&mut self, crash: Crash) {
+    /// Ends the process, and takes from the disk what the crash takes. Returns what had been
+    /// handed to the operating system and is gone.
+    pub(crate) fn crash(&mut self, crash: Crash) -> Vec<(Place, DotSet)> {
         self.node = None;
         (self.paused_until, self.queued_until, self.doom) = (0, 0, None);
-        self.disk.crash(crash);
+        self.disk.crash(crash)
     }
 
     /// Hands the node an input, and returns what it wants done.

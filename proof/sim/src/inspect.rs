@@ -8,7 +8,7 @@
 use causality::DotSet;
 use model::{NodeId, Object};
 
-use crate::host::Host;
+use crate::host::{Doom, Host};
 use crate::oracle::{Oracle, Write};
 use crate::report::Keep;
 use crate::world::World;
@@ -139,7 +139,7 @@ impl World {
         for (what, until) in until.into_iter().filter(|(_, until)| now < *until) {
             line += &format!(", {what} until {until}");
         }
-        if let Some((effects, _)) = host.doom {
+        if let Some(Doom { effects, .. }) = host.doom {
             line += &format!(", dies after {effects} more effects");
         }
         line

@@ -51,6 +51,8 @@ pub enum Mutant {
     AckBeforeSync,
     /// `fsync` says that it is done, and is not.
     SyncLies,
+    /// A node that starts takes what its former life left to the operating system for synced.
+    RecoveredCountsAsSynced,
     /// A node starts again under the incarnation of its former life, and does not find the
     /// dots of that life on its disk.
     IncarnationReused,
@@ -95,6 +97,7 @@ impl Mutant {
         Mutant::SiblingsDropped,
         Mutant::AckBeforeSync,
         Mutant::SyncLies,
+        Mutant::RecoveredCountsAsSynced,
         Mutant::IncarnationReused,
         Mutant::ClockLost,
         Mutant::BatchTorn,

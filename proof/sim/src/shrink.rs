@@ -36,9 +36,17 @@ pub fn shrink(
     let mut shrinking = Shrinking { case, violation, mutant, runs_left: runs_max, tell };
     // A shorter time has fewer faults to begin with.
     shrinking.simplify();
-    shrinking.leave_out_faults();
-    while shrinking.simplify() {}
-    shrinking.leave_out_faults();
+    loop {
+        let before = shrinking.faults().len();
+        shrinking.leave_out_faults();
+        let mut simpler = false;
+        while shrinking.simplify() {
+            simpler = true;
+        }
+        if !simpler && shrinking.faults().len() == before {
+            break;
+        }
+    }
     Some((shrinking.case, shrinking.violation))
 }
 

@@ -320,8 +320,14 @@ impl World {
             return Ok(());
         }
         match work {
-            Work::Commit => host.disk.finish_commit(),
-            Work::Sync | Work::LazySync => host.disk.finish_sync(),
+            Work::Commit => match host.is_full(now) {
+                Some(until) => return self.find_no_room(at, until),
+                None => host.disk.finish_commit(),
+            },
+            Work::Sync | Work::LazySync => {
+                host.disk.finish_sync();
+                self.note_synced(at);
+            }
         }
         let words = [4, u64::from(at.number()), work as u64];
         self.trace.note(now, &words, || format!("{at} has done {work:?}"));

@@ -57,6 +57,18 @@ fn of_distant_operators(seed: u64) -> Plan {
     plan
 }
 
+/// A world in which processes are killed often and are back at once, while messages of their
+/// former life are still on their way.
+fn of_short_lives(seed: u64) -> Plan {
+    use sim::FaultKind::{Kill, Power};
+    let mut plan = Plan::draw(seed);
+    (plan.network.twice, plan.network.delay, plan.network.tail) = (300, 10_000, 100);
+    (plan.disk.sync, plan.clients.timeout) = (20_000, 3_000_000);
+    (plan.faults.gap, plan.faults.lasts) = (100_000, 20_000);
+    plan.faults.kinds = [(Kill, 9), (Power, 1)].into();
+    plan
+}
+
 /// The first violation that a mutant causes.
 fn find(mutant: Mutant, worlds: Worlds, look: Look) -> Option<Box<Violation>> {
     let options = |seed, mutant| {
@@ -117,6 +129,7 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
         (Mutant::SiblingsDropped, any, &[NoFalseDominance, NothingIsInvented]),
         (Mutant::AckBeforeSync, any, &[DurableIsOnDisk]),
         (Mutant::SyncLies, any, &[DurableIsOnDisk]),
+        (Mutant::RecoveredCountsAsSynced, of_short_lives, &[DurableIsOnDisk]),
         (Mutant::IncarnationReused, any, &[DotsAreUnique, NoFalseDominance, NothingIsInvented]),
         (Mutant::ClockLost, any, &[ClocksAreExact]),
         (Mutant::BatchTorn, any, &[ClocksAreExact, NoFalseDominance, ReplicasConverge]),

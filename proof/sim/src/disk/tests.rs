@@ -37,8 +37,18 @@ fn disk() -> SimDisk {
 }
 
 fn left(crash: Crash) -> Vec<String> {
+    left_by(&[crash], false)
+}
+
+/// What is left of that disk after crashes, where a process starts between them or not.
+fn left_by(crashes: &[Crash], starts: bool) -> Vec<String> {
     let mut disk = disk();
-    disk.crash(crash);
+    for (index, crash) in crashes.iter().enumerate() {
+        if starts && 0 < index {
+            disk.open();
+        }
+        disk.crash(*crash);
+    }
     let left: Vec<_> = disk
         .view
         .objects
@@ -56,6 +66,28 @@ fn a_crash_loses_what_had_not_come_far_enough() {
     assert_eq!(left(Crash::Kill { flying: false }), ["committed", "synced"]);
     assert_eq!(left(Crash::Power { lost: 0 }), ["committed", "synced"]);
     assert_eq!(left(Crash::Power { lost: 9 }), ["synced"]);
+}
+
+#[test]
+fn what_a_killed_process_leaves_is_synced_by_the_next_one_and_not_before() {
+    let kill = Crash::Kill { flying: true };
+    let power = Crash::Power { lost: 1 };
+    assert_eq!(left_by(&[kill, power], false), ["committed", "synced"], "nobody has synced it");
+    assert_eq!(left_by(&[kill, kill, power], false), ["committed", "synced"]);
+    assert_eq!(left_by(&[kill, power], true), ["committed", "flying", "synced"]);
+    let failed = Crash::SyncFailed { lost: 0 };
+    assert_eq!(left_by(&[failed, Crash::Power { lost: 9 }], false), ["synced"]);
+}
+
+#[test]
+fn a_crash_tells_what_had_been_handed_over_and_is_gone() {
+    let gone = |crash| {
+        let mut disk = disk();
+        let gone = disk.crash(crash);
+        gone.into_iter().map(|(place, dots)| (place, dots.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(gone(Crash::Power { lost: 9 }), [(place("committed"), 1)]);
+    assert_eq!(gone(Crash::Kill { flying: false }), [], "it was in flight, or not even that");
 }
 
 #[test]
