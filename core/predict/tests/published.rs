@@ -4,8 +4,6 @@
 //! million, from an implementation of its own. Where the two differ, in how long a read can
 //! be stale, it is by the bias of the paper's search.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 use predict::{Impossible, Legs, Prediction, Quorum, Sample, Samples, Trial, misses_last};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -14,6 +14,7 @@ mod get;
 mod import;
 mod keyspace;
 mod list;
+mod predict;
 mod print;
 mod put;
 mod replacement;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Export(export::Export),
     /// Measure throughput and latency under a load.
     Bench(Box<bench::Bench>),
+    /// Predict latency and staleness of N, R and W.
+    Predict(predict::Predict),
     /// Show the state of the nodes.
     Status(status::Show),
 }
@@ -66,6 +69,7 @@ impl Command {
             Self::Import(import) => import.run(),
             Self::Export(export) => export.run(),
             Self::Bench(bench) => bench.run(),
+            Self::Predict(predict) => predict.run(),
             Self::Status(status) => status.run(),
         }
     }
