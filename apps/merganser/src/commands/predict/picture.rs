@@ -12,7 +12,7 @@ const HEIGHT: f64 = 400.0;
 
 /// Where the curve is within it.
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = WIDTH - 20.0;
+const RIGHT: f64 = WIDTH - 40.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = HEIGHT - 55.0;
 
@@ -92,7 +92,7 @@ fn draw_grid(svg: &mut String, axis: &Axis) {
     }
     let _ = writeln!(
         svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">begins so long after the write was \
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">if it begins so long after the write was \
          acknowledged</text>",
         f64::midpoint(LEFT, RIGHT),
         HEIGHT - 14.0
