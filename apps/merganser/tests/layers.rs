@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &["causality", "crdt"]),
     ("placement", &["model"]),
     ("membership", &["model", "mutant"]),
+    ("predict", &[]),
     ("catalog", &["lattice", "model", "mutant"]),
     ("replica", &["causality", "crdt", "lattice", "model", "mutant"]),
     ("coordinator", &["lattice", "model", "mutant"]),
