@@ -2,7 +2,7 @@
 # Fuzzes every decoder that reads bytes from outside, as many at a time as there are cores.
 #
 #   scripts/fuzz.sh [RUNS]          so many inputs per target, 1,000,000 if nothing is said. A
-#                                   target that has done less after FUZZ_SECONDS (600) fails
+#                                   target that has done less after FUZZ_SECONDS (1200) fails
 #   scripts/fuzz.sh 600s [TARGET..] so many seconds per target, of all or these targets
 #   scripts/fuzz.sh 15m             so many minutes for all of them together
 #   FUZZ_SEED=1 scripts/fuzz.sh ..  by the same chance each time; without, always another
@@ -18,7 +18,7 @@ shift || true
 case "$amount" in
   *s) limit="-max_total_time=${amount%s}" ;;
   *m) limit="" ;;
-  *) limit="-runs=$amount -max_total_time=${FUZZ_SECONDS:-600}" ;;
+  *) limit="-runs=$amount -max_total_time=${FUZZ_SECONDS:-1200}" ;;
 esac
 
 bash scripts/setup.sh

@@ -33,6 +33,7 @@ fn path_of(folder: &str, target: &Target) -> PathBuf {
 pub fn kept(target: &Target) -> Vec<Vec<u8>> {
     let mut inputs = (target.seeds)();
     for folder in ["corpus", "found"] {
+        // Most targets have none in one of the two; a name of no target is found by the test.
         let text = fs::read_to_string(path_of(folder, target)).unwrap_or_default();
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         inputs.extend(lines.map(|line| from_hex(line).expect("a line of hexadecimal")));
@@ -72,6 +73,7 @@ pub fn unpack(dir: &Path) -> io::Result<()> {
 ///
 /// That of the file system.
 pub fn pack(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(home().join("corpus"))?;
     for target in all() {
         let seeds: BTreeSet<Vec<u8>> = (target.seeds)().into_iter().collect();
         let mut inputs = Vec::new();
