@@ -304,25 +304,26 @@ impl Cluster {
     }
 
     /// Ends nodes with `kill -9`, all at once as far as possible, and waits until they are
-    /// gone.
+    /// gone. Returns how many died of it: the others had ended before, or were not started.
     ///
     /// # Errors
     ///
-    /// There is no such node. One that was not started is none.
-    pub fn kill(&mut self, ids: &[u16]) -> Result<(), Stop> {
+    /// There is no such node.
+    pub fn kill(&mut self, ids: &[u16]) -> Result<u64, Stop> {
         for id in ids {
             let Ok(pid) = self.pid(*id) else { continue };
             // The group, so that what runs behind a wrapper dies with it.
             let _ = run(&["kill", "-KILL", "--", &format!("-{pid}")]);
         }
+        let mut killed = 0;
         for id in ids {
             if let Some(mut child) = self.node(*id)?.child.take() {
-                child.wait()?;
+                killed += u64::from(child.wait()?.signal() == Some(9));
                 // A wrapper dies before what runs behind it has let go of its files.
                 eventually("all processes of a killed node are gone", || !lives(child.id()))?;
             }
         }
-        Ok(())
+        Ok(killed)
     }
 
     /// Stops a node as an operator does.

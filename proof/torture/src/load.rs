@@ -1,40 +1,25 @@
 //! Clients that write and remember what they were told, and the reader that compares.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use client::{
     Client, Content, Context, Error, Key, KeyspaceContract, Level, Options, Order, ReadOptions,
     Replicas, Table, TableContract, WriteOptions,
 };
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 
 use crate::expected::{Expected, Outcome};
 use crate::outcome::{Figures, Stop};
-
-/// Clients that write at once, each with keys of its own besides the shared ones.
-const WORKERS: u64 = 4;
-
-/// Registers of one worker. Few, so that each is overwritten often.
-const REGISTERS: u64 = 20;
-
-/// Keys that all workers write to without having read them.
-const SHARED: u64 = 12;
-
-/// How long one request may take. Short, so that a dead node does not stop the load.
-const TIMEOUT: Duration = Duration::from_secs(2);
+use crate::worker::Workers;
 
 /// The database as the clients see it, and what they know of it.
 #[derive(Clone, Debug)]
 pub struct Load {
-    urls: Vec<String>,
+    pub(crate) urls: Vec<String>,
     expected: Arc<Mutex<Expected>>,
     /// Bytes appended to each value.
-    padding: usize,
+    pub(crate) padding: usize,
     /// Whether the nodes are about to lose power: see [`Load::hear_nothing`].
     deaf: Arc<AtomicBool>,
 }
@@ -46,13 +31,6 @@ pub struct Glance {
     pub answered: u64,
     /// Keys whose reads failed.
     pub refused: u64,
-}
-
-/// Running workers. They end when this is dropped.
-#[derive(Debug)]
-pub struct Workers {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Result<(), Stop>>>,
 }
 
 impl Load {
@@ -96,6 +74,23 @@ impl Load {
         .map(|_| ())
     }
 
+    /// Writes elements that are their own names, in a keyspace and table of one name.
+    ///
+    /// # Errors
+    ///
+    /// One is not acknowledged.
+    pub fn write_elements(&self, table: &str, names: &[String]) -> Result<(), Stop> {
+        self.block_on(async |client| {
+            let table = client.table(table, table);
+            for name in names {
+                let (key, value) = (Key::from(name.as_str()), Content::text(name.clone()));
+                let written = table.put(&key, &value, None, &WriteOptions::default()).await;
+                written.map_err(|err| Stop::Failed(format!("{name}: {err}")))?;
+            }
+            Ok(())
+        })?
+    }
+
     /// Reads elements that are their own names at `ALL`, in a keyspace and table of one name.
     ///
     /// # Errors
@@ -118,14 +113,7 @@ impl Load {
 
     /// Starts the workers.
     pub fn start(&self, seed: u64) -> Workers {
-        let stop = Arc::new(AtomicBool::new(false));
-        let threads = (0..WORKERS)
-            .map(|number| {
-                let (load, stop) = (self.clone(), Arc::clone(&stop));
-                std::thread::spawn(move || load.work(number, seed ^ (number << 32), &stop))
-            })
-            .collect();
-        Workers { stop, threads }
+        Workers::start(self, seed)
     }
 
     /// Writes under way when a process died, and what is known of all others.
@@ -138,6 +126,19 @@ impl Load {
     /// way may return and say that all is well.
     pub fn hear_nothing(&self, deaf: bool) {
         self.deaf.store(deaf, Ordering::SeqCst);
+    }
+
+    /// Whether answers count for nothing.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::SeqCst)
+    }
+
+    /// Expects a write that was never made, as if it had been acknowledged.
+    pub fn forge(&self) {
+        let mut expected = self.expected();
+        let key = expected.entry("forged".to_owned()).or_default();
+        let index = key.begin(Some("never-written".to_owned()), [].into());
+        key.end(index, Outcome::Acknowledged);
     }
 
     /// How many writes were acknowledged so far.
@@ -214,166 +215,10 @@ impl Load {
         let client = Client::new(&self.urls, options).map_err(Stop::failed)?;
         Ok(runtime.block_on(work(client)))
     }
-
-    fn work(&self, number: u64, seed: u64, stop: &AtomicBool) -> Result<(), Stop> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let options = Options {
-            timeout: TIMEOUT,
-            attempts_max: 1,
-            order: Order::RoundRobin,
-            ..Options::default()
-        };
-        let client = Client::new(&self.urls, options).map_err(Stop::failed)?;
-        let mut worker = Worker {
-            load: self,
-            table: client.table("t", "t"),
-            rng: SmallRng::seed_from_u64(seed),
-            number,
-            written: 0,
-        };
-        runtime.block_on(async {
-            while !stop.load(Ordering::Relaxed) {
-                if !worker.turn().await? {
-                    // Nobody is there: do not ask a thousand times a second.
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            }
-            Ok(())
-        })
-    }
-}
-
-impl Workers {
-    /// Lets each worker finish its request and end.
-    ///
-    /// # Errors
-    ///
-    /// A worker was answered something that no fault explains.
-    pub fn finish(mut self) -> Result<(), Stop> {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in std::mem::take(&mut self.threads) {
-            thread.join().map_err(|_| Stop::failed("a worker panicked"))??;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Workers {
-    /// Whoever goes away early, because something is wrong, leaves nobody at work.
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-struct Worker<'a> {
-    load: &'a Load,
-    table: Table,
-    rng: SmallRng,
-    number: u64,
-    written: u64,
-}
-
-impl Worker<'_> {
-    /// One operation. Says whether it was answered.
-    async fn turn(&mut self) -> Result<bool, Stop> {
-        match self.rng.random_range(0..10) {
-            0..2 => {
-                let name = format!("element-{}-{:x}", self.number, self.rng.random::<u64>());
-                self.write(&name, Some(""), None).await
-            }
-            2..4 => self.shared().await,
-            4..6 => self.again(format!("counter-{}", self.number), true).await,
-            _ => {
-                let register = self.rng.random_range(0..REGISTERS);
-                let counts = false;
-                self.again(format!("register-{}-{register}", self.number), counts).await
-            }
-        }
-    }
-
-    /// A blind write that joins the siblings, or one that replaces those it has read.
-    async fn shared(&mut self) -> Result<bool, Stop> {
-        let name = format!("shared-{}", self.rng.random_range(0..SHARED));
-        if self.rng.random_bool(0.7) {
-            return self.write(&name, Some(""), None).await;
-        }
-        self.again(name, false).await
-    }
-
-    /// Reads a key and replaces what was read; sometimes by nothing.
-    async fn again(&mut self, name: String, counts: bool) -> Result<bool, Stop> {
-        let before = self.load.expected().entry(name.clone()).or_default().acknowledged();
-        let (found, context) = match read(&self.table, &name, &ReadOptions::default()).await {
-            Ok(answer) => answer,
-            Err(err) if is_of_a_fault(&err) => return Ok(false),
-            Err(err) => return Err(Stop::Failed(format!("a read of {name}: {err}"))),
-        };
-        let read = {
-            let mut expected = self.load.expected();
-            let key = expected.entry(name.clone()).or_default();
-            let checked = key.check_read(&found, &before);
-            checked.map_err(|why| Stop::Failed(format!("{name}, under load: {why}")))?;
-            key.indices(&found)
-        };
-        let number = |value: &String| value.split('#').next()?.parse::<u64>().ok();
-        let next = 1 + found.iter().filter_map(number).max().unwrap_or_default();
-        let prefix = if counts { next.to_string() } else { String::new() };
-        let value = (counts || found.is_empty() || self.rng.random_bool(0.9)).then_some(&*prefix);
-        self.write(&name, value, context.map(|context| (context, read))).await
-    }
-
-    async fn write(
-        &mut self,
-        name: &str,
-        prefix: Option<&str>,
-        after: Option<(Context, BTreeSet<usize>)>,
-    ) -> Result<bool, Stop> {
-        self.written += 1;
-        let unique = format!("{}.{}.{:x}", self.number, self.written, self.rng.random::<u64>());
-        let padding = "x".repeat(self.load.padding);
-        let value = prefix.map(|prefix| format!("{prefix}#{unique}{padding}"));
-        let (context, read) =
-            after.map_or((None, BTreeSet::new()), |(context, read)| (Some(context), read));
-        let index =
-            self.load.expected().entry(name.to_owned()).or_default().begin(value.clone(), read);
-        let (key, options) = (Key::from(name), WriteOptions::default());
-        let written = match value {
-            Some(value) => {
-                self.table.put(&key, &Content::text(value), context.as_ref(), &options).await
-            }
-            None => self.table.delete(&key, context.as_ref(), &options).await,
-        };
-        let outcome = match &written {
-            Ok(_) if self.load.deaf.load(Ordering::SeqCst) => Outcome::Unknown,
-            Ok(_) => Outcome::Acknowledged,
-            Err(Error::Unknown { .. }) => Outcome::Unknown,
-            Err(Error::NotAttempted(_) | Error::Connect { .. }) => Outcome::NotMade,
-            Err(err) if matches!(err.code(), "too_many_siblings" | "disk_failed") => {
-                Outcome::NotMade
-            }
-            Err(err) => return Err(Stop::Failed(format!("a write of {name}: {err}"))),
-        };
-        self.load.expected().entry(name.to_owned()).or_default().end(index, outcome);
-        Ok(matches!(outcome, Outcome::Acknowledged))
-    }
-}
-
-/// Whether a node that dies, is cut off, or has a bad disk is a reason for a read to fail so.
-fn is_of_a_fault(error: &Error) -> bool {
-    match error {
-        Error::NotAttempted(_) | Error::Connect { .. } => true,
-        Error::NoAnswer { problem, .. } => {
-            problem.as_ref().is_none_or(|problem| problem.code == "unknown_outcome")
-        }
-        Error::Refused(_)
-        | Error::Unknown { .. }
-        | Error::Protocol { .. }
-        | Error::Endpoint { .. } => false,
-    }
 }
 
 /// The values of a key as text, and the context to replace them with.
-async fn read(
+pub(crate) async fn read(
     table: &Table,
     name: &str,
     options: &ReadOptions,

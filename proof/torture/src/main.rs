@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use clap::Parser;
 use torture::outcome::{Line, Stop, table};
 use torture::process::INTERRUPTED;
-use torture::scenarios::{ALL, Plan, Sabotage, run};
+use torture::scenarios::{Plan, Sabotage, names, run};
 
 /// Mistreats real processes, and compares what can be read with what clients were told.
 #[derive(Clone, Debug, Parser)]
@@ -55,10 +55,9 @@ fn main() -> ExitCode {
     };
     eprintln!("seed {seed}");
     let all = args.scenarios.iter().any(|name| name == "all");
-    let every = || ALL.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let names = if all { every() } else { args.scenarios };
+    let wanted = if all { names().map(str::to_owned).collect() } else { args.scenarios };
     let mut lines: Vec<Line> = Vec::new();
-    for name in names {
+    for name in wanted {
         let line = run(&name, &plan);
         eprintln!("{name}: {} in {:.1} s", line.verdict(), line.took.as_secs_f64());
         lines.push(line);

@@ -66,6 +66,13 @@ pub fn signal(name: &str, pid: u32) -> Result<(), Stop> {
     run(&["kill", &format!("-{name}"), &pid.to_string()]).map(|_| ())
 }
 
+/// What the kernel says a process does, in its letter: `R` runs, `S` and `D` wait, `T` stands
+/// still. Nothing if it is gone.
+pub fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim().chars().next()
+}
+
 /// Sleeps, unless the run is interrupted.
 ///
 /// # Errors

@@ -37,6 +37,11 @@ impl Fault {
         Self { calls: calls.to_owned(), action: action.to_owned(), report: report.to_owned() }
     }
 
+    /// Traces the calls and leaves them as they are.
+    pub fn harmless(self) -> Self {
+        Self { action: String::new(), ..self }
+    }
+
     /// What is typed before a program to run it with this fault from the first call on. The
     /// loader's calls count as well.
     pub fn wrapper(&self) -> Vec<String> {
@@ -77,9 +82,9 @@ impl Fault {
         let report = self.report.display().to_string();
         let (trace, inject) =
             (format!("trace={}", self.calls), format!("inject={}:{}", self.calls, self.action));
-        let words =
-            ["strace", "-f", "-qq", "-y", "-ttt", "-s", "0", "-o", &report, "-e", &trace, "-e"];
-        words.into_iter().chain([inject.as_str()]).map(str::to_owned).collect()
+        let words = ["strace", "-f", "-qq", "-y", "-ttt", "-s", "0", "-o", &report, "-e", &trace];
+        let tamper: &[&str] = if self.action.is_empty() { &[] } else { &["-e", &inject] };
+        words.iter().chain(tamper).map(|word| (*word).to_owned()).collect()
     }
 }
 

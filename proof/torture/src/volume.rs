@@ -50,6 +50,11 @@ impl Volume {
         run(&["xfs_io", "-x", "-c", "shutdown", &self.mount.display().to_string()]).map(|_| ())
     }
 
+    /// Whether nothing reaches the image any more.
+    pub fn has_lost_power(&self) -> bool {
+        fs::write(self.mount.join("probe"), "").is_err()
+    }
+
     /// From now on nothing can be written: ext4 does so when it meets an error, and here it
     /// is told that it did. Files that are open for writing stay open.
     ///

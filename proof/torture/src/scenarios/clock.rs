@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::{Bench, Plan};
+use super::{Bench, Scene};
 use crate::cluster::Cluster;
 use crate::outcome::{Figures, Stop};
 use crate::process::{eventually, run as execute, sleep};
@@ -29,6 +29,10 @@ const LIBRARIES: [&str; 4] = [
     "/usr/lib64/faketime/libfaketimeMT.so.1",
     "/usr/lib/faketime/libfaketimeMT.so.1",
 ];
+
+/// How the names of the files begin in which the library shares the time, before the number
+/// of the process.
+const SHARED: [&str; 2] = ["faketime_shm_", "sem.faketime_sem_"];
 
 const NODES: u8 = 3;
 
@@ -48,27 +52,27 @@ const TOLERANCE: i64 = 5;
 /// Writes that must be acknowledged between two jumps. Some thousands are, on an idle machine.
 const PROGRESS_MIN: u64 = 20;
 
-pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
-    let mut rng = plan.rng();
-    let dir = tempfile::tempdir()?;
-    let mut cluster = Cluster::prepare(&plan.binary, dir.path(), u16::from(NODES))?;
+pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
+    remove_leftovers();
+    let mut rng = scene.rng();
+    let mut cluster = Cluster::prepare(&scene.plan.binary, scene.dir, u16::from(NODES))?;
     cluster.start_behind(&wrapper()?.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut clocks = Clocks { off: Vec::new(), pids: Vec::new() };
+    let mut clocks = Clocks { is_real: scene.is_real(), off: Vec::new(), pids: Vec::new() };
     clocks.jump(&cluster, 0, &mut rng)?;
-    let mut bench = Bench::over(cluster, dir, NODES)?;
+    let mut bench = Bench::over(scene, cluster, NODES)?;
     clocks.note_processes(&mut bench)?;
     let mut figures = Figures::default();
-    for _ in 0..plan.rounds(2, 200) {
+    for _ in 0..scene.rounds(2, 200) {
         let workers = bench.load.start(rng.random());
         for jump in 1..=JUMPS {
             clocks.jump(&bench.cluster, jump, &mut rng)?;
-            figures.faults += live_on(&bench, &clocks).map_err(|stop| bench.keep(stop))?;
+            figures.faults += live_on(&bench, &clocks)?;
         }
         figures.faults += clocks.restart(&mut bench, &mut rng)?;
         workers.finish()?;
         figures.rounds += 1;
         bench.check(&mut figures)?;
-        rest(&mut bench).map_err(|stop| bench.keep(stop))?;
+        rest(&mut bench)?;
     }
     Ok(figures)
 }
@@ -90,6 +94,8 @@ fn wrapper() -> Result<Vec<String>, Stop> {
 
 /// By how many seconds the clock of each node is off, and whose memory the library shares.
 struct Clocks {
+    /// Or they are not off at all, and somebody has to notice.
+    is_real: bool,
     off: Vec<(u16, i64)>,
     pids: Vec<u32>,
 }
@@ -102,7 +108,7 @@ impl Clocks {
             let off = rng.random_range(OFF_MIN..OFF_MAX);
             let off = if (u32::from(id) + turn).is_multiple_of(2) { off } else { -off };
             self.off.push((id, off));
-            set(&cluster.node_dir(id), off)?;
+            self.set(&cluster.node_dir(id), off)?;
         }
         Ok(())
     }
@@ -112,12 +118,19 @@ impl Clocks {
         let id = rng.random_range(1..=u16::from(NODES));
         bench.cluster.kill(&[id])?;
         let off = -OFF_MAX - rng.random_range(0..OFF_MAX);
-        set(&bench.cluster.node_dir(id), off)?;
+        self.set(&bench.cluster.node_dir(id), off)?;
         self.off.retain(|(other, _)| *other != id);
         self.off.push((id, off));
-        bench.cluster.start(id).map_err(|stop| bench.keep(stop))?;
+        bench.cluster.start(id)?;
         self.note_processes(bench)?;
-        live_on(bench, self).map_err(|stop| bench.keep(stop))
+        live_on(bench, self)
+    }
+
+    /// Sets the clock of a node. In one step: the library reads the file at any time.
+    fn set(&self, dir: &Path, off: i64) -> Result<(), Stop> {
+        let off = if self.is_real { off } else { 0 };
+        fs::write(dir.join("clock.next"), format!("{off:+}\n"))?;
+        Ok(fs::rename(dir.join("clock.next"), dir.join("clock"))?)
     }
 
     fn note_processes(&mut self, bench: &mut Bench) -> Result<(), Stop> {
@@ -129,21 +142,29 @@ impl Clocks {
 }
 
 impl Drop for Clocks {
-    /// The library leaves two small files behind for each process that was killed.
     fn drop(&mut self) {
-        for pid in &self.pids {
-            for name in ["faketime_shm_", "sem.faketime_sem_"] {
-                // Whoever stopped by itself has taken its own away.
-                let _ = fs::remove_file(format!("/dev/shm/{name}{pid}"));
-            }
-        }
+        self.pids.iter().for_each(|pid| forget(*pid));
     }
 }
 
-/// Sets the clock of a node. In one step: the library reads the file at any time.
-fn set(dir: &Path, off: i64) -> Result<(), Stop> {
-    fs::write(dir.join("clock.next"), format!("{off:+}\n"))?;
-    Ok(fs::rename(dir.join("clock.next"), dir.join("clock"))?)
+/// Removes the two small files that the library leaves behind for a process that was killed.
+fn forget(pid: u32) {
+    for name in SHARED {
+        // Whoever stopped by itself has taken its own away.
+        let _ = fs::remove_file(format!("/dev/shm/{name}{pid}"));
+    }
+}
+
+/// Removes what the processes of a run left that was itself killed.
+fn remove_leftovers() {
+    let Ok(files) = fs::read_dir("/dev/shm") else { return };
+    for file in files.flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let owner = SHARED.iter().find_map(|prefix| name.strip_prefix(prefix)?.parse().ok());
+        if let Some(pid) = owner.filter(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            forget(pid);
+        }
+    }
 }
 
 /// Lets clients work, and demands that they are answered and that each node shows its time.

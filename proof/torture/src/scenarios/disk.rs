@@ -9,31 +9,32 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::{Bench, DISK_FAILED, IO_ERROR, Plan};
+use super::{Bench, DISK_FAILED, IO_ERROR, Scene};
 use crate::cluster::Cluster;
 use crate::outcome::{Figures, Stop};
 use crate::process::{need_tools, sleep};
 use crate::volume::Volume;
 
 /// The disk fills up; the node stops rather than promise; with space again it has all.
-pub(super) fn full(plan: &Plan) -> Result<Figures, Stop> {
-    let mut rng = plan.rng();
-    let dir = tempfile::tempdir()?;
-    let cluster = Cluster::prepare(&plan.binary, dir.path(), 1)?;
+pub(super) fn full(scene: &Scene<'_>) -> Result<Figures, Stop> {
+    let mut rng = scene.rng();
+    let cluster = Cluster::prepare(&scene.plan.binary, scene.dir, 1)?;
     let disk = cluster.disk_dir(1);
     let volume = Volume::create(&disk, 512)?;
-    let mut bench = Bench::over(cluster, dir, 1)?;
+    let mut bench = Bench::over(scene, cluster, 1)?;
     let mut figures = Figures::default();
-    for _ in 0..plan.rounds(2, 50) {
+    for _ in 0..scene.rounds(2, 50) {
         let workers = bench.load.start(rng.random());
         sleep(Duration::from_millis(300))?;
-        fill(&disk.join("ballast"))?;
+        if scene.is_real() {
+            fill(&disk.join("ballast"))?;
+        }
         let status = bench.cluster.wait_for_end(1);
         workers.finish()?;
         expect_disk_failed(&bench, status?.code(), &["No space left on device"])?;
         bench.cluster.kill(&[1])?;
         fs::remove_file(disk.join("ballast"))?;
-        bench.cluster.start(1).map_err(|stop| bench.keep(stop))?;
+        bench.cluster.start(1)?;
         figures.rounds += 1;
         figures.faults += 1;
         bench.check(&mut figures)?;
@@ -45,18 +46,19 @@ pub(super) fn full(plan: &Plan) -> Result<Figures, Stop> {
 
 /// The kernel makes one of three disks read-only, as it does after an error; the node stops
 /// with its reason, the others go on, and repaired it has all.
-pub(super) fn read_only(plan: &Plan) -> Result<Figures, Stop> {
+pub(super) fn read_only(scene: &Scene<'_>) -> Result<Figures, Stop> {
     need_tools(&["e2fsck", "findmnt"])?;
-    let mut rng = plan.rng();
-    let dir = tempfile::tempdir()?;
-    let cluster = Cluster::prepare(&plan.binary, dir.path(), 3)?;
+    let mut rng = scene.rng();
+    let cluster = Cluster::prepare(&scene.plan.binary, scene.dir, 3)?;
     let volume = Volume::create(&cluster.disk_dir(1), 512)?;
-    let mut bench = Bench::over(cluster, dir, 3)?;
+    let mut bench = Bench::over(scene, cluster, 3)?;
     let mut figures = Figures::default();
-    for _ in 0..plan.rounds(2, 50) {
+    for _ in 0..scene.rounds(2, 50) {
         let workers = bench.load.start(rng.random());
         sleep(Duration::from_millis(300))?;
-        volume.become_read_only()?;
+        if scene.is_real() {
+            volume.become_read_only()?;
+        }
         let status = bench.cluster.wait_for_end(1)?;
         let before = bench.load.acknowledged();
         sleep(Duration::from_millis(500))?;
@@ -69,7 +71,7 @@ pub(super) fn read_only(plan: &Plan) -> Result<Figures, Stop> {
         volume.unmount()?;
         volume.repair()?;
         volume.mount()?;
-        bench.cluster.start(1).map_err(|stop| bench.keep(stop))?;
+        bench.cluster.start(1)?;
         figures.rounds += 1;
         figures.faults += 1;
         bench.check(&mut figures)?;

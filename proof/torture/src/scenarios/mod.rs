@@ -19,7 +19,7 @@ mod stop;
 mod sync;
 mod syscalls;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::ValueEnum;
@@ -31,6 +31,8 @@ use tempfile::TempDir;
 use crate::cluster::Cluster;
 use crate::load::Load;
 use crate::outcome::{Figures, Line, Stop};
+use crate::process;
+use crate::strace::Fault;
 
 /// What a node exits with whose disk failed.
 const DISK_FAILED: i32 = 8;
@@ -50,106 +52,166 @@ pub struct Plan {
     pub rounds: Option<u64>,
     /// Whether to take hours rather than minutes.
     pub long: bool,
-    /// What is left out, to see whether anybody notices. Known to the network scenarios.
+    /// What is left out, to see whether anybody notices.
     pub sabotage: Option<Sabotage>,
 }
 
 /// A part of a scenario that is secretly not done. What then passes has been blind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Sabotage {
-    /// The network is never broken.
+    /// Nothing is mistreated.
     Fault,
-    /// The network is never healed.
+    /// The network is never healed. For the scenarios of networks only.
     Heal,
     /// A write is counted as kept that was never made.
     Write,
 }
 
-impl Plan {
+/// A plan, and a directory for everything that it needs.
+struct Scene<'a> {
+    plan: &'a Plan,
+    dir: &'a Path,
+}
+
+impl Scene<'_> {
     fn rounds(&self, short: u64, long: u64) -> u64 {
-        self.rounds.unwrap_or(if self.long { long } else { short })
+        self.plan.rounds.unwrap_or(if self.plan.long { long } else { short })
     }
 
     fn rng(&self) -> SmallRng {
-        SmallRng::seed_from_u64(self.seed)
+        SmallRng::seed_from_u64(self.plan.seed)
+    }
+
+    /// Whether the mistreatment is really done.
+    fn is_real(&self) -> bool {
+        self.plan.sabotage != Some(Sabotage::Fault)
     }
 }
 
-type Scenario = fn(&Plan) -> Result<Figures, Stop>;
+type Scenario = fn(&Scene<'_>) -> Result<Figures, Stop>;
+
+/// Where a scenario has its files.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Home {
+    Disk,
+    /// In memory, if there is room: five nodes that sync to a busy disk make requests fail
+    /// that the network would have let pass.
+    Memory,
+}
 
 /// All scenarios, by name.
-pub const ALL: [(&str, Scenario); 19] = [
-    ("kill", kill::run),
-    ("pause", pause::run),
-    ("power", power::one),
-    ("blackout", power::all),
-    ("syscalls", syscalls::run),
-    ("disk-full", disk::full),
-    ("fsync-fails", sync::run),
-    ("read-fails", reads::run),
-    ("read-only", disk::read_only),
-    ("slow-disk", slow::run),
-    ("rot", rot::run),
-    ("memory", memory::run),
-    ("clients", clients::run),
-    ("clock", clock::run),
-    ("limits", limits::run),
-    ("stop", stop::run),
-    ("net-split", net::split),
-    ("net-oneway", net::oneway),
-    ("net-lossy", net::lossy),
+const ALL: [(&str, Home, Scenario); 19] = [
+    ("kill", Home::Disk, kill::run),
+    ("pause", Home::Disk, pause::run),
+    ("power", Home::Disk, power::one),
+    ("blackout", Home::Disk, power::all),
+    ("syscalls", Home::Disk, syscalls::run),
+    ("disk-full", Home::Disk, disk::full),
+    ("fsync-fails", Home::Disk, sync::run),
+    ("read-fails", Home::Disk, reads::run),
+    ("read-only", Home::Disk, disk::read_only),
+    ("slow-disk", Home::Disk, slow::run),
+    ("rot", Home::Disk, rot::run),
+    ("memory", Home::Disk, memory::run),
+    ("clients", Home::Disk, clients::run),
+    ("clock", Home::Disk, clock::run),
+    ("limits", Home::Disk, limits::run),
+    ("stop", Home::Disk, stop::run),
+    ("net-split", Home::Memory, net::split),
+    ("net-oneway", Home::Memory, net::oneway),
+    ("net-lossy", Home::Memory, net::lossy),
 ];
 
-/// Runs one scenario. Nothing of it is left when this returns.
+/// The names of all scenarios, in the order in which they are run.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(name, _, _)| *name)
+}
+
+/// Runs one scenario. Nothing of it is left when this returns, but the logs and data of one
+/// that failed, whose place is told.
 pub fn run(name: &str, plan: &Plan) -> Line {
     let started = Instant::now();
-    let outcome = match ALL.iter().find(|(known, _)| *known == name) {
-        Some((_, scenario)) => scenario(plan),
+    let outcome = match ALL.iter().find(|(known, _, _)| *known == name) {
+        Some((_, home, scenario)) => home.scratch().map_err(Stop::from).and_then(|dir| {
+            let outcome = scenario(&Scene { plan, dir: dir.path() });
+            outcome.map_err(|stop| keep(stop, dir, plan))
+        }),
         None => Err(Stop::Failed("there is no such scenario".to_owned())),
     };
     Line { name: name.to_owned(), outcome, took: started.elapsed() }
 }
 
-/// A cluster with a declared table in a scratch directory, about to be mistreated.
+impl Home {
+    fn scratch(self) -> std::io::Result<TempDir> {
+        let memory = Path::new("/dev/shm");
+        match self {
+            Self::Memory if memory.is_dir() => tempfile::tempdir_in(memory),
+            Self::Memory | Self::Disk => tempfile::tempdir(),
+        }
+    }
+}
+
+/// Keeps what a scenario left that failed, on disk. What was sabotaged is nothing to look at.
+fn keep(stop: Stop, dir: TempDir, plan: &Plan) -> Stop {
+    let why = match stop {
+        Stop::Failed(why) if plan.sabotage.is_none() => why,
+        Stop::Failed(_) | Stop::Skipped(_) => return stop,
+    };
+    let temporary = std::env::temp_dir();
+    if dir.path().starts_with(&temporary) {
+        return Stop::Failed(format!("{why}; see {}", dir.keep().display()));
+    }
+    let place = temporary.join(dir.path().file_name().unwrap_or_default());
+    let (from, to) = (dir.path().display().to_string(), place.display().to_string());
+    match process::run(&["cp", "-a", &from, &to]) {
+        Ok(_) => Stop::Failed(format!("{why}; see {to}")),
+        Err(_) => Stop::Failed(format!("{why}; nothing could be kept in {to}")),
+    }
+}
+
+/// A cluster with a declared table, about to be mistreated.
 struct Bench {
-    /// Before the directory, so that its processes are gone when that is removed.
     cluster: Cluster,
     load: Load,
-    dir: TempDir,
+    /// What [`Sabotage`] it is to suffer.
+    sabotage: Option<Sabotage>,
 }
 
 impl Bench {
     /// Starts so many nodes, all of them replicas of every key.
-    fn start(plan: &Plan, nodes: u8) -> Result<Self, Stop> {
-        let dir = tempfile::tempdir()?;
-        let cluster = Cluster::prepare(&plan.binary, dir.path(), u16::from(nodes))?;
-        Self::over(cluster, dir, nodes)
+    fn start(scene: &Scene<'_>, nodes: u8) -> Result<Self, Stop> {
+        let cluster = Cluster::prepare(&scene.plan.binary, scene.dir, u16::from(nodes))?;
+        Self::over(scene, cluster, nodes)
     }
 
     /// Starts the nodes of a prepared cluster.
-    fn over(mut cluster: Cluster, dir: TempDir, nodes: u8) -> Result<Self, Stop> {
+    fn over(scene: &Scene<'_>, mut cluster: Cluster, replicas: u8) -> Result<Self, Stop> {
         cluster.start_all()?;
-        let load = Load::declare(cluster.urls(), nodes, 100)?;
-        Ok(Self { cluster, load, dir })
+        Self::declare(scene, cluster, replicas)
     }
 
-    /// Compares at a quorum and at `ALL`. On failure the directory with logs and data is
-    /// kept, and its place is told.
+    /// Declares the table at nodes that serve.
+    fn declare(scene: &Scene<'_>, cluster: Cluster, replicas: u8) -> Result<Self, Stop> {
+        let load = Load::declare(cluster.urls(), replicas, 100)?;
+        Ok(Self { cluster, load, sabotage: scene.plan.sabotage })
+    }
+
+    /// Compares at a quorum and at `ALL`.
     fn check(&mut self, figures: &mut Figures) -> Result<(), Stop> {
+        if self.sabotage == Some(Sabotage::Write) {
+            self.load.forge();
+        }
         self.cluster.wait_for_all_alive()?;
-        let checked = self.load.check(Level::Quorum);
-        let again = checked.and_then(|first| Ok((first, self.load.check(Level::All)?)));
-        let (first, second) = again.map_err(|stop| self.keep(stop))?;
+        let first = self.load.check(Level::Quorum)?;
+        let second = self.load.check(Level::All)?;
         figures.checked += first.checked + second.checked;
         (figures.acknowledged, figures.unknown) = (second.acknowledged, second.unknown);
         Ok(())
     }
 
-    fn keep(&mut self, stop: Stop) -> Stop {
-        self.dir.disable_cleanup(true);
-        match stop {
-            Stop::Failed(why) => Stop::Failed(format!("{why}; see {}", self.dir.path().display())),
-            Stop::Skipped(why) => Stop::Skipped(why),
-        }
+    /// System calls of a node that are to be tampered with. They are traced at least.
+    fn fault(&self, id: u16, calls: &str, action: &str) -> Fault {
+        let fault = Fault::new(calls, action, &self.cluster.node_dir(id).join("strace"));
+        if self.sabotage == Some(Sabotage::Fault) { fault.harmless() } else { fault }
     }
 }

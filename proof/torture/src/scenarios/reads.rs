@@ -17,7 +17,7 @@ use std::time::Duration;
 use client::Level;
 use rand::RngExt;
 
-use super::{Bench, IO_ERROR, Plan};
+use super::{Bench, IO_ERROR, Scene};
 use crate::cluster::Cluster;
 use crate::outcome::{Figures, Stop};
 use crate::process::{need_tools, sleep};
@@ -29,16 +29,15 @@ const HITS_MIN: usize = 50;
 /// Bytes of a value: a few hundred of them are more than the least cache.
 const VALUE_BYTES: usize = 4_000;
 
-pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
+pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
     need_tools(&["strace"])?;
-    let mut rng = plan.rng();
-    let dir = tempfile::tempdir()?;
-    let cluster = Cluster::prepare(&plan.binary, dir.path(), 3)?;
+    let mut rng = scene.rng();
+    let cluster = Cluster::prepare(&scene.plan.binary, scene.dir, 3)?;
     cluster.configure(1, "cache = \"1MiB\"")?;
-    let mut bench = Bench::over(cluster, dir, 3)?;
+    let mut bench = Bench::over(scene, cluster, 3)?;
     bench.load.pad(VALUE_BYTES);
     let mut figures = Figures::default();
-    for round in 0..plan.rounds(2, 200) {
+    for round in 0..scene.rounds(2, 200) {
         let workers = bench.load.start(rng.random());
         sleep(Duration::from_millis(800))?;
         workers.finish()?;
@@ -46,10 +45,10 @@ pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
         if round % 2 == 1 {
             figures.faults += at_start(&mut bench, rng.random_range(5..15))?;
         }
-        bench.cluster.start(1).map_err(|stop| bench.keep(stop))?;
+        bench.cluster.start(1)?;
         bench.cluster.wait_for_all_alive()?;
         let seed = rng.random();
-        figures.faults += serving(&mut bench, seed).map_err(|stop| bench.keep(stop))?;
+        figures.faults += serving(&mut bench, seed)?;
         bench.check(&mut figures)?;
         figures.rounds += 1;
     }
@@ -105,6 +104,5 @@ fn at_start(bench: &mut Bench, when: u64) -> Result<u64, Stop> {
 }
 
 fn fault(bench: &Bench, when: u64) -> Fault {
-    let report = bench.cluster.node_dir(1).join("strace");
-    Fault::new("pread64", &format!("error=EIO:when={when}+"), &report)
+    bench.fault(1, "pread64", &format!("error=EIO:when={when}+"))
 }

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::{Bench, Plan};
+use super::{Bench, Scene};
 use crate::http::ask;
 use crate::outcome::{Figures, Stop};
 use crate::process::{need_tools, sleep};
-use crate::strace::Fault;
 
 /// What each sync takes longer, in microseconds.
 const DELAY: &str = "delay_enter=2000000";
@@ -27,15 +26,15 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// Writes that must be acknowledged while one disk is slow. Thousands are, on an idle machine.
 const PROGRESS_MIN: u64 = 200;
 
-pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
+pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
     need_tools(&["strace"])?;
-    let mut rng = plan.rng();
-    let mut bench = Bench::start(plan, 3)?;
+    let mut rng = scene.rng();
+    let mut bench = Bench::start(scene, 3)?;
     let mut figures = Figures::default();
-    for _ in 0..plan.rounds(1, 100) {
+    for _ in 0..scene.rounds(1, 100) {
         let id = rng.random_range(1..=3);
         let seed = rng.random();
-        figures.faults += slow(&mut bench, id, seed).map_err(|stop| bench.keep(stop))?;
+        figures.faults += slow(&mut bench, id, seed)?;
         figures.rounds += 1;
         bench.check(&mut figures)?;
     }
@@ -44,8 +43,7 @@ pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
 
 /// Lets one disk be slow under load. Returns how many syncs were.
 fn slow(bench: &mut Bench, id: u16, seed: u64) -> Result<u64, Stop> {
-    let report = bench.cluster.node_dir(id).join("strace");
-    let fault = Fault::new("fdatasync", DELAY, &report);
+    let fault = bench.fault(id, "fdatasync", DELAY);
     let before = bench.load.acknowledged();
     let workers = bench.load.start(seed);
     let attached = fault.attach(bench.cluster.pid(id)?)?;

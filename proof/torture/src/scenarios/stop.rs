@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::{Bench, Plan};
+use super::{Bench, Scene};
 use crate::outcome::{Figures, Stop};
 use crate::process::{signal, sleep};
 
@@ -18,17 +18,17 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 /// The last thing that a node says.
 const WORDS: &str = "stopped, everything is on disk";
 
-pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
-    let mut rng = plan.rng();
-    let mut bench = Bench::start(plan, 3)?;
+pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
+    let mut rng = scene.rng();
+    let mut bench = Bench::start(scene, 3)?;
     let mut figures = Figures::default();
-    for round in 0..plan.rounds(6, 500) {
+    for round in 0..scene.rounds(6, 500) {
         let nodes: Vec<u16> =
             if round % 3 == 2 { vec![1, 2, 3] } else { vec![rng.random_range(1..=3)] };
         let before = bench.load.acknowledged();
         let workers = bench.load.start(rng.random());
         sleep(Duration::from_millis(rng.random_range(100..600)))?;
-        stop(&mut bench, &nodes).map_err(|stop| bench.keep(stop))?;
+        stop(scene, &mut bench, &nodes)?;
         nodes.iter().try_for_each(|id| bench.cluster.start(*id))?;
         workers.finish()?;
         if bench.load.acknowledged() == before {
@@ -41,9 +41,9 @@ pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
     Ok(figures)
 }
 
-fn stop(bench: &mut Bench, nodes: &[u16]) -> Result<(), Stop> {
+fn stop(scene: &Scene<'_>, bench: &mut Bench, nodes: &[u16]) -> Result<(), Stop> {
     let asked = Instant::now();
-    for id in nodes {
+    for id in nodes.iter().filter(|_| scene.is_real()) {
         signal("TERM", bench.cluster.pid(*id)?)?;
     }
     for id in nodes {
@@ -56,5 +56,5 @@ fn stop(bench: &mut Bench, nodes: &[u16]) -> Result<(), Stop> {
             return Err(Stop::Failed(format!("n{id} took {took:?} to stop")));
         }
     }
-    bench.cluster.kill(nodes)
+    bench.cluster.kill(nodes).map(|_| ())
 }

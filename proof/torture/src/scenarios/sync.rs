@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::{Bench, DISK_FAILED, IO_ERROR, Plan};
+use super::{Bench, DISK_FAILED, IO_ERROR, Scene};
 use crate::outcome::{Figures, Stop};
 use crate::process::{need_tools, signal, sleep};
 use crate::strace::Fault;
@@ -22,12 +22,12 @@ use crate::strace::Fault;
 /// What a node exits with that could not start.
 const NOT_STARTED: i32 = 1;
 
-pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
+pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
     need_tools(&["strace"])?;
-    let mut rng = plan.rng();
-    let mut bench = Bench::start(plan, 1)?;
+    let mut rng = scene.rng();
+    let mut bench = Bench::start(scene, 1)?;
     let mut figures = Figures::default();
-    for round in 0..plan.rounds(9, 600) {
+    for round in 0..scene.rounds(9, 600) {
         let said_before = bench.cluster.log(1).len();
         let failed = match round % 3 {
             0 => under_load(&mut bench, &mut rng),
@@ -35,11 +35,10 @@ pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
             _ => at_stop(&mut bench, &mut rng),
         };
         let said = bench.cluster.log(1).get(said_before..).unwrap_or_default().to_owned();
-        figures.faults += failed
-            .and_then(|ended| ended.map_or(Ok(0), |code| judge(code, &said).map(|()| 1)))
-            .map_err(|stop| bench.keep(stop))?;
+        figures.faults +=
+            failed.and_then(|ended| ended.map_or(Ok(0), |code| judge(code, &said).map(|()| 1)))?;
         bench.cluster.kill(&[1])?;
-        bench.cluster.start(1).map_err(|stop| bench.keep(stop))?;
+        bench.cluster.start(1)?;
         figures.rounds += 1;
         bench.check(&mut figures)?;
     }
@@ -117,8 +116,7 @@ fn judge(code: i32, said: &str) -> Result<(), Stop> {
 }
 
 fn fault(bench: &Bench, calls: &str, when: u64) -> Fault {
-    let report = bench.cluster.node_dir(1).join("strace");
-    Fault::new(calls, &format!("error=EIO:when={when}+"), &report)
+    bench.fault(1, calls, &format!("error=EIO:when={when}+"))
 }
 
 fn moment(seconds: f64) -> SystemTime {

@@ -15,15 +15,15 @@
 //! many there were of each kind, and fails if most kills did not come about.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::{Bench, Plan};
+use super::{Bench, Scene};
 use crate::cluster::Cluster;
-use crate::load::Load;
 use crate::outcome::{Figures, Stop};
 use crate::process::{need_tools, sleep};
 use crate::strace::Fault;
@@ -47,30 +47,36 @@ const SYNC: (&str, u64) = ("fdatasync", 60);
 /// Of all kills that were tried, how many have to come about: one in two.
 const REACHED_MIN: u64 = 2;
 
-pub(super) fn run(plan: &Plan) -> Result<Figures, Stop> {
+pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
     need_tools(&["strace"])?;
-    let mut rng = plan.rng();
+    let mut rng = scene.rng();
     let mut figures = Figures::default();
     let mut deaths = Deaths::default();
-    for (_, kind) in (0..plan.rounds(8, 3_000)).zip(AT_START.iter().cycle()) {
-        let dir = tempfile::tempdir()?;
-        let mut cluster = Cluster::prepare(&plan.binary, dir.path(), 1)?;
-        deaths.note("first start", kind.0, die_at_start(&mut cluster, *kind, &mut rng)?);
+    for (round, kind) in (0..scene.rounds(8, 3_000)).zip(AT_START.iter().cycle()) {
+        let dir = scene.dir.join(round.to_string());
+        fs::create_dir(&dir)?;
+        let mut cluster = Cluster::prepare(&scene.plan.binary, &dir, 1)?;
+        if scene.is_real() {
+            deaths.note("first start", kind.0, die_at_start(&mut cluster, *kind, &mut rng)?);
+        }
         cluster.start(1)?;
-        let load = Load::declare(cluster.urls(), 1, 100)?;
-        let mut bench = Bench { cluster, load, dir };
+        let mut bench = Bench::declare(scene, cluster, 1)?;
         let busy = if rng.random() { WRITE } else { SYNC };
         deaths.note("load", busy.0, die_under_load(&mut bench, busy, &mut rng)?);
-        // A start on files makes fewer calls than one without.
-        let fewer = (kind.0, 1 + kind.1 / 4);
-        deaths.note("recovery", kind.0, die_at_start(&mut bench.cluster, fewer, &mut rng)?);
-        bench.cluster.start(1).map_err(|stop| bench.keep(stop))?;
+        if scene.is_real() {
+            // A start on files makes fewer calls than one without.
+            let fewer = (kind.0, 1 + kind.1 / 4);
+            deaths.note("recovery", kind.0, die_at_start(&mut bench.cluster, fewer, &mut rng)?);
+        }
+        bench.cluster.start(1)?;
         let mut round = Figures::default();
         bench.check(&mut round)?;
         figures.rounds += 1;
         figures.checked += round.checked;
         figures.acknowledged += round.acknowledged;
         figures.unknown += round.unknown;
+        drop(bench);
+        fs::remove_dir_all(dir)?;
     }
     eprintln!("syscalls: died of tried: {}", deaths.words());
     let (died, tried) = deaths.total();
@@ -88,7 +94,7 @@ fn die_at_start(
     rng: &mut SmallRng,
 ) -> Result<bool, Stop> {
     let when = rng.random_range(1..=about);
-    let fault = fault(cluster, call, when);
+    let fault = Fault::new(call, &kill_at(when), &cluster.node_dir(1).join("strace"));
     cluster.launch(1, &fault.wrapper())?;
     let ended = cluster.ready_or_ended(1)?;
     cluster.kill(&[1])?;
@@ -108,7 +114,7 @@ fn die_under_load(
     (call, about): (&str, u64),
     rng: &mut SmallRng,
 ) -> Result<bool, Stop> {
-    let fault = fault(&bench.cluster, call, rng.random_range(1..=about));
+    let fault = bench.fault(1, call, &kill_at(rng.random_range(1..=about)));
     let pid = bench.cluster.pid(1)?;
     let workers = bench.load.start(rng.random());
     let attached = fault.attach(pid)?;
@@ -123,9 +129,8 @@ fn die_under_load(
     Ok(died)
 }
 
-fn fault(cluster: &Cluster, call: &str, when: u64) -> Fault {
-    let report = cluster.node_dir(1).join("strace");
-    Fault::new(call, &format!("signal=KILL:when={when}"), &report)
+fn kill_at(when: u64) -> String {
+    format!("signal=KILL:when={when}")
 }
 
 /// How many nodes died of how many that were to, by when and at which call.

@@ -13,7 +13,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use switch::{Counts, Rule};
 
-use super::{Arena, NODES, Plan, UNNOTICED, between, pairs};
+use super::{Arena, NODES, Scene, UNNOTICED, between, pairs};
 use crate::outcome::{Figures, Stop};
 use crate::process::sleep;
 
@@ -32,10 +32,10 @@ const SUCCESS_MIN: f64 = 0.9;
 /// Fewer requests in that time would mean that they hang.
 const REQUESTS_MIN: u64 = 40;
 
-pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
-    let mut rng = plan.rng();
-    let rounds = plan.rounds(2, 60);
-    let arena = Arena::start(plan, DEADLINE)?;
+pub(in crate::scenarios) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
+    let mut rng = scene.rng();
+    let rounds = scene.rounds(2, 60);
+    let arena = Arena::start(scene, DEADLINE)?;
     let mut times = Vec::new();
     let (seen, figures) = arena.attempt(|arena| {
         for _ in 0..rounds {

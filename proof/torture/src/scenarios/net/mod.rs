@@ -27,19 +27,19 @@ mod oneway;
 mod split;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use client::{KeyspaceContract, Replicas, TableContract};
 use rand::RngExt;
 use switch::{Network, Rule};
 
-use super::{Bench, Plan, Sabotage};
+use super::{Bench, Sabotage, Scene};
 use crate::cluster::{Cluster, Place};
-use crate::load::Workers;
+
 use crate::outcome::{Figures, Stop};
 use crate::process::sleep;
 use crate::witness::{Demand, Must, TABLE, Testimony, Witnesses};
+use crate::worker::Workers;
 
 pub(super) use lossy::run as lossy;
 pub(super) use oneway::run as oneway;
@@ -100,13 +100,12 @@ struct Arena {
 }
 
 impl Arena {
-    fn start(plan: &Plan, deadline: Duration) -> Result<Self, Stop> {
-        let mut rng = plan.rng();
+    fn start(scene: &Scene<'_>, deadline: Duration) -> Result<Self, Stop> {
+        let mut rng = scene.rng();
         let network = Network::create(usize::from(NODES), rng.random())?;
-        let dir = tempfile::tempdir_in(scratch())?;
         let places: Vec<Place> = network.ports().map(|port| place(&network, port)).collect();
-        let cluster = Cluster::prepare_at(&plan.binary, dir.path(), &places)?;
-        let bench = Bench::over(cluster, dir, LOAD_REPLICAS)?;
+        let cluster = Cluster::prepare_at(&scene.plan.binary, scene.dir, &places)?;
+        let mut bench = Bench::over(scene, cluster, LOAD_REPLICAS)?;
         bench.load.declare_more(TABLE, &contract())?;
         let address = |id: u16| Ok((id, bench.cluster.address(id)?));
         let nodes: BTreeMap<_, _> =
@@ -114,7 +113,7 @@ impl Arena {
         let workers = bench.load.start(rng.random());
         let witnesses = Witnesses::start(&nodes, deadline, rng.random());
         let (figures, demands, recovery) = (Figures::default(), Vec::new(), Duration::ZERO);
-        let sabotage = plan.sabotage;
+        let sabotage = bench.sabotage.take();
         Ok(Self { witnesses, workers, bench, network, sabotage, figures, demands, recovery })
     }
 
@@ -202,12 +201,12 @@ impl Arena {
             .and_then(|()| workers.finish())
             .and_then(|()| witnesses.finish())
             .and_then(|seen| seen.check_all(&self.demands).map(|()| seen));
-        let mut seen = judged.map_err(|stop| bench.keep(stop))?;
+        let mut seen = judged?;
         if self.sabotage == Some(Sabotage::Write) {
             seen.kept.push("never-written".to_owned());
         }
         bench.check(&mut figures)?;
-        bench.load.check_elements(TABLE, &seen.kept).map_err(|stop| bench.keep(stop))?;
+        bench.load.check_elements(TABLE, &seen.kept)?;
         figures.acknowledged += seen.kept.iter().map(|_| 1).sum::<u64>();
         let all = pairs().map(|(from, to)| network.counts(from.into(), to.into()));
         let all = all.fold(switch::Counts::default(), |sum, counts| sum.plus(&counts));
@@ -239,13 +238,6 @@ impl Arena {
         }
         Err(Stop::Failed(format!("{name}: n{id} believes {alive:?} to be alive, not {right:?}")))
     }
-}
-
-/// In memory, if there is room: these scenarios are about the network, and five nodes that sync
-/// to a busy disk make requests fail that the network would have let pass.
-fn scratch() -> PathBuf {
-    let memory = PathBuf::from("/dev/shm");
-    if memory.is_dir() { memory } else { std::env::temp_dir() }
 }
 
 fn place(network: &Network, port: usize) -> Place {

@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use switch::Rule;
 
-use super::{Arena, DEADLINE, Lanes, NODES, Plan, UNNOTICED};
+use super::{Arena, DEADLINE, Lanes, NODES, Scene, UNNOTICED};
 use crate::outcome::{Figures, Stop};
 use crate::process::sleep;
 use crate::witness::Must;
@@ -18,13 +18,13 @@ use crate::witness::Must;
 /// How long a link flaps.
 const FLAPPING: Duration = Duration::from_secs(3);
 
-pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
-    let mut rng = plan.rng();
-    let rounds = plan.rounds(3, 80);
-    let arena = Arena::start(plan, DEADLINE)?;
+pub(in crate::scenarios) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
+    let mut rng = scene.rng();
+    let rounds = scene.rounds(3, 80);
+    let arena = Arena::start(scene, DEADLINE)?;
     let attempt = arena.attempt(|arena| {
         for round in 0..rounds {
-            let kind = (plan.seed.wrapping_add(round)) % 4;
+            let kind = (scene.plan.seed.wrapping_add(round)) % 4;
             let mut nodes: Vec<u16> = (1..=NODES).collect();
             nodes.shuffle(&mut rng);
             let [one, others @ ..] = nodes.as_slice() else {
@@ -32,7 +32,7 @@ pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
             };
             let to_it = || others.iter().map(|other| (*other, *one));
             let from_it = || others.iter().map(|other| (*one, *other));
-            let most = if plan.long && rng.random_bool(0.3) { 40_000 } else { 5_200 };
+            let most = if scene.plan.long && rng.random_bool(0.3) { 40_000 } else { 5_200 };
             let lasts = Duration::from_millis(rng.random_range(4_200..most));
             match kind {
                 0 => arena.round("one way", &from_it().take(2).collect(), lasts)?,

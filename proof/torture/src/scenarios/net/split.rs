@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::{Arena, DEADLINE, NODES, Plan, between};
+use super::{Arena, DEADLINE, NODES, Scene, between};
 use crate::outcome::{Figures, Stop};
 
 /// How long splits are. TCP repeats what was lost after waits that double, so right after a long
@@ -14,10 +14,10 @@ use crate::outcome::{Figures, Stop};
 /// times 200 ms. The last is longer than that may go on, for nodes that give up connections.
 const CUTS_MILLIS: [u64; 7] = [6_800, 3_400, 1_000, 9_000, 13_000, 2_000, 30_000];
 
-pub(in crate::scenarios) fn run(plan: &Plan) -> Result<Figures, Stop> {
-    let mut rng = plan.rng();
-    let rounds = plan.rounds(3, 70);
-    let arena = Arena::start(plan, DEADLINE)?;
+pub(in crate::scenarios) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
+    let mut rng = scene.rng();
+    let rounds = scene.rounds(3, 70);
+    let arena = Arena::start(scene, DEADLINE)?;
     let attempt = arena.attempt(|arena| {
         for (round, millis) in (0..rounds).zip(CUTS_MILLIS.into_iter().cycle()) {
             let mut nodes: Vec<u16> = (1..=NODES).collect();
