@@ -21,6 +21,7 @@
 //! **Skipped is an outcome.** Mounts and traces need root and tools. A scenario that cannot
 //! run says so, with the reason, and is counted: it never passes by not having run.
 
+pub mod binary;
 pub mod cluster;
 pub mod expected;
 pub mod http;

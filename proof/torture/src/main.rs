@@ -1,13 +1,17 @@
 //! Runs scenarios of the torture chamber and prints what came of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::Parser;
+use torture::binary::newer_source;
 use torture::outcome::{Line, Stop, table};
 use torture::process::INTERRUPTED;
 use torture::scenarios::{Plan, Sabotage, names, run};
+
+/// What is mistreated if nothing else is named.
+const PROGRAM: &str = "target/release/merganser";
 
 /// Mistreats real processes, and compares what can be read with what clients were told.
 #[derive(Clone, Debug, Parser)]
@@ -21,9 +25,10 @@ struct Args {
     /// Repeats the mistreatment of an earlier run.
     #[arg(long)]
     seed: Option<u64>,
-    /// The program to mistreat.
-    #[arg(long, default_value = "target/release/merganser")]
-    binary: PathBuf,
+    /// The program to mistreat. Without, the release build below the current directory, unless
+    /// a source of it was changed since.
+    #[arg(long)]
+    binary: Option<PathBuf>,
     /// A run of minutes, as in every test. This is the default.
     #[arg(long, conflicts_with = "long")]
     short: bool,
@@ -44,15 +49,14 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let binary = args.binary.clone().unwrap_or_else(|| PathBuf::from(PROGRAM));
+    if let Err(why) = may_be_used(&binary, args.binary.is_some()) {
+        eprintln!("{}: {why}: build it, or name another with --binary", binary.display());
+        return ExitCode::FAILURE;
+    }
     std::thread::spawn(wait_for_interrupt);
     let seed = args.seed.unwrap_or_else(rand::random);
-    let plan = Plan {
-        binary: args.binary,
-        seed,
-        rounds: args.rounds,
-        long: args.long,
-        sabotage: args.sabotage,
-    };
+    let plan = Plan { binary, seed, rounds: args.rounds, long: args.long, sabotage: args.sabotage };
     eprintln!("seed {seed}");
     let all = args.scenarios.iter().any(|name| name == "all");
     let wanted = if all { names().map(str::to_owned).collect() } else { args.scenarios };
@@ -74,6 +78,17 @@ fn main() -> ExitCode {
         eprintln!("{skipped} scenarios were skipped, and at most {skips_max} may be");
     }
     if failed || skips_max < skipped { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Whether a program is there and, if nobody has named it, what the sources here say.
+fn may_be_used(program: &Path, is_named: bool) -> Result<(), String> {
+    if is_named {
+        return program.metadata().map(|_| ()).map_err(|err| err.to_string());
+    }
+    match newer_source(program, Path::new(".")).map_err(|err| err.to_string())? {
+        Some(source) => Err(format!("it is older than {}", source.display())),
+        None => Ok(()),
+    }
 }
 
 /// Lets the scenario that runs fail, so that it cleans up.

@@ -35,6 +35,9 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
             figures.faults += misbehave(&bench, &mut rng)?;
         }
         workers.finish()?;
+        if figures.faults == 0 {
+            return Err(Stop::failed("nobody misbehaved"));
+        }
         if bench.load.acknowledged() < before + PROGRESS_MIN {
             return Err(Stop::failed("clients were hardly served beside rude ones"));
         }
@@ -46,9 +49,6 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
         }
         figures.rounds += 1;
         bench.check(&mut figures)?;
-    }
-    if figures.faults == 0 {
-        return Err(Stop::failed("nobody misbehaved"));
     }
     Ok(figures)
 }

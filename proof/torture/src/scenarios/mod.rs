@@ -65,6 +65,9 @@ pub enum Sabotage {
     Heal,
     /// A write is counted as kept that was never made.
     Write,
+    /// A disk that does not sync what a start recovers, and says that it did. For the losses
+    /// of power only.
+    Sync,
 }
 
 /// A plan, and a directory for everything that it needs.

@@ -1,0 +1,99 @@
+//! Scenarios with a part of them secretly left out: they have to notice.
+//!
+//! Each is shown a write that was acknowledged and never made. Some are run without what they
+//! are about, so that nothing is ever mistreated. Those that would wait a minute before they
+//! say so are not among them.
+//!
+//! Needs a `merganser` of the same build directory, and does not take one that is older than
+//! its sources. That, and what a machine cannot do, is a line `SKIPPED(reason)`.
+
+use std::path::{Path, PathBuf};
+
+use torture::binary::newer_source;
+use torture::outcome::Stop;
+use torture::scenarios::{Plan, Sabotage, names, run};
+
+/// The program under test, of the same build or of a release build, or why there is none.
+fn binary() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|err| err.to_string())?;
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    let workspace = workspace.ok_or("a test outside of a workspace")?;
+    let builds = own.ancestors().nth(3).ok_or("a test outside of a build directory")?;
+    let mut reasons = Vec::new();
+    for program in ["release/merganser", "debug/merganser"].map(|place| builds.join(place)) {
+        match newer_source(&program, workspace) {
+            Ok(None) => return Ok(program),
+            Ok(Some(source)) => {
+                reasons.push(format!("{} is older than {}", program.display(), source.display()));
+            }
+            Err(err) => reasons.push(format!("{}: {err}", program.display())),
+        }
+    }
+    Err(reasons.join(", "))
+}
+
+/// What a scenario says within so many rounds that was sabotaged; nothing if it was skipped,
+/// which is printed.
+fn said(rounds: u64, scenario: &str, sabotage: Sabotage) -> Option<String> {
+    let outcome = binary().map_err(Stop::Skipped).and_then(|binary| {
+        let rounds = Some(rounds);
+        let plan = Plan { binary, seed: 1, rounds, long: false, sabotage: Some(sabotage) };
+        run(scenario, &plan).outcome
+    });
+    match outcome {
+        Err(Stop::Skipped(why)) => {
+            eprintln!("SKIPPED({scenario}: {why})");
+            None
+        }
+        Err(Stop::Failed(why)) => Some(why),
+        Ok(figures) => panic!("{scenario} was blind: {figures:?}"),
+    }
+}
+
+/// Demands that a scenario fails in its first round, and says this.
+fn is_noticed(scenario: &str, sabotage: Sabotage, words: &str) {
+    is_noticed_within(1, scenario, sabotage, words);
+}
+
+fn is_noticed_within(rounds: u64, scenario: &str, sabotage: Sabotage, words: &str) {
+    if let Some(why) = said(rounds, scenario, sabotage) {
+        assert!(why.contains(words), "{scenario}: {why}");
+    }
+}
+
+#[test]
+fn an_acknowledged_write_that_is_gone_is_noticed_by_every_scenario() {
+    for scenario in names() {
+        is_noticed(scenario, Sabotage::Write, "LOST never-written");
+    }
+}
+
+#[test]
+fn a_fault_that_did_not_happen_is_noticed() {
+    for (scenario, words) in [
+        ("kill", "were killed"),
+        ("pause", "did not stand still"),
+        ("power", "0 of 1 disks lost power"),
+        ("blackout", "0 of 3 disks lost power"),
+        ("syscalls", "kills came about"),
+        ("read-fails", "only 0 reads failed"),
+        ("slow-disk", "no sync was slow"),
+        ("memory", "never came near its limit"),
+        ("clients", "nobody misbehaved"),
+        ("clock", "s from its clock"),
+        ("net-split", "to be alive"),
+        ("net-lossy", "too good"),
+    ] {
+        is_noticed(scenario, Sabotage::Fault, words);
+    }
+}
+
+#[test]
+fn a_split_that_is_not_healed_is_noticed() {
+    is_noticed("net-split", Sabotage::Heal, "healed: after");
+}
+
+#[test]
+fn a_start_that_syncs_nothing_is_noticed_when_power_is_lost() {
+    is_noticed_within(3, "power", Sabotage::Sync, "LOST");
+}
