@@ -10,7 +10,7 @@ use model::{NodeId, Object};
 
 use crate::host::{Doom, Host};
 use crate::oracle::{Oracle, Write};
-use crate::report::Keep;
+use crate::trace::Keep;
 use crate::world::World;
 use crate::{Options, attempt};
 

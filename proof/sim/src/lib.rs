@@ -67,6 +67,7 @@ mod shrink;
 mod steps;
 mod summary;
 mod swarm;
+mod trace;
 mod verdicts;
 mod words;
 mod workload;
@@ -89,7 +90,8 @@ pub use shrink::{faults_of, shrink};
 pub use summary::Summary;
 pub use swarm::{ClientPlan, DiskPlan, FaultPlan, NetworkPlan, Plan, TablePlan};
 
-use report::{Broken, Keep};
+use report::Broken;
+use trace::Keep;
 use world::World;
 
 /// How to run a seed.

@@ -1,6 +1,6 @@
 //! What a run comes to: a report if nothing was wrong, a violation otherwise.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::invariant::Invariant;
@@ -103,63 +103,3 @@ impl fmt::Display for Violation {
 }
 
 impl std::error::Error for Violation {}
-
-/// How many of the last events a violation shows.
-const EVENTS_SHOWN: usize = 150;
-
-/// Which events are told in words.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) enum Keep {
-    /// None.
-    #[default]
-    Nothing,
-    /// The last few.
-    Last,
-    /// All.
-    All,
-}
-
-/// The events of a run: hashed always, told in words only where somebody will read them.
-#[derive(Default)]
-pub(crate) struct Trace {
-    pub(crate) hash: u64,
-    pub(crate) count: u64,
-    pub(crate) keep: Keep,
-    pub(crate) print: bool,
-    lines: VecDeque<String>,
-}
-
-impl Trace {
-    /// Notes one event: as numbers for the hash, and in words.
-    pub(crate) fn note(&mut self, now: u64, words: &[u64], text: impl FnOnce() -> String) {
-        self.count += 1;
-        self.mix(now);
-        words.iter().for_each(|word| self.mix(*word));
-        if self.keep != Keep::Nothing || self.print {
-            self.tell(format!("{now:>10} {}", text()));
-        }
-    }
-
-    fn tell(&mut self, line: String) {
-        if self.print {
-            println!("{line}");
-        }
-        if self.keep != Keep::All && self.lines.len() == EVENTS_SHOWN {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(line);
-    }
-
-    /// FNV-1a, a word at a time: fast, the same everywhere, and nobody attacks it.
-    fn mix(&mut self, word: u64) {
-        self.hash = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-    }
-
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines.iter().cloned().collect()
-    }
-
-    pub(crate) fn into_lines(self) -> Vec<String> {
-        self.lines.into()
-    }
-}

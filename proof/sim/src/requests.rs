@@ -112,6 +112,7 @@ impl World {
         };
         let words = [9, ticket.0];
         self.trace.note(self.now, &words, || format!("{ticket:?} is answered {reply:?}"));
+        self.trace.note_reply(&reply);
         self.judge(&open, &reply)?;
         match open.client {
             Some(client) => {

@@ -95,6 +95,7 @@ impl World {
         for place in host.disk.take_touched() {
             let spot = self.oracle.spot_of(&place)?;
             let Some(object) = host.disk.view().objects.get(&place) else { continue };
+            self.trace.note_object(object);
             if let Some(id) = write.filter(|id| self.oracle.write(*id).spot == spot) {
                 self.oracle.learn(id, spot, host.incarnation, object)?;
                 self.oracle.check_siblings(at, spot, object, self.limits.siblings_max)?;

@@ -23,9 +23,10 @@ use crate::mutant::{self, Mutant};
 use crate::network::Network;
 use crate::oracle::{Oracle, WriteId};
 use crate::outgoing;
-use crate::report::{Broken, Trace};
+use crate::report::Broken;
 use crate::rot::Rot;
 use crate::swarm::Plan;
+use crate::trace::Trace;
 use crate::workload::{self, Op, Workload};
 
 /// Something that will happen.
