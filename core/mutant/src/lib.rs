@@ -8,9 +8,24 @@
 //! the program. Nothing but the simulator's own tests may enable the feature; a test of the
 //! application looks that nobody does.
 
-/// One rule, broken.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Mutant {
+/// Declares the mutants, and the list of all of them, so that none can be forgotten there.
+macro_rules! mutants {
+    ($($(#[$says:meta])* $name:ident,)*) => {
+        /// One rule, broken.
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        pub enum Mutant {
+            $($(#[$says])* $name,)*
+        }
+
+        #[cfg(feature = "on")]
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &[Mutant] = &[$(Mutant::$name),*];
+        }
+    };
+}
+
+mutants! {
     /// Old news is taken in like any other.
     OldNewsTaken,
     /// The value of old news is left out, and its dot is kept in the context.
@@ -95,6 +110,13 @@ pub enum Mutant {
     ShardWrong,
     /// A node that was lost once is never taken for alive again.
     DeadForEver,
+    /// A process goes on under the incarnation of its former life, and counts on from the last
+    /// dot that its disk has.
+    IncarnationReadBack,
+    /// A value that arrives again is taken for superseded.
+    MergeNotIdempotent,
+    /// A node refuses requests as if it had more in hand than it may.
+    OverloadedEarly,
 }
 
 #[cfg(feature = "on")]
@@ -102,54 +124,6 @@ mod switch {
     use std::cell::Cell;
 
     use super::Mutant;
-
-    impl Mutant {
-        /// All of them.
-        pub const ALL: &[Mutant] = &[
-            Mutant::OldNewsTaken,
-            Mutant::OldNewsClaimed,
-            Mutant::ContextFilled,
-            Mutant::AbsenceDeletes,
-            Mutant::FirstWins,
-            Mutant::TombstoneForgotten,
-            Mutant::ContextForgotten,
-            Mutant::DeleteTakesAll,
-            Mutant::SiblingsUnlimited,
-            Mutant::SiblingDropped,
-            Mutant::DotReused,
-            Mutant::ClockNotAdvanced,
-            Mutant::ClockWidened,
-            Mutant::ClockNotStored,
-            Mutant::PutAnswersEarly,
-            Mutant::GetAnswersEarly,
-            Mutant::FailureCounts,
-            Mutant::DoubledAckCounts,
-            Mutant::BufferedCountsAsDurable,
-            Mutant::DigestIgnored,
-            Mutant::RepairForgotten,
-            Mutant::RepairMisdirected,
-            Mutant::RepairStale,
-            Mutant::PageEndIgnored,
-            Mutant::PageTakenForAll,
-            Mutant::StrictAlways,
-            Mutant::QueueUnbounded,
-            Mutant::ForwardTakenTwice,
-            Mutant::UnknownForwardedAgain,
-            Mutant::TimerLost,
-            Mutant::RequestIdsRepeat,
-            Mutant::AckBeforeCommit,
-            Mutant::RefusedAfterAll,
-            Mutant::PromiseBroken,
-            Mutant::VoteNotStored,
-            Mutant::LatestIgnored,
-            Mutant::HalfIsMajority,
-            Mutant::ChosenNotStored,
-            Mutant::AttemptsDuel,
-            Mutant::OldCatalogLearned,
-            Mutant::ShardWrong,
-            Mutant::DeadForEver,
-        ];
-    }
 
     thread_local! {
         static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };

@@ -182,7 +182,8 @@ impl Node {
 
     fn requested<D: Disk>(&mut self, client: Client, request: Request, turn: &mut Turn<'_, D>) {
         let max = self.config.limits.requests_max;
-        let is_full = max <= self.flights.len() && !is(Mutant::QueueUnbounded);
+        let is_early = is(Mutant::OverloadedEarly) && max <= 2 * self.flights.len();
+        let is_full = is_early || max <= self.flights.len() && !is(Mutant::QueueUnbounded);
         if is_full && !matches!(request, Request::Status) {
             let refusal = Refusal::Overloaded { max };
             return self.answer(client, Reply::Failed(refusal.into()), turn);

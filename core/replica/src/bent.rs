@@ -6,6 +6,12 @@ use causality::{Dot, DotSet, Incarnation, Run};
 use model::Object;
 use mutant::{Mutant, is};
 
+/// The last dot of a new life: none, unless it is to be read back from the disk.
+pub(crate) fn minted(clock: &DotSet, incarnation: Incarnation) -> u64 {
+    let last = clock.runs_of(incarnation).last().map_or(0, |run| run.last);
+    if is(Mutant::IncarnationReadBack) { last } else { 0 }
+}
+
 /// What is merged in place of what the rules say, if one is to be broken. `old` is the old
 /// news in `incoming`.
 pub(crate) fn bend(
@@ -20,6 +26,7 @@ pub(crate) fn bend(
         Mutant::ContextFilled,
         Mutant::AbsenceDeletes,
         Mutant::FirstWins,
+        Mutant::MergeNotIdempotent,
     ];
     if !rules.into_iter().any(is) {
         return None;
@@ -33,6 +40,9 @@ pub(crate) fn bend(
         let _ = context.union(&filled(&context, clock));
     } else if is(Mutant::AbsenceDeletes) {
         let _ = context.union(here.context());
+    } else if is(Mutant::MergeNotIdempotent) {
+        values.retain(|dot, _| !old.contains(dot) && !here.values().contains_key(dot));
+        old.iter().for_each(|dot| context.remove(*dot));
     } else if is(Mutant::FirstWins) && !here.values().is_empty() {
         values.clear();
     }

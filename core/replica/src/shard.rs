@@ -72,11 +72,13 @@ pub struct Replica {
 impl Replica {
     /// A replica as found on disk, in the life `incarnation`, which must be a new one.
     pub fn new(shard: ShardId, incarnation: Incarnation, clock: DotSet) -> Self {
+        let is_new = clock.runs_of(incarnation).is_empty();
         assert!(
-            clock.runs_of(incarnation).is_empty(),
+            is_new || is(Mutant::IncarnationReadBack),
             "incarnation {incarnation} is not new in shard {shard}"
         );
-        Self { shard, incarnation, minted: 0, clock }
+        let minted = bent::minted(&clock, incarnation);
+        Self { shard, incarnation, minted, clock }
     }
 
     /// Every dot that was ever applied here.
