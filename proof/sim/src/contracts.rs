@@ -209,7 +209,7 @@ impl World {
             | Refusal::LargeObject { .. }
             | Refusal::EmptyDelete
             | Refusal::Disk(_) => false,
-            Refusal::Overloaded { max } => *max == self.plan.requests_max && *max < 100,
+            Refusal::Overloaded { max } => *max == self.plan.requests_max,
         }
     }
 

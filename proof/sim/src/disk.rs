@@ -84,7 +84,7 @@ pub(crate) struct SimDisk {
     committed_count: u64,
     synced_count: u64,
     waiting: VecDeque<(u64, After, NodeId, Message)>,
-    touched: Vec<Place>,
+    touched: Vec<(Place, DotSet)>,
     /// The places synced since this was asked last.
     fresh: Vec<Place>,
     /// What was said to be synced and is not. For mutants.
@@ -141,8 +141,8 @@ impl SimDisk {
         self.synced.objects.remove(place)
     }
 
-    /// The places changed since this was asked last.
-    pub(crate) fn take_touched(&mut self) -> Vec<Place> {
+    /// The places changed since this was asked last, and what the clocks took in with each.
+    pub(crate) fn take_touched(&mut self) -> Vec<(Place, DotSet)> {
         std::mem::take(&mut self.touched)
     }
 

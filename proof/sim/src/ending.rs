@@ -211,7 +211,7 @@ impl World {
                 range,
                 limit: LIST_PAGE,
                 options: at_all(),
-                timeout: self.plan.patience(),
+                timeout: self.plan.list_patience(),
             };
             let begun = self.now;
             let reply = self.ask_and_wait(NodeId::new(1), Request::List(list.clone()))?;

@@ -16,96 +16,71 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::dice::Dice;
 use crate::disk::Crash;
+use crate::every::every;
 use crate::swarm::FaultPlan;
 
-/// The kinds of what goes wrong.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-pub enum FaultKind {
-    /// One process is killed; what it handed to the operating system stays.
-    Kill,
-    /// One process is killed in the middle of what it does: after some more effects of its
-    /// steps, of which the rest never happen. This is also a death between two commits of
-    /// one step: what a step stages goes to the disk, and its effects go out, only when the
-    /// step is over, so that to die at any commit is to die before the first effect.
-    KillAtEffect,
-    /// One process is killed, and again a few events after each of the next starts.
-    CrashLoop,
-    /// One machine loses power; what was not synced is lost.
-    Power,
-    /// All machines lose power at once.
-    Blackout,
-    /// An `fsync` fails: the node stops, and what was not synced may be gone.
-    SyncFailed,
-    /// A disk is full: the node stops at the next group that it writes, and cannot start until
-    /// there is room.
-    DiskFull,
-    /// One disk is slow.
-    SlowDisk,
-    /// One disk is lost: the node comes back empty.
-    Wipe,
-    /// A copy of one disk is put aside.
-    Copy,
-    /// A node comes back with the copy of its disk that was put aside. What it had is put
-    /// aside instead: so it is that of two copies of a directory, now one and now the other
-    /// is served.
-    Restore,
-    /// One process stands still and then goes on.
-    Pause,
-    /// The clock of one node jumps ahead.
-    Jump,
-    /// The clock of one node stands still for a while.
-    Stall,
-    /// The clock of one node runs at another speed for a while.
-    Hurry,
-    /// One node takes long for everything.
-    SlowNode,
-    /// The cluster falls into two parts that do not hear each other.
-    Split,
-    /// Two parts do not hear each other, but one node hears both.
-    Bridge,
-    /// Two nodes do not hear each other, while all others hear both.
-    Partial,
-    /// One node hears nobody, and nobody hears it.
-    Isolate,
-    /// One node does not hear, or is not heard by, some others.
-    OneWay,
-    /// One node is cut off and comes back, several times in a row.
-    Flap,
-    /// What is sent to or from one node is held back, and then comes all at once.
-    Clog,
-    /// One node after the other is clogged, and they are let go in another order.
-    Swizzle,
+every! {
+    /// The kinds of what goes wrong.
+    #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+    pub enum FaultKind as ALL {
+        /// One process is killed; what it handed to the operating system stays.
+        Kill,
+        /// One process is killed in the middle of what it does: after some more effects of its
+        /// steps, of which the rest never happen. This is also a death between two commits of
+        /// one step: what a step stages goes to the disk, and its effects go out, only when the
+        /// step is over, so that to die at any commit is to die before the first effect.
+        KillAtEffect,
+        /// One process is killed, and again a few events after each of the next starts.
+        CrashLoop,
+        /// One machine loses power; what was not synced is lost.
+        Power,
+        /// All machines lose power at once.
+        Blackout,
+        /// An `fsync` fails: the node stops, and what was not synced may be gone.
+        SyncFailed,
+        /// A disk is full: the node stops at the next group that it writes, and cannot start until
+        /// there is room.
+        DiskFull,
+        /// One disk is slow.
+        SlowDisk,
+        /// One disk is lost: the node comes back empty.
+        Wipe,
+        /// A copy of one disk is put aside.
+        Copy,
+        /// A node comes back with the copy of its disk that was put aside. What it had is put
+        /// aside instead: so it is that of two copies of a directory, now one and now the other
+        /// is served.
+        Restore,
+        /// One process stands still and then goes on.
+        Pause,
+        /// The clock of one node jumps ahead.
+        Jump,
+        /// The clock of one node stands still for a while.
+        Stall,
+        /// The clock of one node runs at another speed for a while.
+        Hurry,
+        /// One node takes long for everything.
+        SlowNode,
+        /// The cluster falls into two parts that do not hear each other.
+        Split,
+        /// Two parts do not hear each other, but one node hears both.
+        Bridge,
+        /// Two nodes do not hear each other, while all others hear both.
+        Partial,
+        /// One node hears nobody, and nobody hears it.
+        Isolate,
+        /// One node does not hear, or is not heard by, some others.
+        OneWay,
+        /// One node is cut off and comes back, several times in a row.
+        Flap,
+        /// What is sent to or from one node is held back, and then comes all at once.
+        Clog,
+        /// One node after the other is clogged, and they are let go in another order.
+        Swizzle,
+    }
 }
 
 impl FaultKind {
-    /// All of them.
-    pub const ALL: &[FaultKind] = &[
-        FaultKind::Kill,
-        FaultKind::KillAtEffect,
-        FaultKind::CrashLoop,
-        FaultKind::Power,
-        FaultKind::Blackout,
-        FaultKind::SyncFailed,
-        FaultKind::DiskFull,
-        FaultKind::SlowDisk,
-        FaultKind::Wipe,
-        FaultKind::Copy,
-        FaultKind::Restore,
-        FaultKind::Pause,
-        FaultKind::Jump,
-        FaultKind::Stall,
-        FaultKind::Hurry,
-        FaultKind::SlowNode,
-        FaultKind::Split,
-        FaultKind::Bridge,
-        FaultKind::Partial,
-        FaultKind::Isolate,
-        FaultKind::OneWay,
-        FaultKind::Flap,
-        FaultKind::Clog,
-        FaultKind::Swizzle,
-    ];
-
     /// Under which name it is counted.
     pub fn name(self) -> &'static str {
         match self {

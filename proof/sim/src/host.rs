@@ -16,7 +16,7 @@ use crate::dice::Dice;
 use crate::disk::{Contents, Crash, Place, SimDisk};
 use crate::faults::FaultKind;
 use crate::losses::Records;
-use crate::mutant::Mutant;
+use crate::mutant::{self, Mutant};
 
 /// The longest that something waits for a slow node: shorter than the cluster needs to
 /// settle after the last fault.
@@ -111,7 +111,8 @@ impl Host {
         self.catalog_version = 0;
         let bits = dice.bits();
         let reuse = self.disk.mutant == Some(Mutant::IncarnationReused) && 1 < self.life;
-        if !reuse {
+        let reads_back = mutant::reads_back(self.disk.mutant) && 1 < self.life;
+        if !reuse && !reads_back {
             self.incarnation = Incarnation::new(bits);
         }
         self.clock = Clock::new(now, dice.between(0, 1 << 40), self.usual_rate);

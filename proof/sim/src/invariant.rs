@@ -17,59 +17,65 @@
 
 use std::fmt::Write;
 
-/// What must hold, in every run.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Invariant {
-    /// An acknowledged write is there, or superseded by a write that is.
-    AcknowledgedIsKept,
-    /// Every value was written, under this key, by the write its dot names.
-    NothingIsInvented,
-    /// A value that another one here has superseded is gone.
-    NoFalseSibling,
-    /// A value is dropped only for a write that had read it.
-    NoFalseDominance,
-    /// Replicas that have heard everything hold the same.
-    ReplicasConverge,
-    /// What is held in the end are the latest writes of the true history, and whatever is
-    /// missing of it was lost in a way that the guarantees name.
-    HistoryIsHeld,
-    /// A dot names one write, for ever.
-    DotsAreUnique,
-    /// A write has one dot, however often it is sent.
-    WritesHappenOnce,
-    /// A read whose replicas meet those of an acknowledged write sees it.
-    QuorumsMeet,
-    /// A receipt says who took part.
-    ReceiptsAreTrue,
-    /// What a receipt calls durable is on the disk it names, and stays there.
-    DurableIsOnDisk,
-    /// A list holds what gets hold.
-    ListsAgree,
-    /// A write that was refused or not attempted never turns up.
-    RefusedStaysAway,
-    /// A node that is up answers in time, once.
-    EveryRequestIsAnswered,
-    /// Without faults, every request succeeds.
-    HealthyRequestsSucceed,
-    /// A replica never forgets what it has heard.
-    ReplicasOnlyGrow,
-    /// What was superseded at a replica is not held there again, even if the record that
-    /// says so is lost.
-    SupersededStaysAway,
-    /// The clock on a disk says exactly what the objects on it have heard.
-    ClocksAreExact,
-    /// A request that no cluster can carry out is refused, and says why.
-    ImproperIsRefused,
-    /// A keyspace or table that was acknowledged stays, everywhere the same.
-    ContractsStand,
-    /// A node does not panic, whatever it hears.
-    NodesDoNotPanic,
-    /// What has a limit stays below it: requests of a node, siblings of a key.
-    LimitsHold,
-    /// Bytes that were damaged, on their way or on disk, are refused.
-    DamageIsNoticed,
-    /// A context token is good for the key it was made for, and as it was made.
-    TokensAreBound,
+use crate::every::every;
+
+every! {
+    /// What must hold, in every run.
+    #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+    pub enum Invariant as ALL {
+        /// An acknowledged write is there, or superseded by a write that is.
+        AcknowledgedIsKept,
+        /// Every value was written, under this key, by the write its dot names.
+        NothingIsInvented,
+        /// A value that another one here has superseded is gone.
+        NoFalseSibling,
+        /// A value is dropped only for a write that had read it.
+        NoFalseDominance,
+        /// Replicas that have heard everything hold the same.
+        ReplicasConverge,
+        /// What is held in the end are the latest writes of the true history, and whatever is
+        /// missing of it was lost in a way that the guarantees name.
+        HistoryIsHeld,
+        /// A dot names one write, for ever.
+        DotsAreUnique,
+        /// A write has one dot, however often it is sent.
+        WritesHappenOnce,
+        /// A read whose replicas meet those of an acknowledged write sees it.
+        QuorumsMeet,
+        /// A receipt says who took part.
+        ReceiptsAreTrue,
+        /// What a receipt calls durable is on the disk it names, and stays there.
+        DurableIsOnDisk,
+        /// A list holds what gets hold.
+        ListsAgree,
+        /// A write that was refused or not attempted never turns up.
+        RefusedStaysAway,
+        /// A node that is up answers in time, once.
+        EveryRequestIsAnswered,
+        /// Without faults, every request succeeds.
+        HealthyRequestsSucceed,
+        /// A replica never forgets what it has heard.
+        ReplicasOnlyGrow,
+        /// What was superseded at a replica is not held there again, even if the record that
+        /// says so is lost.
+        SupersededStaysAway,
+        /// The clock on a disk says exactly what the objects on it have heard.
+        ClocksAreExact,
+        /// A request that no cluster can carry out is refused, and says why.
+        ImproperIsRefused,
+        /// A refusal says what is so: of the request, or of the node that refuses.
+        RefusalsAreTrue,
+        /// A keyspace or table that was acknowledged stays, everywhere the same.
+        ContractsStand,
+        /// A node does not panic, whatever it hears.
+        NodesDoNotPanic,
+        /// What has a limit stays below it: requests of a node, siblings of a key.
+        LimitsHold,
+        /// Bytes that were damaged, on their way or on disk, are refused.
+        DamageIsNoticed,
+        /// A context token is good for the key it was made for, and as it was made.
+        TokensAreBound,
+    }
 }
 
 /// When something is looked at.
@@ -104,34 +110,6 @@ impl Moment {
 }
 
 impl Invariant {
-    /// All of them.
-    pub const ALL: &[Invariant] = &[
-        Invariant::AcknowledgedIsKept,
-        Invariant::NothingIsInvented,
-        Invariant::NoFalseSibling,
-        Invariant::NoFalseDominance,
-        Invariant::ReplicasConverge,
-        Invariant::HistoryIsHeld,
-        Invariant::DotsAreUnique,
-        Invariant::WritesHappenOnce,
-        Invariant::QuorumsMeet,
-        Invariant::ReceiptsAreTrue,
-        Invariant::DurableIsOnDisk,
-        Invariant::ListsAgree,
-        Invariant::RefusedStaysAway,
-        Invariant::EveryRequestIsAnswered,
-        Invariant::HealthyRequestsSucceed,
-        Invariant::ReplicasOnlyGrow,
-        Invariant::SupersededStaysAway,
-        Invariant::ClocksAreExact,
-        Invariant::ImproperIsRefused,
-        Invariant::ContractsStand,
-        Invariant::NodesDoNotPanic,
-        Invariant::LimitsHold,
-        Invariant::DamageIsNoticed,
-        Invariant::TokensAreBound,
-    ];
-
     /// What it says, in a sentence.
     pub fn promise(self) -> &'static str {
         match self {
@@ -172,6 +150,9 @@ impl Invariant {
             Invariant::ImproperIsRefused => {
                 "A request that no cluster can carry out is refused, and says why."
             }
+            Invariant::RefusalsAreTrue => {
+                "A refusal says what is so: of the request, or of the node that refuses."
+            }
             Invariant::ContractsStand => {
                 "A keyspace or table that was acknowledged stays, everywhere the same."
             }
@@ -206,6 +187,7 @@ impl Invariant {
             Invariant::ListsAgree => &[Answered, Quiet],
             Invariant::RefusedStaysAway | Invariant::SupersededStaysAway => &[Stored, Answered],
             Invariant::EveryRequestIsAnswered | Invariant::NodesDoNotPanic => &[Stepped],
+            Invariant::RefusalsAreTrue => &[Stepped, Answered],
             Invariant::ReplicasOnlyGrow => &[Stored],
             Invariant::ClocksAreExact => &[Stored, Started, Quiet],
             Invariant::ContractsStand => &[Stepped, Answered, Quiet],
@@ -296,7 +278,11 @@ pub const PROMISES: &[Promise] = {
             &[HealthyRequestsSucceed, EveryRequestIsAnswered],
             "",
         ),
-        promise("what was refused never happens", &[RefusedStaysAway, ImproperIsRefused], ""),
+        promise(
+            "what was refused never happens, and deserved it",
+            &[RefusedStaysAway, ImproperIsRefused, RefusalsAreTrue],
+            "",
+        ),
         promise("what was declared stays", &[ContractsStand], ""),
         promise("no input ends a node", &[NodesDoNotPanic], ""),
         promise("damaged bytes are not used", &[DamageIsNoticed], ""),

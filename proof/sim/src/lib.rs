@@ -48,6 +48,7 @@ mod damage;
 mod dice;
 mod disk;
 mod ending;
+mod every;
 mod faults;
 mod host;
 mod inspect;

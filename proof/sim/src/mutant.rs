@@ -21,6 +21,8 @@
 //! | `KeySkipped` | a list of a key that was acknowledged |
 //! | `SyncedIsLost` | a loss of power, and a key that was written twice |
 //! | `AtlasOpen` | a disk or record that the atlas would have spared |
+//! | `LostIsClaimed` | a lost record, and a read |
+//! | `RecoveredCountsAsSynced` | a process that is back before what was sent to its former life |
 //! | `LargeTaken` | values about as large as they may be |
 //! | `OldNewsTaken` | a lost record, and a superseded value that comes late or from a replica that is behind |
 //! | `OldNewsClaimed` | a lost record, and another value under that key since |
@@ -36,84 +38,66 @@ use lattice::Lattice;
 use model::{Limits, NodeId, Object};
 use node::{Cause, Found, Input, Merge, Message, RequestId, Scanned};
 
+use crate::every::every;
 use crate::world::World;
 
-/// One deliberate bug.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Mutant {
-    /// A replica stores what it was sent instead of merging it.
-    MergeOverwrites,
-    /// As before, but only where a read repairs.
-    RepairOverwrites,
-    /// A replica keeps one of several concurrent values.
-    SiblingsDropped,
-    /// Acknowledgements of durable writes leave before the `fsync` is done.
-    AckBeforeSync,
-    /// `fsync` says that it is done, and is not.
-    SyncLies,
-    /// A node that starts takes what its former life left to the operating system for synced.
-    RecoveredCountsAsSynced,
-    /// A node starts again under the incarnation of its former life, and does not find the
-    /// dots of that life on its disk.
-    IncarnationReused,
-    /// The clocks of the shards are not there after a restart.
-    ClockLost,
-    /// A crash keeps the clock of a change and loses its object.
-    BatchTorn,
-    /// Contexts travel as "everything up to n".
-    ContextWidened,
-    /// Contexts travel without what was superseded.
-    ContextStripped,
-    /// A replica that has no such key answers that all was deleted.
-    AbsenceDeletes,
-    /// The acknowledgement of one replica is heard as that of another, too.
-    AckCountedTwice,
-    /// A page of a scan lacks its first key, while clients are at work. The lists at the
-    /// end are whole, so that only the check of each page can notice.
-    KeySkipped,
-    /// A loss of power takes a record back to what it was before it was synced last.
-    SyncedIsLost,
-    /// Faults destroy the last copy of what was acknowledged. Not a bug of the database but
-    /// of the plan, and what is lost then must be missed.
-    AtlasOpen,
-    /// Records are given their checksum when they are damaged already.
-    DamageSealed,
-    /// Context tokens are bound to no key.
-    TokensUnbound,
-    /// A node takes values that are larger than they may be.
-    LargeTaken,
-    /// A node panics when it hears that another is gone.
-    NodePanics,
-    /// A rule of the core is broken at the line that keeps it.
-    #[cfg(feature = "mutants")]
-    Inside(Inside),
+every! {
+    /// One deliberate bug.
+    #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+    pub enum Mutant as OUTSIDE {
+        /// A replica stores what it was sent instead of merging it.
+        MergeOverwrites,
+        /// As before, but only where a read repairs.
+        RepairOverwrites,
+        /// A replica keeps one of several concurrent values.
+        SiblingsDropped,
+        /// Acknowledgements of durable writes leave before the `fsync` is done.
+        AckBeforeSync,
+        /// `fsync` says that it is done, and is not.
+        SyncLies,
+        /// A node that starts takes what its former life left to the operating system for synced.
+        RecoveredCountsAsSynced,
+        /// A node starts again under the incarnation of its former life, and does not find the
+        /// dots of that life on its disk.
+        IncarnationReused,
+        /// The clocks of the shards are not there after a restart.
+        ClockLost,
+        /// A crash keeps the clock of a change and loses its object.
+        BatchTorn,
+        /// Contexts travel as "everything up to n".
+        ContextWidened,
+        /// Contexts travel without what was superseded.
+        ContextStripped,
+        /// A replica that has no such key answers that all was deleted.
+        AbsenceDeletes,
+        /// A replica says of what its disk has lost that it was superseded.
+        LostIsClaimed,
+        /// The acknowledgement of one replica is heard as that of another, too.
+        AckCountedTwice,
+        /// A page of a scan lacks its first key, while clients are at work. The lists at the
+        /// end are whole, so that only the check of each page can notice.
+        KeySkipped,
+        /// A loss of power takes a record back to what it was before it was synced last.
+        SyncedIsLost,
+        /// Faults destroy the last copy of what was acknowledged. Not a bug of the database but
+        /// of the plan, and what is lost then must be missed.
+        AtlasOpen,
+        /// Records are given their checksum when they are damaged already.
+        DamageSealed,
+        /// Context tokens are bound to no key.
+        TokensUnbound,
+        /// A node takes values that are larger than they may be.
+        LargeTaken,
+        /// A node panics when it hears that another is gone.
+        NodePanics,
+    } with {
+        /// A rule of the core is broken at the line that keeps it.
+        #[cfg(feature = "mutants")]
+        Inside(Inside),
+    }
 }
 
 impl Mutant {
-    /// Those that work from outside.
-    pub const OUTSIDE: &[Mutant] = &[
-        Mutant::MergeOverwrites,
-        Mutant::RepairOverwrites,
-        Mutant::SiblingsDropped,
-        Mutant::AckBeforeSync,
-        Mutant::SyncLies,
-        Mutant::RecoveredCountsAsSynced,
-        Mutant::IncarnationReused,
-        Mutant::ClockLost,
-        Mutant::BatchTorn,
-        Mutant::ContextWidened,
-        Mutant::ContextStripped,
-        Mutant::AbsenceDeletes,
-        Mutant::AckCountedTwice,
-        Mutant::KeySkipped,
-        Mutant::SyncedIsLost,
-        Mutant::AtlasOpen,
-        Mutant::DamageSealed,
-        Mutant::TokensUnbound,
-        Mutant::LargeTaken,
-        Mutant::NodePanics,
-    ];
-
     /// All of them.
     #[cfg(feature = "mutants")]
     pub fn all() -> impl Iterator<Item = Mutant> {
@@ -151,12 +135,30 @@ pub(crate) fn bend(mutant: Option<Mutant>, message: &mut Message, known: impl Fn
                 );
             }
         }
+        (Some(Mutant::LostIsClaimed), Message::Fetched(fetched)) => {
+            if let Found::Full(object) = &mut fetched.found {
+                let mut context = object.context().clone();
+                let _ = context.union(&known());
+                *object = with_context(object, &context);
+            }
+        }
         (Some(Mutant::KeySkipped), Message::Scanned(Scanned { page: Some((objects, _)), .. }))
             if 1 < objects.len() =>
         {
             objects.remove(0);
         }
         (_, _) => {}
+    }
+}
+
+/// Whether a node goes on under the incarnation that its disk speaks of.
+pub(crate) fn reads_back(mutant: Option<Mutant>) -> bool {
+    #[cfg(feature = "mutants")]
+    return mutant == Some(Mutant::Inside(Inside::IncarnationReadBack));
+    #[cfg(not(feature = "mutants"))]
+    {
+        let _ = mutant;
+        false
     }
 }
 
@@ -208,16 +210,23 @@ impl World {
 
     /// Remembers what a node asks for, to bend the answers.
     pub(crate) fn remember_fetch(&mut self, at: NodeId, message: &Message) {
-        if let (Some(Mutant::AbsenceDeletes), Message::Fetch(fetch)) = (self.mutant, message) {
+        let is_bent = matches!(self.mutant, Some(Mutant::AbsenceDeletes | Mutant::LostIsClaimed));
+        if let (true, Message::Fetch(fetch)) = (is_bent, message) {
             let known = self.oracle.spots.iter().find(|spot| spot.address() == fetch.address);
             known.map(|spot| self.fetching.insert((at, fetch.request), spot.place()));
         }
     }
 
-    /// What any node has heard of under the key that a node asks for.
-    pub(crate) fn known_elsewhere(&self, at: NodeId, request: u64) -> DotSet {
+    /// What a mutant pretends to know under the key that a node asks for: what any node has
+    /// heard of, or what the one that answers has lost.
+    pub(crate) fn pretended(&self, at: NodeId, from: NodeId, request: u64) -> DotSet {
         let mut known = DotSet::new();
         if let Some(place) = self.fetching.get(&(at, RequestId(request))) {
+            if self.mutant == Some(Mutant::LostIsClaimed) {
+                let spot = self.oracle.spot_of(place).ok();
+                let lost = spot.and_then(|spot| self.oracle.losses.of_node(from, spot));
+                return lost.cloned().unwrap_or_default();
+            }
             let objects = self.hosts.values().filter_map(|h| h.disk.view().objects.get(place));
             for object in objects {
                 let _ = known.union(object.context());

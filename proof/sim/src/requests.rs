@@ -151,7 +151,11 @@ impl World {
 
     /// Asks, and lets the world go on until the answer is there.
     pub(crate) fn ask_and_wait(&mut self, at: NodeId, request: Request) -> Result<Reply, Broken> {
-        let patience = Duration::from_secs(20);
+        let patience = match &request {
+            Request::Get(get) => get.timeout,
+            Request::List(list) => list.timeout,
+            Request::Put(_) | Request::Declare(_) | Request::Status => Duration::from_secs(20),
+        };
         let (begun, deadline) = (self.now, Now::default());
         let open = Open { at, request, op: Op::Ask, client: None, begun, deadline, healthy: true };
         let ticket = self.ask(open, patience)?;

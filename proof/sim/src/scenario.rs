@@ -12,7 +12,9 @@
 //! clusters that have been whole before, with all they have stored since.
 
 use bytes::Bytes;
-use model::{Declare, Declared, Key, Name, NodeId, Policy, ReplicaMap, Reply, Request};
+use model::{
+    Declare, Declared, Failure, Key, Name, NodeId, Policy, Refusal, ReplicaMap, Reply, Request,
+};
 use placement::{Layout, Member, Placement};
 
 use crate::invariant::Invariant;
@@ -89,7 +91,8 @@ impl World {
 
     fn be_live(&mut self) -> Result<(), Broken> {
         self.phase = Phase::Liveness;
-        self.workload.set_patience(Some(self.plan.patience()));
+        let patience = (self.plan.patience(), self.plan.list_patience());
+        self.workload.set_patience(Some(patience));
         self.arrange_declaring();
         (0..self.workload.count()).for_each(|client| self.rest(client));
         self.go_on(self.plan.liveness)
@@ -135,6 +138,8 @@ impl World {
                 spots.push(Spot { keyspace, table, key, shard, replicas });
             }
         }
+        let versions = self.hosts.values().map(|host| host.catalog_version);
+        self.catalog_needed = versions.max().unwrap_or(0);
         // The hottest key should not always be in the same table.
         spots.sort_by(|a, b| a.key.cmp(&b.key));
         self.oracle = Oracle::new(spots, self.oracle.look);
@@ -143,10 +148,18 @@ impl World {
 
     fn declare(&mut self, at: u16, declare: Declare) -> Result<Declared, Broken> {
         let reply = self.ask_and_wait(NodeId::new(at), Request::Declare(declare))?;
-        if let Reply::Declared(declared) = reply {
-            return Ok(declared);
+        match reply {
+            Reply::Declared(declared) => Ok(declared),
+            Reply::Failed(Failure::Refused(Refusal::UnknownKeyspace(name))) => {
+                let detail = format!("n{at} does not know {name}, which was acknowledged");
+                Err(Broken::new(Invariant::ContractsStand, detail))
+            }
+            Reply::Written(_)
+            | Reply::Read(_)
+            | Reply::Listed(_)
+            | Reply::Status(_)
+            | Reply::Failed(_) => Err(not_declared(&format!("{reply:?}"))),
         }
-        Err(not_declared(&format!("{reply:?}")))
     }
 
     fn keys(&self) -> Vec<Key> {

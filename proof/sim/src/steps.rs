@@ -19,6 +19,11 @@ impl World {
         let write = self.write_behind(&input);
         let overwrite = self.overwriting(&input);
         let fails = self.phase == Phase::Safety && self.disk_dice.chance(self.plan.disk.unreadable);
+        let is_asked = match &input {
+            Input::Requested { .. } => true,
+            Input::Received { message, .. } => matches!(message, Message::Forward(_)),
+            Input::Connected(_) | Input::Lost(_) | Input::Woken => false,
+        };
         let host = self.host(at);
         host.disk.set_unreadable(fails);
         host.disk.overwrite_next(overwrite);
@@ -26,6 +31,9 @@ impl World {
         host.disk.overwrite_next(None);
         self.look(at, write)?;
         self.check_node(at)?;
+        if is_asked {
+            self.check_overload(at, &effects)?;
+        }
         for effect in effects {
             if self.meets_doom(at)? {
                 return Ok(());
@@ -92,7 +100,7 @@ impl World {
     /// Shows the oracle what a node has just stored.
     fn look(&mut self, at: NodeId, write: Option<WriteId>) -> Result<(), Broken> {
         let host = self.hosts.get_mut(&at).expect("events name nodes of the layout");
-        for place in host.disk.take_touched() {
+        for (place, gained) in host.disk.take_touched() {
             let spot = self.oracle.spot_of(&place)?;
             let Some(object) = host.disk.view().objects.get(&place) else { continue };
             self.trace.note_object(object);
@@ -111,6 +119,11 @@ impl World {
             let view = host.disk.view();
             if let Some(dot) = dots(&fresh).find(|dot| !view.has_heard(place.0, *dot)) {
                 let detail = format!("{at} stores {object:?}, and its clock does not know {dot}");
+                return Err(Broken::of(Invariant::ClocksAreExact, spot, detail));
+            }
+            let unheard = gained.difference(object.context());
+            if !unheard.is_empty() {
+                let detail = format!("the clock of {at} takes in {unheard:?} with {object:?}");
                 return Err(Broken::of(Invariant::ClocksAreExact, spot, detail));
             }
         }

@@ -4,7 +4,8 @@
 //! what could. But each kind of failure must be deserved, by the request or by a fault, and
 //! while there are no faults only the client has itself to blame.
 
-use model::{Failure, Mutation, Put, Refusal, Reply, Request};
+use model::{Failure, Mutation, NodeId, Put, Refusal, Reply, Request};
+use node::{Effect, Message};
 
 use crate::invariant::Invariant;
 use crate::oracle::{Look, Outcome, WriteId};
@@ -69,8 +70,41 @@ impl World {
         if deserved {
             return Ok(());
         }
+        let invariant = match failure {
+            Failure::Refused(Refusal::UnknownKeyspace(_) | Refusal::UnknownTable { .. }) => {
+                Invariant::ContractsStand
+            }
+            Failure::Refused(_) => Invariant::RefusalsAreTrue,
+            Failure::NotAttempted { .. } | Failure::Unknown { .. } => {
+                Invariant::HealthyRequestsSucceed
+            }
+        };
         let detail = format!("{} answers {:?} with {failure}", open.at, open.request);
-        Err(Broken::new(Invariant::HealthyRequestsSucceed, detail))
+        Err(Broken::new(invariant, detail))
+    }
+
+    /// A node that refuses because it has too much in hand has as much in hand as it may. Who
+    /// passes on what another said is not meant.
+    pub(crate) fn check_overload(&self, at: NodeId, effects: &[Effect]) -> Result<(), Broken> {
+        let is_overload = |effect: &Effect| {
+            let reply = match effect {
+                Effect::Answer { reply, .. } => reply,
+                Effect::Send { message: Message::Forwarded(forwarded), .. } => &forwarded.reply,
+                Effect::Send { .. } => return false,
+            };
+            matches!(reply, Reply::Failed(Failure::Refused(Refusal::Overloaded { .. })))
+        };
+        if !effects.iter().any(is_overload) {
+            return Ok(());
+        }
+        let node = self.hosts.get(&at).and_then(|host| host.node.as_ref());
+        let requests = node.map_or(0, node::Node::requests);
+        let max = self.limits.requests_max;
+        if max <= requests {
+            return Ok(());
+        }
+        let detail = format!("{at} is overloaded by {requests} requests, of {max}");
+        Err(Broken::new(Invariant::RefusalsAreTrue, detail))
     }
 
     /// Some writes must not have been accepted, by whichever node.
@@ -99,7 +133,7 @@ impl World {
             Refusal::ManySiblings { siblings, max } => {
                 *max == self.limits.siblings_max && *max <= *siblings
             }
-            Refusal::Overloaded { max } => *max == self.plan.requests_max && *max < 100,
+            Refusal::Overloaded { max } => *max == self.plan.requests_max,
             Refusal::Disk(_) => {
                 (0 < self.plan.disk.unreadable || 0 < self.plan.disk.rot) && !open.healthy
             }
@@ -118,7 +152,10 @@ impl World {
             }
             // It came back without its disk, and has not heard of any table yet.
             Refusal::UnknownKeyspace(_) | Refusal::UnknownTable { .. } => {
-                self.hosts.get(&open.at).is_some_and(|host| host.is_astray) && !open.healthy
+                let is_new = |host: &crate::host::Host| {
+                    host.is_astray && host.catalog_version < self.catalog_needed
+                };
+                self.hosts.get(&open.at).is_some_and(is_new) && !open.healthy
             }
             Refusal::EmptyDelete => matches!(
                 &open.request,

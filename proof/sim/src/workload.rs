@@ -83,8 +83,9 @@ pub(crate) struct Workload {
     dice: Dice,
     nodes: Vec<NodeId>,
     clients: Vec<Client>,
-    /// How long clients wait that are sure to be answered. Nothing while they are not.
-    patience: Option<Duration>,
+    /// How long clients wait that are sure to be answered, for one key and for a list. Nothing
+    /// while they are not.
+    patience: Option<(Duration, Duration)>,
 }
 
 impl Workload {
@@ -93,7 +94,7 @@ impl Workload {
         Self { plan: plan.clone(), dice, nodes, clients, patience: None }
     }
 
-    pub(crate) fn set_patience(&mut self, patience: Option<Duration>) {
+    pub(crate) fn set_patience(&mut self, patience: Option<(Duration, Duration)>) {
         self.patience = patience;
     }
 
@@ -164,7 +165,7 @@ impl Workload {
 
     fn timeout(&mut self) -> Duration {
         let micros = self.dice.micros(self.plan.timeout, 0).max(10_000);
-        self.patience.unwrap_or(Duration::from_micros(micros))
+        self.patience.map_or(Duration::from_micros(micros), |(key, _)| key)
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is drawn before the kind is known")]
@@ -228,6 +229,7 @@ impl Workload {
         } else {
             Range::Table { shard: known.shard.index, after: after.then(|| known.key.clone()) }
         };
+        let timeout = self.patience.map_or(timeout, |(_, list)| list);
         let list = List {
             keyspace: known.keyspace.clone(),
             table: known.table.name.clone(),

@@ -127,6 +127,8 @@ pub(crate) struct World {
     /// What a node asks for, to bend the answers. For mutants.
     pub(crate) fetching: BTreeMap<(NodeId, RequestId), (ShardId, Address)>,
     pub(crate) limits: Limits,
+    /// The first version of the catalog that has all tables of the workload.
+    pub(crate) catalog_needed: u64,
     pub(crate) node_dice: Dice,
     pub(crate) disk_dice: Dice,
     pub(crate) mutant: Option<Mutant>,
@@ -173,6 +175,7 @@ impl World {
             forwards: BTreeMap::new(),
             fetching: BTreeMap::new(),
             limits,
+            catalog_needed: 0,
             node_dice: dice(Part::Nodes),
             disk_dice: dice(Part::Disk),
             mutant,
@@ -276,7 +279,7 @@ impl World {
         // What happens to lists is to be seen before the end, where all are looked through.
         let is_over = self.phase == Phase::Quiet && self.mutant == Some(Mutant::KeySkipped);
         let mutant = self.mutant.filter(|_| !is_over);
-        mutant::bend(mutant, &mut message, || self.known_elsewhere(to, number));
+        mutant::bend(mutant, &mut message, || self.pretended(to, from, number));
         self.step(to, Input::Received { from, message: *message })
     }
 

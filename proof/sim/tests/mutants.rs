@@ -136,6 +136,7 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
         (Mutant::ContextWidened, any, &[NothingIsInvented, NoFalseDominance]),
         (Mutant::ContextStripped, any, &[NoFalseSibling, DurableIsOnDisk]),
         (Mutant::AbsenceDeletes, any, &[NoFalseDominance]),
+        (Mutant::LostIsClaimed, any, &[NoFalseDominance]),
         (Mutant::AckCountedTwice, any, &[DurableIsOnDisk]),
         (Mutant::KeySkipped, any, &[ListsAgree]),
         (Mutant::SyncedIsLost, any, &[DurableIsOnDisk, ClocksAreExact]),
@@ -195,12 +196,15 @@ fn inside() -> Vec<Row> {
         (In::PromiseBroken, of_operators, &[ContractsStand]),
         (In::VoteNotStored, of_unlucky_operators, &[ContractsStand]),
         (In::LatestIgnored, of_operators, &[ContractsStand]),
-        (In::HalfIsMajority, of_operators, &[ContractsStand, HealthyRequestsSucceed]),
-        (In::ChosenNotStored, of_operators, &[ContractsStand, HealthyRequestsSucceed]),
+        (In::HalfIsMajority, of_operators, &[ContractsStand]),
+        (In::ChosenNotStored, of_operators, &[ContractsStand]),
         (In::AttemptsDuel, of_distant_operators, &[HealthyRequestsSucceed]),
         (In::OldCatalogLearned, of_unlucky_operators, &[ContractsStand]),
         (In::ShardWrong, any, &[NothingIsInvented, ReceiptsAreTrue]),
         (In::DeadForEver, any, &[HealthyRequestsSucceed]),
+        (In::IncarnationReadBack, any, &[DotsAreUnique, NothingIsInvented]),
+        (In::MergeNotIdempotent, any, &[NoFalseDominance]),
+        (In::OverloadedEarly, any, &[RefusalsAreTrue]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }
@@ -210,11 +214,12 @@ fn inside() -> Vec<Row> {
 #[test]
 fn what_mutants_do_to_clients_is_seen_without_a_look_into_replicas() {
     let any: Worlds = Plan::draw;
-    let lost: &[Invariant] = &[QuorumsMeet, AcknowledgedIsKept, ListsAgree, HealthyRequestsSucceed];
+    let lost: &[Invariant] = &[QuorumsMeet, AcknowledgedIsKept, ListsAgree];
     let rows: &[Row] = &[
         (Mutant::MergeOverwrites, any, lost),
         (Mutant::AckBeforeSync, any, lost),
-        (Mutant::SyncLies, any, lost),
+        // Keyspaces and tables are on disks like all else.
+        (Mutant::SyncLies, any, &[QuorumsMeet, AcknowledgedIsKept, ListsAgree, ContractsStand]),
         (Mutant::ContextStripped, any, &[QuorumsMeet, NoFalseSibling, ListsAgree]),
         (Mutant::AckCountedTwice, any, lost),
         (Mutant::KeySkipped, any, &[ListsAgree]),
@@ -266,6 +271,8 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
     const ALL: Look = Look::Everywhere;
     &[
         (AcknowledgedIsKept, Mutant::AtlasOpen, ANY, ALL),
+        (AcknowledgedIsKept, Mutant::SyncLies, ANY, Look::Quiet),
+        (AcknowledgedIsKept, Mutant::AckBeforeSync, ANY, Look::Quiet),
         (AcknowledgedIsKept, Mutant::AtlasOpen, ANY, Look::Quiet),
         (NothingIsInvented, Mutant::ContextWidened, ANY, ALL),
         (NoFalseSibling, Mutant::ContextStripped, ANY, ALL),
@@ -275,11 +282,14 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (HistoryIsHeld, Mutant::AbsenceDeletes, ANY, Look::Quiet),
         (HistoryIsHeld, Mutant::Inside(In::FirstWins), ANY, Look::Quiet),
         (DotsAreUnique, Mutant::Inside(In::DotReused), ANY, ALL),
+        (DotsAreUnique, Mutant::Inside(In::IncarnationReadBack), ANY, ALL),
         (WritesHappenOnce, Mutant::Inside(In::ForwardTakenTwice), ANY, ALL),
         (QuorumsMeet, Mutant::Inside(In::DigestIgnored), ANY, ALL),
+        (QuorumsMeet, Mutant::SyncLies, ANY, Look::Answers),
         (ReceiptsAreTrue, Mutant::Inside(In::StrictAlways), ANY, ALL),
         (DurableIsOnDisk, Mutant::SyncLies, ANY, ALL),
         (DurableIsOnDisk, Mutant::SyncedIsLost, ANY, ALL),
+        (DurableIsOnDisk, Mutant::Inside(In::RequestIdsRepeat), ANY, ALL),
         (ListsAgree, Mutant::KeySkipped, ANY, ALL),
         (ListsAgree, Mutant::Inside(In::PageTakenForAll), ANY, Look::Quiet),
         (RefusedStaysAway, Mutant::Inside(In::RefusedAfterAll), ANY, ALL),
@@ -290,6 +300,7 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (ClocksAreExact, Mutant::Inside(In::ClockNotStored), ANY, ALL),
         (ClocksAreExact, Mutant::ClockLost, ANY, Look::Quiet),
         (ImproperIsRefused, Mutant::LargeTaken, ANY, ALL),
+        (RefusalsAreTrue, Mutant::Inside(In::OverloadedEarly), ANY, ALL),
         (ContractsStand, Mutant::Inside(In::PromiseBroken), of_operators, ALL),
         (NodesDoNotPanic, Mutant::NodePanics, ANY, ALL),
         (LimitsHold, Mutant::Inside(In::QueueUnbounded), ANY, ALL),

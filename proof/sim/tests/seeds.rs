@@ -22,6 +22,12 @@ fn fixed_seeds_show_no_violation() {
     let faults: u64 = summary.faults.values().sum();
     assert!(FIXED * 100 < requests, "a world in which nobody asks shows nothing: {requests}");
     assert!(FIXED * 10 < faults, "a world in which nothing fails shows nothing: {faults}");
+    let kinds = FaultKind::ALL.iter().map(|kind| kind.name());
+    let records = ["record lost", "record rolled back", "record flipped", "record thrown away"];
+    let messages = ["message lost", "message doubled", "message damaged"];
+    for name in kinds.chain(records).chain(messages).chain(["power lost while down"]) {
+        assert!(0 < summary.faults.get(name).copied().unwrap_or(0), "no {name}");
+    }
 }
 
 #[test]

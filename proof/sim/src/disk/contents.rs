@@ -58,6 +58,18 @@ impl Contents {
         }
     }
 
+    /// What the clock of a shard gains with a change.
+    pub(super) fn gained(&self, change: &Change) -> DotSet {
+        let mut gained = DotSet::new();
+        for (incarnation, runs) in &change.clock {
+            let before = self.clocks.get(&(change.shard, *incarnation)).cloned();
+            let set = |runs| DotSet::from_runs(runs).expect("clocks are in normal form");
+            let more = set(runs.clone()).difference(&set(before.unwrap_or_default()));
+            let _ = gained.union(&more);
+        }
+        gained
+    }
+
     /// Returns whether the clock of a shard says that a dot was applied.
     pub(crate) fn has_heard(&self, shard: ShardId, dot: Dot) -> bool {
         let runs = self.clocks.get(&(shard, dot.incarnation)).map(Vec::as_slice);

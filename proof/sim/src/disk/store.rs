@@ -57,7 +57,7 @@ impl Store for SimDisk {
 
     fn commit(&mut self, change: Change) {
         let change = self.mutated(change);
-        self.touched.push((change.shard, change.address.clone()));
+        self.touched.push(((change.shard, change.address.clone()), self.view.gained(&change)));
         self.stage(Record::Change(change));
     }
 }
