@@ -10,20 +10,27 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use crate::resets::Resets;
 use crate::rule::{Fate, Rule};
 
 /// The most packets that wait in one lane. The next one is dropped, as in any router. At full
 /// size it is three megabytes, or what a connection has under way at 80 Mbit/s and 300 ms.
 pub(crate) const LANE_PACKETS_MAX: usize = 2_048;
 
-/// What happened to the packets of one lane. Every packet that departed, and every duplicate,
-/// is counted as one of blocked, lost, overflowed and arrived, or still waits.
+/// What happened to the packets of one lane. Every packet that departed, every duplicate, and
+/// every one that was forged is counted as one of blocked, reset, lost, overflowed and arrived, or
+/// still waits.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// Packets that came in.
     pub departed: u64,
     /// Dropped by a block.
     pub blocked: u64,
+    /// Dropped, and their connections ended.
+    pub reset: u64,
+    /// Made here, to end connections: they tell the receiver of a packet, or the sender of one
+    /// in the other direction.
+    pub forged: u64,
     /// Dropped by chance.
     pub lost: u64,
     /// Dropped because too many waited.
@@ -55,6 +62,8 @@ impl Counts {
         Self {
             departed: combine(self.departed, other.departed),
             blocked: combine(self.blocked, other.blocked),
+            reset: combine(self.reset, other.reset),
+            forged: combine(self.forged, other.forged),
             lost: combine(self.lost, other.lost),
             overflowed: combine(self.overflowed, other.overflowed),
             duplicated: combine(self.duplicated, other.duplicated),
@@ -123,9 +132,17 @@ impl Fabric {
     pub(crate) fn take(&mut self, now: Instant, parcel: Parcel) {
         let (from, to) = (parcel.from, parcel.to);
         let rule = self.lane(from, to).rule;
+        self.lane(from, to).counts.departed += 1;
+        if rule.resets(&mut self.rng)
+            && let Some(ends) = Resets::of(&parcel.packet)
+        {
+            self.lane(from, to).counts.reset += 1;
+            self.forge(now, from, to, ends.for_receiver);
+            self.forge(now, to, from, ends.for_sender);
+            return;
+        }
         let fate = rule.fate(&mut self.rng);
         let lane = self.lane(from, to);
-        lane.counts.departed += 1;
         match fate {
             Fate::Blocked => lane.counts.blocked += 1,
             Fate::Lost => lane.counts.lost += 1,
@@ -143,6 +160,15 @@ impl Fabric {
                 }
                 self.enqueue(due, parcel);
             }
+        }
+    }
+
+    /// Sends a packet of our own, ahead of all that waits: the sequence numbers of an end are
+    /// right as long as nothing else reaches it.
+    fn forge(&mut self, now: Instant, from: usize, to: usize, packet: Option<Vec<u8>>) {
+        if let Some(packet) = packet {
+            self.lane(from, to).counts.forged += 1;
+            self.enqueue(now, Parcel { from, to, packet });
         }
     }
 

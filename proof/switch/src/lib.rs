@@ -23,11 +23,14 @@
 //! [`Network`] makes all of it and takes it away again. It needs root, `/dev/net/tun` and `ip`
 //! of iproute2. Several can exist at once, in one process or in many.
 //!
+//! A rule may also end TCP connections, as firewalls do that have forgotten them.
+//!
 //! It does not limit bandwidth, damage packets, or carry IPv6.
 
 mod fabric;
 mod namespace;
 mod network;
+mod resets;
 mod rule;
 
 use thiserror::Error;

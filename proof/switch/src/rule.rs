@@ -13,6 +13,10 @@ const JITTER_FACTOR_MAX: f64 = 8.0;
 pub struct Rule {
     /// Nothing gets through.
     pub blocked: bool,
+    /// The part of TCP segments that end their connection, from 0 to 1: the segment is lost, and
+    /// both ends are told, each in the name of the other, that there is no such connection. Firewalls
+    /// do that, and routers that were restarted. What is not TCP is left alone.
+    pub reset: f64,
     /// How long every packet takes at least.
     pub delay: Duration,
     /// How much longer it takes on average: often less, sometimes several times as much.
@@ -58,7 +62,12 @@ impl Rule {
         *self == Self { held: self.held, ..Self::default() }
     }
 
-    /// Draws what becomes of a packet.
+    /// Draws whether a packet is to end its connection.
+    pub(crate) fn resets(&self, rng: &mut SmallRng) -> bool {
+        !self.blocked && chance(rng, self.reset)
+    }
+
+    /// Draws what becomes of a packet that does not.
     pub(crate) fn fate(&self, rng: &mut SmallRng) -> Fate {
         if self.blocked {
             return Fate::Blocked;

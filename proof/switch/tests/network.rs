@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use std::io::ErrorKind;
-use std::net::UdpSocket;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -93,6 +93,46 @@ fn this_process_reaches_every_namespace_and_large_datagrams_pass_in_pieces() {
     let refused = socket.recv(&mut [0; 16]).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     assert_eq!(network.counts(0, 1).arrived, 3, "4,000 bytes are three packets");
+}
+
+/// A shell on the other side, which knows how to make a connection and repeats what it hears.
+const ECHO: &str =
+    "exec 3<>/dev/tcp/$0/$1 || exit 1; while read -r line <&3; do echo \"$line\" >&3; done";
+
+#[test]
+fn a_reset_ends_a_connection_at_both_ends_and_a_new_one_is_refused_until_it_heals() {
+    let Some(network) = network(1) else { return };
+    let listener = TcpListener::bind((network.address(0), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let connect = || {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", network.namespace(1), "bash", "-c", ECHO]);
+        command.args([&network.address(0).to_string(), &port]);
+        command.stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut shell = connect();
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut heard = [0; 2];
+    stream.write_all(b"a\n").unwrap();
+    stream.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"a\n");
+
+    network.set(0, 1, Rule { reset: 1.0, ..Rule::default() });
+    stream.write_all(b"b\n").unwrap();
+    let ended = stream.read(&mut heard).unwrap_err();
+    assert_eq!(ended.kind(), ErrorKind::ConnectionReset);
+    shell.wait().unwrap();
+    let (there, back) = (network.counts(0, 1), network.counts(1, 0));
+    assert!(0 < there.reset, "{there:?}");
+    assert_eq!((there.forged, back.forged), (there.reset, there.reset));
+
+    network.set(1, 0, Rule { reset: 1.0, ..Rule::default() });
+    assert!(!connect().wait().unwrap().success(), "the connection is refused");
+    network.heal();
+    let mut shell = connect();
+    drop(listener.accept().unwrap());
+    shell.wait().unwrap();
 }
 
 #[test]
