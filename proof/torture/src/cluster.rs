@@ -7,7 +7,6 @@
 //! as `strace`. It runs on a leash: its standard input is a pipe of this process, and it
 //! ends when the pipe does, so nothing outlives a torture process that was itself killed.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,14 +14,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use crate::http::ask;
 use crate::outcome::Stop;
 use crate::process::{eventually, run, signal};
-
-/// How long a node may take to say how it is.
-const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+use crate::told::STATUS_PATIENCE;
 
 /// A cluster of one to nine nodes. Dropping it kills them.
 #[derive(Debug)]
@@ -139,22 +135,6 @@ impl Cluster {
         self.node_dir(id).join("disk")
     }
 
-    /// What a node answers to a `GET` of the harness itself: status line, headers, body.
-    ///
-    /// # Errors
-    ///
-    /// It does not answer, or not with 200.
-    pub fn answer(&self, id: u16, path: &str) -> Result<String, Stop> {
-        let answer = ask(self.address(id)?, "GET", path, "", STATUS_PATIENCE)?;
-        let whole = format!("{}\r\n\r\n{}", answer.head, answer.body);
-        if answer.status == 200 { Ok(whole) } else { Err(Stop::Failed(whole)) }
-    }
-
-    /// What a node has logged, in all its lives.
-    pub fn log(&self, id: u16) -> String {
-        fs::read_to_string(self.node_dir(id).join("node.log")).unwrap_or_default()
-    }
-
     /// Starts a node behind a wrapper, which may be empty, and waits for nothing.
     ///
     /// # Errors
@@ -224,21 +204,6 @@ impl Cluster {
             })?;
         }
         Ok(())
-    }
-
-    /// The nodes that one of them believes to be alive.
-    ///
-    /// # Errors
-    ///
-    /// It does not say.
-    pub fn alive(&self, id: u16) -> Result<BTreeSet<u16>, Stop> {
-        let status = ask(self.address(id)?, "GET", "/v1/status", "", STATUS_PATIENCE)
-            .map_err(|err| Stop::Failed(format!("n{id} does not say who is alive: {err}")))?;
-        let status: serde_json::Value = serde_json::from_str(&status.body).map_err(Stop::failed)?;
-        let nodes = status.get("nodes").and_then(|nodes| nodes.as_array()).into_iter().flatten();
-        let alive = nodes.filter(|node| node.get("alive").is_some_and(|alive| alive == true));
-        let ids = alive.filter_map(|node| node.get("node")?.as_u64()?.try_into().ok());
-        Ok(ids.collect())
     }
 
     /// Where clients reach a node.
@@ -335,11 +300,6 @@ impl Cluster {
         signal("TERM", self.pid(id)?)?;
         let status = self.wait_for_end(id)?;
         if status.success() { Ok(()) } else { Err(Stop::Failed(format!("n{id}: {status}"))) }
-    }
-
-    /// The last line of a node's log.
-    pub fn last_words(&self, id: u16) -> String {
-        self.log(id).lines().last().unwrap_or("no word").to_owned()
     }
 
     fn node(&mut self, id: u16) -> Result<&mut Node, Stop> {

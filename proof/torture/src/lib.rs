@@ -31,6 +31,7 @@ pub mod outcome;
 pub mod process;
 pub mod scenarios;
 pub mod strace;
+pub mod told;
 pub mod volume;
 pub mod witness;
 pub mod worker;

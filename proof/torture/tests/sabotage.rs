@@ -83,14 +83,16 @@ fn a_fault_that_did_not_happen_is_noticed() {
         ("clock", "s from its clock"),
         ("net-split", "to be alive"),
         ("net-lossy", "too good"),
+        ("net-reset", "0 resets"),
     ] {
         is_noticed(scenario, Sabotage::Fault, words);
     }
 }
 
 #[test]
-fn a_split_that_is_not_healed_is_noticed() {
-    is_noticed("net-split", Sabotage::Heal, "healed: after");
+fn a_network_that_is_not_healed_is_noticed() {
+    is_noticed("net-split", Sabotage::Heal, "to be alive, and");
+    is_noticed("net-reset", Sabotage::Heal, "and is connected to");
 }
 
 #[test]

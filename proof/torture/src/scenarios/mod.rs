@@ -103,7 +103,7 @@ enum Home {
 }
 
 /// All scenarios, by name.
-const ALL: [(&str, Home, Scenario); 19] = [
+const ALL: [(&str, Home, Scenario); 20] = [
     ("kill", Home::Disk, kill::run),
     ("pause", Home::Disk, pause::run),
     ("power", Home::Disk, power::one),
@@ -123,6 +123,7 @@ const ALL: [(&str, Home, Scenario); 19] = [
     ("net-split", Home::Memory, net::split),
     ("net-oneway", Home::Memory, net::oneway),
     ("net-lossy", Home::Memory, net::lossy),
+    ("net-reset", Home::Memory, net::reset),
 ];
 
 /// The names of all scenarios, in the order in which they are run.

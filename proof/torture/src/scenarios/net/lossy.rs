@@ -85,13 +85,13 @@ fn worsen(arena: &mut Arena, rng: &mut SmallRng) -> Result<(Instant, Instant), S
 fn bad_line(rng: &mut SmallRng) -> Rule {
     let milli = Duration::from_millis;
     Rule {
-        blocked: false,
         delay: milli(rng.random_range(30..200)),
         jitter: milli(rng.random_range(1..20)),
         loss: rng.random_range(0.02..0.10),
         duplication: rng.random_range(0.01..0.05),
         reordering: rng.random_range(0.01..0.05),
         held: milli(rng.random_range(5..60)),
+        ..Rule::default()
     }
 }
 

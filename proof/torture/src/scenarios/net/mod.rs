@@ -1,4 +1,4 @@
-//! Networks that are cut, deaf in one direction, slow or lossy.
+//! Networks that are cut, deaf in one direction, slow or lossy, or end connections.
 //!
 //! Five nodes, each in a network namespace of its own, and between them a switch of ours
 //! ([`switch`]) that does to their packets what it is told. Clients reach every node at all
@@ -15,8 +15,8 @@
 //!   request with success. One that cannot answers every request with the failure that is
 //!   its name, within the deadline, and at once when it has noticed;
 //! - each node's opinion of who is alive becomes what the network is;
-//! - *after it is healed*, all of that is forgotten within [`RECOVERY_MAX`], and every request
-//!   to every node succeeds;
+//! - *after it is healed*, all of that is forgotten within [`RECOVERY_MAX`], each node is connected
+//!   to each other, and every request to every node succeeds;
 //! - *it was broken at all*: the switch has dropped packets in every direction that was cut.
 //!
 //! Talking takes both directions. A node that is heard and does not hear is as good as away,
@@ -24,6 +24,7 @@
 
 mod lossy;
 mod oneway;
+mod reset;
 mod split;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,7 @@ use crate::worker::Workers;
 
 pub(super) use lossy::run as lossy;
 pub(super) use oneway::run as oneway;
+pub(super) use reset::run as reset;
 pub(super) use split::run as split;
 
 /// So many that two can be cut off, and that each of a bridge's ends has a quorum.
@@ -160,12 +162,13 @@ impl Arena {
         for id in self.bench.cluster.ids() {
             loop {
                 let alive = self.bench.cluster.alive(id)?;
-                if alive == reachable(id, &Lanes::new()) {
+                let peers = self.bench.cluster.connected(id);
+                if alive == reachable(id, &Lanes::new()) && peers.len() + 1 == alive.len() {
                     break;
                 }
                 if RECOVERY_MAX < healed.elapsed() {
                     let why = format!(
-                        "{name}, healed: after {RECOVERY_MAX:?} n{id} believes only {alive:?} to be alive"
+                        "{name}, healed: after {RECOVERY_MAX:?} n{id} believes only {alive:?} to be alive, and is connected to {peers:?}"
                     );
                     return Err(Stop::Failed(why));
                 }
