@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use comfy_table::Table;
+use comfy_table::{ContentArrangement, Table};
+
+/// Letters in a line of the table.
+const WIDTH: u16 = 120;
 
 /// Why a scenario did not run to a good end.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -81,6 +84,8 @@ impl Line {
 /// The table that ends a run.
 pub fn table(lines: &[Line]) -> String {
     let mut table = Table::new();
+    // A reason for a failure would make every line as long as itself.
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table.set_header(["scenario", "seconds", "rounds", "faults", "acked", "unknown", "keys", ""]);
     for line in lines {
         let figures = line.figures();

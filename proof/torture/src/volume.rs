@@ -26,8 +26,18 @@ impl Volume {
         run(&["truncate", "-s", &format!("{mebibytes}M"), &image.display().to_string()])?;
         run(&["mkfs.ext4", "-qF", "-e", "remount-ro", &image.display().to_string()])?;
         let volume = Self { image, mount: mount.to_owned() };
+        // Whoever enters a namespace, as the nodes of another run do, takes a copy of all mounts
+        // along, and a file system is not gone before its last copy is. Below a shared mount the
+        // copies go with the original.
+        run(&["mount", "--bind", &volume.place(), &volume.place()])?;
+        run(&["mount", "--make-shared", &volume.place()])?;
         volume.mount()?;
         Ok(volume)
+    }
+
+    /// The directory that the mount point is in.
+    fn place(&self) -> String {
+        self.mount.parent().unwrap_or(&self.mount).display().to_string()
     }
 
     /// Mounts the image, which replays the journal of the file system.
@@ -94,5 +104,6 @@ impl Drop for Volume {
         // Lazily, so that it goes away also when a process in it dies slowly. It may be
         // unmounted already.
         let _ = run(&["umount", "-l", &self.mount.display().to_string()]);
+        let _ = run(&["umount", "-l", &self.place()]);
     }
 }

@@ -1,5 +1,8 @@
 //! `kill -9` under load, of one node or of all at once, again and again.
 //!
+//! Half of the time values are large and nodes have little memory, so that they are killed while
+//! they write files and merge them.
+//!
 //! A kill counts if the node died of it. One that was dead already has ended by itself.
 
 use std::time::Duration;
@@ -7,7 +10,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::{Bench, Scene};
+use super::{Bench, LARGE_VALUE, SMALL_VALUE, Scene};
 use crate::outcome::{Figures, Stop};
 use crate::process::sleep;
 
@@ -16,10 +19,12 @@ const ROUNDS_PER_CHECK: u64 = 10;
 
 pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
     let mut rng = scene.rng();
-    let mut bench = Bench::start(scene, 3)?;
+    let mut bench = Bench::start_with_little_memory(scene, 3)?;
     let mut figures = Figures::default();
     let rounds = scene.rounds(100, 5_000);
     while figures.rounds < rounds {
+        let is_large = figures.rounds / ROUNDS_PER_CHECK % 2 == 1;
+        bench.load.pad(if is_large { LARGE_VALUE } else { SMALL_VALUE });
         let workers = bench.load.start(rng.random());
         for _ in 0..ROUNDS_PER_CHECK.min(rounds - figures.rounds) {
             pause(&mut rng)?;
@@ -32,6 +37,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
     if figures.acknowledged < rounds {
         return Err(Stop::failed("there was hardly any load"));
     }
+    eprintln!("kill: the nodes wrote {} files", bench.files_written());
     Ok(figures)
 }
 

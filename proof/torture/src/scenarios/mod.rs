@@ -40,6 +40,16 @@ const DISK_FAILED: i32 = 8;
 /// What the operating system says of a disk that failed, in the node's words.
 const IO_ERROR: &str = "Input/output error";
 
+/// With so little memory a node collects two megabytes before it writes a file.
+const LITTLE_MEMORY: &str = "memory = \"128MiB\"";
+
+/// Bytes of values of which two megabytes are collected in no time: by the hundred siblings of
+/// a key, which are stored together. Files are written and merged all the time then.
+const LARGE_VALUE: usize = 16_000;
+
+/// Bytes of other values.
+const SMALL_VALUE: usize = 100;
+
 /// How a scenario is run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -188,6 +198,13 @@ impl Bench {
         Self::over(scene, cluster, nodes)
     }
 
+    /// The same, and the nodes write their files early and often.
+    fn start_with_little_memory(scene: &Scene<'_>, nodes: u8) -> Result<Self, Stop> {
+        let cluster = Cluster::prepare(&scene.plan.binary, scene.dir, u16::from(nodes))?;
+        cluster.ids().try_for_each(|id| cluster.configure(id, LITTLE_MEMORY))?;
+        Self::over(scene, cluster, nodes)
+    }
+
     /// Starts the nodes of a prepared cluster.
     fn over(scene: &Scene<'_>, mut cluster: Cluster, replicas: u8) -> Result<Self, Stop> {
         cluster.start_all()?;
@@ -196,8 +213,19 @@ impl Bench {
 
     /// Declares the table at nodes that serve.
     fn declare(scene: &Scene<'_>, cluster: Cluster, replicas: u8) -> Result<Self, Stop> {
-        let load = Load::declare(cluster.urls(), replicas, 100)?;
+        let load = Load::declare(cluster.urls(), replicas, SMALL_VALUE)?;
         Ok(Self { cluster, load, sabotage: scene.plan.sabotage })
+    }
+
+    /// How many files of records the nodes have written so far. They are numbered, also those
+    /// that were merged since.
+    fn files_written(&self) -> u64 {
+        let tables = |id| self.cluster.disk_dir(id).join("data/db/keyspaces/1/tables");
+        let last = |id| {
+            let files = std::fs::read_dir(tables(id)).into_iter().flatten().flatten();
+            files.filter_map(|file| file.file_name().to_str()?.parse::<u64>().ok()).max()
+        };
+        self.cluster.ids().filter_map(last).sum()
     }
 
     /// Compares at a quorum and at `ALL`.

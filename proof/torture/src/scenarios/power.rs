@@ -22,6 +22,9 @@
 //! seen once in forty rounds, as the very last write of the journal. A machine without power
 //! would not have answered.
 //!
+//! Every other round values are large and the node has little memory, so that it writes files and
+//! merges them while the power goes.
+//!
 //! A loss counts if the file system then refuses a write.
 
 use std::time::Duration;
@@ -30,7 +33,7 @@ use client::{Durability, KeyspaceContract, Replicas, TableContract};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::{Bench, Sabotage, Scene};
+use super::{Bench, LARGE_VALUE, LITTLE_MEMORY, SMALL_VALUE, Sabotage, Scene};
 use crate::cluster::Cluster;
 use crate::outcome::{Figures, Stop};
 use crate::process::sleep;
@@ -73,12 +76,14 @@ fn lose(scene: &Scene<'_>, nodes: u8, rounds: u64) -> Result<Figures, Stop> {
     let cluster = Cluster::prepare(&scene.plan.binary, scene.dir, u16::from(nodes))?;
     let volumes = cluster.ids().map(|id| Volume::create(&cluster.disk_dir(id), DISK_MEBIBYTES));
     let volumes: Vec<Volume> = volumes.collect::<Result<_, _>>()?;
+    cluster.ids().try_for_each(|id| cluster.configure(id, LITTLE_MEMORY))?;
     // Declared after the volumes: the nodes have to be gone before their disks are.
     let mut bench = Bench::over(scene, cluster, nodes)?;
     bench.load.declare_more(BUFFERED, &buffered(nodes))?;
     let mut figures = Figures::default();
     let mut revived = Vec::new();
     for round in 0..rounds {
+        bench.load.pad(if round % 2 == 1 { LARGE_VALUE } else { SMALL_VALUE });
         if round % 3 != 0 {
             revived.extend(revive(&mut bench, &mut rng, round)?);
         }
@@ -89,6 +94,7 @@ fn lose(scene: &Scene<'_>, nodes: u8, rounds: u64) -> Result<Figures, Stop> {
         bench.check(&mut figures)?;
         bench.load.check_elements(BUFFERED, &revived)?;
     }
+    eprintln!("power: the nodes wrote {} files", bench.files_written());
     figures.acknowledged += revived.iter().map(|_| 1).sum::<u64>();
     Ok(figures)
 }
