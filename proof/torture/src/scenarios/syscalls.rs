@@ -5,7 +5,8 @@
 //! a kind, three times in each round:
 //!
 //! 1. at its first start, on an empty directory;
-//! 2. under load, with n counted from a moment when it serves;
+//! 2. under load, with n counted from a moment when it serves. It has little memory and large
+//!    values, so that it writes files and merges them;
 //! 3. in its recovery from that.
 //!
 //! At last it is left alone: it has to start, and to hold what it acknowledged. n is counted
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::{Bench, Scene};
+use super::{Bench, LARGE_VALUE, LITTLE_MEMORY, Scene};
 use crate::cluster::Cluster;
 use crate::outcome::{Figures, Stop};
 use crate::process::{need_tools, sleep};
@@ -40,9 +41,16 @@ const AT_START: [(&str, u64); 8] = [
     ("ftruncate", 1),
 ];
 
-/// The calls that load makes, and up to which one of them a node is let live.
-const WRITE: (&str, u64) = ("write", 200);
-const SYNC: (&str, u64) = ("fdatasync", 60);
+/// The calls that load makes, and up to which one of them a node is let live. The last four
+/// are made only while files of records are written and merged.
+const AT_WORK: [(&str, u64); 6] = [
+    ("write", 200),
+    ("fdatasync", 60),
+    ("fsync", 12),
+    ("openat", 12),
+    ("renameat", 4),
+    ("unlink", 2),
+];
 
 /// Of all kills that were tried, how many have to come about: one in two.
 const REACHED_MIN: u64 = 2;
@@ -56,16 +64,18 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
         let dir = scene.dir.join(round.to_string());
         fs::create_dir(&dir)?;
         let mut cluster = Cluster::prepare(&scene.plan.binary, &dir, 1)?;
+        cluster.configure(1, LITTLE_MEMORY)?;
         if scene.is_real() {
             deaths.note("first start", kind.0, die_at_start(&mut cluster, *kind, &mut rng)?);
         }
         cluster.start(1)?;
         let mut bench = Bench::declare(scene, cluster, 1)?;
-        let busy = if rng.random() { WRITE } else { SYNC };
-        deaths.note("load", busy.0, die_under_load(&mut bench, busy, &mut rng)?);
+        bench.load.pad(LARGE_VALUE);
+        let busy = AT_WORK.get(usize::try_from(round).unwrap_or(0) % AT_WORK.len()).unwrap_or(kind);
+        deaths.note("load", busy.0, die_under_load(&mut bench, *busy, &mut rng)?);
         if scene.is_real() {
             // A start on files makes fewer calls than one without.
-            let fewer = (kind.0, 1 + kind.1 / 4);
+            let fewer = (kind.0, 1 + kind.1 / 16);
             deaths.note("recovery", kind.0, die_at_start(&mut bench.cluster, fewer, &mut rng)?);
         }
         bench.cluster.start(1)?;
