@@ -115,6 +115,8 @@ mutants! {
     IncarnationReadBack,
     /// A value that arrives again is taken for superseded.
     MergeNotIdempotent,
+    /// A write that is done stays in hand, and nothing ever looks at it again.
+    DoneKept,
     /// A node refuses requests as if it had more in hand than it may.
     OverloadedEarly,
 }

@@ -158,6 +158,8 @@ impl Node {
         }
         if !putting.put.is_done() {
             self.keep_until(id, flight);
+        } else if is(Mutant::DoneKept) {
+            self.flights.insert(id, flight);
         }
     }
 }

@@ -28,6 +28,10 @@ pub struct Case {
     pub story: String,
     /// What did not hold, when it was found.
     pub invariant: String,
+    /// The mutant that brings the bug back. Nothing if no mutant does, as when it was the oracle
+    /// that was wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bug: Option<String>,
     /// What everything but the world is drawn from.
     pub seed: u64,
     /// Faults that do not happen.
@@ -52,7 +56,7 @@ impl Case {
     /// A run as a case.
     pub fn new(seed: u64, plan: Plan, left_out: BTreeSet<u64>, invariant: String) -> Self {
         let story = String::new();
-        Self { version: VERSION, story, invariant, seed, left_out, plan }
+        Self { version: VERSION, story, invariant, bug: None, seed, left_out, plan }
     }
 
     /// Reads a file.

@@ -25,6 +25,7 @@ use model::{
     Get, Key, Level, List, Name, NodeId, Object, Range, Read, ReadOptions, Reply, Request,
 };
 
+use crate::host::Host;
 use crate::invariant::Invariant;
 use crate::oracle::{Look, Oracle, Spot, Write, dots};
 use crate::report::Broken;
@@ -82,6 +83,7 @@ impl World {
         self.go_on(2 * SECOND)?;
         let reads = self.read_all()?;
         self.go_on(2 * SECOND)?;
+        self.check_idle()?;
         for (index, read) in reads.iter().enumerate() {
             self.oracle.check_kept(index, read, self.plan.destroys)?;
             if self.oracle.look != Look::Answers {
@@ -95,6 +97,19 @@ impl World {
         }
         self.check_catalogs()?;
         self.check_lists(&reads)
+    }
+
+    /// No node has a request in hand: all were answered, and all who were asked have said what
+    /// there is to say.
+    fn check_idle(&self) -> Result<(), Broken> {
+        let requests = |host: &Host| host.node.as_ref().map_or(0, node::Node::requests);
+        match self.hosts.values().find(|host| requests(host) != 0) {
+            None => Ok(()),
+            Some(host) => {
+                let detail = format!("{} has {} requests in hand", host.id, requests(host));
+                Err(Broken::new(Invariant::NothingIsLeft, detail))
+            }
+        }
     }
 
     /// Reads every key from all its replicas, each time through another node.

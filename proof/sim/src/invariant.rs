@@ -52,6 +52,8 @@ every! {
         RefusedStaysAway,
         /// A node that is up answers in time, once.
         EveryRequestIsAnswered,
+        /// When nobody asks any more, no node has a request in hand.
+        NothingIsLeft,
         /// Without faults, every request succeeds.
         HealthyRequestsSucceed,
         /// A replica never forgets what it has heard.
@@ -139,6 +141,7 @@ impl Invariant {
                 "A write that was refused or not attempted never turns up."
             }
             Invariant::EveryRequestIsAnswered => "A node that is up answers in time, once.",
+            Invariant::NothingIsLeft => "When nobody asks any more, no node has a request in hand.",
             Invariant::HealthyRequestsSucceed => "Without faults, every request succeeds.",
             Invariant::ReplicasOnlyGrow => "A replica never forgets what it has heard.",
             Invariant::SupersededStaysAway => {
@@ -176,7 +179,9 @@ impl Invariant {
             Invariant::AcknowledgedIsKept => &[Lost, Quiet],
             Invariant::NothingIsInvented => &[Stored, Answered, Quiet],
             Invariant::NoFalseSibling | Invariant::NoFalseDominance => &[Stored, Answered],
-            Invariant::ReplicasConverge | Invariant::HistoryIsHeld => &[Quiet],
+            Invariant::ReplicasConverge | Invariant::HistoryIsHeld | Invariant::NothingIsLeft => {
+                &[Quiet]
+            }
             Invariant::DotsAreUnique | Invariant::WritesHappenOnce => &[Stored],
             Invariant::QuorumsMeet
             | Invariant::ReceiptsAreTrue
@@ -270,7 +275,7 @@ pub const PROMISES: &[Promise] = {
         promise("counters are exact", &[], "counters"),
         promise(
             "whatever grows has a bound",
-            &[LimitsHold, ListsAgree],
+            &[LimitsHold, ListsAgree, NothingIsLeft],
             "stores of hints, logs of shards",
         ),
         promise(

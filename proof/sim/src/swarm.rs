@@ -324,7 +324,7 @@ fn faults(dice: &mut Dice) -> FaultPlan {
     }
     FaultPlan {
         gap: dice.pick(&[300 * MILLISECOND, SECOND, 4 * SECOND]),
-        lasts: dice.pick(&[100 * MILLISECOND, SECOND, 4 * SECOND]),
+        lasts: dice.pick(&[20 * MILLISECOND, 100 * MILLISECOND, SECOND, SECOND, 4 * SECOND]),
         kinds,
     }
 }

@@ -204,6 +204,7 @@ fn inside() -> Vec<Row> {
         (In::DeadForEver, any, &[HealthyRequestsSucceed]),
         (In::IncarnationReadBack, any, &[DotsAreUnique, NothingIsInvented]),
         (In::MergeNotIdempotent, any, &[NoFalseDominance]),
+        (In::DoneKept, any, &[NothingIsLeft]),
         (In::OverloadedEarly, any, &[RefusalsAreTrue]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
@@ -289,11 +290,12 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (ReceiptsAreTrue, Mutant::Inside(In::StrictAlways), ANY, ALL),
         (DurableIsOnDisk, Mutant::SyncLies, ANY, ALL),
         (DurableIsOnDisk, Mutant::SyncedIsLost, ANY, ALL),
-        (DurableIsOnDisk, Mutant::Inside(In::RequestIdsRepeat), ANY, ALL),
+        (DurableIsOnDisk, Mutant::Inside(In::RequestIdsRepeat), of_short_lives, ALL),
         (ListsAgree, Mutant::KeySkipped, ANY, ALL),
         (ListsAgree, Mutant::Inside(In::PageTakenForAll), ANY, Look::Quiet),
         (RefusedStaysAway, Mutant::Inside(In::RefusedAfterAll), ANY, ALL),
         (EveryRequestIsAnswered, Mutant::Inside(In::TimerLost), ANY, ALL),
+        (NothingIsLeft, Mutant::Inside(In::DoneKept), ANY, ALL),
         (HealthyRequestsSucceed, Mutant::Inside(In::DeadForEver), ANY, ALL),
         (ReplicasOnlyGrow, Mutant::Inside(In::TombstoneForgotten), ANY, ALL),
         (SupersededStaysAway, Mutant::Inside(In::OldNewsTaken), ANY, ALL),
