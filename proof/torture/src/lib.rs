@@ -23,6 +23,7 @@
 
 pub mod binary;
 pub mod cluster;
+pub mod declarations;
 pub mod expected;
 pub mod http;
 pub mod load;

@@ -9,6 +9,7 @@ use client::{
     Replicas, Table, TableContract, WriteOptions,
 };
 
+use crate::declarations::{self, Declared};
 use crate::expected::{Expected, Outcome};
 use crate::outcome::{Figures, Stop};
 use crate::worker::Workers;
@@ -18,6 +19,7 @@ use crate::worker::Workers;
 pub struct Load {
     pub(crate) urls: Vec<String>,
     expected: Arc<Mutex<Expected>>,
+    pub(crate) declared: Declared,
     /// Bytes appended to each value.
     pub(crate) padding: usize,
     /// Whether the nodes are about to lose power: see [`Load::hear_nothing`].
@@ -40,7 +42,8 @@ impl Load {
     ///
     /// The cluster does not take the declarations.
     pub fn declare(urls: Vec<String>, replicas: u8, padding: usize) -> Result<Self, Stop> {
-        let load = Self { urls, expected: Arc::default(), padding, deaf: Arc::default() };
+        let (expected, declared, deaf) = (Arc::default(), Declared::default(), Arc::default());
+        let load = Self { urls, expected, declared, padding, deaf };
         let contract =
             KeyspaceContract { shards: Some(8), replicas: Some(Replicas::Here(replicas)) };
         load.block_on(async |client| {
@@ -176,6 +179,17 @@ impl Load {
             }
             Ok(figures)
         })?
+    }
+
+    /// Compares the tables that were acknowledged with those that each node has. Returns how
+    /// many there are.
+    ///
+    /// # Errors
+    ///
+    /// One is gone, or is another.
+    pub fn check_declarations(&self) -> Result<u64, Stop> {
+        self.block_on(async |client| declarations::check(&self.declared, &client).await)??;
+        Ok(self.declared.count())
     }
 
     /// The same expectations, compared with what other nodes tell.

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::Parser;
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 use torture::binary::newer_source;
 use torture::outcome::{Line, Stop, table};
 use torture::process::INTERRUPTED;
@@ -91,11 +93,19 @@ fn may_be_used(program: &Path, is_named: bool) -> Result<(), String> {
     }
 }
 
-/// Lets the scenario that runs fail, so that it cleans up.
+/// Lets the scenario that runs fail, so that it cleans up: at ^C, and when it is told to end, as
+/// by whoever limits its time.
 fn wait_for_interrupt() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let interrupted = async {
+        let mut told = signal(SignalKind::terminate())?;
+        tokio::select! {
+            pressed = ctrl_c() => pressed,
+            _ = told.recv() => Ok(()),
+        }
+    };
     if let Ok(runtime) = runtime
-        && runtime.block_on(tokio::signal::ctrl_c()).is_ok()
+        && runtime.block_on(interrupted).is_ok()
     {
         INTERRUPTED.store(true, Ordering::Relaxed);
     }

@@ -39,6 +39,8 @@ pub struct Figures {
     pub faults: u64,
     /// Acknowledged writes that were compared with what was read.
     pub acknowledged: u64,
+    /// Acknowledged tables that were compared with what each node had.
+    pub declared: u64,
     /// Writes of unknown outcome.
     pub unknown: u64,
     /// Keys read and compared.
@@ -77,6 +79,7 @@ impl Line {
             "scenario": self.name, "verdict": self.verdict(), "seconds": self.took.as_secs_f64(),
             "rounds": figures.rounds, "faults": figures.faults, "checked": figures.checked,
             "acknowledged": figures.acknowledged, "unknown": figures.unknown,
+            "declared": figures.declared,
         })
     }
 }
@@ -86,7 +89,9 @@ pub fn table(lines: &[Line]) -> String {
     let mut table = Table::new();
     // A reason for a failure would make every line as long as itself.
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
-    table.set_header(["scenario", "seconds", "rounds", "faults", "acked", "unknown", "keys", ""]);
+    table.set_header([
+        "scenario", "seconds", "rounds", "faults", "acked", "unknown", "tables", "keys", "",
+    ]);
     for line in lines {
         let figures = line.figures();
         table.add_row([
@@ -96,6 +101,7 @@ pub fn table(lines: &[Line]) -> String {
             figures.faults.to_string(),
             figures.acknowledged.to_string(),
             figures.unknown.to_string(),
+            figures.declared.to_string(),
             figures.checked.to_string(),
             line.verdict(),
         ]);

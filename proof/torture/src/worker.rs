@@ -2,7 +2,7 @@
 //!
 //! Each has registers, a counter and elements of its own, and all write to a few shared keys
 //! that become siblings. What a worker is told goes into the expected state; what it reads
-//! meanwhile is compared with it at once. A request may fail as a fault makes it fail, and in
+//! meanwhile is compared with it at once. One more declares tables beside. A request may fail as a fault makes it fail, and in
 //! no other way.
 
 use std::collections::BTreeSet;
@@ -17,6 +17,7 @@ use client::{
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::declarations;
 use crate::expected::Outcome;
 use crate::load::{Load, read};
 use crate::outcome::Stop;
@@ -44,12 +45,14 @@ impl Workers {
     /// Starts them.
     pub(crate) fn start(load: &Load, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let threads = (0..WORKERS)
-            .map(|number| {
-                let (load, stop) = (load.clone(), Arc::clone(&stop));
-                std::thread::spawn(move || work(&load, number, seed ^ (number << 32), &stop))
-            })
-            .collect();
+        let shared = || (load.clone(), Arc::clone(&stop));
+        let worker = |number| {
+            let (load, stop) = shared();
+            std::thread::spawn(move || work(&load, number, seed ^ (number << 32), &stop))
+        };
+        let mut threads: Vec<_> = (0..WORKERS).map(worker).collect();
+        let (load, stopped) = shared();
+        threads.push(std::thread::spawn(move || declare(&load, seed, &stopped)));
         Self { stop, threads }
     }
 
@@ -99,6 +102,13 @@ fn work(load: &Load, number: u64, seed: u64, stop: &AtomicBool) -> Result<(), St
         }
         Ok(())
     })
+}
+
+/// Declares tables beside. The seed makes their names new.
+fn declare(load: &Load, seed: u64, stop: &AtomicBool) -> Result<(), Stop> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let goes_on = || !stop.load(Ordering::Relaxed);
+    runtime.block_on(declarations::declare(load, &format!("{seed:x}"), goes_on))
 }
 
 struct Worker<'a> {

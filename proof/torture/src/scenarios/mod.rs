@@ -228,7 +228,7 @@ impl Bench {
         self.cluster.ids().filter_map(last).sum()
     }
 
-    /// Compares at a quorum and at `ALL`.
+    /// Compares at a quorum and at `ALL`, and then what was declared.
     fn check(&mut self, figures: &mut Figures) -> Result<(), Stop> {
         if self.sabotage == Some(Sabotage::Write) {
             self.load.forge();
@@ -236,8 +236,10 @@ impl Bench {
         self.cluster.wait_for_all_alive()?;
         let first = self.load.check(Level::Quorum)?;
         let second = self.load.check(Level::All)?;
+        let declared = self.load.check_declarations()?;
         figures.checked += first.checked + second.checked;
-        (figures.acknowledged, figures.unknown) = (second.acknowledged, second.unknown);
+        (figures.declared, figures.unknown) = (declared, second.unknown);
+        figures.acknowledged = second.acknowledged;
         Ok(())
     }
 

@@ -85,6 +85,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
         figures.checked += round.checked;
         figures.acknowledged += round.acknowledged;
         figures.unknown += round.unknown;
+        figures.declared += round.declared;
         drop(bench);
         fs::remove_dir_all(dir)?;
     }
