@@ -90,6 +90,18 @@ impl History {
         known
     }
 
+    /// The writes that an object has heard of.
+    pub fn heard(&self, object: &Object) -> Writes {
+        let heard = self.numbered().filter(|(_, write)| object.context().contains(write.dot));
+        heard.fold(Writes::default(), |all, (number, _)| all.with(Writes::one(number)))
+    }
+
+    /// What the clients of these writes had read, deletes not counted.
+    pub fn written_over_by_values(&self, writes: Writes) -> Writes {
+        let values = self.numbered().filter(|(n, write)| writes.contains(*n) && !write.is_delete);
+        values.fold(Writes::default(), |all, (_, write)| all.with(write.read))
+    }
+
     /// The values that no other write had read.
     pub fn live(&self) -> Writes {
         let read = self.writes.iter().fold(Writes::default(), |read, write| read.with(write.read));

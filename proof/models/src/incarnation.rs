@@ -14,8 +14,9 @@
 //!
 //! - no two writes have one dot (R1);
 //! - who took a write in goes on holding it, or has in its place one that had read it,
-//!   unless its disk was lost (R2, R4). If single records are lost, evidence can be lost with them;
-//!   then it must at least be true that some client had read the write and written again;
+//!   unless its disk was lost (R2, R4). A record that is lost can take evidence with it: of a
+//!   write that a value in that record had superseded it may be said so, and not be said by what,
+//!   and of no other;
 //! - what was superseded at a replica is never held there again (R3);
 //! - the clock, in memory and on disk, has exactly the dots that were taken in (R4, R8).
 //!
@@ -126,6 +127,8 @@ pub struct State {
     history: History,
     copies: Vec<(usize, Platter)>,
     lives: u64,
+    /// The writes that records had heard of when they were lost.
+    lost: Writes,
     spent: Spent,
 }
 
@@ -238,7 +241,8 @@ impl Model for Incarnations {
         let sites =
             (1..=lives).map(|life| Arc::new(Site::start(life, Platter::default()))).collect();
         let (history, spent) = (History::default(), Spent::default());
-        vec![State { sites, history, copies: Vec::new(), lives, spent }]
+        let (copies, lost) = (Vec::new(), Writes::default());
+        vec![State { sites, history, copies, lives, lost, spent }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -325,6 +329,8 @@ impl Model for Incarnations {
             }
             Action::LoseRecord { at } => {
                 state.spent.records += 1;
+                let record = state.sites[at].staged.disk.held();
+                state.lost = state.lost.with(state.history.heard(&record));
                 Arc::make_mut(&mut state.sites[at]).lose_record();
             }
         }
@@ -334,7 +340,7 @@ impl Model for Incarnations {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(UNIQUE, |_, state: &State| state.history.dots_are_unique()),
-            Property::always(KEPT, Self::is_kept),
+            Property::always(KEPT, |_, state: &State| Self::is_kept(state)),
             Property::always(GONE, |_, state: &State| {
                 let is_gone = |site: &Arc<Site>| {
                     let held = state.history.held(&site.staged.disk.held());
@@ -353,11 +359,8 @@ impl Model for Incarnations {
 }
 
 impl Incarnations {
-    fn is_kept(&self, state: &State) -> bool {
-        let written_over = match self.bounds.records {
-            0 => Writes::default(),
-            _ => state.history.writes.iter().fold(Writes::default(), |all, w| all.with(w.read)),
-        };
+    fn is_kept(state: &State) -> bool {
+        let written_over = state.history.written_over_by_values(state.lost);
         let is_kept = |site: &Arc<Site>| {
             let known = state.history.known(&site.staged.disk.held());
             site.staged.truth.kept.without(known).without(written_over).is_empty()
