@@ -117,6 +117,8 @@ mutants! {
     MergeNotIdempotent,
     /// A write that is done stays in hand, and nothing ever looks at it again.
     DoneKept,
+    /// A write that too few replicas have names all of them in its receipt.
+    UnmetNamesAll,
     /// A node refuses requests as if it had more in hand than it may.
     OverloadedEarly,
 }

@@ -147,7 +147,11 @@ impl Node {
                     let context = std::mem::take(&mut putting.context);
                     self.answer(client, Reply::Written(Written { context, receipt }), turn);
                 }
-                PutEffect::Unmet(acks) => {
+                PutEffect::Unmet(mut acks) => {
+                    if is(Mutant::UnmetNamesAll) {
+                        let all = putting.site.replicas.iter();
+                        acks = all.map(|node| Ack { node: *node, durable: true }).collect();
+                    }
                     let (wanted, got) = (putting.wanted, u8::try_from(acks.len()));
                     let receipt = Some(putting.receipt(acks));
                     let got = got.unwrap_or(u8::MAX);

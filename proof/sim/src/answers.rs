@@ -13,6 +13,7 @@ use model::{Durability, Kind, NodeId, Read, ReadOptions, Receipt, WriteOptions, 
 use crate::invariant::Invariant;
 use crate::oracle::{Look, Oracle, Outcome, Spot, Viewer, Write, WriteId};
 use crate::report::Broken;
+use crate::workload::Op;
 
 impl Oracle {
     /// A write was acknowledged.
@@ -72,6 +73,34 @@ impl Oracle {
             return Err(Broken::of(Invariant::RefusedStaysAway, write.spot, detail));
         }
         Ok(())
+    }
+
+    /// Too few replicas took part: those who did are named, and no others.
+    pub(crate) fn check_unmet(
+        &self,
+        op: &Op,
+        (wanted, got): (u8, u8),
+        receipt: &Receipt,
+    ) -> Result<(), Broken> {
+        let (index, is_named) = match op {
+            Op::Write { id, .. } => {
+                let write = self.write(*id);
+                (write.spot, receipt.dot == write.dot && write.dot.is_some())
+            }
+            Op::Read { spot, .. } => (*spot, receipt.dot.is_none() && receipt.durable() == 0),
+            Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => return Ok(()),
+        };
+        let spot = self.spot(index);
+        let is_counted = usize::from(got) == receipt.acks.len() && receipt.wanted == wanted;
+        let what = match misfit(spot, receipt) {
+            Some(misfit) => misfit,
+            None if wanted <= got => format!("{got} are not too few of {wanted}"),
+            None if !is_counted => format!("{got} of {wanted} are told"),
+            None if !is_named => "the write is another".into(),
+            None => return Ok(()),
+        };
+        let detail = format!("{what} in {receipt:?} of what failed");
+        Err(Broken::of(Invariant::ReceiptsAreTrue, index, detail))
     }
 
     /// A read was answered.
@@ -187,8 +216,8 @@ pub(crate) fn replicas(spot: &Spot) -> u8 {
     u8::try_from(spot.replicas.len()).unwrap_or(u8::MAX)
 }
 
-/// What is wrong with a receipt, whatever it is for.
-fn lie(spot: &Spot, receipt: &Receipt, wanted: u8, opposite: u8) -> Option<String> {
+/// What is wrong with a receipt, even if it is of what failed.
+fn misfit(spot: &Spot, receipt: &Receipt) -> Option<String> {
     let n = replicas(spot);
     let nodes: BTreeSet<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
     if nodes.len() < receipt.acks.len() {
@@ -197,13 +226,22 @@ fn lie(spot: &Spot, receipt: &Receipt, wanted: u8, opposite: u8) -> Option<Strin
     if let Some(stranger) = nodes.iter().find(|node| !spot.replicas.contains(node)) {
         return Some(format!("{stranger} is no replica"));
     }
-    if nodes.len() < usize::from(wanted) || receipt.wanted != wanted {
-        return Some(format!("{wanted} were wanted"));
-    }
     if receipt.shard != spot.shard || receipt.replicas != n {
         return Some(format!("the shard is {} with {n} replicas", spot.shard));
     }
-    let meets = usize::from(n) < nodes.len() + usize::from(opposite);
+    None
+}
+
+/// What is wrong with a receipt of what was done.
+fn lie(spot: &Spot, receipt: &Receipt, wanted: u8, opposite: u8) -> Option<String> {
+    if let Some(misfit) = misfit(spot, receipt) {
+        return Some(misfit);
+    }
+    let (n, nodes) = (usize::from(replicas(spot)), receipt.acks.len());
+    if nodes < usize::from(wanted) || receipt.wanted != wanted {
+        return Some(format!("{wanted} were wanted"));
+    }
+    let meets = n < nodes + usize::from(opposite);
     if receipt.kind == Kind::Strict && !meets {
         return Some(format!("strict, although the opposite default is {opposite}"));
     }

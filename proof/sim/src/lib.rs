@@ -22,8 +22,8 @@
 //! assert_eq!(Ok(report), sim::run(1, &sim::Options::default()));
 //! ```
 //!
-//! One core simulates five nodes at 185 requests per second, with faults, 132 times as fast as
-//! they would be in reality; each of those seconds has about 1,260 events. This is what
+//! One core simulates five nodes at 189 requests per second, with faults, 134 times as fast as
+//! they would be in reality; each of those seconds has about 1,340 events. This is what
 //! `tests/speed.rs` says (release build; the time on the core, of 30 seeds, that 20 further
 //! seconds under load take), on an AMD EPYC on which others were at work, and it fails below 50.
 //! Lighter loads are faster: 201 times at 137 requests.

@@ -22,7 +22,7 @@ impl World {
                 self.count(&open.op, "acknowledged");
                 self.oracle.check_written(*id, *options, written)?;
                 self.oracle.acked(*id, written, self.now);
-                self.check_durable(*id)?;
+                self.check_on_disk(*id, &written.receipt.acks)?;
             }
             (Op::Read { spot, options }, Reply::Read(read)) => {
                 self.count(&open.op, "answered");
@@ -58,6 +58,7 @@ impl World {
             Failure::Unknown { .. } => (Outcome::Unknown, "unknown"),
         };
         self.count(op, name);
+        self.check_unmet(op, failure)?;
         if let Op::Write { id, .. } = op {
             self.oracle.failed(*id, outcome, self.now)?;
         }
@@ -105,6 +106,21 @@ impl World {
         }
         let detail = format!("{at} is overloaded by {requests} requests, of {max}");
         Err(Broken::new(Invariant::RefusalsAreTrue, detail))
+    }
+
+    /// What failed for too few replicas says which took part, and which have a write on disk.
+    fn check_unmet(&self, op: &Op, failure: &Failure) -> Result<(), Broken> {
+        let Failure::Unknown { wanted, got, receipt: Some(receipt) } = failure else {
+            return Ok(());
+        };
+        if self.oracle.look == Look::Quiet {
+            return Ok(());
+        }
+        self.oracle.check_unmet(op, (*wanted, *got), receipt)?;
+        match op {
+            Op::Write { id, .. } => self.check_on_disk(*id, &receipt.acks),
+            Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => Ok(()),
+        }
     }
 
     /// Some writes must not have been accepted, by whichever node.
@@ -169,7 +185,7 @@ impl World {
     }
 
     /// What a receipt calls durable must be on the disk that it names, or have been.
-    fn check_durable(&mut self, id: WriteId) -> Result<(), Broken> {
+    fn check_on_disk(&self, id: WriteId, acks: &[model::Ack]) -> Result<(), Broken> {
         let write = self.oracle.write(id);
         let place = self.oracle.spot(write.spot).place();
         let lies = |ack: &&model::Ack| {
@@ -180,7 +196,7 @@ impl World {
             };
             ack.durable && !write.dot.is_some_and(on_disk)
         };
-        match write.acks.iter().find(lies) {
+        match acks.iter().find(lies) {
             None => Ok(()),
             Some(_) if self.oracle.look != Look::Everywhere => Ok(()),
             Some(ack) => {

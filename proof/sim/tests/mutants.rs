@@ -205,6 +205,7 @@ fn inside() -> Vec<Row> {
         (In::IncarnationReadBack, any, &[DotsAreUnique, NothingIsInvented]),
         (In::MergeNotIdempotent, any, &[NoFalseDominance]),
         (In::DoneKept, any, &[NothingIsLeft]),
+        (In::UnmetNamesAll, any, &[ReceiptsAreTrue]),
         (In::OverloadedEarly, any, &[RefusalsAreTrue]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
@@ -288,6 +289,7 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (QuorumsMeet, Mutant::Inside(In::DigestIgnored), ANY, ALL),
         (QuorumsMeet, Mutant::SyncLies, ANY, Look::Answers),
         (ReceiptsAreTrue, Mutant::Inside(In::StrictAlways), ANY, ALL),
+        (ReceiptsAreTrue, Mutant::Inside(In::UnmetNamesAll), ANY, ALL),
         (DurableIsOnDisk, Mutant::SyncLies, ANY, ALL),
         (DurableIsOnDisk, Mutant::SyncedIsLost, ANY, ALL),
         (DurableIsOnDisk, Mutant::Inside(In::RequestIdsRepeat), of_short_lives, ALL),
