@@ -121,6 +121,8 @@ mutants! {
     UnmetNamesAll,
     /// A node refuses requests as if it had more in hand than it may.
     OverloadedEarly,
+    /// A node that has too much in hand says that its disk failed.
+    DiskBlamed,
 }
 
 #[cfg(feature = "on")]

@@ -185,7 +185,10 @@ impl Node {
         let is_early = is(Mutant::OverloadedEarly) && max <= 2 * self.flights.len();
         let is_full = is_early || max <= self.flights.len() && !is(Mutant::QueueUnbounded);
         if is_full && !matches!(request, Request::Status) {
-            let refusal = Refusal::Overloaded { max };
+            let refusal = match is(Mutant::DiskBlamed) {
+                true => Refusal::Disk("a deliberate bug".into()),
+                false => Refusal::Overloaded { max },
+            };
             return self.answer(client, Reply::Failed(refusal.into()), turn);
         }
         let started = match request {

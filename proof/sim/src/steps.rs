@@ -32,7 +32,7 @@ impl World {
         self.look(at, write)?;
         self.check_node(at)?;
         if is_asked {
-            self.check_overload(at, &effects)?;
+            self.check_refusals(at, &effects, fails)?;
         }
         for effect in effects {
             if self.meets_doom(at)? {

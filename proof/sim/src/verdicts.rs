@@ -84,28 +84,39 @@ impl World {
         Err(Broken::new(invariant, detail))
     }
 
-    /// A node that refuses because it has too much in hand has as much in hand as it may. Who
-    /// passes on what another said is not meant.
-    pub(crate) fn check_overload(&self, at: NodeId, effects: &[Effect]) -> Result<(), Broken> {
-        let is_overload = |effect: &Effect| {
-            let reply = match effect {
-                Effect::Answer { reply, .. } => reply,
-                Effect::Send { message: Message::Forwarded(forwarded), .. } => &forwarded.reply,
-                Effect::Send { .. } => return false,
+    /// A node that refuses because it has too much in hand has as much in hand as it may, and
+    /// one that blames its disk has just found that it `fails`, or has a record that cannot be
+    /// read. Who passes on what another said is not meant.
+    pub(crate) fn check_refusals(
+        &self,
+        at: NodeId,
+        effects: &[Effect],
+        fails: bool,
+    ) -> Result<(), Broken> {
+        let Some(host) = self.hosts.get(&at) else { return Ok(()) };
+        let requests = host.node.as_ref().map_or(0, node::Node::requests);
+        for refusal in effects.iter().filter_map(refusal) {
+            let is_true = match refusal {
+                Refusal::Overloaded { .. } => self.limits.requests_max <= requests,
+                Refusal::Disk(_) => fails || !host.disk.damaged().is_empty(),
+                Refusal::Malformed(_)
+                | Refusal::UnknownKeyspace(_)
+                | Refusal::UnknownTable { .. }
+                | Refusal::Exists { .. }
+                | Refusal::Contract(_)
+                | Refusal::NoMajority { .. }
+                | Refusal::Level { .. }
+                | Refusal::LargeValue { .. }
+                | Refusal::ManySiblings { .. }
+                | Refusal::LargeObject { .. }
+                | Refusal::EmptyDelete => true,
             };
-            matches!(reply, Reply::Failed(Failure::Refused(Refusal::Overloaded { .. })))
-        };
-        if !effects.iter().any(is_overload) {
-            return Ok(());
+            if !is_true {
+                let detail = format!("{at} has {requests} requests in hand and says: {refusal}");
+                return Err(Broken::new(Invariant::RefusalsAreTrue, detail));
+            }
         }
-        let node = self.hosts.get(&at).and_then(|host| host.node.as_ref());
-        let requests = node.map_or(0, node::Node::requests);
-        let max = self.limits.requests_max;
-        if max <= requests {
-            return Ok(());
-        }
-        let detail = format!("{at} is overloaded by {requests} requests, of {max}");
-        Err(Broken::new(Invariant::RefusalsAreTrue, detail))
+        Ok(())
     }
 
     /// What failed for too few replicas says which took part, and which have a write on disk.
@@ -205,6 +216,24 @@ impl World {
                 Err(Broken::of(Invariant::DurableIsOnDisk, write.spot, detail))
             }
         }
+    }
+}
+
+/// What a node refuses with one of its effects, to a client or to who has forwarded a request.
+fn refusal(effect: &Effect) -> Option<&Refusal> {
+    let reply = match effect {
+        Effect::Answer { reply, .. } => reply,
+        Effect::Send { message: Message::Forwarded(forwarded), .. } => &forwarded.reply,
+        Effect::Send { .. } => return None,
+    };
+    match reply {
+        Reply::Failed(Failure::Refused(refusal)) => Some(refusal),
+        Reply::Failed(Failure::NotAttempted { .. } | Failure::Unknown { .. })
+        | Reply::Written(_)
+        | Reply::Read(_)
+        | Reply::Listed(_)
+        | Reply::Declared(_)
+        | Reply::Status(_) => None,
     }
 }
 

@@ -207,6 +207,7 @@ fn inside() -> Vec<Row> {
         (In::DoneKept, any, &[NothingIsLeft]),
         (In::UnmetNamesAll, any, &[ReceiptsAreTrue]),
         (In::OverloadedEarly, any, &[RefusalsAreTrue]),
+        (In::DiskBlamed, any, &[RefusalsAreTrue]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }
