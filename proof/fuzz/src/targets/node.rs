@@ -42,6 +42,16 @@ struct Memory {
     objects: BTreeMap<(ShardId, TableId, Key), Object>,
 }
 
+impl Memory {
+    /// The shard in which a value is held. A dot names a write within its shard.
+    fn shard_of(&self, address: &Address, dot: Dot) -> Option<ShardId> {
+        let is_it = |(key, object): &(&(ShardId, TableId, Key), &Object)| {
+            (key.1, &key.2) == (address.table, &address.key) && object.values().contains_key(&dot)
+        };
+        self.objects.iter().find(is_it).map(|((shard, _, _), _)| *shard)
+    }
+}
+
 impl Store for Memory {
     fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
         Ok(self.objects.get(&(shard, address.table, address.key.clone())).cloned())
@@ -116,7 +126,7 @@ struct World {
     waiting: BTreeSet<Ticket>,
     tickets: u64,
     /// What each dot of this node was given to.
-    minted: BTreeMap<Dot, (Address, Object)>,
+    minted: BTreeMap<(ShardId, Dot), (Address, Object)>,
 }
 
 impl World {
@@ -157,8 +167,9 @@ impl World {
         if let Message::Merge(Merge { address, object, cause: Cause::Write, .. }) = &message
             && let Some(dot) = object.values().keys().find(|dot| dot.incarnation == LIFE)
         {
+            let shard = self.disk.shard_of(address, *dot).expect("what it minted is held here");
             let write = (address.clone(), object.clone());
-            let before = self.minted.entry(*dot).or_insert_with(|| write.clone());
+            let before = self.minted.entry((shard, *dot)).or_insert_with(|| write.clone());
             assert_eq!(*before, write, "{dot:?} names two writes");
         }
         if self.asked.len() < 64 {
