@@ -12,8 +12,9 @@ const RECORDS: Bounds =
 const THREE: Bounds =
     Bounds { nodes: 3, writes: 2, crashes: 1, wipes: 1, copies: 0, records: 0, repairs: 1 };
 
-/// For the long run.
-const LONG: Bounds = Bounds { crashes: 2, wipes: 1, copies: 1, records: 1, ..RECORDS };
+/// For the long run: minutes, and 6 GB. With another crash, or a copied disk besides, it is more
+/// than 24 GB.
+const LONG: Bounds = Bounds { crashes: 1, wipes: 1, ..RECORDS };
 
 fn model(variant: Variant, bounds: Bounds) -> Incarnations {
     Incarnations { variant, bounds }
@@ -70,9 +71,6 @@ fn a_clock_that_is_not_written_with_the_object_is_not_exact() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn two_nodes_with_all_of_it_mint_no_dot_twice_and_keep_what_they_took_in() {
-    explore(
-        "incarnations, crashes, lost and copied disks, a lost record",
-        model(Variant::Sound, LONG),
-    );
+fn two_nodes_that_lose_a_disk_and_a_record_mint_no_dot_twice_and_keep_what_they_took_in() {
+    explore("incarnations, a crash, a lost disk, a lost record", model(Variant::Sound, LONG));
 }
