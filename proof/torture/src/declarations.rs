@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use client::{Client, Durability, Error, Options, Order, TableContract, TableInfo};
+use client::{Client, Durability, Error, TableContract, TableInfo};
 
 use crate::load::Load;
 use crate::outcome::Stop;
@@ -72,13 +72,7 @@ pub(crate) async fn declare(
     prefix: &str,
     goes_on: impl Fn() -> bool,
 ) -> Result<(), Stop> {
-    let options = Options {
-        timeout: TIMEOUT,
-        attempts_max: 1,
-        order: Order::RoundRobin,
-        ..Options::default()
-    };
-    let client = Client::new(&load.urls, options).map_err(Stop::failed)?;
+    let client = load.client(TIMEOUT, 1)?;
     let contract =
         |kept| TableContract { durability: Some(kept), ..TableContract::new("siblings") };
     let (one, other) = (contract(Durability::Synced), contract(Durability::Buffered));

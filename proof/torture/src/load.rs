@@ -224,10 +224,15 @@ impl Load {
 
     fn block_on<T>(&self, work: impl AsyncFnOnce(Client) -> T) -> Result<T, Stop> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let timeout = Duration::from_secs(20);
-        let options = Options { timeout, order: Order::RoundRobin, ..Options::default() };
-        let client = Client::new(&self.urls, options).map_err(Stop::failed)?;
+        let client = self.client(Duration::from_secs(20), Options::default().attempts_max)?;
         Ok(runtime.block_on(work(client)))
+    }
+
+    /// A client that turns to each node in turn.
+    pub(crate) fn client(&self, timeout: Duration, attempts_max: u32) -> Result<Client, Stop> {
+        let options =
+            Options { timeout, attempts_max, order: Order::RoundRobin, ..Options::default() };
+        Client::new(&self.urls, options).map_err(Stop::failed)
     }
 }
 

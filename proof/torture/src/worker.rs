@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use client::{
-    Client, Content, Context, Error, Key, Options, Order, ReadOptions, Table, WriteOptions,
-};
+use client::{Content, Context, Error, Key, ReadOptions, Table, WriteOptions};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -79,13 +77,7 @@ impl Drop for Workers {
 
 fn work(load: &Load, number: u64, seed: u64, stop: &AtomicBool) -> Result<(), Stop> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let options = Options {
-        timeout: TIMEOUT,
-        attempts_max: 1,
-        order: Order::RoundRobin,
-        ..Options::default()
-    };
-    let client = Client::new(&load.urls, options).map_err(Stop::failed)?;
+    let client = load.client(TIMEOUT, 1)?;
     let mut worker = Worker {
         load,
         table: client.table("t", "t"),
