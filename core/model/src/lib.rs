@@ -8,6 +8,7 @@
 mod key;
 mod level;
 mod names;
+mod need;
 mod receipt;
 mod request;
 mod schema;
@@ -16,6 +17,7 @@ mod time;
 pub use key::{Address, Key, Malformed, PART_BYTES_MAX, Value};
 pub use level::{Level, ReadNeed, ReadOptions, WriteNeed, WriteOptions};
 pub use names::{ClusterId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Zone};
+pub use need::{Need, Voter};
 pub use receipt::{Ack, Kind, Receipt};
 pub use request::{
     Declare, Declared, Failure, Get, Limits, List, Listed, Listing, Mutation, NodeStatus, Put,
