@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lattice", &[]),
     ("causality", &["lattice"]),
     ("crdt", &["causality", "lattice"]),
-    ("model", &["causality", "crdt"]),
+    ("model", &["causality", "crdt", "mutant"]),
     ("placement", &["model"]),
     ("membership", &["model", "mutant"]),
     ("predict", &[]),

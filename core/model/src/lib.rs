@@ -5,6 +5,7 @@
 //! all of them speak these types. Nothing here does anything: there are names, limits
 //! and the checks that a value of a type must pass to exist.
 
+mod electorate;
 mod key;
 mod level;
 mod names;
@@ -14,16 +15,20 @@ mod request;
 mod schema;
 mod time;
 
+pub use electorate::Electorate;
 pub use key::{Address, Key, Malformed, PART_BYTES_MAX, Value};
-pub use level::{Level, ReadNeed, ReadOptions, WriteNeed, WriteOptions};
+pub use level::{Level, ReadOptions, Spread, WriteNeed, WriteOptions};
 pub use names::{ClusterId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Zone};
-pub use need::{Need, Voter};
+pub use need::{Need, REPLICAS_MAX, VOTES_MAX, Voter};
 pub use receipt::{Ack, Kind, Receipt};
 pub use request::{
     Declare, Declared, Failure, Get, Limits, List, Listed, Listing, Mutation, NodeStatus, Put,
     Range, Read, Refusal, Reply, Request, Status, Written,
 };
-pub use schema::{Durability, Keyspace, Policy, ReplicaMap, SHARDS_DEFAULT, SHARDS_MAX, Table};
+pub use schema::{
+    Durability, Holder, Keyspace, Policy, ReplicaMap, SHARDS_DEFAULT, SHARDS_MAX, Table, Votes,
+    Voting,
+};
 pub use time::Now;
 
 /// What a replica stores under a key.

@@ -11,14 +11,32 @@
 //! two zones                    {n1 n2} {n3}                 1 each   at least 2
 //! ```
 //!
+//! Two operations *meet* if no set of nodes satisfies the one while the rest satisfies the
+//! other. An operation can also wait until it meets others for sure, whoever may answer
+//! them: then the nodes that have not answered must not be enough for any of those.
+//!
 //! More answers never make a need unmet. That is all that the state machines of requests
-//! rely on, and what makes the one question that matters decidable: two needs *meet* if no
-//! set of nodes satisfies the one while the rest satisfies the other. There are at most
-//! 2^15 sets, so they are all tried, once, when a table is declared.
+//! rely on, and what makes meeting decidable: there are at most 2^15 sets, so they are all
+//! tried, once, when a table is declared.
+//!
+//! Source: Gifford, "Weighted Voting for Replicated Data" (SOSP 1979).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod sets;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+use mutant::{Mutant, is};
 
 use crate::{NodeId, Region, Zone};
+
+/// The most replicas that a shard has. All sets of so many are tried in a millisecond.
+pub const REPLICAS_MAX: usize = 15;
+
+/// The most votes of one replica. All votes of a shard together fit into a byte.
+pub const VOTES_MAX: u8 = 15;
 
 /// One replica of a shard as levels count it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,195 +47,270 @@ pub struct Voter {
     pub region: Region,
     /// Its failure domain within the site.
     pub zone: Zone,
-    /// How much its answer counts.
+    /// How much its answer counts, at most [`VOTES_MAX`].
     pub votes: u8,
 }
 
-/// Nodes of which one is as good as all, and what their answer counts.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Group {
-    nodes: Vec<NodeId>,
+/// What is counted.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Unit {
+    Replicas,
+    Votes,
+    Zones,
+}
+
+/// One node in a sum. Of a group one node is as good as all.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Member {
+    node: NodeId,
+    group: u8,
     weight: u8,
 }
 
-/// So much weight must have answered.
+/// So much must have answered.
+///
+/// Invariant: the members of a group stand side by side, and have one weight.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Demand {
-    groups: Vec<Group>,
+    members: Vec<Member>,
     at_least: u16,
+    unit: Unit,
+    /// The region that is meant, if not all are.
+    within: Option<Region>,
 }
 
 /// What an operation waits for. The empty need is met by nothing at all.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Need {
     demands: Vec<Demand>,
+    /// What others wait for that this operation must meet, each a need by itself.
+    opposites: Vec<Vec<Demand>>,
 }
 
 impl Demand {
+    /// The sum over the groups of which somebody has answered.
+    fn sum(&self, has: &impl Fn(NodeId) -> bool) -> u16 {
+        let (mut sum, mut counted) = (0, None);
+        for member in &self.members {
+            let again = counted == Some(member.group);
+            if (!again || self.counts_each()) && has(member.node) {
+                sum += u16::from(member.weight) * self.times();
+                counted = Some(member.group);
+            }
+        }
+        sum
+    }
+
+    /// Whether every node of a zone counts: never, but in a test of the tests.
+    fn counts_each(&self) -> bool {
+        self.unit == Unit::Zones && is(Mutant::ZoneCountedTwice)
+    }
+
+    /// How often a weight counts: once, but in a test of the tests.
+    fn times(&self) -> u16 {
+        if self.unit == Unit::Votes && is(Mutant::VoteCountedTwice) { 2 } else { 1 }
+    }
+
     fn is_met(&self, has: &impl Fn(NodeId) -> bool) -> bool {
-        let counts = |group: &&Group| group.nodes.iter().any(|node| has(*node));
-        let sum: u16 = self.groups.iter().filter(counts).map(|group| u16::from(group.weight)).sum();
-        self.at_least <= sum
+        self.at_least <= self.sum(has)
+    }
+
+    /// Whether an answer of `node` would add to the sum.
+    fn gains(&self, node: NodeId, has: &impl Fn(NodeId) -> bool) -> bool {
+        let of = |member: &&Member| member.node == node && 0 < member.weight;
+        let Some(group) = self.members.iter().find(of).map(|member| member.group) else {
+            return false;
+        };
+        !self.members.iter().any(|member| member.group == group && has(member.node))
+    }
+
+    fn weights(&self) -> impl Iterator<Item = u16> + '_ {
+        self.members
+            .chunk_by(|a, b| a.group == b.group)
+            .filter_map(|group| group.first().map(|member| u16::from(member.weight)))
+    }
+
+    /// How many nodes it takes at the least, if the heaviest answer.
+    fn least(&self) -> u8 {
+        let mut weights: Vec<u16> = self.weights().collect();
+        weights.sort_unstable_by(|a, b| b.cmp(a));
+        let (mut sum, mut least) = (0, 0);
+        for weight in weights {
+            if self.at_least <= sum {
+                break;
+            }
+            sum += weight;
+            least += 1;
+        }
+        least
+    }
+
+    /// How many nodes must have answered, at the least, so that the others are too few for
+    /// this demand.
+    fn least_against(&self) -> u8 {
+        let mut weights: Vec<u16> = self.weights().collect();
+        weights.sort_unstable_by(|a, b| b.cmp(a));
+        let (mut left, mut least) = (weights.iter().sum::<u16>(), 0);
+        for weight in weights {
+            if left < self.at_least {
+                break;
+            }
+            left -= weight;
+            least += 1;
+        }
+        least
+    }
+
+    fn is_apart_from(&self, nodes: &[NodeId]) -> bool {
+        !self.members.iter().any(|member| nodes.contains(&member.node))
     }
 }
 
+fn all_met(demands: &[Demand], has: &impl Fn(NodeId) -> bool) -> bool {
+    demands.iter().all(|demand| demand.is_met(has))
+}
+
 impl Need {
+    fn demand(mut self, members: Vec<Member>, at_least: u16, unit: Unit) -> Self {
+        self.demands.push(Demand { members, at_least, unit, within: None });
+        self
+    }
+
     /// Also waits for so many votes of these voters.
     #[must_use]
-    pub fn and_votes<'a>(
-        mut self,
-        voters: impl IntoIterator<Item = &'a Voter>,
-        at_least: u16,
-    ) -> Self {
-        let group = |voter: &Voter| Group { nodes: vec![voter.node], weight: voter.votes };
-        self.demands.push(Demand { groups: voters.into_iter().map(group).collect(), at_least });
-        self
+    pub fn and_votes<'a>(self, voters: impl IntoIterator<Item = &'a Voter>, at_least: u16) -> Self {
+        let member =
+            |(group, voter): (u8, &Voter)| Member { node: voter.node, group, weight: voter.votes };
+        let members: Vec<Member> = (0..).zip(voters).map(member).collect();
+        let is_plain = members.iter().all(|member| member.weight == 1);
+        self.demand(members, at_least, if is_plain { Unit::Replicas } else { Unit::Votes })
     }
 
     /// Also waits for so many different nodes, whatever their votes.
     #[must_use]
-    pub fn and_nodes<'a>(
-        mut self,
-        voters: impl IntoIterator<Item = &'a Voter>,
-        at_least: u16,
-    ) -> Self {
-        let group = |voter: &Voter| Group { nodes: vec![voter.node], weight: 1 };
-        self.demands.push(Demand { groups: voters.into_iter().map(group).collect(), at_least });
-        self
+    pub fn and_nodes<'a>(self, voters: impl IntoIterator<Item = &'a Voter>, at_least: u16) -> Self {
+        let member = |(group, voter): (u8, &Voter)| Member { node: voter.node, group, weight: 1 };
+        let members = (0..).zip(voters).map(member).collect();
+        self.demand(members, at_least, Unit::Replicas)
     }
 
     /// Also waits for nodes in so many different zones. Zones of two regions are different
     /// ones, whatever their names.
     #[must_use]
-    pub fn and_zones<'a>(
-        mut self,
-        voters: impl IntoIterator<Item = &'a Voter>,
-        at_least: u16,
-    ) -> Self {
+    pub fn and_zones<'a>(self, voters: impl IntoIterator<Item = &'a Voter>, at_least: u16) -> Self {
         let mut zones: BTreeMap<(&Region, &Zone), Vec<NodeId>> = BTreeMap::new();
         for voter in voters {
             zones.entry((&voter.region, &voter.zone)).or_default().push(voter.node);
         }
-        let groups = zones.into_values().map(|nodes| Group { nodes, weight: 1 }).collect();
-        self.demands.push(Demand { groups, at_least });
+        let members = (0..).zip(zones.into_values()).flat_map(|(group, nodes): (u8, _)| {
+            nodes.into_iter().map(move |node| Member { node, group, weight: 1 })
+        });
+        let members = members.collect();
+        self.demand(members, at_least, Unit::Zones)
+    }
+
+    /// Says of the demand that was added last that it is about one region.
+    #[must_use]
+    pub fn within(mut self, region: &Region) -> Self {
+        if let Some(demand) = self.demands.last_mut() {
+            demand.within = Some(region.clone());
+        }
+        self
+    }
+
+    /// Also waits for what the other waits for.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.demands.extend(other.demands);
+        self.opposites.extend(other.opposites);
+        self
+    }
+
+    /// Also waits until every operation that waits for one of these is met for sure.
+    #[must_use]
+    pub fn and_meets(mut self, opposites: impl IntoIterator<Item = Self>) -> Self {
+        self.opposites.extend(opposites.into_iter().map(|opposite| opposite.demands));
         self
     }
 
     /// Whether the nodes that have answered are enough.
     pub fn is_met(&self, has: impl Fn(NodeId) -> bool) -> bool {
-        self.demands.iter().all(|demand| demand.is_met(&has))
+        all_met(&self.demands, &has)
+            && self.opposites.iter().all(|opposite| !all_met(opposite, &|node| !has(node)))
     }
 
-    /// Whether every set of nodes that meets this need shares a node with every set that
-    /// meets the other, for voters of which there are at most fifteen.
-    pub fn meets(&self, other: &Self, voters: &[Voter]) -> bool {
-        let nodes: Vec<NodeId> = voters.iter().map(|voter| voter.node).collect();
-        (0..1_u32 << nodes.len()).all(|set| {
-            let inside = |node: NodeId| is_in(set, &nodes, node);
-            !(self.is_met(inside) && other.is_met(|node| !inside(node) && nodes.contains(&node)))
-        })
+    /// As [`is_met`](Self::is_met), whatever others wait for.
+    pub fn is_met_alone(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        all_met(&self.demands, &has)
+    }
+
+    /// Whether an answer of `node` would bring those that have answered nearer to enough.
+    pub fn wants(&self, node: NodeId, has: impl Fn(NodeId) -> bool) -> bool {
+        let unmet = |demand: &&Demand| !demand.is_met(&has);
+        if self.demands.iter().filter(unmet).any(|demand| demand.gains(node, &has)) {
+            return true;
+        }
+        let open = |opposite: &&Vec<Demand>| all_met(opposite, &|node| !has(node));
+        let mut open = self.opposites.iter().filter(open).flatten();
+        open.any(|demand| demand.members.iter().any(|member| member.node == node))
+    }
+
+    /// How many nodes it takes: no fewer can be enough, whichever they are.
+    pub fn least(&self) -> u8 {
+        let (mut least, mut nodes): (u8, Vec<NodeId>) = (0, Vec::new());
+        for demand in &self.demands {
+            least = match demand.is_apart_from(&nodes) {
+                true => least + demand.least(),
+                false => least.max(demand.least()),
+            };
+            nodes.extend(demand.members.iter().map(|member| member.node));
+        }
+        let against = self
+            .opposites
+            .iter()
+            .filter_map(|opposite| opposite.iter().map(Demand::least_against).min());
+        least.max(against.max().unwrap_or_default())
+    }
+
+    /// Says what is lacking, for people: nothing if it is no more than a number of replicas.
+    pub fn lacking(&self, has: impl Fn(NodeId) -> bool) -> String {
+        let is_plain = |demand: &Demand| demand.unit == Unit::Replicas && demand.within.is_none();
+        let mut text = String::new();
+        if self.opposites.is_empty() && self.demands.iter().all(is_plain) {
+            return text;
+        }
+        for demand in self.demands.iter().filter(|demand| !demand.is_met(&has)) {
+            let _ = write!(text, "{} of {demand}, ", demand.sum(&has));
+        }
+        if self.is_met_alone(&has) && !self.is_met(&has) {
+            text.push_str("the others could still answer an opposite request by themselves, ");
+        }
+        text.truncate(text.len().saturating_sub(2));
+        text
     }
 
     /// Whether nodes that have answered share one with every set that meets the need.
-    pub fn must_meet(&self, has: &BTreeSet<NodeId>) -> bool {
-        !self.is_met(|node| !has.contains(&node))
+    pub fn must_meet(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        if is(Mutant::StrictByCount) {
+            let nodes = self.demands.iter().flat_map(|demand| &demand.members);
+            let mut nodes: Vec<NodeId> = nodes.map(|member| member.node).collect();
+            nodes.sort_unstable();
+            nodes.dedup();
+            let answered = nodes.iter().filter(|node| has(**node)).count();
+            return nodes.len() < answered + usize::from(self.least());
+        }
+        !all_met(&self.demands, &|node| !has(node))
     }
 }
 
-fn is_in(set: u32, nodes: &[NodeId], node: NodeId) -> bool {
-    nodes.iter().position(|other| *other == node).is_some_and(|index| set >> index & 1 == 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn voter(node: u16, region: &str, zone: &str, votes: u8) -> Voter {
-        let name = |text: &str| crate::Name::new(text).unwrap();
-        Voter { node: NodeId::new(node), region: name(region), zone: name(zone), votes }
-    }
-
-    fn set(nodes: &[u16]) -> BTreeSet<NodeId> {
-        nodes.iter().copied().map(NodeId::new).collect()
-    }
-
-    fn met(need: &Need, nodes: &[u16]) -> bool {
-        let nodes = set(nodes);
-        need.is_met(|node| nodes.contains(&node))
-    }
-
-    #[test]
-    fn a_heavy_node_counts_twice_and_not_as_two_nodes() {
-        let voters = [voter(1, "here", "a", 2), voter(2, "here", "b", 1), voter(3, "here", "c", 1)];
-        let need = Need::default().and_votes(&voters, 3);
-        assert!(met(&need, &[1, 2]) && met(&need, &[1, 3]));
-        assert!(!met(&need, &[2, 3]) && !met(&need, &[1]));
-        let guarded = need.and_nodes(&voters, 3);
-        assert!(!met(&guarded, &[1, 2]) && met(&guarded, &[1, 2, 3]));
-    }
-
-    #[test]
-    fn zones_of_two_regions_are_different_whatever_their_names() {
-        let voters = [voter(1, "eu", "a", 1), voter(2, "eu", "a", 1), voter(3, "us", "a", 1)];
-        let need = Need::default().and_zones(&voters, 2);
-        assert!(!met(&need, &[1, 2]) && met(&need, &[1, 3]));
-    }
-
-    #[test]
-    fn what_a_majority_of_each_region_wrote_is_met_by_a_majority_of_one() {
-        let voters: Vec<Voter> =
-            (1..=6).map(|node| voter(node, if node <= 3 { "eu" } else { "us" }, "a", 1)).collect();
-        let (eu, us) = voters.split_at(3);
-        let each = Need::default().and_votes(eu, 2).and_votes(us, 2);
-        let local = Need::default().and_votes(us, 2);
-        let quorum = Need::default().and_votes(&voters, 4);
-        assert!(each.meets(&local, &voters) && quorum.meets(&quorum, &voters));
-        let other = Need::default().and_votes(eu, 2);
-        assert!(!local.meets(&other, &voters), "majorities of two regions are apart");
-        assert!(local.must_meet(&set(&[1, 5, 6])) && !local.must_meet(&set(&[1, 2, 3, 4])));
-    }
-
-    #[test]
-    fn the_empty_need_is_met_by_nobody_and_meets_nothing() {
-        let voters = [voter(1, "here", "a", 1)];
-        let all = Need::default().and_votes(&voters, 1);
-        assert!(Need::default().is_met(|_| false));
-        assert!(!Need::default().meets(&all, &voters));
-    }
-
-    proptest! {
-        /// Weighted voting: two needs meet exactly if their votes do not fit side by side,
-        /// where votes can be split so; for single votes that is R + W > N.
-        #[test]
-        fn single_votes_meet_when_they_do_not_fit_side_by_side(n in 1_u16..8, r in 1_u16..8, w in 1_u16..8) {
-            prop_assume!(r <= n && w <= n);
-            let voters: Vec<Voter> = (1..=n).map(|node| voter(node, "here", "a", 1)).collect();
-            let (reads, writes) = (Need::default().and_votes(&voters, r), Need::default().and_votes(&voters, w));
-            prop_assert_eq!(reads.meets(&writes, &voters), n < r + w);
-        }
-
-        #[test]
-        fn more_votes_than_there_are_always_meet(votes in proptest::collection::vec(0_u8..5, 1..8), r in 1_u16..20, w in 1_u16..20) {
-            let voters: Vec<Voter> = (1_u16..).zip(&votes).map(|(node, votes)| voter(node, "here", "a", *votes)).collect();
-            let all: u16 = votes.iter().map(|votes| u16::from(*votes)).sum();
-            let (reads, writes) = (Need::default().and_votes(&voters, r), Need::default().and_votes(&voters, w));
-            prop_assert_eq!(reads.meets(&writes, &voters), writes.meets(&reads, &voters));
-            if all < r + w {
-                prop_assert!(reads.meets(&writes, &voters));
-            }
-        }
-
-        /// What a receipt claims is what the declaration proved, for the sets at hand.
-        #[test]
-        fn sets_that_meet_a_need_must_meet_what_it_meets(votes in proptest::collection::vec(1_u8..4, 1..7), r in 1_u16..12, w in 1_u16..12, mask in 0_u32..128) {
-            let voters: Vec<Voter> = (1_u16..).zip(&votes).map(|(node, votes)| voter(node, "here", "a", *votes)).collect();
-            let (reads, writes) = (Need::default().and_votes(&voters, r), Need::default().and_votes(&voters, w));
-            let has: BTreeSet<NodeId> = voters.iter().enumerate().filter(|(index, _)| mask >> index & 1 == 1).map(|(_, voter)| voter.node).collect();
-            if writes.is_met(|node| has.contains(&node)) && writes.meets(&reads, &voters) {
-                prop_assert!(reads.must_meet(&has));
-            }
-        }
+impl fmt::Display for Demand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.unit {
+            Unit::Replicas => "replicas",
+            Unit::Votes => "votes",
+            Unit::Zones => "zones",
+        };
+        write!(f, "{} {unit}", self.at_least)?;
+        self.within.as_ref().map_or(Ok(()), |region| write!(f, " in {region}"))
     }
 }

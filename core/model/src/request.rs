@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::{
     Durability, Key, Keyspace, Level, Malformed, Name, NodeId, Object, Policy, ReadOptions,
-    Receipt, ReplicaMap, Table, Value, WriteOptions,
+    Receipt, Region, ReplicaMap, Table, Value, Voting, WriteOptions,
 };
 
 /// What a client asks of a node.
@@ -199,6 +199,8 @@ pub enum Declare {
         read: Level,
         /// The default level of writes.
         write: Level,
+        /// How replicas are counted.
+        voting: Voting,
     },
 }
 
@@ -296,28 +298,49 @@ pub enum Failure {
     Refused(#[from] Refusal),
     /// Nothing was changed, because the level could not have been met.
     #[error(
-        "not attempted: {wanted} of {replicas} replicas are needed and {alive} are known alive; nothing was changed"
+        "not attempted: {wanted} of {replicas} replicas are needed and {alive} are known alive{}; nothing was changed", remark(.lacks)
     )]
     NotAttempted {
-        /// How many replicas the level needs.
+        /// How many replicas the level needs, at the least.
         wanted: u8,
-        /// How many of them this node believes to be alive.
+        /// How many replicas this node believes to be alive.
         alive: u8,
         /// N.
         replicas: u8,
+        /// What those alive are too few for, where the numbers do not say it.
+        lacks: String,
     },
     /// Too few replicas answered. A write was not undone: replicas that took it keep it.
     #[error(
-        "unknown outcome: {got} of the {wanted} replicas that are needed answered in time; a write may have been applied by some and is not undone"
+        "unknown outcome: {got} of the {wanted} replicas that are needed answered in time{}; a write may have been applied by some and is not undone", remark(.lacks)
     )]
     Unknown {
-        /// How many replicas the level needs.
+        /// How many replicas the level needs, at the least.
         wanted: u8,
         /// How many answered.
         got: u8,
         /// Who took part, if the request came so far.
         receipt: Option<Receipt>,
+        /// What those that answered are too few for, where the numbers do not say it.
+        lacks: String,
     },
+    /// The level was met, and what was met is worth less than the client demanded. A write is
+    /// at the replicas of the receipt, and is not undone; whether others have it is unknown.
+    #[error(
+        "the level was met, and the answer is {}, which is less than was demanded; a write is at the replicas in the receipt, may be at others, and is not undone", .receipt.kind.as_str()
+    )]
+    Weaker {
+        /// Who took part, and what that is worth.
+        receipt: Receipt,
+    },
+}
+
+fn names(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn remark(lacks: &str) -> String {
+    if lacks.is_empty() { String::new() } else { format!(" ({lacks})") }
 }
 
 /// Why a request is not acceptable. The text tells what to do.
@@ -353,14 +376,50 @@ pub enum Refusal {
     #[error("{0}")]
     Contract(String),
     /// A level that no number of answers can meet.
-    #[error("{what}={asked} is out of range: there are {replicas} replicas")]
+    #[error("{what}={asked} is out of range: there are {replicas} {of}")]
     Level {
         /// Which option.
         what: &'static str,
         /// The number it comes to.
         asked: u8,
-        /// N.
+        /// How many there are.
         replicas: u8,
+        /// Of what: `replicas`, `votes` or `zones`.
+        of: &'static str,
+    },
+    /// A level of the coordinator's region, which keeps no replicas.
+    #[error(
+        "{what}={level} is about the region of the node that was asked, and {region} keeps no replicas of this keyspace; ask a node of a region that does, or use a level of all regions"
+    )]
+    NotLocal {
+        /// Which option.
+        what: &'static str,
+        /// What it says.
+        level: String,
+        /// The region of the node that was asked.
+        region: Region,
+    },
+    /// The table allows no request as weak as this.
+    #[error("{what}={asked} is weaker than {weakest}, the weakest that the table allows")]
+    Weak {
+        /// Which option.
+        what: &'static str,
+        /// What it says.
+        asked: Level,
+        /// The least that it may say.
+        weakest: Level,
+    },
+    /// A table at whose levels writes can be missed, and that does not say so.
+    #[error(
+        "{what} at the table's level can miss a write: one could be answered by {}, and the other by {}. Choose levels that meet, or declare may_miss", names(.nodes), names(.written)
+    )]
+    MayMiss {
+        /// What can miss a write: `a read` or `a write`.
+        what: &'static str,
+        /// Replicas that suffice for it.
+        nodes: Vec<NodeId>,
+        /// Replicas that suffice for the write, and none of which is among the others.
+        written: Vec<NodeId>,
     },
     /// The value has too many bytes.
     #[error("the value has {bytes} bytes, the most is {max}")]

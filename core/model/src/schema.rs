@@ -1,8 +1,11 @@
 //! Keyspaces and tables: the contracts under which data is kept.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use crate::{KeyspaceId, Level, Name, Region, TableId};
+use crate::{
+    KeyspaceId, Level, Name, NodeId, Refusal, Region, Spread, TableId, VOTES_MAX, Voter, Zone,
+};
 
 /// Shards of a keyspace that does not say how many. Small enough that a laptop's cluster
 /// stays light, large enough that a cluster of a dozen nodes is balanced within a few
@@ -105,4 +108,81 @@ pub struct Table {
     pub read: Level,
     /// Replicas that acknowledge a write which does not say how many.
     pub write: Level,
+    /// How replicas are counted.
+    pub voting: Voting,
+}
+
+/// How the replicas of a table are counted, and what may not be asked of them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Voting {
+    /// Votes of those that have another number than one.
+    pub votes: Votes,
+    /// How far those must be spread out that acknowledge a write.
+    pub spread: Spread,
+    /// No read may wait for less than a read at this level does.
+    pub weakest_read: Option<Level>,
+    /// No write may wait for less than a write at this level does.
+    pub weakest_write: Option<Level>,
+    /// Whether reads at the table's levels may miss writes at the table's levels, and
+    /// writes may miss each other.
+    pub may_miss: bool,
+}
+
+/// How many votes somebody has.
+pub type Votes = BTreeMap<Holder, u8>;
+
+/// Who has votes.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Holder {
+    /// One node.
+    Node(NodeId),
+    /// Each node of a zone that is not named itself.
+    Zone(Region, Zone),
+}
+
+impl Holder {
+    /// Reads `n1` or `region/zone`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some((region, zone)) = text.split_once('/') {
+            return Some(Self::Zone(Name::new(region).ok()?, Name::new(zone).ok()?));
+        }
+        let number = text.strip_prefix('n').filter(|digits| !digits.starts_with('+'))?;
+        number.parse().ok().map(|number| Self::Node(NodeId::new(number)))
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "{node}"),
+            Self::Zone(region, zone) => write!(f, "{region}/{zone}"),
+        }
+    }
+}
+
+impl Voting {
+    /// How many votes a replica has.
+    pub fn votes_of(&self, replica: &Voter) -> u8 {
+        let node = self.votes.get(&Holder::Node(replica.node));
+        let zone = || {
+            let holder = Holder::Zone(replica.region.clone(), replica.zone.clone());
+            self.votes.get(&holder)
+        };
+        node.or_else(zone).copied().unwrap_or(1)
+    }
+
+    /// Whether nobody has more votes than there may be.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Contract`] that names who has.
+    pub fn check_votes(&self) -> Result<(), Refusal> {
+        match self.votes.iter().find(|(_, votes)| VOTES_MAX < **votes) {
+            None => Ok(()),
+            Some((holder, votes)) => {
+                let text = format!("{holder} has {votes} votes, the most is {VOTES_MAX}");
+                Err(Refusal::Contract(text))
+            }
+        }
+    }
 }

@@ -78,6 +78,20 @@ mutants! {
     PageTakenForAll,
     /// Every receipt says strict.
     StrictAlways,
+    /// The votes of a replica count twice.
+    VoteCountedTwice,
+    /// Each node of a zone counts as a zone.
+    ZoneCountedTwice,
+    /// Nodes of other regions count for levels of the coordinator's region.
+    LocalCountsFar,
+    /// An answer is strict if the numbers add up to more than there are, whoever they are.
+    StrictByCount,
+    /// A write does not wait for as many nodes and zones as the table says.
+    SpreadForgotten,
+    /// An answer that is worth less than was demanded is given all the same.
+    MinimumIgnored,
+    /// A request weaker than the table allows is carried out.
+    GuardrailIgnored,
     /// A node takes on any number of requests.
     QueueUnbounded,
     /// A forwarded write that arrives twice is taken on twice.
