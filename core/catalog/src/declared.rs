@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Declare, Declared, Keyspace, KeyspaceId, Level, Name, Refusal, SHARDS_MAX, Table, TableId,
+    Declare, Declared, Keyspace, KeyspaceId, Name, REPLICAS_MAX, Refusal, SHARDS_MAX, Table,
+    TableId,
 };
 
 /// The most keyspaces and tables together. The catalog travels as one message.
@@ -35,7 +36,8 @@ impl Catalog {
         Ok((found, table))
     }
 
-    /// Makes a declaration. Repeating one is no change; contradicting one is refused.
+    /// Makes a declaration. Repeating one is no change; contradicting one is refused. Whether
+    /// there are nodes for it, and whether its levels meet, is not known here.
     ///
     /// # Errors
     ///
@@ -47,7 +49,7 @@ impl Catalog {
                 let (name, replicas) = (name.clone(), replicas.clone());
                 self.declare_keyspace(Keyspace { id, name, shards: *shards, replicas })
             }
-            Declare::Table { keyspace, name, policy, durability, read, write } => {
+            Declare::Table { keyspace, name, policy, durability, read, write, voting } => {
                 let keyspace = self.keyspace(keyspace)?.clone();
                 let table = Table {
                     id: TableId::new(self.last_id + 1),
@@ -57,6 +59,7 @@ impl Catalog {
                     durability: *durability,
                     read: *read,
                     write: *write,
+                    voting: voting.clone(),
                 };
                 self.declare_table(&keyspace, table)
             }
@@ -91,12 +94,17 @@ impl Catalog {
                 ("durability", table.durability != wanted.durability),
                 ("read", table.read != wanted.read),
                 ("write", table.write != wanted.write),
+                ("votes", table.voting.votes != wanted.voting.votes),
+                ("min_nodes or min_zones", table.voting.spread != wanted.voting.spread),
+                ("weakest_read", table.voting.weakest_read != wanted.voting.weakest_read),
+                ("weakest_write", table.voting.weakest_write != wanted.voting.weakest_write),
+                ("may_miss", table.voting.may_miss != wanted.voting.may_miss),
             ];
             exists("table", &wanted.name, &differs)?;
             return Ok(Declared::Table { table: table.clone(), created: false });
         }
         self.check_room()?;
-        check_levels(keyspace, &wanted)?;
+        wanted.voting.check_votes()?;
         self.tables.insert(place, wanted.clone());
         self.count();
         Ok(Declared::Table { table: wanted, created: true })
@@ -131,27 +139,19 @@ fn check_keyspace(keyspace: &Keyspace) -> Result<(), Refusal> {
         let text = format!("shards={shards} is not a power of two between 1 and {SHARDS_MAX}");
         return Err(Refusal::Contract(text));
     }
-    if replicas.values().any(|n| *n == 0) || keyspace.n() == 0 || 15 < keyspace.n() {
+    if replicas.values().any(|n| *n == 0)
+        || keyspace.n() == 0
+        || REPLICAS_MAX < usize::from(keyspace.n())
+    {
         let text = "a keyspace keeps at least 1 replica in each region it names, and at most 15";
         return Err(Refusal::Contract(text.into()));
     }
     Ok(())
 }
 
-fn check_levels(keyspace: &Keyspace, table: &Table) -> Result<(), Refusal> {
-    let n = keyspace.n();
-    let in_range = |what: &'static str, level: Level| {
-        let asked = level.of(n);
-        let refusal = Refusal::Level { what, asked, replicas: n };
-        if (1..=n).contains(&asked) { Ok(()) } else { Err(refusal) }
-    };
-    in_range("read", table.read)?;
-    in_range("write", table.write)
-}
-
 #[cfg(test)]
 mod tests {
-    use model::{Durability, Policy};
+    use model::{Durability, Holder, Level, NodeId, Policy, Voting};
 
     use super::*;
 
@@ -172,6 +172,7 @@ mod tests {
             durability: Durability::Synced,
             read: level,
             write: Level::Quorum,
+            voting: Voting::default(),
         }
     }
 
@@ -187,6 +188,11 @@ mod tests {
         ));
         assert!(matches!(catalog.declare(&keyspace(32, 3)), Err(Refusal::Exists { .. })));
         assert!(matches!(catalog.declare(&table(Level::One)), Err(Refusal::Exists { .. })));
+        let mut may_miss = table(Level::Quorum);
+        if let Declare::Table { voting, .. } = &mut may_miss {
+            voting.may_miss = true;
+        }
+        assert!(matches!(catalog.declare(&may_miss), Err(Refusal::Exists { .. })));
         assert_eq!(catalog, before);
     }
 
@@ -199,7 +205,11 @@ mod tests {
         }
         assert!(matches!(catalog.declare(&table(Level::One)), Err(Refusal::UnknownKeyspace(_))));
         catalog.declare(&keyspace(64, 2)).unwrap();
-        assert!(matches!(catalog.declare(&table(Level::Three)), Err(Refusal::Level { .. })));
+        let mut heavy = table(Level::One);
+        if let Declare::Table { voting, .. } = &mut heavy {
+            voting.votes.insert(Holder::Node(NodeId::new(1)), 16);
+        }
+        assert!(matches!(catalog.declare(&heavy), Err(Refusal::Contract(_))));
         assert_eq!(catalog.version, 1);
     }
 

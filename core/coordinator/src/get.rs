@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
 
 use lattice::{Change, Lattice};
-use model::NodeId;
+use model::{Need, NodeId};
 use mutant::{Mutant, is};
 
 use crate::Digest;
@@ -64,7 +64,7 @@ enum Heard<T> {
 /// One read, until its client is answered and its replicas are repaired.
 #[derive(Clone, Debug)]
 pub struct Get<T> {
-    need: usize,
+    need: Need,
     digest: fn(&T) -> Digest,
     asked: BTreeMap<NodeId, Heard<T>>,
     spares: VecDeque<NodeId>,
@@ -89,30 +89,29 @@ impl<T: Hash> Hash for Get<T> {
 }
 
 impl<T> Get<T> {
-    fn progress(&self) -> (usize, &BTreeMap<NodeId, Heard<T>>, &VecDeque<NodeId>, bool, bool) {
-        (self.need, &self.asked, &self.spares, self.is_answered, self.is_done)
+    fn progress(&self) -> (&Need, &BTreeMap<NodeId, Heard<T>>, &VecDeque<NodeId>, bool, bool) {
+        (&self.need, &self.asked, &self.spares, self.is_answered, self.is_done)
     }
 }
 
 impl<T: Lattice + Clone> Get<T> {
-    /// Asks the first `need` replicas of the list: the first for the object, the others
+    /// Asks as many replicas of the list as are needed: the first for the object, the others
     /// for digests. The rest are spares.
     pub fn start(
         replicas: &[NodeId],
-        need: u8,
+        need: Need,
         digest: fn(&T) -> Digest,
         out: &mut Vec<GetEffect<T>>,
     ) -> Self {
         let mut get = Self {
-            need: usize::from(need),
+            need,
             digest,
             asked: BTreeMap::new(),
             spares: replicas.iter().copied().collect(),
             is_answered: false,
             is_done: false,
         };
-        get.ask(Want::Full, out);
-        (1..need).for_each(|_| get.ask(Want::Digest, out));
+        get.ask_enough(Want::Digest, out);
         get
     }
 
@@ -148,11 +147,23 @@ impl<T: Lattice + Clone> Get<T> {
         self.repair(out);
     }
 
-    /// Asks one spare, if there is one.
-    fn ask(&mut self, want: Want, out: &mut Vec<GetEffect<T>>) {
-        if let Some(node) = self.spares.pop_front() {
-            self.asked.insert(node, Heard::Nothing);
-            out.push(GetEffect::Fetch(node, want));
+    fn ask(&mut self, node: NodeId, want: Want, out: &mut Vec<GetEffect<T>>) {
+        self.asked.insert(node, Heard::Nothing);
+        out.push(GetEffect::Fetch(node, want));
+    }
+
+    /// Asks spares until those asked are enough, or none is left that would help. The first
+    /// of all is asked for the object.
+    fn ask_enough(&mut self, want: Want, out: &mut Vec<GetEffect<T>>) {
+        loop {
+            let is_able =
+                |node: NodeId| !matches!(self.asked.get(&node), None | Some(Heard::Failed));
+            let wanted = |node: &NodeId| self.need.wants(*node, is_able);
+            let Some(index) = self.spares.iter().position(wanted) else { return };
+            let want = if self.asked.is_empty() { Want::Full } else { want };
+            if let Some(node) = self.spares.remove(index) {
+                self.ask(node, want, out);
+            }
         }
     }
 
@@ -162,8 +173,8 @@ impl<T: Lattice + Clone> Get<T> {
         if self.is_answered {
             return;
         }
-        while !self.spares.is_empty() {
-            self.ask(Want::Full, out);
+        while let Some(node) = self.spares.pop_front() {
+            self.ask(node, Want::Full, out);
         }
         for (node, heard) in &mut self.asked {
             if matches!(heard, Heard::Digest(_)) {
@@ -173,11 +184,11 @@ impl<T: Lattice + Clone> Get<T> {
         }
     }
 
-    /// Gives up on a replica that was asked, and asks a spare in its place.
+    /// Gives up on a replica that was asked, and asks spares in its place.
     fn fail(&mut self, node: NodeId, out: &mut Vec<GetEffect<T>>) {
         let change = self.hear(node, Heard::Failed);
         if change == Change::Grew && !self.is_answered {
-            self.ask(Want::Full, out);
+            self.ask_enough(Want::Full, out);
         }
     }
 
@@ -259,18 +270,28 @@ impl<T: Lattice + Clone> Get<T> {
             return;
         }
         let known = self.known();
-        let need = self.need - usize::from(is(Mutant::GetAnswersEarly));
-        if need <= known.len()
+        let has = |node: NodeId| known.iter().any(|(heard, _)| *heard == node);
+        let early = || {
+            let with = |one: NodeId| self.need.is_met(|node| node == one || has(node));
+            is(Mutant::GetAnswersEarly) && self.asked.keys().any(|one| with(*one))
+        };
+        if (self.need.is_met(has) || early())
             && let Some(merged) = self.merged()
         {
             self.is_answered = true;
             out.push(GetEffect::Met(merged, known.into_iter().map(|(node, _)| node).collect()));
             return;
         }
-        let failed = |heard: &&Heard<T>| matches!(heard, Heard::Failed);
-        let able = self.asked.len() - self.asked.values().filter(failed).count();
-        if able + self.spares.len() < self.need {
+        if !self.need.is_met(|node| self.is_able(node)) {
             self.give_up(out);
+        }
+    }
+
+    /// Whether a replica has told what it holds, or may.
+    fn is_able(&self, node: NodeId) -> bool {
+        match self.asked.get(&node) {
+            Some(heard) => !matches!(heard, Heard::Failed),
+            None => self.spares.contains(&node),
         }
     }
 
@@ -310,13 +331,17 @@ mod tests {
     use lattice::Max;
 
     use super::*;
-    use crate::script::check;
+    use crate::script::{check, votes};
 
     const N1: NodeId = NodeId::new(1);
     const N2: NodeId = NodeId::new(2);
     const N3: NodeId = NodeId::new(3);
 
-    fn run(need: u8, events: &[GetEvent<Max<u64>>]) -> Vec<String> {
+    fn run(need: u16, events: &[GetEvent<Max<u64>>]) -> Vec<String> {
+        run_for(votes(&[(N1, 1), (N2, 1), (N3, 1)], need), events)
+    }
+
+    fn run_for(need: Need, events: &[GetEvent<Max<u64>>]) -> Vec<String> {
         let mut out = Vec::new();
         let mut get = Get::start(&[N1, N2, N3], need, |max: &Max<u64>| Digest(max.0), &mut out);
         let mut lines = vec![format!("start:{}", show(&mut out))];
@@ -444,6 +469,26 @@ mod tests {
             "
             start: fetch n1
             fetched n1 0: answer 0 by n1 done
+            ",
+        );
+    }
+    #[test]
+    fn get_asks_those_whose_votes_it_lacks_and_passes_over_the_others() {
+        let far_first = votes(&[(N2, 1), (N3, 1)], 1);
+        check(
+            &run_for(far_first.clone(), &[Failed(N2), Fetched(N3, Max(1))]),
+            "
+            start: fetch n2
+            failed n2: fetch n3
+            fetched n3 1: answer 1 by n3 done
+            ",
+        );
+        check(
+            &run_for(far_first, &[Failed(N2), Failed(N3)]),
+            "
+            start: fetch n2
+            failed n2: fetch n3
+            failed n3: unmet, only done
             ",
         );
     }

@@ -16,8 +16,9 @@
 //!                                            fetched n2 y ─► answer x ⊔ y, merge n1
 //! ```
 //!
-//! Writes go to all replicas, always; the level says how many acknowledgements are
-//! awaited. Answering cancels nothing: what was sent is in the hands of the node.
+//! Whom a request waits for is a [`Need`](model::Need): a rule that more answers never break.
+//! Writes go to all replicas, always; the need says which acknowledgements are awaited. Reads
+//! ask those that the need still lacks, in the order given. Answering cancels nothing: what was sent is in the hands of the node.
 //!
 //! Source: Dynamo (DeCandia et al., SOSP 2007), sections 4.5 to 4.7; digest reads after
 //! Cassandra.
@@ -36,6 +37,21 @@ pub struct Digest(pub u64);
 
 #[cfg(test)]
 mod script {
+    use model::{Name, Need, NodeId, Voter};
+
+    /// So many votes of these.
+    pub(crate) fn votes(voters: &[(NodeId, u8)], at_least: u16) -> Need {
+        let name = Name::new("here").unwrap();
+        let voter = |(node, votes): &(NodeId, u8)| Voter {
+            node: *node,
+            region: name.clone(),
+            zone: name.clone(),
+            votes: *votes,
+        };
+        let voters: Vec<Voter> = voters.iter().map(voter).collect();
+        Need::default().and_votes(&voters, at_least)
+    }
+
     /// Compares what happened with a script, line by line, ignoring indentation.
     pub(crate) fn check(happened: &[String], script: &str) {
         let wanted: Vec<&str> =

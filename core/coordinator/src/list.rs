@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use lattice::Lattice;
-use model::NodeId;
+use model::{Need, NodeId};
 use mutant::{Mutant, is};
 
 /// What one replica holds in a span.
@@ -54,7 +54,7 @@ pub enum ListEffect<K, T> {
 /// One page, until it is answered.
 #[derive(Clone, Debug)]
 pub struct List<K, T> {
-    need: usize,
+    need: Need,
     /// Who was asked and has not failed, and what they told, if anything yet.
     asked: BTreeMap<NodeId, Option<Page<K, T>>>,
     spares: VecDeque<NodeId>,
@@ -62,15 +62,15 @@ pub struct List<K, T> {
 }
 
 impl<K: Ord + Clone, T: Lattice + Clone + Default + Eq> List<K, T> {
-    /// Asks the first `need` replicas of the list. The rest are spares.
-    pub fn start(replicas: &[NodeId], need: u8, out: &mut Vec<ListEffect<K, T>>) -> Self {
+    /// Asks as many replicas of the list as are needed. The rest are spares.
+    pub fn start(replicas: &[NodeId], need: Need, out: &mut Vec<ListEffect<K, T>>) -> Self {
         let mut list = Self {
-            need: usize::from(need),
+            need,
             asked: BTreeMap::new(),
             spares: replicas.iter().copied().collect(),
             is_done: false,
         };
-        (0..need).for_each(|_| list.ask(out));
+        list.ask_enough(out);
         list
     }
 
@@ -92,8 +92,8 @@ impl<K: Ord + Clone, T: Lattice + Clone + Default + Eq> List<K, T> {
             }
             ListEvent::Failed(node) => self.fail(node, out),
             ListEvent::Slow => {
-                while !self.spares.is_empty() {
-                    self.ask(out);
+                while let Some(node) = self.spares.pop_front() {
+                    self.ask(node, out);
                 }
             }
             ListEvent::Deadline => return self.give_up(out),
@@ -101,31 +101,46 @@ impl<K: Ord + Clone, T: Lattice + Clone + Default + Eq> List<K, T> {
         self.answer(out);
     }
 
-    fn ask(&mut self, out: &mut Vec<ListEffect<K, T>>) {
-        if let Some(node) = self.spares.pop_front() {
-            self.asked.insert(node, None);
-            out.push(ListEffect::Scan(node));
+    fn ask(&mut self, node: NodeId, out: &mut Vec<ListEffect<K, T>>) {
+        self.asked.insert(node, None);
+        out.push(ListEffect::Scan(node));
+    }
+
+    /// Asks spares until those asked are enough, or none is left that would help.
+    fn ask_enough(&mut self, out: &mut Vec<ListEffect<K, T>>) {
+        loop {
+            let is_asked = |node: NodeId| self.asked.contains_key(&node);
+            let wanted = |node: &NodeId| self.need.wants(*node, is_asked);
+            let Some(index) = self.spares.iter().position(wanted) else { return };
+            if let Some(node) = self.spares.remove(index) {
+                self.ask(node, out);
+            }
         }
     }
 
     fn fail(&mut self, node: NodeId, out: &mut Vec<ListEffect<K, T>>) {
         if let Some(None) = self.asked.get(&node) {
             self.asked.remove(&node);
-            self.ask(out);
+            self.ask_enough(out);
         }
     }
 
     fn answer(&mut self, out: &mut Vec<ListEffect<K, T>>) {
         let pages: Vec<(NodeId, &Page<K, T>)> = self.pages().collect();
-        if self.need <= pages.len() {
+        if self.need.is_met(|node| pages.iter().any(|(heard, _)| *heard == node)) {
             let nodes = pages.iter().map(|(node, _)| *node).collect();
             let merged = merge(&pages);
             out.extend(repairs(&pages, &merged));
             out.push(ListEffect::Met(merged, nodes));
             self.is_done = true;
-        } else if self.asked.len() + self.spares.len() < self.need {
+        } else if !self.need.is_met(|node| self.is_able(node)) {
             self.give_up(out);
         }
+    }
+
+    /// Whether a replica has answered, or may.
+    fn is_able(&self, node: NodeId) -> bool {
+        self.asked.contains_key(&node) || self.spares.contains(&node)
     }
 
     fn pages(&self) -> impl Iterator<Item = (NodeId, &Page<K, T>)> {
@@ -185,6 +200,7 @@ mod tests {
     use lattice::Max;
 
     use super::*;
+    use crate::script::votes;
 
     const N1: NodeId = NodeId::new(1);
     const N2: NodeId = NodeId::new(2);
@@ -198,7 +214,7 @@ mod tests {
 
     fn run(events: Vec<ListEvent<char, Max<u64>>>) -> Effects {
         let mut out = Vec::new();
-        let mut list = List::start(&[N1, N2, N3], 2, &mut out);
+        let mut list = List::start(&[N1, N2, N3], votes(&[(N1, 1), (N2, 1), (N3, 1)], 2), &mut out);
         assert_eq!(out, [ListEffect::Scan(N1), ListEffect::Scan(N2)]);
         out.clear();
         events.into_iter().for_each(|event| list.step(event, &mut out));

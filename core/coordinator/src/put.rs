@@ -85,19 +85,35 @@ impl Put {
     }
 
     fn answer(&mut self, out: &mut Vec<PutEffect>) {
-        let durable = self.acks.values().filter(|durable| **durable).count();
-        let open = self.waiting.len();
-        // Every replica of a layout is a primary, so `w` and `pw` count the same votes.
-        let early = usize::from(is(Mutant::PutAnswersEarly));
-        let acks = usize::from(self.need.w.max(self.need.pw)) - early;
-        let disks = usize::from(self.need.dw);
-        if acks <= self.acks.len() && disks <= durable {
+        if self.is_met() {
             out.push(PutEffect::Met(self.acks()));
             self.is_done = true;
-        } else if self.acks.len() + open < acks || durable + open < disks {
+        } else if !self.can_be_met() {
             out.push(PutEffect::Unmet(self.acks()));
             self.is_done = true;
         }
+    }
+
+    fn is_met(&self) -> bool {
+        let has = |node: NodeId| self.acks.contains_key(&node);
+        let on_disk = |node: NodeId| self.acks.get(&node) == Some(&true);
+        let acked = self.need.acks.is_met(has) || (is(Mutant::PutAnswersEarly) && self.lacks_one());
+        acked && self.need.disks.is_met(on_disk)
+    }
+
+    /// Whether the acknowledgement of one more replica would be enough.
+    fn lacks_one(&self) -> bool {
+        let with = |one: NodeId| {
+            self.need.acks.is_met(|node| node == one || self.acks.contains_key(&node))
+        };
+        self.waiting.iter().any(|one| with(*one))
+    }
+
+    fn can_be_met(&self) -> bool {
+        let may_ack = |node: NodeId| self.waiting.contains(&node) || self.acks.contains_key(&node);
+        let may_sync =
+            |node: NodeId| self.waiting.contains(&node) || self.acks.get(&node) == Some(&true);
+        self.need.acks.is_met(may_ack) && self.need.disks.is_met(may_sync)
     }
 
     fn acks(&self) -> Vec<Ack> {
@@ -109,8 +125,10 @@ impl Put {
 mod tests {
     use PutEvent::{Deadline, Failed, Merged};
 
+    use model::Need;
+
     use super::*;
-    use crate::script::check;
+    use crate::script::{check, votes};
 
     const N1: NodeId = NodeId::new(1);
     const N2: NodeId = NodeId::new(2);
@@ -148,8 +166,8 @@ mod tests {
         out.drain(..).map(line).collect()
     }
 
-    fn w(w: u8) -> WriteNeed {
-        WriteNeed { w, pw: 0, dw: 0 }
+    fn w(w: u16) -> WriteNeed {
+        WriteNeed { acks: votes(&[(N1, 1), (N2, 1), (N3, 1)], w), disks: Need::default() }
     }
 
     #[test]
@@ -208,10 +226,10 @@ mod tests {
 
     #[test]
     fn put_waits_for_disks_beyond_the_acknowledgements() {
-        let need = WriteNeed { w: 2, pw: 0, dw: 2 };
+        let need = WriteNeed { disks: w(2).acks, ..w(2) };
         let buffered = |node| Merged { node, durable: false };
         check(
-            &run(need, &[buffered(N1), merged(N2), merged(N3)]),
+            &run(need.clone(), &[buffered(N1), merged(N2), merged(N3)]),
             "
             start: merge n1 merge n2 merge n3
             buffered n1:
@@ -225,6 +243,27 @@ mod tests {
             start: merge n1 merge n2 merge n3
             buffered n1:
             buffered n2: unmet, only n1 n2
+            ",
+        );
+    }
+    #[test]
+    fn put_waits_for_votes_and_gives_up_without_the_one_that_has_them() {
+        let acks = votes(&[(N1, 3), (N2, 1), (N3, 1)], 3);
+        let need = WriteNeed { acks, disks: Need::default() };
+        check(
+            &run(need.clone(), &[merged(N2), merged(N1)]),
+            "
+            start: merge n1 merge n2 merge n3
+            merged n2:
+            merged n1: met by n1 n2
+            ",
+        );
+        check(
+            &run(need, &[merged(N2), Failed(N1)]),
+            "
+            start: merge n1 merge n2 merge n3
+            merged n2:
+            failed n1: unmet, only n2
             ",
         );
     }

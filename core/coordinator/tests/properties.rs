@@ -5,11 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use coordinator::{Digest, Get, GetEffect, GetEvent, Put, PutEffect, PutEvent, Want};
 use coordinator::{List, ListEffect, ListEvent, Page};
 use lattice::Max;
-use model::{Ack, NodeId, WriteNeed};
+use model::{Ack, Name, Need, NodeId, Voter, WriteNeed};
 use proptest::prelude::*;
 
 fn replicas(n: u16) -> Vec<NodeId> {
     (1..=n).map(NodeId::new).collect()
+}
+
+/// So many of n replicas.
+fn some(n: u16, at_least: u8) -> Need {
+    let here = Name::new("here").unwrap();
+    let voter = |node| Voter { node, region: here.clone(), zone: here.clone(), votes: 1 };
+    let voters: Vec<Voter> = replicas(n).into_iter().map(voter).collect();
+    Need::default().and_votes(&voters, at_least.into())
 }
 
 /// Up to twenty events, some of them of nodes that are no replicas.
@@ -65,7 +73,7 @@ proptest! {
         prop_assume!(u16::from(w) <= n && dw <= w);
         let events: Vec<PutEvent> = events.into_iter().map(put_event).collect();
         let mut out = Vec::new();
-        let mut put = Put::start(&replicas(n), WriteNeed { w, pw: 0, dw }, &mut out);
+        let mut put = Put::start(&replicas(n), WriteNeed { acks: some(n, w), disks: some(n, dw) }, &mut out);
         prop_assert_eq!(out.len(), usize::from(n));
         let mut answers = 0;
         for (at, event) in events.iter().enumerate() {
@@ -103,7 +111,7 @@ proptest! {
     ) {
         prop_assume!(u16::from(r) <= n);
         let mut out = Vec::new();
-        let mut get = Get::start(&replicas(n), r, digest, &mut out);
+        let mut get = Get::start(&replicas(n), some(n, r), digest, &mut out);
         let mut asked: BTreeSet<NodeId> = BTreeSet::new();
         let mut heard: BTreeMap<NodeId, BTreeSet<u64>> = BTreeMap::new();
         let (mut answers, mut is_ended) = (0, false);
@@ -161,7 +169,7 @@ proptest! {
     ) {
         prop_assume!(u16::from(r) <= n);
         let mut out = Vec::new();
-        let mut list = List::start(&replicas(n), r, &mut out);
+        let mut list = List::start(&replicas(n), some(n, r), &mut out);
         let mut scanned: BTreeMap<NodeId, BTreeSet<u8>> = BTreeMap::new();
         let mut answers = 0;
         for (kind, node, held) in events {
