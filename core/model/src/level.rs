@@ -245,6 +245,15 @@ pub struct WriteNeed {
     pub disks: Need,
 }
 
+impl WriteOptions {
+    /// Whether it matters in which region such a write is coordinated, at a table that has
+    /// `default` for what was not said.
+    pub fn is_local(self, default: Level) -> bool {
+        let levels = [Some(self.w.unwrap_or(default)), self.pw, self.dw];
+        levels.into_iter().flatten().any(Level::is_local)
+    }
+}
+
 impl WriteNeed {
     /// How many replicas it takes: no fewer can be enough, whichever they are.
     pub fn least(&self) -> u8 {

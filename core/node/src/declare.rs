@@ -11,7 +11,7 @@ use placement::Placement;
 use rand::RngExt;
 
 use crate::flight::{Client, Flight, Work};
-use crate::{After, Contracts, Disk, Message, Node, RequestId, Turn};
+use crate::{After, Contracts, Disk, Message, Node, RequestId, Turn, levels};
 
 /// How long a client waits for a declaration.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,6 +75,9 @@ impl Node {
         if let Declared::Keyspace { keyspace, .. } = &declared {
             let placed = Placement::new(&self.config.layout, keyspace);
             placed.map_err(|few| Refusal::Contract(few.to_string()))?;
+        }
+        if let Declared::Table { table, .. } = &declared {
+            levels::check(&self.config.layout, &self.contracts, table)?;
         }
         let nodes = self.config.layout.members.len();
         let members = self.config.layout.members.keys();
@@ -304,7 +307,8 @@ impl Node {
                 self.stop_proposing(id, turn);
                 let wanted = self.config.layout.members.len() / 2 + 1;
                 let wanted = u8::try_from(wanted).unwrap_or(u8::MAX);
-                let failure = Failure::Unknown { wanted, got: 0, receipt: None };
+                let lacks = String::new();
+                let failure = Failure::Unknown { wanted, got: 0, receipt: None, lacks };
                 self.fail(flight.client, failure, turn);
             }
         }

@@ -68,12 +68,17 @@ impl Node {
         wanted: u8,
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
-        let mut alive = self.in_order(&site.replicas, turn.now);
+        let mut alive = self.in_order(site, turn.now);
         alive.retain(|node| self.membership.is_alive(*node, turn.now));
+        if asked.options.is_local(site.table.write) {
+            // Who takes it up counts the replicas of its own region.
+            alive.retain(|node| site.is_in(*node, &self.here));
+        }
         let not_attempted = Failure::NotAttempted {
             wanted,
             alive: u8::try_from(alive.len()).unwrap_or(u8::MAX),
             replicas: site.n,
+            lacks: String::new(),
         };
         // A request that was passed on is not passed on again: the nodes disagree about
         // who keeps the key, and it could wander for ever.
@@ -130,8 +135,9 @@ impl Node {
             let forward = Forward { request: self.new_request(), asked };
             turn.send(*to, Message::Forward(forward), After::Now);
         }
-        let wanted = forwarding.wanted;
-        self.fail(flight.client, Failure::Unknown { wanted, got: 0, receipt: None }, turn);
+        let (wanted, lacks) = (forwarding.wanted, String::new());
+        let failure = Failure::Unknown { wanted, got: 0, receipt: None, lacks };
+        self.fail(flight.client, failure, turn);
     }
 }
 

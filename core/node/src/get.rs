@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coordinator::{Get, GetEffect, GetEvent};
-use model::{Ack, Address, Durability, Failure, Kind, Object, Read, Receipt, Reply};
+use model::{Address, Durability, Failure, Need, Object, Read, Reply};
 use mutant::{Mutant, is};
 
 use crate::flight::{Client, Flight, Work};
@@ -22,7 +22,7 @@ pub(crate) struct Getting {
     get: Get<Object>,
     site: Site,
     address: Address,
-    wanted: u8,
+    need: Need,
 }
 
 impl Node {
@@ -34,15 +34,14 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
         let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition())?;
-        let need = asked.options.resolve(site.table.read, site.n)?;
-        self.attempt(&site, need.r, turn.now)?;
+        let need = self.read_need(&site, asked.options, turn.now)?;
         let id = self.new_request();
-        let order = self.in_order(&site.replicas, turn.now);
+        let order = self.in_order(&site, turn.now);
         let mut effects = Vec::new();
-        let get = Get::start(&order, need.r, digest, &mut effects);
+        let get = Get::start(&order, need.clone(), digest, &mut effects);
         let address = Address { table: site.table.id, key: asked.key.clone() };
         let deadline = turn.now + asked.timeout;
-        let work = Work::Get(Getting { get, site, address, wanted: need.r });
+        let work = Work::Get(Getting { get, site, address, need });
         let flight = Flight { client, deadline, timer: deadline, work };
         self.get_effects(id, &flight, effects, turn);
         self.keep(id, turn.now, flight);
@@ -103,11 +102,11 @@ impl Node {
                     turn.send(to, Message::Fetch(fetch), After::Now);
                 }
                 GetEffect::Met(object, nodes) => {
-                    let receipt = getting.site.read_receipt(&nodes, getting.wanted);
+                    let receipt = getting.site.read_receipt(&nodes, &getting.need);
                     self.answer(flight.client, Reply::Read(Read { object, receipt }), turn);
                 }
                 GetEffect::Unmet(nodes) => {
-                    let failure = getting.site.read_failure(&nodes, getting.wanted);
+                    let failure = getting.site.read_failure(&nodes, &getting.need);
                     self.fail(flight.client, failure, turn);
                 }
                 GetEffect::Merge(to, object) => {
@@ -140,28 +139,5 @@ impl Node {
         let sync = site.table.durability == Durability::Synced;
         let merge = Merge { request, address, object, sync, cause: Cause::ReadRepair };
         turn.send(to, Message::Merge(merge), After::Now);
-    }
-}
-
-impl Site {
-    pub(crate) fn read_receipt(&self, nodes: &[NodeId], wanted: u8) -> Receipt {
-        let votes = u8::try_from(nodes.len()).unwrap_or(u8::MAX);
-        let kind = match is(Mutant::StrictAlways) {
-            true => Kind::Strict,
-            false => Kind::of(votes, self.table.write.of(self.n), self.n),
-        };
-        Receipt {
-            kind,
-            dot: None,
-            shard: self.shard,
-            acks: nodes.iter().map(|node| Ack { node: *node, durable: false }).collect(),
-            wanted,
-            replicas: self.n,
-        }
-    }
-
-    pub(crate) fn read_failure(&self, nodes: &[NodeId], wanted: u8) -> Failure {
-        let got = u8::try_from(nodes.len()).unwrap_or(u8::MAX);
-        Failure::Unknown { wanted, got, receipt: Some(self.read_receipt(nodes, wanted)) }
     }
 }

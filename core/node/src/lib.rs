@@ -29,6 +29,7 @@ mod effect;
 mod flight;
 mod forward;
 mod get;
+mod levels;
 mod list;
 mod message;
 mod put;
@@ -36,13 +37,14 @@ mod shards;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use catalog::{Acceptor, Ballot, Catalog};
 use causality::{DotSet, Incarnation};
 use membership::Membership;
 use model::{
-    Failure, Keyspace, KeyspaceId, Limits, Name, NodeId, Now, Refusal, Reply, Request, ShardId,
-    Table, TableId,
+    Electorate, Keyspace, KeyspaceId, Limits, Name, NodeId, Now, Refusal, Region, Reply, Request,
+    ShardId, Table, TableId, Voter,
 };
 use mutant::{Mutant, is};
 use placement::{Layout, Placement};
@@ -77,6 +79,8 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Node {
     config: Config,
+    /// The region that this node stands in.
+    here: Region,
     started: Now,
     rng: ChaCha8Rng,
     acceptor: Acceptor,
@@ -122,8 +126,10 @@ impl Node {
         let last_request = if is(Mutant::RequestIdsRepeat) { 0 } else { last_request };
         let membership = Membership::new(config.id, config.layout.members.keys().copied());
         let contracts = Contracts::new(&config.layout, &acceptor.learned);
+        let here = region_of(&config.layout, config.id);
         Self {
             config,
+            here,
             started: now,
             rng,
             acceptor,
@@ -290,30 +296,37 @@ impl Node {
 
     fn site(&self, keyspace: &Keyspace, table: &Table, shard: ShardId) -> Site {
         let replicas = self.contracts.replicas(shard).to_vec();
-        Site { n: keyspace.n(), table: table.clone(), shard, replicas }
+        let voters = self.contracts.voters(shard, table);
+        Site { n: keyspace.n(), table: table.clone(), shard, replicas, voters }
     }
 
-    /// The replicas in the order to ask them: this node, then those alive, beginning with
-    /// another one each time, then the rest.
-    fn in_order(&self, replicas: &[NodeId], now: Now) -> Vec<NodeId> {
-        let (mut alive, dead): (Vec<NodeId>, Vec<NodeId>) =
-            replicas.iter().partition(|node| self.membership.is_alive(**node, now));
-        let me = alive.iter().position(|node| *node == self.config.id);
-        let first = me.map(|index| alive.remove(index));
-        let turn = usize::try_from(self.last_request % alive.len().max(1) as u64);
-        alive.rotate_left(turn.unwrap_or_default());
-        first.into_iter().chain(alive).chain(dead).collect()
-    }
-
-    /// Refuses a request that too few live replicas could answer.
-    fn attempt(&self, site: &Site, wanted: u8, now: Now) -> Result<(), Failure> {
-        let alive = site.replicas.iter().filter(|node| self.membership.is_alive(**node, now));
-        let alive = u8::try_from(alive.count()).unwrap_or(u8::MAX);
-        if alive < wanted {
-            return Err(Failure::NotAttempted { wanted, alive, replicas: site.n });
+    /// The replicas in the order to ask them: this node, then those alive, the near ones
+    /// first, and beginning with another one each time, then the rest.
+    fn in_order(&self, site: &Site, now: Now) -> Vec<NodeId> {
+        let (mut near, mut far, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+        let mut first = None;
+        for voter in site.voters.iter() {
+            if voter.node == self.config.id {
+                first = Some(voter.node);
+            } else if !self.membership.is_alive(voter.node, now) {
+                dead.push(voter.node);
+            } else if voter.region == self.here {
+                near.push(voter.node);
+            } else {
+                far.push(voter.node);
+            }
         }
-        Ok(())
+        for nodes in [&mut near, &mut far] {
+            let turn = usize::try_from(self.last_request % nodes.len().max(1) as u64);
+            nodes.rotate_left(turn.unwrap_or_default());
+        }
+        first.into_iter().chain(near).chain(far).chain(dead).collect()
     }
+}
+
+fn region_of(layout: &Layout, node: NodeId) -> Region {
+    let member = layout.members.get(&node);
+    member.expect("a node is in the layout that it is started with").region.clone()
 }
 
 /// Where one key lives.
@@ -323,20 +336,41 @@ struct Site {
     table: Table,
     shard: ShardId,
     replicas: Vec<NodeId>,
+    voters: Arc<[Voter]>,
+}
+
+impl Site {
+    fn is_in(&self, node: NodeId, region: &Region) -> bool {
+        self.voters.iter().any(|voter| voter.node == node && voter.region == *region)
+    }
+
+    fn electorate(&self) -> Electorate<'_> {
+        Electorate { voters: &self.voters, table: &self.table }
+    }
 }
 
 /// The catalog in force, made ready for questions by number.
 #[derive(Debug)]
 struct Contracts {
-    keyspaces: BTreeMap<KeyspaceId, (Keyspace, Placement)>,
+    keyspaces: BTreeMap<KeyspaceId, Placed>,
     tables: BTreeMap<TableId, KeyspaceId>,
+}
+
+/// A keyspace, and the replicas of its shards.
+#[derive(Debug)]
+struct Placed {
+    keyspace: Keyspace,
+    placement: Placement,
+    /// By shard, each with one vote.
+    voters: Vec<Arc<[Voter]>>,
 }
 
 impl Contracts {
     fn new(layout: &Layout, catalog: &Catalog) -> Self {
         let placed = |keyspace: &Keyspace| {
             let placement = Placement::new(layout, keyspace).ok()?;
-            Some((keyspace.id, (keyspace.clone(), placement)))
+            let voters = placement.lists().map(|list| layout.voters(list).into()).collect();
+            Some((keyspace.id, Placed { keyspace: keyspace.clone(), placement, voters }))
         };
         Self {
             keyspaces: catalog.keyspaces.values().filter_map(placed).collect(),
@@ -347,12 +381,29 @@ impl Contracts {
     /// The replicas of a shard. None if this layout cannot keep the keyspace.
     fn replicas(&self, shard: ShardId) -> &[NodeId] {
         let found = self.keyspaces.get(&shard.keyspace);
-        found.map(|(_, placement)| placement.replicas(shard)).unwrap_or_default()
+        found.map(|placed| placed.placement.replicas(shard)).unwrap_or_default()
+    }
+
+    /// The replicas of a shard, with the votes that a table gives them.
+    fn voters(&self, shard: ShardId, table: &Table) -> Arc<[Voter]> {
+        let placed = self.keyspaces.get(&shard.keyspace);
+        let voters = placed.and_then(|placed| placed.voters.get(usize::from(shard.index)));
+        let voters = voters.cloned().unwrap_or_default();
+        if table.voting.votes.is_empty() {
+            return voters;
+        }
+        let with = |voter: &Voter| Voter { votes: table.voting.votes_of(voter), ..voter.clone() };
+        voters.iter().map(with).collect()
+    }
+
+    /// How many shards a keyspace has here.
+    fn shards(&self, keyspace: KeyspaceId) -> u16 {
+        self.keyspaces.get(&keyspace).map_or(0, |placed| placed.keyspace.shards)
     }
 
     /// The keyspace a table is in.
     fn keyspace_of(&self, table: TableId) -> Option<&Keyspace> {
         let id = self.tables.get(&table)?;
-        self.keyspaces.get(id).map(|(keyspace, _)| keyspace)
+        self.keyspaces.get(id).map(|placed| &placed.keyspace)
     }
 }

@@ -6,7 +6,8 @@
 
 use coordinator::{List, ListEffect, ListEvent, Page};
 use model::{
-    Address, Failure, Key, Keyspace, Listed, Listing, Object, Range, ReadNeed, Reply, ShardId,
+    Address, Failure, Key, Keyspace, Listed, Listing, Need, Object, Range, ReadOptions, Reply,
+    ShardId,
 };
 use replica::{PageNeed, Span};
 
@@ -29,7 +30,9 @@ pub(crate) struct Lister {
     keyspace: Keyspace,
     site: Site,
     span: Span,
-    need: ReadNeed,
+    options: ReadOptions,
+    /// Whom a page of the shard waits for.
+    need: Need,
     limit: usize,
     /// The most keys that a replica looks at for one page.
     page_max: usize,
@@ -61,14 +64,24 @@ impl Node {
             }
         };
         let site = self.site(&keyspace, table, shard);
-        let need = asked.options.resolve(site.table.read, site.n)?;
-        self.attempt(&site, need.r, turn.now)?;
+        let options = asked.options;
+        let need = self.read_need(&site, options, turn.now)?;
         let deadline = turn.now + asked.timeout;
         let limit = asked.limit.max(1);
         let found = Vec::new();
         let page_max = self.config.limits.page_objects_max;
-        let lister =
-            Lister { list: None, keyspace, site, span, need, limit, page_max, found, bytes: 0 };
+        let lister = Lister {
+            list: None,
+            keyspace,
+            site,
+            span,
+            options,
+            need,
+            limit,
+            page_max,
+            found,
+            bytes: 0,
+        };
         let flight = Flight { client, deadline, timer: deadline, work: Work::List(lister) };
         self.next_page(flight, turn);
         Ok(())
@@ -79,9 +92,9 @@ impl Node {
     fn next_page<D: Disk>(&mut self, mut flight: Flight, turn: &mut Turn<'_, D>) {
         let id = self.new_request();
         let Work::List(lister) = &mut flight.work else { return };
-        let order = self.in_order(&lister.site.replicas, turn.now);
+        let order = self.in_order(&lister.site, turn.now);
         let mut effects = Vec::new();
-        lister.list = Some(List::start(&order, lister.need.r, &mut effects));
+        lister.list = Some(List::start(&order, lister.need.clone(), &mut effects));
         for effect in effects {
             if let ListEffect::Scan(to) = effect {
                 turn.send(to, lister.scan(id), After::Now);
@@ -149,10 +162,14 @@ impl Node {
                 lister.move_to(range);
                 let (shard, table) = (lister.site.shard, lister.site.table.clone());
                 lister.site = self.site(&lister.keyspace, &table, shard);
+                match lister.site.electorate().read(lister.options, &self.here) {
+                    Ok(need) => lister.need = need,
+                    Err(refusal) => return self.fail(flight.client, refusal.into(), turn),
+                }
                 self.next_page(flight, turn);
             }
             next => {
-                let receipt = lister.site.read_receipt(nodes, lister.need.r);
+                let receipt = lister.site.read_receipt(nodes, &lister.need);
                 let listings = std::mem::take(&mut lister.found);
                 let listed = Listed { listings, next, receipt };
                 self.answer(flight.client, Reply::Listed(listed), turn);
@@ -170,10 +187,10 @@ impl Node {
     ) {
         let Work::List(lister) = &mut flight.work else { return };
         if lister.found.is_empty() {
-            let failure = lister.site.read_failure(nodes, lister.need.r);
+            let failure = lister.site.read_failure(nodes, &lister.need);
             return self.fail(flight.client, failure, turn);
         }
-        let receipt = lister.site.read_receipt(nodes, lister.need.r);
+        let receipt = lister.site.read_receipt(nodes, &lister.need);
         let next = Some(lister.here());
         let listings = std::mem::take(&mut lister.found);
         self.answer(flight.client, Reply::Listed(Listed { listings, next, receipt }), turn);

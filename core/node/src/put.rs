@@ -3,7 +3,8 @@
 use causality::{Dot, DotSet};
 use coordinator::{Put, PutEffect, PutEvent};
 use model::{
-    Ack, Address, Durability, Failure, Kind, Mutation, Object, Receipt, Refusal, Reply, Written,
+    Ack, Address, Durability, Failure, Mutation, Object, Receipt, Refusal, Reply, WriteNeed,
+    Written,
 };
 use mutant::{Mutant, is};
 use replica::{Refused, Stored};
@@ -19,7 +20,7 @@ pub(crate) struct Putting {
     put: Put,
     site: Site,
     dot: Dot,
-    wanted: u8,
+    need: WriteNeed,
     context: DotSet,
 }
 
@@ -33,13 +34,13 @@ impl Node {
     ) -> Result<(), Failure> {
         let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition())?;
         self.check(&asked)?;
-        let need = asked.options.resolve(site.table.write, site.n)?;
-        self.attempt(&site, need.w, turn.now)?;
+        let need = site.electorate().write(asked.options, &self.here)?;
+        self.attempt(&site, &[&need.acks, &need.disks], turn.now)?;
         if !site.replicas.contains(&self.config.id) {
-            return self.forward(client, &site, asked, need.w, turn);
+            return self.forward(client, &site, asked, need.least(), turn);
         }
         let deadline = turn.now + asked.timeout;
-        let sync = site.table.durability == Durability::Synced || 0 < need.dw;
+        let sync = site.table.durability == Durability::Synced || asked.options.dw.is_some();
         let address = Address { table: site.table.id, key: asked.key };
         let stored = self.apply(&site, &address, asked.mutation, asked.context, turn)?;
 
@@ -48,14 +49,14 @@ impl Node {
             return Err(Refusal::EmptyDelete.into());
         }
         let mut effects = Vec::new();
-        let put = Put::start(&site.replicas, need, &mut effects);
+        let put = Put::start(&site.replicas, need.clone(), &mut effects);
         for effect in effects {
             if let PutEffect::Merge(to) = effect {
                 self.send_write(id, to, &address, &stored.object, sync, turn);
             }
         }
         let (dot, context) = (stored.dot, stored.object.context().clone());
-        let putting = Putting { put, site, dot, wanted: need.w, context };
+        let putting = Putting { put, site, dot, need, context };
         let work = Work::Put(putting);
         self.keep(id, turn.now, Flight { client, deadline, timer: deadline, work });
         Ok(())
@@ -152,10 +153,7 @@ impl Node {
                         let all = putting.site.replicas.iter();
                         acks = all.map(|node| Ack { node: *node, durable: true }).collect();
                     }
-                    let (wanted, got) = (putting.wanted, u8::try_from(acks.len()));
-                    let receipt = Some(putting.receipt(acks));
-                    let got = got.unwrap_or(u8::MAX);
-                    self.fail(client, Failure::Unknown { wanted, got, receipt }, turn);
+                    self.fail(client, putting.failure(acks), turn);
                 }
                 PutEffect::Merge(_) => {}
             }
@@ -170,15 +168,36 @@ impl Node {
 
 impl Putting {
     fn receipt(&self, acks: Vec<Ack>) -> Receipt {
-        let read = self.site.table.read.of(self.site.n);
-        let votes = u8::try_from(acks.len()).unwrap_or(u8::MAX);
         Receipt {
-            kind: Kind::of(votes, read, self.site.n),
+            kind: self.site.electorate().write_kind(&nodes_of(&acks)),
             dot: Some(self.dot),
             shard: self.site.shard,
             acks,
-            wanted: self.wanted,
+            wanted: self.need.least(),
             replicas: self.site.n,
         }
     }
+
+    /// What to say when too few have acknowledged: that they are too few, or that they are
+    /// enough for the level and less than was demanded.
+    fn failure(&self, acks: Vec<Ack>) -> Failure {
+        let nodes = nodes_of(&acks);
+        let durable = acks.iter().filter(|ack| ack.durable).map(|ack| ack.node);
+        let on_disk: Vec<NodeId> = durable.collect();
+        let has = |node: NodeId| nodes.contains(&node);
+        let (wanted, receipt) = (self.need.least(), self.receipt(acks));
+        let lacks = if !self.need.acks.is_met_alone(has) {
+            self.need.acks.lacking(has)
+        } else if !self.need.disks.is_met(|node| on_disk.contains(&node)) {
+            format!("{} of them have it on disk", on_disk.len())
+        } else {
+            return Failure::Weaker { receipt };
+        };
+        let got = u8::try_from(nodes.len()).unwrap_or(u8::MAX);
+        Failure::Unknown { wanted, got, receipt: Some(receipt), lacks }
+    }
+}
+
+fn nodes_of(acks: &[Ack]) -> Vec<NodeId> {
+    acks.iter().map(|ack| ack.node).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{NodeId, Region, Zone};
+use model::{NodeId, Region, Voter, Zone};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Where a node stands.
@@ -37,6 +37,15 @@ impl Layout {
             }
         }
         hash.digest()
+    }
+
+    /// The replicas of a shard where they stand, each with one vote.
+    pub fn voters(&self, replicas: &[NodeId]) -> Vec<Voter> {
+        let voter = |node: &NodeId| {
+            let Member { region, zone } = self.members.get(node)?.clone();
+            Some(Voter { node: *node, region, zone, votes: 1 })
+        };
+        replicas.iter().filter_map(voter).collect()
     }
 
     /// The nodes of one region.

@@ -63,6 +63,11 @@ impl Placement {
         Ok(Self { lists })
     }
 
+    /// The replicas of each shard, by shard.
+    pub fn lists(&self) -> impl Iterator<Item = &[NodeId]> {
+        self.lists.iter().map(Vec::as_slice)
+    }
+
     /// The replicas of a shard, in the order to ask them. Empty if there is no such shard.
     pub fn replicas(&self, shard: ShardId) -> &[NodeId] {
         self.lists.get(usize::from(shard.index)).map(Vec::as_slice).unwrap_or_default()

@@ -9,7 +9,7 @@ pub(crate) use causality::{DotSet, Incarnation};
 pub(crate) use model::{
     Address, Declare, Declared, Durability, Failure, Get, Key, Kind, Level, Limits, List, Listed,
     Mutation, Name, NodeId, Now, Object, Policy, Put, Range, Read, ReadOptions, Refusal, Reply,
-    Request, ShardId, TableId, Value, WriteOptions, Written,
+    Request, ShardId, TableId, Value, Voting, WriteOptions, Written,
 };
 pub(crate) use node::{After, Config, Disk, Effect, Forwarded, Input, Message, Node, Ticket};
 pub(crate) use placement::{Layout, Member};
@@ -85,9 +85,15 @@ pub(crate) fn config(id: NodeId, life: u64, layout: &Layout) -> Config {
 
 impl Cluster {
     pub(crate) fn new(size: u16) -> Self {
-        let member = Member { region: name("here"), zone: name("z") };
-        let ids: Vec<NodeId> = (1..=size).map(NodeId::new).collect();
-        let members = ids.iter().map(|id| (*id, member.clone())).collect();
+        Self::at(&vec![("here", "z"); usize::from(size)])
+    }
+
+    /// A cluster of nodes in these regions and zones.
+    pub(crate) fn at(places: &[(&str, &str)]) -> Self {
+        let ids: Vec<NodeId> = (1..).take(places.len()).map(NodeId::new).collect();
+        let member =
+            |(region, zone): &(&str, &str)| Member { region: name(region), zone: name(zone) };
+        let members = ids.iter().copied().zip(places.iter().map(member)).collect();
         let layout = Layout { version: 1, members };
         let node = |id: &NodeId| {
             let config = config(*id, 0, &layout);
@@ -230,14 +236,18 @@ pub(crate) fn keyspace(shards: u16, replicas: u8) -> Declare {
 }
 
 pub(crate) fn table(durability: Durability) -> Declare {
-    Declare::Table {
-        keyspace: name("ks"),
-        name: name("t"),
-        policy: Policy::Siblings,
-        durability,
-        read: Level::Quorum,
-        write: Level::Quorum,
-    }
+    declared("t", durability, Level::Quorum, Level::Quorum, Voting::default())
+}
+
+pub(crate) fn declared(
+    table: &str,
+    durability: Durability,
+    read: Level,
+    write: Level,
+    voting: Voting,
+) -> Declare {
+    let (keyspace, name, policy) = (name("ks"), name(table), Policy::Siblings);
+    Declare::Table { keyspace, name, policy, durability, read, write, voting }
 }
 
 pub(crate) fn mutate(
@@ -268,7 +278,7 @@ pub(crate) fn get(partition: &str, r: Level) -> Request {
         keyspace: name("ks"),
         table: name("t"),
         key: key(partition, ""),
-        options: ReadOptions { r: Some(r), pr: None },
+        options: ReadOptions { r: Some(r), ..ReadOptions::default() },
         timeout: Duration::from_secs(5),
     })
 }

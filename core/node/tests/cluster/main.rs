@@ -9,4 +9,5 @@
 
 mod declarations;
 mod harness;
+mod levels;
 mod requests;

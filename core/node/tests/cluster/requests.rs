@@ -47,7 +47,12 @@ fn writes_go_on_with_one_node_away_and_read_repair_brings_it_up_to_date() {
     let all = WriteOptions { w: Some(Level::All), ..WriteOptions::default() };
     assert_eq!(
         cluster.ask(1, put("k", "too much", &none(), all)),
-        Reply::Failed(Failure::NotAttempted { wanted: 3, alive: 2, replicas: 3 })
+        Reply::Failed(Failure::NotAttempted {
+            wanted: 3,
+            alive: 2,
+            replicas: 3,
+            lacks: String::new()
+        })
     );
     cluster.down.clear();
     cluster.wait(3_000);
@@ -113,7 +118,8 @@ fn a_write_is_passed_on_to_the_next_replica_if_one_does_not_know_the_table() {
         let [Effect::Answer { reply: Reply::Failed(failure), .. }] = effects.as_slice() else {
             panic!("{effects:?}");
         };
-        assert_eq!(*failure, Failure::NotAttempted { wanted: 1, alive: 1, replicas: 1 });
+        let lacks = String::new();
+        assert_eq!(*failure, Failure::NotAttempted { wanted: 1, alive: 1, replicas: 1, lacks });
     }
     assert!(1 < tried.len(), "keys of several other nodes: {tried:?}");
 }
