@@ -4,17 +4,28 @@
 //! the field left out: the contract would change behind everybody's back. The encoding
 //! therefore has a version and no unknown parts: a later one is refused, and said to be
 //! later.
+//!
+//! Version 1 knew five levels, gave every replica one vote, and did not ask whether reads
+//! could miss writes. A table that it declared is read as one that says the same: with one
+//! vote for each, and `may_miss` exactly if they can.
 
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes};
 use catalog::{Acceptor, Ballot, Catalog};
 use model::{
-    Durability, Keyspace, KeyspaceId, Level, Name, NodeId, Policy, ReplicaMap, Table, TableId,
+    Durability, Electorate, Holder, Keyspace, KeyspaceId, Level, Name, NodeId, Policy,
+    REPLICAS_MAX, ReplicaMap, Spread, Table, TableId, VOTES_MAX, Voter, Votes, Voting,
 };
 
 use crate::reader::Reader;
-use crate::{Malformed, VERSION, varint};
+use crate::{Malformed, varint};
+
+/// The version that is written.
+pub const VERSION: u8 = 2;
+
+/// The oldest version that is read.
+const VERSION_MIN: u8 = 1;
 
 /// The fewest bytes of a keyspace, a table or an entry of a replica map.
 const ENTRY_BYTES_MIN: usize = 3;
@@ -50,9 +61,9 @@ pub fn encode_acceptor(acceptor: &Acceptor, out: &mut impl BufMut) {
 ///
 /// As [`decode`].
 pub fn decode_acceptor(bytes: &Bytes) -> Result<Acceptor, Malformed> {
-    versioned(bytes, |reader| {
+    versioned(bytes, |reader, version| {
         let (promised, accepted) = (read_ballot(reader)?, read_ballot(reader)?);
-        let (catalog, learned) = (read_catalog(reader)?, read_catalog(reader)?);
+        let (catalog, learned) = (read_catalog(reader, version)?, read_catalog(reader, version)?);
         Ok(Acceptor { promised, accepted, catalog, learned })
     })
 }
@@ -69,7 +80,7 @@ pub fn encode_keyspace(keyspace: &Keyspace, out: &mut impl BufMut) {
 ///
 /// As [`decode`].
 pub fn decode_keyspace(bytes: &Bytes) -> Result<Keyspace, Malformed> {
-    versioned(bytes, read_keyspace)
+    versioned(bytes, |reader, _| read_keyspace(reader))
 }
 
 /// Appends the contract of one table.
@@ -78,7 +89,8 @@ pub fn encode_table(table: &Table, out: &mut impl BufMut) {
     put_table(table, out);
 }
 
-/// Reads what [`encode_table`] makes.
+/// Reads what [`encode_table`] makes. One of version 1 is taken not to miss anything: what
+/// would tell is its keyspace.
 ///
 /// # Errors
 ///
@@ -89,17 +101,17 @@ pub fn decode_table(bytes: &Bytes) -> Result<Table, Malformed> {
 
 fn versioned<T>(
     bytes: &Bytes,
-    read: impl FnOnce(&mut Reader<'_>) -> Result<T, Malformed>,
+    read: impl FnOnce(&mut Reader<'_>, u8) -> Result<T, Malformed>,
 ) -> Result<T, Malformed> {
     let mut reader = Reader::new(bytes);
     let version = reader.byte()?;
     if VERSION < version {
         return Err(Malformed::Newer(version));
     }
-    if version != VERSION {
+    if version < VERSION_MIN {
         return Err(Malformed::Invalid("a version that never was"));
     }
-    let value = read(&mut reader)?;
+    let value = read(&mut reader, version)?;
     reader.finish()?;
     Ok(value)
 }
@@ -119,11 +131,32 @@ fn put_catalog(catalog: &Catalog, out: &mut impl BufMut) {
     }
 }
 
-fn read_catalog(reader: &mut Reader<'_>) -> Result<Catalog, Malformed> {
+fn read_catalog(reader: &mut Reader<'_>, encoding: u8) -> Result<Catalog, Malformed> {
     let (version, last_id) = (reader.varint()?, reader.number()?);
     let keyspaces = read_map(reader, read_keyspace, |keyspace| keyspace.name.clone())?;
-    let tables = read_map(reader, read_table, |table| (table.keyspace, table.name.clone()))?;
+    let read = |reader: &mut Reader<'_>| read_table(reader, encoding);
+    let mut tables = read_map(reader, read, |table| (table.keyspace, table.name.clone()))?;
+    if encoding == 1 {
+        for table in tables.values_mut() {
+            let keyspace = keyspaces.values().find(|keyspace| keyspace.id == table.keyspace);
+            table.voting.may_miss = keyspace.is_some_and(|keyspace| may_miss(keyspace, table));
+        }
+    }
     Ok(Catalog { version, last_id, keyspaces, tables })
+}
+
+/// Whether reads of a table of version 1 can miss writes. It counts replicas, wherever they
+/// are.
+fn may_miss(keyspace: &Keyspace, table: &Table) -> bool {
+    let voter = |node: u8| Voter {
+        node: NodeId::new(node.into()),
+        region: keyspace.name.clone(),
+        zone: keyspace.name.clone(),
+        votes: 1,
+    };
+    let replicas = keyspace.n().min(REPLICAS_MAX as u8);
+    let voters: Vec<Voter> = (0..replicas).map(voter).collect();
+    Electorate { voters: &voters, table }.check().is_err()
 }
 
 /// Reads values that are found under something they contain, in its order.
@@ -177,9 +210,10 @@ fn put_table(table: &Table, out: &mut impl BufMut) {
     });
     put_level(table.read, out);
     put_level(table.write, out);
+    put_voting(&table.voting, out);
 }
 
-fn read_table(reader: &mut Reader<'_>) -> Result<Table, Malformed> {
+fn read_table(reader: &mut Reader<'_>, version: u8) -> Result<Table, Malformed> {
     let (id, keyspace) = (TableId::new(reader.number()?), KeyspaceId::new(reader.number()?));
     let name = read_name(reader)?;
     let policy = match reader.byte()? {
@@ -192,7 +226,74 @@ fn read_table(reader: &mut Reader<'_>) -> Result<Table, Malformed> {
         _ => return Err(Malformed::Invalid("an unknown durability")),
     };
     let (read, write) = (read_level(reader)?, read_level(reader)?);
-    Ok(Table { id, keyspace, name, policy, durability, read, write })
+    let voting = if version == 1 { Voting::default() } else { read_voting(reader)? };
+    Ok(Table { id, keyspace, name, policy, durability, read, write, voting })
+}
+
+/// Appends how the replicas of a table are counted.
+pub fn put_voting(voting: &Voting, out: &mut impl BufMut) {
+    varint::put_len(voting.votes.len(), out);
+    for (holder, votes) in &voting.votes {
+        match holder {
+            Holder::Node(node) => {
+                out.put_u8(1);
+                varint::put(u64::from(node.number()), out);
+            }
+            Holder::Zone(region, zone) => {
+                out.put_u8(2);
+                put_name(region, out);
+                put_name(zone, out);
+            }
+        }
+        out.put_u8(*votes);
+    }
+    out.put_slice(&[voting.spread.nodes, voting.spread.zones]);
+    for weakest in [voting.weakest_read, voting.weakest_write] {
+        match weakest {
+            None => out.put_u8(0),
+            Some(level) => put_level(level, out),
+        }
+    }
+    out.put_u8(u8::from(voting.may_miss));
+}
+
+/// Reads what [`put_voting`] makes.
+///
+/// # Errors
+///
+/// [`Malformed`] if the bytes are nothing that it makes.
+pub fn read_voting(reader: &mut Reader<'_>) -> Result<Voting, Malformed> {
+    let entry = |reader: &mut Reader<'_>| Ok((read_holder(reader)?, read_votes(reader)?));
+    let entries = read_map(reader, entry, |(holder, _)| holder.clone())?;
+    let votes: Votes = entries.into_values().collect();
+    let spread = Spread { nodes: reader.byte()?, zones: reader.byte()? };
+    let (weakest_read, weakest_write) = (read_weakest(reader)?, read_weakest(reader)?);
+    let may_miss = match reader.byte()? {
+        0 => false,
+        1 => true,
+        _ => return Err(Malformed::Invalid("neither yes nor no")),
+    };
+    Ok(Voting { votes, spread, weakest_read, weakest_write, may_miss })
+}
+
+fn read_holder(reader: &mut Reader<'_>) -> Result<Holder, Malformed> {
+    match reader.byte()? {
+        1 => Ok(Holder::Node(NodeId::new(reader.number()?))),
+        2 => Ok(Holder::Zone(read_name(reader)?, read_name(reader)?)),
+        _ => Err(Malformed::Invalid("an unknown holder of votes")),
+    }
+}
+
+fn read_votes(reader: &mut Reader<'_>) -> Result<u8, Malformed> {
+    let votes = reader.byte()?;
+    if votes <= VOTES_MAX { Ok(votes) } else { Err(Malformed::Invalid("too many votes")) }
+}
+
+fn read_weakest(reader: &mut Reader<'_>) -> Result<Option<Level>, Malformed> {
+    match reader.byte()? {
+        0 => Ok(None),
+        byte => read_level_of(byte, reader).map(Some),
+    }
 }
 
 /// A name is a length and its characters.
@@ -216,17 +317,30 @@ fn put_level(level: Level, out: &mut impl BufMut) {
         Level::Quorum => out.put_u8(4),
         Level::All => out.put_u8(5),
         Level::Count(count) => out.put_slice(&[6, count]),
+        Level::Any => out.put_u8(7),
+        Level::LocalOne => out.put_u8(8),
+        Level::LocalQuorum => out.put_u8(9),
+        Level::EachQuorum => out.put_u8(10),
     }
 }
 
 fn read_level(reader: &mut Reader<'_>) -> Result<Level, Malformed> {
-    Ok(match reader.byte()? {
+    let byte = reader.byte()?;
+    read_level_of(byte, reader)
+}
+
+fn read_level_of(byte: u8, reader: &mut Reader<'_>) -> Result<Level, Malformed> {
+    Ok(match byte {
         1 => Level::One,
         2 => Level::Two,
         3 => Level::Three,
         4 => Level::Quorum,
         5 => Level::All,
         6 => Level::Count(reader.byte()?),
+        7 => Level::Any,
+        8 => Level::LocalOne,
+        9 => Level::LocalQuorum,
+        10 => Level::EachQuorum,
         _ => return Err(Malformed::Invalid("an unknown level")),
     })
 }

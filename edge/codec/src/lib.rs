@@ -40,7 +40,8 @@ pub use reader::Reader;
 
 use thiserror::Error;
 
-/// The version of every encoding here that ends up on a disk.
+/// The version of every encoding here that ends up on a disk, but for
+/// [catalogs](catalog::VERSION).
 pub const VERSION: u8 = 1;
 
 /// Bytes that are no encoding of anything.
@@ -53,7 +54,7 @@ pub enum Malformed {
     #[error("there are bytes after the end")]
     Trailing,
     /// The bytes were written by a later version of the program.
-    #[error("version {0} of the encoding is newer than this program, which knows {VERSION}")]
+    #[error("version {0} of the encoding is newer than this program knows")]
     Newer(u8),
     /// The bytes say something that cannot be.
     #[error("{0}")]

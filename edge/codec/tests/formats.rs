@@ -251,8 +251,8 @@ fn the_key_of_tokens_does_not_print() {
 
 #[test]
 fn a_later_version_of_a_contract_is_said_to_be_later() {
-    let later = Bytes::from(vec![codec::VERSION + 1, 0, 0]);
-    assert_eq!(catalog::decode(&later), Err(Malformed::Newer(codec::VERSION + 1)));
+    let later = Bytes::from(vec![catalog::VERSION + 1, 0, 0]);
+    assert_eq!(catalog::decode(&later), Err(Malformed::Newer(catalog::VERSION + 1)));
 }
 
 #[test]

@@ -4,7 +4,9 @@
 //! reason that this one has never heard of. A refusal therefore travels with its text, and
 //! one of an unknown kind is handed on as that text.
 
-use model::{Malformed, Name, Refusal};
+use std::borrow::Cow;
+
+use model::{Level, Malformed, Name, NodeId, Refusal};
 use prost::{Message, Oneof};
 
 use crate::parts::{Receipt, Unusable, Usable, narrow, present, take_name, wrong};
@@ -12,7 +14,7 @@ use crate::parts::{Receipt, Unusable, Usable, narrow, present, take_name, wrong}
 /// Any failure.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Failure {
-    #[prost(oneof = "Reason", tags = "1, 2, 3")]
+    #[prost(oneof = "Reason", tags = "1, 2, 3, 4")]
     reason: Option<Reason>,
 }
 
@@ -24,6 +26,8 @@ enum Reason {
     NotAttempted(NotAttempted),
     #[prost(message, tag = "3")]
     Unknown(Unknown),
+    #[prost(message, tag = "4")]
+    Weaker(Receipt),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -34,6 +38,8 @@ struct NotAttempted {
     alive: u32,
     #[prost(uint32, tag = "3")]
     replicas: u32,
+    #[prost(string, tag = "4")]
+    lacks: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -44,20 +50,25 @@ struct Unknown {
     got: u32,
     #[prost(message, optional, tag = "3")]
     receipt: Option<Receipt>,
+    #[prost(string, tag = "4")]
+    lacks: String,
 }
 
 impl Failure {
     pub(crate) fn put(failure: &model::Failure) -> Self {
         let reason = match failure {
             model::Failure::Refused(refusal) => Reason::Refused(Refused::put(refusal)),
-            model::Failure::NotAttempted { wanted, alive, replicas } => {
+            model::Failure::NotAttempted { wanted, alive, replicas, lacks } => {
                 let [wanted, alive, replicas] = [*wanted, *alive, *replicas].map(u32::from);
-                Reason::NotAttempted(NotAttempted { wanted, alive, replicas })
+                let lacks = lacks.clone();
+                Reason::NotAttempted(NotAttempted { wanted, alive, replicas, lacks })
             }
-            model::Failure::Unknown { wanted, got, receipt } => {
+            model::Failure::Unknown { wanted, got, receipt, lacks } => {
                 let receipt = receipt.as_ref().map(Receipt::put);
-                Reason::Unknown(Unknown { wanted: (*wanted).into(), got: (*got).into(), receipt })
+                let (wanted, got, lacks) = ((*wanted).into(), (*got).into(), lacks.clone());
+                Reason::Unknown(Unknown { wanted, got, receipt, lacks })
             }
+            model::Failure::Weaker { receipt } => Reason::Weaker(Receipt::put(receipt)),
         };
         Self { reason: Some(reason) }
     }
@@ -65,17 +76,20 @@ impl Failure {
     pub(crate) fn take(self) -> Usable<model::Failure> {
         Ok(match self.reason.ok_or(Unusable::Unknown)? {
             Reason::Refused(refused) => model::Failure::Refused(refused.take()?),
-            Reason::NotAttempted(NotAttempted { wanted, alive, replicas }) => {
+            Reason::NotAttempted(NotAttempted { wanted, alive, replicas, lacks }) => {
                 model::Failure::NotAttempted {
                     wanted: narrow(wanted)?,
                     alive: narrow(alive)?,
                     replicas: narrow(replicas)?,
+                    lacks,
                 }
             }
-            Reason::Unknown(Unknown { wanted, got, receipt }) => model::Failure::Unknown {
+            Reason::Weaker(receipt) => model::Failure::Weaker { receipt: receipt.take()? },
+            Reason::Unknown(Unknown { wanted, got, receipt, lacks }) => model::Failure::Unknown {
                 wanted: narrow(wanted)?,
                 got: narrow(got)?,
                 receipt: receipt.map(Receipt::take).transpose()?,
+                lacks,
             },
         })
     }
@@ -97,7 +111,7 @@ struct Refused {
 impl Refused {
     fn put(refusal: &Refusal) -> Self {
         let (kind, words, numbers) = parts_of(refusal);
-        let words = words.into_iter().map(str::to_owned).collect();
+        let words = words.into_iter().map(Cow::into_owned).collect();
         Self { kind, words, numbers, text: refusal.to_string() }
     }
 
@@ -120,6 +134,7 @@ impl Refused {
                 what: parts.fixed()?,
                 asked: parts.number()?,
                 replicas: parts.number()?,
+                of: parts.fixed_or("replicas"),
             },
             9 => Refusal::LargeValue { bytes: parts.number()?, max: parts.number()? },
             10 => Refusal::ManySiblings { siblings: parts.number()?, max: parts.number()? },
@@ -128,14 +143,33 @@ impl Refused {
             13 => Refusal::NoMajority { alive: parts.number()?, nodes: parts.number()? },
             14 => Refusal::EmptyDelete,
             15 => Refusal::LargeObject { bytes: parts.number()?, max: parts.number()? },
+            16 => Refusal::NotLocal {
+                what: parts.fixed()?,
+                level: parts.word()?,
+                region: parts.name()?,
+            },
+            17 => Refusal::Weak {
+                what: parts.fixed()?,
+                asked: parts.level()?,
+                weakest: parts.level()?,
+            },
+            18 => Refusal::MayMiss {
+                what: parts.fixed()?,
+                nodes: parts.nodes()?,
+                written: parts.nodes()?,
+            },
             _ => Refusal::Contract(self.text),
         })
     }
 }
 
 /// Takes a refusal apart into its kind, its words and its numbers.
-fn parts_of(refusal: &Refusal) -> (u32, Vec<&str>, Vec<u64>) {
-    match refusal {
+fn parts_of(refusal: &Refusal) -> (u32, Vec<Cow<'_, str>>, Vec<u64>) {
+    let (kind, words, numbers): (u32, Vec<&str>, Vec<u64>) = match refusal {
+        Refusal::Weak { what, asked, weakest } => {
+            let levels = [asked, weakest].map(|level| level.to_string().into());
+            return (17, [&[Cow::from(*what)][..], &levels].concat(), vec![]);
+        }
         Refusal::Malformed(Malformed::Name(name)) => (1, vec![name], vec![]),
         Refusal::Malformed(Malformed::EmptyKey) => (2, vec![], vec![]),
         Refusal::Malformed(Malformed::LongKey { part, bytes }) => {
@@ -149,9 +183,13 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<&str>, Vec<u64>) {
             (6, vec![what, name.as_str(), difference], vec![])
         }
         Refusal::Contract(text) => (7, vec![text], vec![]),
-        Refusal::Level { what, asked, replicas } => {
-            (8, vec![what], vec![(*asked).into(), (*replicas).into()])
+        Refusal::Level { what, asked, replicas, of } => {
+            (8, vec![*what, of], vec![(*asked).into(), (*replicas).into()])
         }
+        Refusal::NotLocal { what, level, region } => {
+            (16, vec![*what, level, region.as_str()], vec![])
+        }
+        Refusal::MayMiss { what, nodes, written } => (18, vec![*what], numbers_of(nodes, written)),
         Refusal::LargeValue { bytes, max } => (9, vec![], vec![*bytes as u64, *max as u64]),
         Refusal::ManySiblings { siblings, max } => {
             (10, vec![], vec![*siblings as u64, *max as u64])
@@ -161,13 +199,43 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<&str>, Vec<u64>) {
         Refusal::NoMajority { alive, nodes } => (13, vec![], vec![*alive as u64, *nodes as u64]),
         Refusal::EmptyDelete => (14, vec![], vec![]),
         Refusal::LargeObject { bytes, max } => (15, vec![], vec![*bytes as u64, *max as u64]),
+    };
+    (kind, words.into_iter().map(Cow::from).collect(), numbers)
+}
+
+/// Two lists of nodes, each behind its length.
+fn numbers_of(nodes: &[NodeId], written: &[NodeId]) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for nodes in [nodes, written] {
+        numbers.push(nodes.len() as u64);
+        numbers.extend(nodes.iter().map(|node| u64::from(node.number())));
     }
+    numbers
 }
 
 /// The words that refusals hold as part of the program. A word of a later version is
 /// replaced by the last, which fits any sentence badly and none wrongly.
-const FIXED: [&str; 10] =
-    ["partition", "sort", "keyspace", "table", "r", "pr", "w", "pw", "dw", "option"];
+const FIXED: [&str; 19] = [
+    "partition",
+    "sort",
+    "keyspace",
+    "table",
+    "r",
+    "pr",
+    "w",
+    "pw",
+    "dw",
+    "read",
+    "write",
+    "min_nodes",
+    "min_zones",
+    "replicas",
+    "votes",
+    "zones",
+    "a read",
+    "a write",
+    "option",
+];
 
 struct Parts {
     words: std::vec::IntoIter<String>,
@@ -186,6 +254,20 @@ impl Parts {
     fn fixed(&mut self) -> Usable<&'static str> {
         let word = self.word()?;
         Ok(FIXED.into_iter().find(|fixed| *fixed == word).unwrap_or("option"))
+    }
+
+    /// A word that earlier versions did not send.
+    fn fixed_or(&mut self, missing: &'static str) -> &'static str {
+        self.fixed().unwrap_or(missing)
+    }
+
+    fn level(&mut self) -> Usable<Level> {
+        Level::parse(&self.word()?).ok_or(wrong("a level that cannot exist"))
+    }
+
+    fn nodes(&mut self) -> Usable<Vec<NodeId>> {
+        let count: u8 = self.number()?;
+        (0..count).map(|_| Ok(NodeId::new(self.number()?))).collect()
     }
 
     fn number<T: TryFrom<u64>>(&mut self) -> Usable<T> {

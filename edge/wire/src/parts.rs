@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use causality::{Dot, Incarnation};
 use codec::Reader;
-use model::{Ack, KeyspaceId, Level, Name, NodeId, Object, ShardId, TableId};
+use model::{Ack, KeyspaceId, Level, Name, NodeId, Object, ShardId, Spread, TableId};
 use prost::Message;
 
 use crate::WireError;
@@ -121,6 +121,10 @@ pub(crate) fn put_level(level: Option<Level>) -> u32 {
         Some(Level::Three) => 3,
         Some(Level::Quorum) => 4,
         Some(Level::All) => 5,
+        Some(Level::Any) => 6,
+        Some(Level::LocalOne) => 7,
+        Some(Level::LocalQuorum) => 8,
+        Some(Level::EachQuorum) => 9,
         Some(Level::Count(count)) => 256 + u32::from(count),
     }
 }
@@ -133,9 +137,44 @@ pub(crate) fn take_level(number: u32) -> Usable<Option<Level>> {
         3 => Level::Three,
         4 => Level::Quorum,
         5 => Level::All,
+        6 => Level::Any,
+        7 => Level::LocalOne,
+        8 => Level::LocalQuorum,
+        9 => Level::EachQuorum,
         256..=511 => Level::Count(narrow(number - 256)?),
         _ => return Err(Unusable::Unknown),
     }))
+}
+
+/// What a request demands beside its levels.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Demands {
+    #[prost(uint32, tag = "1")]
+    min_nodes: u32,
+    #[prost(uint32, tag = "2")]
+    min_zones: u32,
+    #[prost(uint32, tag = "3")]
+    min: u32,
+}
+
+impl Demands {
+    /// Nothing if nothing is demanded.
+    pub(crate) fn put(spread: Spread, min: model::Kind) -> Option<Self> {
+        let demands = Self {
+            min_nodes: spread.nodes.into(),
+            min_zones: spread.zones.into(),
+            min: put_kind(min),
+        };
+        ((spread, min) != Default::default()).then_some(demands)
+    }
+
+    pub(crate) fn take(demands: Option<Self>) -> Usable<(Spread, model::Kind)> {
+        let Some(Self { min_nodes, min_zones, min }) = demands else {
+            return Ok(Default::default());
+        };
+        let spread = Spread { nodes: narrow(min_nodes)?, zones: narrow(min_zones)? };
+        Ok((spread, take_kind(min)?))
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,13 +1,17 @@
 //! Requests that one node hands to another.
+//!
+//! A request can demand what the first version did not know: a spread, a minimum kind, votes
+//! of a table. A node of that version would skip the field and do less than was asked, so such
+//! requests have numbers of their own, which it does not know either.
 
 use bytes::Bytes;
-use codec::dots;
-use model::{Durability, Mutation, Policy, ReadOptions, WriteOptions};
+use codec::{Reader, catalog as contracts, dots};
+use model::{Durability, Mutation, Policy, ReadOptions, Voting, WriteOptions};
 use prost::{Message, Oneof};
 
 use crate::parts::{
-    Key, Time, Unusable, Usable, coded, narrow, numbered, present, put_level, put_name, take_level,
-    take_name,
+    Demands, Key, Time, Unusable, Usable, coded, narrow, numbered, present, put_level, put_name,
+    take_level, take_name,
 };
 
 numbered!(put_policy, take_policy, Policy { Policy::Siblings = 1 });
@@ -20,7 +24,7 @@ numbered!(put_durability, take_durability, Durability {
 /// Any request.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     asked: Option<Asked>,
 }
 
@@ -38,14 +42,31 @@ enum Asked {
     DeclareTable(DeclareTable),
     #[prost(bool, tag = "6")]
     Status(bool),
+    #[prost(message, tag = "7")]
+    DemandingPut(Write),
+    #[prost(message, tag = "8")]
+    DemandingGet(Get),
+    #[prost(message, tag = "9")]
+    DemandingList(List),
+    #[prost(message, tag = "10")]
+    DeclareVotingTable(DeclareTable),
 }
 
 impl Request {
     pub(crate) fn put(request: &model::Request) -> Self {
         let asked = match request {
-            model::Request::Put(put) => Asked::Put(Write::put(put)),
-            model::Request::Get(get) => Asked::Get(Get::put(get)),
-            model::Request::List(list) => Asked::List(List::put(list)),
+            model::Request::Put(put) => match Write::put(put) {
+                write @ Write { demands: None, .. } => Asked::Put(write),
+                write @ Write { demands: Some(_), .. } => Asked::DemandingPut(write),
+            },
+            model::Request::Get(get) => match Get::put(get) {
+                get @ Get { demands: None, .. } => Asked::Get(get),
+                get @ Get { demands: Some(_), .. } => Asked::DemandingGet(get),
+            },
+            model::Request::List(list) => match List::put(list) {
+                list @ List { demands: None, .. } => Asked::List(list),
+                list @ List { demands: Some(_), .. } => Asked::DemandingList(list),
+            },
             model::Request::Declare(declare) => put_declare(declare),
             model::Request::Status => Asked::Status(true),
         };
@@ -54,11 +75,13 @@ impl Request {
 
     pub(crate) fn take(self) -> Usable<model::Request> {
         Ok(match self.asked.ok_or(Unusable::Unknown)? {
-            Asked::Put(put) => model::Request::Put(put.take()?),
-            Asked::Get(get) => model::Request::Get(get.take()?),
-            Asked::List(list) => model::Request::List(list.take()?),
+            Asked::Put(put) | Asked::DemandingPut(put) => model::Request::Put(put.take()?),
+            Asked::Get(get) | Asked::DemandingGet(get) => model::Request::Get(get.take()?),
+            Asked::List(list) | Asked::DemandingList(list) => model::Request::List(list.take()?),
             Asked::DeclareKeyspace(declare) => model::Request::Declare(declare.take()?),
-            Asked::DeclareTable(declare) => model::Request::Declare(declare.take()?),
+            Asked::DeclareTable(declare) | Asked::DeclareVotingTable(declare) => {
+                model::Request::Declare(declare.take()?)
+            }
             Asked::Status(_) => model::Request::Status,
         })
     }
@@ -103,6 +126,8 @@ struct Write {
     dw: u32,
     #[prost(message, optional, tag = "9")]
     timeout: Option<Time>,
+    #[prost(message, optional, tag = "10")]
+    demands: Option<Demands>,
 }
 
 /// A delete is said and never implied: a change that this version does not know must not
@@ -141,6 +166,7 @@ impl Write {
             pw: put_level(put.options.pw),
             dw: put_level(put.options.dw),
             timeout: Some(Time::put(put.timeout)),
+            demands: Demands::put(put.options.spread, put.options.min),
         }
     }
 
@@ -153,13 +179,14 @@ impl Write {
             Change::Delete(_) => Mutation::Delete,
         };
         let (w, pw, dw) = (take_level(self.w)?, take_level(self.pw)?, take_level(self.dw)?);
+        let (spread, min) = Demands::take(self.demands)?;
         Ok(model::Put {
             keyspace,
             table,
             key: present(self.key)?.take()?,
             mutation,
             context: dots::decode(&self.context)?,
-            options: WriteOptions { w, pw, dw },
+            options: WriteOptions { w, pw, dw, spread, min },
             timeout: present(self.timeout)?.take()?,
         })
     }
@@ -177,6 +204,8 @@ struct Get {
     pr: u32,
     #[prost(message, optional, tag = "5")]
     timeout: Option<Time>,
+    #[prost(message, optional, tag = "6")]
+    demands: Option<Demands>,
 }
 
 impl Get {
@@ -187,6 +216,7 @@ impl Get {
             r: put_level(get.options.r),
             pr: put_level(get.options.pr),
             timeout: Some(Time::put(get.timeout)),
+            demands: Demands::put(get.options.spread, get.options.min),
         }
     }
 
@@ -196,10 +226,15 @@ impl Get {
             keyspace,
             table,
             key: present(self.key)?.take()?,
-            options: ReadOptions { r: take_level(self.r)?, pr: take_level(self.pr)? },
+            options: take_read_options(self.r, self.pr, self.demands)?,
             timeout: present(self.timeout)?.take()?,
         })
     }
+}
+
+fn take_read_options(r: u32, pr: u32, demands: Option<Demands>) -> Usable<ReadOptions> {
+    let (spread, min) = Demands::take(demands)?;
+    Ok(ReadOptions { r: take_level(r)?, pr: take_level(pr)?, spread, min })
 }
 
 /// Which keys.
@@ -275,6 +310,8 @@ struct List {
     pr: u32,
     #[prost(message, optional, tag = "6")]
     timeout: Option<Time>,
+    #[prost(message, optional, tag = "7")]
+    demands: Option<Demands>,
 }
 
 impl List {
@@ -286,6 +323,7 @@ impl List {
             r: put_level(list.options.r),
             pr: put_level(list.options.pr),
             timeout: Some(Time::put(list.timeout)),
+            demands: Demands::put(list.options.spread, list.options.min),
         }
     }
 
@@ -296,7 +334,7 @@ impl List {
             table,
             range: present(self.range)?.take()?,
             limit: narrow(self.limit)?,
-            options: ReadOptions { r: take_level(self.r)?, pr: take_level(self.pr)? },
+            options: take_read_options(self.r, self.pr, self.demands)?,
             timeout: present(self.timeout)?.take()?,
         })
     }
@@ -332,6 +370,8 @@ struct DeclareTable {
     read: u32,
     #[prost(uint32, tag = "5")]
     write: u32,
+    #[prost(bytes = "bytes", tag = "6")]
+    voting: Bytes,
 }
 
 fn put_declare(declare: &model::Declare) -> Asked {
@@ -347,14 +387,18 @@ fn put_declare(declare: &model::Declare) -> Asked {
                 replicas: replicas.iter().map(entry).collect(),
             })
         }
-        model::Declare::Table { keyspace, name, policy, durability, read, write } => {
-            Asked::DeclareTable(DeclareTable {
+        model::Declare::Table { keyspace, name, policy, durability, read, write, voting } => {
+            let is_plain = *voting == Voting::default();
+            let coded = || coded(|out| contracts::put_voting(voting, out));
+            let table = DeclareTable {
                 place: Place::put(keyspace, name),
                 policy: put_policy(*policy),
                 durability: put_durability(*durability),
                 read: put_level(Some(*read)),
                 write: put_level(Some(*write)),
-            })
+                voting: if is_plain { Bytes::new() } else { coded() },
+            };
+            if is_plain { Asked::DeclareTable(table) } else { Asked::DeclareVotingTable(table) }
         }
     }
 }
@@ -380,6 +424,17 @@ impl DeclareTable {
             durability: take_durability(self.durability)?,
             read: present(take_level(self.read)?)?,
             write: present(take_level(self.write)?)?,
+            voting: take_voting(&self.voting)?,
         })
     }
+}
+
+fn take_voting(bytes: &Bytes) -> Usable<Voting> {
+    if bytes.is_empty() {
+        return Ok(Voting::default());
+    }
+    let mut reader = Reader::new(bytes);
+    let voting = contracts::read_voting(&mut reader)?;
+    reader.finish()?;
+    Ok(voting)
 }

@@ -5,12 +5,16 @@
 mod arbitrary;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use arbitrary::messages;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use causality::{Dot, DotSet, Incarnation};
-use model::{Failure, Key, Object, Refusal, Reply, TableId, Value};
-use node::{Cause, Forwarded, Merge, Message, RequestId};
+use model::{
+    Failure, Key, Kind, Mutation, Name, Object, Put, Refusal, Reply, Request, Spread, TableId,
+    Value, WriteOptions,
+};
+use node::{Cause, Forward, Forwarded, Merge, Message, RequestId};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -151,9 +155,12 @@ fn a_catalog_of_a_later_version_is_skipped_and_a_damaged_one_is_refused() {
         let header = [&[0x82, 0x01][..], &sized(&learn)].concat();
         decode_message(sized(&header).into())
     };
-    assert!(matches!(learn(&[codec::VERSION, 0, 0, 0, 0]), Ok(Some(Message::Learn { .. }))));
-    assert_eq!(learn(&[codec::VERSION + 1, 0, 0, 0, 0]), Ok(None));
-    assert!(learn(&[codec::VERSION, 0, 0, 0]).is_err());
+    assert!(matches!(
+        learn(&[codec::catalog::VERSION, 0, 0, 0, 0]),
+        Ok(Some(Message::Learn { .. }))
+    ));
+    assert_eq!(learn(&[codec::catalog::VERSION + 1, 0, 0, 0, 0]), Ok(None));
+    assert!(learn(&[codec::catalog::VERSION, 0, 0, 0]).is_err());
 }
 
 #[test]
@@ -186,6 +193,35 @@ fn a_write_without_a_change_is_skipped_and_never_taken_for_a_delete() {
     );
     let body = sized(&field(7, 2, &sized(&forward)));
     assert_eq!(decode_message(body.into()), Ok(None));
+}
+
+/// The content of a field that is alone, and shorter than 128 bytes.
+fn alone(number: u8, message: &[u8]) -> &[u8] {
+    let (head, content) = message.split_at(2);
+    assert_eq!(head, [number << 3 | 2, u8::try_from(content.len()).unwrap()]);
+    content
+}
+
+#[test]
+fn who_knows_no_minima_does_not_take_a_request_for_one_without() {
+    let put = |spread: Spread, min: Kind| {
+        let name = |text: &str| Name::new(text).unwrap();
+        let asked = Request::Put(Put {
+            keyspace: name("ks"),
+            table: name("t"),
+            key: Key::new("k".into(), Bytes::new()).unwrap(),
+            mutation: Mutation::Delete,
+            context: DotSet::new(),
+            options: WriteOptions { spread, min, ..WriteOptions::default() },
+            timeout: Duration::from_secs(1),
+        });
+        body(&Message::Forward(Forward { request: RequestId(0), asked }))
+    };
+    // In the first version, a request is a put if it has field 1.
+    let field_of = |body: &[u8]| alone(2, alone(7, &body[1..]))[0] >> 3;
+    assert_eq!(field_of(&put(Spread::default(), Kind::Partial)), 1);
+    assert_eq!(field_of(&put(Spread { nodes: 0, zones: 2 }, Kind::Partial)), 7);
+    assert_eq!(field_of(&put(Spread::default(), Kind::Strict)), 7);
 }
 
 #[test]

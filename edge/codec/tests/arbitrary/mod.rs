@@ -10,8 +10,8 @@ use bytes::Bytes;
 use catalog::{Acceptor, Ballot, Catalog};
 use causality::{Dot, DotSet, Incarnation};
 use model::{
-    Durability, Key, Keyspace, KeyspaceId, Level, Name, NodeId, Object, Policy, Range, ReplicaMap,
-    SHARDS_MAX, Table, TableId, Value,
+    Durability, Holder, Key, Keyspace, KeyspaceId, Level, Name, NodeId, Object, Policy, Range,
+    ReplicaMap, SHARDS_MAX, Spread, Table, TableId, VOTES_MAX, Value, Voting,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -76,6 +76,10 @@ pub(crate) fn levels() -> impl Strategy<Value = Level> {
         Just(Level::Three),
         Just(Level::Quorum),
         Just(Level::All),
+        Just(Level::Any),
+        Just(Level::LocalOne),
+        Just(Level::LocalQuorum),
+        Just(Level::EachQuorum),
         any::<u8>().prop_map(Level::Count),
     ]
 }
@@ -94,6 +98,31 @@ prop_compose! {
     }
 }
 
+fn holders() -> impl Strategy<Value = Holder> {
+    prop_oneof![
+        any::<u16>().prop_map(|node| Holder::Node(NodeId::new(node))),
+        (names(), names()).prop_map(|(region, zone)| Holder::Zone(region, zone)),
+    ]
+}
+
+prop_compose! {
+    pub(crate) fn spreads()(nodes: u8, zones: u8) -> Spread {
+        Spread { nodes, zones }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn votings()(
+        votes in btree_map(holders(), 0..=VOTES_MAX, 0..4),
+        spread in spreads(),
+        weakest_read in option::of(levels()),
+        weakest_write in option::of(levels()),
+        may_miss: bool,
+    ) -> Voting {
+        Voting { votes, spread, weakest_read, weakest_write, may_miss }
+    }
+}
+
 prop_compose! {
     pub(crate) fn tables()(
         id: u32,
@@ -102,9 +131,10 @@ prop_compose! {
         durability in durabilities(),
         read in levels(),
         write in levels(),
+        voting in votings(),
     ) -> Table {
         let (id, keyspace) = (TableId::new(id), KeyspaceId::new(keyspace));
-        Table { id, keyspace, name, policy: Policy::Siblings, durability, read, write }
+        Table { id, keyspace, name, policy: Policy::Siblings, durability, read, write, voting }
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use causality::Incarnation;
 use model::{
-    Ack, Declare, Declared, Failure, Get, KeyspaceId, List, Listed, Listing, Malformed, Mutation,
-    NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Receipt, Refusal, Reply, Request, ShardId,
-    Status, TableId, WriteOptions, Written,
+    Ack, Declare, Declared, Failure, Get, KeyspaceId, Kind, List, Listed, Listing, Malformed,
+    Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Receipt, Refusal, Reply, Request,
+    ShardId, Spread, Status, TableId, Voting, WriteOptions, Written,
 };
 use node::{
     Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Merge, Merged, Message, RequestId,
@@ -19,7 +19,7 @@ use node::{
 };
 use parts::{
     ballots, bytes, catalogs, dot_sets, dots, durabilities, keys, keyspaces, levels, names,
-    objects, ranges, replica_maps, tables, values,
+    objects, ranges, replica_maps, spreads, tables, values, votings,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -53,15 +53,34 @@ prop_compose! {
         wanted: u8,
         replicas: u8,
     ) -> Receipt {
-        let kind = if strict { model::Kind::Strict } else { model::Kind::Partial };
+        let kind = if strict { Kind::Strict } else { Kind::Partial };
         let shard = ShardId { keyspace: KeyspaceId::new(keyspace), index };
         Receipt { kind, dot, shard, acks, wanted, replicas }
     }
 }
 
+fn kinds() -> impl Strategy<Value = Kind> {
+    prop_oneof![Just(Kind::Partial), Just(Kind::Strict)]
+}
+
 prop_compose! {
-    fn read_options()(r in option::of(levels()), pr in option::of(levels())) -> ReadOptions {
-        ReadOptions { r, pr }
+    fn read_options()(
+        r in option::of(levels()),
+        pr in option::of(levels()),
+        spread in prop_oneof![Just(Spread::default()), spreads()],
+        min in kinds(),
+    ) -> ReadOptions {
+        ReadOptions { r, pr, spread, min }
+    }
+}
+
+prop_compose! {
+    fn write_options()(
+        (w, pw, dw) in (option::of(levels()), option::of(levels()), option::of(levels())),
+        spread in prop_oneof![Just(Spread::default()), spreads()],
+        min in kinds(),
+    ) -> WriteOptions {
+        WriteOptions { w, pw, dw, spread, min }
     }
 }
 
@@ -70,11 +89,11 @@ prop_compose! {
         (keyspace, table, key) in (names(), names(), keys()),
         value in option::of(values()),
         context in dot_sets(),
-        (w, pw, dw) in (option::of(levels()), option::of(levels()), option::of(levels())),
+        options in write_options(),
         timeout in times(),
     ) -> Put {
         let mutation = value.map_or(Mutation::Delete, Mutation::Store);
-        Put { keyspace, table, key, mutation, context, options: WriteOptions { w, pw, dw }, timeout }
+        Put { keyspace, table, key, mutation, context, options, timeout }
     }
 }
 
@@ -103,10 +122,11 @@ prop_compose! {
 fn declares() -> impl Strategy<Value = Declare> {
     let keyspace = (names(), any::<u16>(), replica_maps())
         .prop_map(|(name, shards, replicas)| Declare::Keyspace { name, shards, replicas });
-    let table = (names(), names(), durabilities(), levels(), levels()).prop_map(
-        |(keyspace, name, durability, read, write)| {
+    let votings = prop_oneof![Just(Voting::default()), votings()];
+    let table = (names(), names(), durabilities(), levels(), levels(), votings).prop_map(
+        |(keyspace, name, durability, read, write, voting)| {
             let policy = Policy::Siblings;
-            Declare::Table { keyspace, name, policy, durability, read, write }
+            Declare::Table { keyspace, name, policy, durability, read, write, voting }
         },
     );
     prop_oneof![keyspace, table]
@@ -125,7 +145,10 @@ pub(crate) fn requests() -> impl Strategy<Value = Request> {
 fn refusals() -> impl Strategy<Value = Refusal> {
     let parts = prop_oneof![Just("partition"), Just("sort")];
     let things = prop_oneof![Just("keyspace"), Just("table")];
-    let options = proptest::sample::select(vec!["r", "pr", "w", "pw", "dw"]);
+    let options =
+        proptest::sample::select(vec!["r", "pr", "w", "pw", "dw", "read", "write", "min_zones"]);
+    let units = proptest::sample::select(vec!["replicas", "votes", "zones"]);
+    let misses = prop_oneof![Just("a read"), Just("a write")];
     prop_oneof![
         any::<String>().prop_map(|name| Malformed::Name(name).into()),
         Just(Malformed::EmptyKey.into()),
@@ -138,11 +161,18 @@ fn refusals() -> impl Strategy<Value = Refusal> {
             difference
         }),
         any::<String>().prop_map(Refusal::Contract),
-        (options, any::<u8>(), any::<u8>()).prop_map(|(what, asked, replicas)| Refusal::Level {
+        (options.clone(), any::<u8>(), any::<u8>(), units)
+            .prop_map(|(what, asked, replicas, of)| Refusal::Level { what, asked, replicas, of }),
+        (options.clone(), levels(), names()).prop_map(|(what, level, region)| {
+            Refusal::NotLocal { what, level: level.to_string(), region }
+        }),
+        (options, levels(), levels()).prop_map(|(what, asked, weakest)| Refusal::Weak {
             what,
             asked,
-            replicas
+            weakest
         }),
+        (misses, vec(nodes(), 0..4), vec(nodes(), 0..4))
+            .prop_map(|(what, nodes, written)| { Refusal::MayMiss { what, nodes, written } }),
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeValue { bytes, max }),
         any::<(usize, usize)>().prop_map(|(siblings, max)| Refusal::ManySiblings { siblings, max }),
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeObject { bytes, max }),
@@ -156,11 +186,12 @@ fn refusals() -> impl Strategy<Value = Refusal> {
 fn failures() -> impl Strategy<Value = Failure> {
     prop_oneof![
         3 => refusals().prop_map(Failure::Refused),
-        1 => any::<(u8, u8, u8)>().prop_map(|(wanted, alive, replicas)| {
-            Failure::NotAttempted { wanted, alive, replicas }
+        1 => any::<(u8, u8, u8, String)>().prop_map(|(wanted, alive, replicas, lacks)| {
+            Failure::NotAttempted { wanted, alive, replicas, lacks }
         }),
-        1 => (any::<u8>(), any::<u8>(), option::of(receipts()))
-            .prop_map(|(wanted, got, receipt)| Failure::Unknown { wanted, got, receipt }),
+        1 => (any::<u8>(), any::<u8>(), option::of(receipts()), any::<String>())
+            .prop_map(|(wanted, got, receipt, lacks)| Failure::Unknown { wanted, got, receipt, lacks }),
+        1 => receipts().prop_map(|receipt| Failure::Weaker { receipt }),
     ]
 }
 
