@@ -8,10 +8,11 @@
 use std::collections::BTreeSet;
 
 use causality::Dot;
-use model::{Durability, Kind, NodeId, Read, ReadOptions, Receipt, WriteOptions, Written};
+use model::{Durability, Kind, NodeId, Read, ReadOptions, Receipt, ShardId, WriteOptions, Written};
 
 use crate::invariant::Invariant;
-use crate::oracle::{Look, Oracle, Outcome, Spot, Viewer, Write, WriteId};
+use crate::levels::Poll;
+use crate::oracle::{Look, Oracle, Outcome, Viewer, Write, WriteId};
 use crate::report::Broken;
 use crate::workload::Op;
 
@@ -40,14 +41,18 @@ impl Oracle {
             let detail = format!("w{}: {what} in {receipt:?}", id.0);
             Err(Broken::of(Invariant::ReceiptsAreTrue, write.spot, detail))
         };
-        let Ok(need) = options.resolve(spot.table.write, replicas(spot)) else {
-            return complain("a level out of range was met".into());
-        };
-        if let Some(lie) = lie(spot, receipt, need.w, spot.table.read.of(replicas(spot))) {
+        let poll = self.poll(spot, write.at);
+        let nodes: Vec<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
+        let durable = receipt.acks.iter().filter(|ack| ack.durable).map(|ack| ack.node);
+        let disks: Vec<NodeId> = durable.collect();
+        if let Some(lie) = lie(spot.shard, &poll, receipt, poll.write_kind(&nodes)) {
             return complain(lie);
         }
-        if receipt.durable() < usize::from(need.dw) {
-            return complain(format!("{} durable copies were asked for", need.dw));
+        if !poll.is_proper_write(options) {
+            return complain(format!("what was met may not be asked for, {options:?}"));
+        }
+        if !poll.is_written(options, &nodes, &disks) {
+            return complain(format!("too few for {options:?} at {:?}", spot.table));
         }
         let synced = spot.table.durability == Durability::Synced;
         if synced && receipt.durable() < receipt.acks.len() {
@@ -92,7 +97,7 @@ impl Oracle {
         };
         let spot = self.spot(index);
         let is_counted = usize::from(got) == receipt.acks.len() && receipt.wanted == wanted;
-        let what = match misfit(spot, receipt) {
+        let what = match misfit(spot.shard, &self.poll_anywhere(spot), receipt) {
             Some(misfit) => misfit,
             None if wanted <= got => format!("{got} are not too few of {wanted}"),
             None if !is_counted => format!("{got} of {wanted} are told"),
@@ -108,7 +113,7 @@ impl Oracle {
         &mut self,
         spot_index: usize,
         options: ReadOptions,
-        begun: u64,
+        (at, begun): (NodeId, u64),
         read: &Read,
     ) -> Result<(), Broken> {
         if self.look == Look::Quiet {
@@ -123,11 +128,16 @@ impl Oracle {
                 format!("{what} in {receipt:?} of a read begun at {begun}"),
             ))
         };
-        let Ok(need) = options.resolve(spot.table.read, replicas(spot)) else {
-            return complain("a level out of range was met".into());
-        };
-        if let Some(lie) = lie(spot, receipt, need.r, spot.table.write.of(replicas(spot))) {
+        let poll = self.poll(spot, at);
+        let nodes: Vec<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
+        if let Some(lie) = lie(spot.shard, &poll, receipt, poll.read_kind(&nodes)) {
             return complain(lie);
+        }
+        if !poll.is_proper_read(options) {
+            return complain(format!("what was met may not be asked for, {options:?}"));
+        }
+        if !poll.is_read(options, &nodes) {
+            return complain(format!("too few for {options:?} at {:?}", spot.table));
         }
         if receipt.dot.is_some() || receipt.durable() != 0 {
             return complain("a read claims to have written".into());
@@ -212,38 +222,39 @@ impl Oracle {
     }
 }
 
-pub(crate) fn replicas(spot: &Spot) -> u8 {
-    u8::try_from(spot.replicas.len()).unwrap_or(u8::MAX)
-}
-
 /// What is wrong with a receipt, even if it is of what failed.
-fn misfit(spot: &Spot, receipt: &Receipt) -> Option<String> {
-    let n = replicas(spot);
+fn misfit(shard: ShardId, poll: &Poll<'_>, receipt: &Receipt) -> Option<String> {
+    let n = poll.voters.len();
     let nodes: BTreeSet<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
     if nodes.len() < receipt.acks.len() {
         return Some("one replica is counted twice".into());
     }
-    if let Some(stranger) = nodes.iter().find(|node| !spot.replicas.contains(node)) {
+    let is_replica = |node: &NodeId| poll.voters.iter().any(|voter| voter.node == *node);
+    if let Some(stranger) = nodes.iter().find(|node| !is_replica(node)) {
         return Some(format!("{stranger} is no replica"));
     }
-    if receipt.shard != spot.shard || receipt.replicas != n {
-        return Some(format!("the shard is {} with {n} replicas", spot.shard));
+    if receipt.shard != shard || usize::from(receipt.replicas) != n {
+        return Some(format!("the shard is {shard} with {n} replicas"));
     }
     None
 }
 
-/// What is wrong with a receipt of what was done.
-fn lie(spot: &Spot, receipt: &Receipt, wanted: u8, opposite: u8) -> Option<String> {
-    if let Some(misfit) = misfit(spot, receipt) {
+/// What is wrong with a receipt of what was done. The answer is worth `kind`.
+pub(crate) fn lie(
+    shard: ShardId,
+    poll: &Poll<'_>,
+    receipt: &Receipt,
+    kind: Kind,
+) -> Option<String> {
+    if let Some(misfit) = misfit(shard, poll, receipt) {
         return Some(misfit);
     }
-    let (n, nodes) = (usize::from(replicas(spot)), receipt.acks.len());
-    if nodes < usize::from(wanted) || receipt.wanted != wanted {
-        return Some(format!("{wanted} were wanted"));
+    let nodes = receipt.acks.len();
+    if !(1..=nodes).contains(&usize::from(receipt.wanted)) {
+        return Some(format!("{nodes} answered and {} were wanted", receipt.wanted));
     }
-    let meets = n < nodes + usize::from(opposite);
-    if receipt.kind == Kind::Strict && !meets {
-        return Some(format!("strict, although the opposite default is {opposite}"));
+    if receipt.kind != kind {
+        return Some(format!("it is {kind:?}, by {:?} of {:?}", poll.voters, poll.table));
     }
     None
 }

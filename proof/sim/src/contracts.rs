@@ -8,7 +8,7 @@
 
 use model::{
     Declare, Declared, Durability, Keyspace, Level, NodeId, Policy, Refusal, Reply, Request,
-    Status, Table,
+    Status, Table, Voting,
 };
 
 use crate::dice::Dice;
@@ -53,6 +53,7 @@ impl Contracts {
             durability: self.dice.pick(&[Durability::Synced, Durability::Buffered]),
             read: Level::One,
             write: Level::One,
+            voting: Voting { may_miss: true, ..Voting::default() },
         }
     }
 
@@ -133,9 +134,12 @@ fn is_of(declare: &Declare, declared: &Declared) -> bool {
         (Declare::Keyspace { name, shards, replicas }, Declared::Keyspace { keyspace, .. }) => {
             (name, shards, replicas) == (&keyspace.name, &keyspace.shards, &keyspace.replicas)
         }
-        (Declare::Table { name, durability, read, write, .. }, Declared::Table { table, .. }) => {
-            (name, *durability, *read, *write)
-                == (&table.name, table.durability, table.read, table.write)
+        (
+            Declare::Table { name, durability, read, write, voting, .. },
+            Declared::Table { table, .. },
+        ) => {
+            (name, *durability, *read, *write, voting)
+                == (&table.name, table.durability, table.read, table.write, &table.voting)
         }
         (Declare::Keyspace { .. }, Declared::Table { .. })
         | (Declare::Table { .. }, Declared::Keyspace { .. }) => false,
@@ -204,6 +208,9 @@ impl World {
             | Refusal::UnknownTable { .. }
             | Refusal::Contract(_)
             | Refusal::Level { .. }
+            | Refusal::NotLocal { .. }
+            | Refusal::Weak { .. }
+            | Refusal::MayMiss { .. }
             | Refusal::LargeValue { .. }
             | Refusal::ManySiblings { .. }
             | Refusal::LargeObject { .. }

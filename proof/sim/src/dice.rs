@@ -21,6 +21,7 @@ pub(crate) enum Part {
     Contracts,
     Rot,
     Clocks,
+    Levels,
 }
 
 /// The chance of one part of the world.

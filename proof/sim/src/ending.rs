@@ -37,7 +37,7 @@ const LIST_PAGE: usize = 3;
 
 /// Everything, as it is at the end.
 fn at_all() -> ReadOptions {
-    ReadOptions { r: Some(Level::All), pr: None }
+    ReadOptions { r: Some(Level::All), ..ReadOptions::default() }
 }
 
 impl Oracle {
@@ -132,7 +132,7 @@ impl World {
                 let detail = format!("the last read is answered {reply:?}");
                 return Err(Broken::of(Invariant::HealthyRequestsSucceed, index, detail));
             };
-            self.oracle.read(index, at_all(), begun, &read)?;
+            self.oracle.read(index, at_all(), (at, begun), &read)?;
             reads.push(read);
         }
         Ok(reads)
@@ -229,12 +229,13 @@ impl World {
                 timeout: self.plan.list_patience(),
             };
             let begun = self.now;
-            let reply = self.ask_and_wait(NodeId::new(1), Request::List(list.clone()))?;
+            let at = NodeId::new(1);
+            let reply = self.ask_and_wait(at, Request::List(list.clone()))?;
             let Reply::Listed(listed) = reply else {
                 let detail = format!("the last list is answered {reply:?}");
                 return Err(Broken::new(Invariant::HealthyRequestsSucceed, detail));
             };
-            self.oracle.listed(&list, &listed, begun)?;
+            self.oracle.listed(&list, &listed, (at, begun))?;
             all.extend(listed.listings.into_iter().map(|listing| (listing.key, listing.object)));
             next = listed.next;
         }

@@ -11,14 +11,15 @@
 //!                               d missing    and no delete had read w1: a key is skipped
 //! ```
 //!
-//! A page tells who took part in the last shard only, so the check counts: of N replicas,
-//! r were asked, and so many must have the write still. If both do not fit side by side,
-//! they meet.
+//! A page tells who took part in the last shard only, so of the others the check takes what
+//! the list asked for: if the replicas that must have the write still cannot be done without,
+//! one of them was asked.
 
-use model::{Key, List, Listed, Listing, Range};
+use model::{Key, List, Listed, Listing, NodeId, Range};
 
-use crate::answers::replicas;
+use crate::answers::lie;
 use crate::invariant::Invariant;
+use crate::levels::Poll;
 use crate::oracle::{Look, Oracle, Outcome, Spot, Viewer, WriteId};
 use crate::report::Broken;
 
@@ -29,7 +30,7 @@ impl Oracle {
         &mut self,
         list: &List,
         listed: &Listed,
-        begun: u64,
+        (at, begun): (NodeId, u64),
     ) -> Result<(), Broken> {
         if self.look == Look::Quiet {
             return Ok(());
@@ -60,7 +61,8 @@ impl Oracle {
         if !listed.listings.is_sorted_by(|a, b| order(a) < order(b)) {
             return complain("keys out of order");
         }
-        self.check_whole(list, listed, begun)
+        self.check_page(list, listed, at)?;
+        self.check_whole(list, listed, (at, begun))
     }
 
     fn listed_spot(&self, list: &List, key: &Key) -> Option<usize> {
@@ -69,36 +71,64 @@ impl Oracle {
 
     /// Each key in the span of the page is on it if it has to be, and has heard what it
     /// has to.
-    fn check_whole(&self, list: &List, listed: &Listed, begun: u64) -> Result<(), Broken> {
+    fn check_whole(
+        &self,
+        list: &List,
+        listed: &Listed,
+        (at, begun): (NodeId, u64),
+    ) -> Result<(), Broken> {
         for (index, spot) in self.spots.iter().enumerate() {
             if !is_of_table(list, spot) || !is_covered(list, listed, spot) {
                 continue;
             }
-            let n = replicas(spot);
-            let Ok(need) = list.options.resolve(spot.table.read, n) else {
-                let detail = format!("a level out of range was met: {list:?}");
+            let poll = self.poll(spot, at);
+            if !poll.is_proper_read(list.options) {
+                let detail = format!("what was met may not be asked for: {list:?}");
                 return Err(Broken::of(Invariant::ReceiptsAreTrue, index, detail));
-            };
+            }
             let found = listed.listings.iter().find(|listing| listing.key == spot.key);
-            for id in self.must_be_heard(index, usize::from(need.r), begun) {
+            for id in self.must_be_heard(index, list, poll, begun) {
                 self.check_heard(id, found, list, listed)?;
             }
         }
         Ok(())
     }
 
-    /// The writes to a key that were acknowledged before a read began, by more replicas
-    /// than the read can have passed by.
-    fn must_be_heard(
-        &self,
+    /// The receipt of a page is about the last shard that was read.
+    fn check_page(&self, list: &List, listed: &Listed, at: NodeId) -> Result<(), Broken> {
+        let receipt = &listed.receipt;
+        let Some(spot) = self.spots.iter().find(|spot| is_of_table(list, spot)) else {
+            return Ok(());
+        };
+        let poll = self.places.poll(&spot.table, receipt.shard.index, at);
+        let nodes: Vec<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
+        // A page that ends before its time says so by saying where to go on.
+        let is_enough = poll.is_read(list.options, &nodes);
+        let lie = match lie(receipt.shard, &poll, receipt, poll.read_kind(&nodes)) {
+            None if !is_enough && listed.next.is_none() => Some("too few".into()),
+            Some(_) if !is_enough && listed.next.is_some() => None,
+            lie => lie,
+        };
+        let Some(lie) = lie else { return Ok(()) };
+        let detail = format!("{lie} in {receipt:?} for {list:?}");
+        Err(Broken::new(Invariant::ReceiptsAreTrue, detail))
+    }
+
+    /// The writes to a key that were acknowledged before a read began, by replicas that the
+    /// read cannot have done without.
+    fn must_be_heard<'a>(
+        &'a self,
         spot: usize,
-        asked: usize,
+        list: &'a List,
+        poll: Poll<'a>,
         begun: u64,
-    ) -> impl Iterator<Item = WriteId> + '_ {
-        let n = usize::from(replicas(self.spot(spot)));
+    ) -> impl Iterator<Item = WriteId> + 'a {
         self.writes_of(spot).filter_map(move |(id, write)| {
             let before = write.outcome == Outcome::Acked && write.ended < begun;
-            let meet = || n < asked + self.losses.keepers(write, begun).count();
+            let meet = || {
+                let keepers: Vec<NodeId> = self.losses.keepers(write, begun).collect();
+                !poll.is_read(list.options, &poll.others(&keepers))
+            };
             (before && meet()).then_some(id)
         })
     }

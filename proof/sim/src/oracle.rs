@@ -25,6 +25,7 @@ use causality::{Dot, DotSet, Incarnation};
 use model::{Address, Key, Name, NodeId, Object, ShardId, Table, Value};
 
 use crate::invariant::Invariant;
+use crate::levels::{Places, Poll};
 use crate::losses::Losses;
 use crate::report::Broken;
 
@@ -116,7 +117,7 @@ pub enum Look {
 pub(crate) struct Oracle {
     pub(crate) look: Look,
     pub(crate) spots: Vec<Spot>,
-    places: BTreeMap<(ShardId, Address), usize>,
+    found: BTreeMap<(ShardId, Address), usize>,
     pub(crate) writes: Vec<Write>,
     /// The writes to each key, in the order of requests.
     pub(crate) by_spot: BTreeMap<usize, Vec<WriteId>>,
@@ -128,12 +129,24 @@ pub(crate) struct Oracle {
     /// lost. See [`Losses`].
     claims: BTreeMap<usize, DotSet>,
     pub(crate) losses: Losses,
+    pub(crate) places: Places,
 }
 
 impl Oracle {
-    pub(crate) fn new(spots: Vec<Spot>, look: Look) -> Self {
-        let places = spots.iter().enumerate().map(|(index, spot)| (spot.place(), index)).collect();
-        Self { look, spots, places, ..Self::default() }
+    pub(crate) fn new(spots: Vec<Spot>, places: Places, look: Look) -> Self {
+        let found = spots.iter().enumerate().map(|(index, spot)| (spot.place(), index)).collect();
+        Self { look, spots, found, places, ..Self::default() }
+    }
+
+    /// How the replicas of a key are counted, where the region does not matter.
+    pub(crate) fn poll_anywhere<'a>(&'a self, spot: &'a Spot) -> Poll<'a> {
+        let at = spot.replicas.first().expect("every shard has a replica");
+        self.poll(spot, *at)
+    }
+
+    /// How a node counts the replicas of a key.
+    pub(crate) fn poll<'a>(&'a self, spot: &'a Spot, at: NodeId) -> Poll<'a> {
+        self.places.poll(&spot.table, spot.shard.index, at)
     }
 
     /// A client asks for a write.
@@ -158,7 +171,7 @@ impl Oracle {
 
     pub(crate) fn spot_of(&self, place: &(ShardId, Address)) -> Result<usize, Broken> {
         let invented = || Broken::new(Invariant::NothingIsInvented, format!("stored at {place:?}"));
-        self.places.get(place).copied().ok_or_else(invented)
+        self.found.get(place).copied().ok_or_else(invented)
     }
 
     /// A replica crashed, and may have forgotten what it had not synced.

@@ -11,13 +11,16 @@
 //! In some worlds there are several rounds of it, from safety to quiet, so that faults meet
 //! clusters that have been whole before, with all they have stored since.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use model::{
-    Declare, Declared, Failure, Key, Name, NodeId, Policy, Refusal, ReplicaMap, Reply, Request,
+    Declare, Declared, Failure, Key, Name, NodeId, Refusal, Region, ReplicaMap, Reply, Request,
 };
 use placement::{Layout, Member, Placement};
 
 use crate::invariant::Invariant;
+use crate::levels::Places;
 use crate::network::LATE_MAX;
 use crate::oracle::{Oracle, Spot};
 use crate::report::Broken;
@@ -119,18 +122,9 @@ impl World {
         let placement = Placement::new(&self.layout, &keyspace);
         let placement = placement.map_err(|few| not_declared(&few.to_string()))?;
         let mut spots = Vec::new();
+        let mut places = Places { regions: regions(&self.layout), ..Places::default() };
         for (index, plan) in self.plan.tables.clone().into_iter().enumerate() {
-            let declare = Declare::Table {
-                keyspace: keyspace.name.clone(),
-                name: name(&format!("table-{index}")),
-                policy: Policy::Siblings,
-                durability: plan.durability,
-                read: plan.read,
-                write: plan.write,
-            };
-            let Declared::Table { table, .. } = self.declare(2, declare)? else {
-                return Err(not_declared("a table"));
-            };
+            let table = self.declare_table(index, &plan, &keyspace, &placement, &mut places)?;
             for key in self.keys() {
                 let shard = placement::shard_of(&keyspace, key.partition());
                 let replicas = placement.replicas(shard).to_vec();
@@ -142,7 +136,7 @@ impl World {
         self.catalog_needed = versions.max().unwrap_or(0);
         // The hottest key should not always be in the same table.
         spots.sort_by(|a, b| a.key.cmp(&b.key));
-        self.oracle = Oracle::new(spots, self.oracle.look);
+        self.oracle = Oracle::new(spots, places, self.oracle.look);
         self.go_on(3 * SECOND)
     }
 
@@ -175,4 +169,8 @@ impl World {
 
 fn not_declared(what: &str) -> Broken {
     Broken::new(Invariant::HealthyRequestsSucceed, format!("declaring came to {what}"))
+}
+
+fn regions(layout: &Layout) -> BTreeMap<NodeId, Region> {
+    layout.members.iter().map(|(node, member)| (*node, member.region.clone())).collect()
 }

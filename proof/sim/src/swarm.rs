@@ -66,7 +66,7 @@ pub struct Plan {
 }
 
 /// The defaults of one table.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct TablePlan {
     /// When its replicas acknowledge.
     #[serde(with = "words::durability")]
@@ -77,6 +77,25 @@ pub struct TablePlan {
     /// How many acknowledge a write.
     #[serde(with = "words::level")]
     pub write: Level,
+    /// How its replicas are counted.
+    #[serde(default)]
+    pub voting: VotingPlan,
+}
+
+/// How the replicas of a table are counted, as far as the world has what it takes.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct VotingPlan {
+    /// The votes of nodes, by number from one on. One for those beyond.
+    pub votes: Vec<u8>,
+    /// Whether every other zone has two votes for each of its nodes.
+    pub zones: bool,
+    /// Nodes that must acknowledge a write, whatever their votes.
+    pub min_nodes: u8,
+    /// Zones in which somebody must acknowledge a write.
+    pub min_zones: u8,
+    /// Whether no request may be weaker than the table's own level.
+    pub guarded: bool,
 }
 
 /// What clients do.
@@ -106,6 +125,9 @@ pub struct ClientPlan {
     pub stale: u32,
     /// How often in a thousand a request names its own levels.
     pub levels: u32,
+    /// How often in a thousand a request demands a spread or a kind. Where there are such, the
+    /// levels that requests name are all there are; else those that only count.
+    pub demands: u32,
     /// How often in a thousand a write is larger than a value or an object may be, or about
     /// as large.
     pub large: u32,
@@ -183,6 +205,7 @@ impl Plan {
         let nodes = dice.pick(&[3, 3, 3, 4, 5, 5, 6, 7, 9, 12]);
         let replicas = dice.pick(&[3, 3, 3, 3, 2, 1, 5, 7]).min(u8::try_from(nodes).unwrap_or(3));
         let network = network(&mut dice);
+        let mut levels = Dice::new(seed, Part::Levels);
         // A declaration takes several round trips, one declaration after the other.
         let often = if network.far == 0 { 300 * MILLISECOND } else { 2 * SECOND };
         Self {
@@ -192,14 +215,14 @@ impl Plan {
             replicas,
             shards: dice.pick(&[1, 2, 8, 16]),
             tables: vec![
-                table(&mut dice, Durability::Synced, replicas),
-                table(&mut dice, Durability::Buffered, replicas),
+                counted(&mut levels, table(&mut dice, Durability::Synced, replicas)),
+                counted(&mut levels, table(&mut dice, Durability::Buffered, replicas)),
             ],
             siblings_max: dice.pick(&[100, 100, 4]),
             requests_max: dice.pick(&[10_000, 10_000, 10_000, 4]),
             page_objects_max: dice.pick(&[1_000, 1_000, 5, 2]),
             declares: dice.pick(&[0, 0, often, 2 * SECOND]),
-            clients: clients(&mut dice),
+            clients: ClientPlan { demands: levels.pick(&[0, 0, 50, 300]), ..clients(&mut dice) },
             network,
             disk: DiskPlan {
                 commit: dice.pick(&[20, 100, 500]),
@@ -260,7 +283,27 @@ fn table(dice: &mut Dice, durability: Durability, replicas: u8) -> TablePlan {
     let any = Level::Count(u8::try_from(dice.between(1, u64::from(replicas))).unwrap_or(1));
     let read = dice.pick(&[Level::Quorum, Level::Quorum, Level::One, Level::All, any]);
     let write = dice.pick(&[Level::Quorum, Level::Quorum, Level::Quorum, Level::One, any]);
-    TablePlan { durability, read, write }
+    TablePlan { durability, read, write, voting: VotingPlan::default() }
+}
+
+/// The same table, in some worlds with levels about regions, votes and minima.
+fn counted(dice: &mut Dice, table: TablePlan) -> TablePlan {
+    let near = [Level::LocalQuorum, Level::LocalOne, Level::EachQuorum, Level::Quorum, Level::Any];
+    let read = if dice.chance(300) { dice.pick(&near) } else { table.read };
+    let write = if dice.chance(300) { dice.pick(&near) } else { table.write };
+    let votes = if dice.chance(250) {
+        (0..dice.between(1, 7)).map(|_| dice.pick(&[0, 1, 1, 2, 3])).collect()
+    } else {
+        Vec::new()
+    };
+    let voting = VotingPlan {
+        votes,
+        zones: dice.chance(100),
+        min_nodes: dice.pick(&[0, 0, 0, 2]),
+        min_zones: dice.pick(&[0, 0, 0, 2]),
+        guarded: dice.chance(150),
+    };
+    TablePlan { read, write, voting, ..table }
 }
 
 fn clients(dice: &mut Dice) -> ClientPlan {
@@ -284,6 +327,7 @@ fn clients(dice: &mut Dice) -> ClientPlan {
         blind: dice.pick(&[0, 50, 500]),
         stale: dice.pick(&[0, 50, 300]),
         levels: dice.pick(&[0, 200, 700]),
+        demands: 0,
         large: dice.pick(&[0, 0, 100]),
         foreign: dice.pick(&[0, 20, 100]),
         leaves: dice.pick(&[0, 0, 50]),

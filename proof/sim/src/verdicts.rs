@@ -4,7 +4,10 @@
 //! what could. But each kind of failure must be deserved, by the request or by a fault, and
 //! while there are no faults only the client has itself to blame.
 
-use model::{Failure, Mutation, NodeId, Put, Refusal, Reply, Request};
+use model::{
+    Failure, Kind, Mutation, NodeId, Put, ReadOptions, Receipt, Refusal, Reply, Request,
+    WriteOptions,
+};
 use node::{Effect, Message};
 
 use crate::invariant::Invariant;
@@ -26,7 +29,7 @@ impl World {
             }
             (Op::Read { spot, options }, Reply::Read(read)) => {
                 self.count(&open.op, "answered");
-                self.oracle.read(*spot, *options, open.begun, read)?;
+                self.oracle.read(*spot, *options, (open.at, open.begun), read)?;
                 if 1 < read.object.values().len() {
                     *self.requests.entry(("gets", "of siblings")).or_default() += 1;
                 }
@@ -36,7 +39,7 @@ impl World {
             }
             (Op::List(list), Reply::Listed(listed)) => {
                 self.count(&open.op, "answered");
-                self.oracle.listed(list, listed, open.begun)?;
+                self.oracle.listed(list, listed, (open.at, open.begun))?;
             }
             (op, Reply::Failed(failure)) => self.judge_failure(open, op, failure)?,
             (Op::Nowhere, _) => {
@@ -56,6 +59,7 @@ impl World {
             Failure::Refused(_) => (Outcome::Refused, "refused"),
             Failure::NotAttempted { .. } => (Outcome::Refused, "not attempted"),
             Failure::Unknown { .. } => (Outcome::Unknown, "unknown"),
+            Failure::Weaker { .. } => (Outcome::Unknown, "weaker"),
         };
         self.count(op, name);
         self.check_unmet(op, failure)?;
@@ -67,6 +71,9 @@ impl World {
             Failure::NotAttempted { .. } | Failure::Unknown { .. } => {
                 !open.healthy && !matches!(op, Op::Nowhere)
             }
+            Failure::Weaker { receipt } => {
+                !open.healthy && receipt.kind < demanded(op) && self.met(open, receipt)
+            }
         };
         if deserved {
             return Ok(());
@@ -76,6 +83,7 @@ impl World {
                 Invariant::ContractsStand
             }
             Failure::Refused(_) => Invariant::RefusalsAreTrue,
+            Failure::Weaker { .. } => Invariant::ReceiptsAreTrue,
             Failure::NotAttempted { .. } | Failure::Unknown { .. } => {
                 Invariant::HealthyRequestsSucceed
             }
@@ -121,13 +129,22 @@ impl World {
 
     /// What failed for too few replicas says which took part, and which have a write on disk.
     fn check_unmet(&self, op: &Op, failure: &Failure) -> Result<(), Broken> {
-        let Failure::Unknown { wanted, got, receipt: Some(receipt) } = failure else {
-            return Ok(());
+        let (counted, receipt) = match failure {
+            Failure::Unknown { wanted, got, receipt: Some(receipt), lacks: _ } => {
+                ((*wanted, *got), receipt)
+            }
+            Failure::Weaker { receipt } => {
+                let got = u8::try_from(receipt.acks.len()).unwrap_or(u8::MAX);
+                ((receipt.wanted, got), receipt)
+            }
+            Failure::Unknown { receipt: None, .. }
+            | Failure::NotAttempted { .. }
+            | Failure::Refused(_) => return Ok(()),
         };
         if self.oracle.look == Look::Quiet {
             return Ok(());
         }
-        self.oracle.check_unmet(op, (*wanted, *got), receipt)?;
+        self.oracle.check_unmet(op, counted, receipt)?;
         match op {
             Op::Write { id, .. } => self.check_on_disk(*id, &receipt.acks),
             Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => Ok(()),
@@ -147,16 +164,13 @@ impl World {
 
     /// Whether the client has itself to blame.
     fn deserves(&self, open: &Open, refusal: &Refusal) -> bool {
-        let n = self.plan.replicas;
-        let out_of_range = match &open.op {
-            Op::Write { options, .. } => options.resolve(model::Level::One, n).is_err(),
-            Op::Read { options, .. } => options.resolve(model::Level::One, n).is_err(),
-            Op::List(list) => list.options.resolve(model::Level::One, n).is_err(),
-            Op::Declare(declare) => return self.deserves_refusal(declare, refusal, open.healthy),
-            Op::Nowhere | Op::Ask => false,
-        };
+        if let Op::Declare(declare) = &open.op {
+            return self.deserves_refusal(declare, refusal, open.healthy);
+        }
         match refusal {
-            Refusal::Level { .. } => out_of_range,
+            Refusal::Level { .. } | Refusal::NotLocal { .. } | Refusal::Weak { .. } => {
+                !self.is_proper(open)
+            }
             Refusal::ManySiblings { siblings, max } => {
                 *max == self.limits.siblings_max && *max <= *siblings
             }
@@ -191,7 +205,52 @@ impl World {
             Refusal::Malformed(_)
             | Refusal::Exists { .. }
             | Refusal::Contract(_)
+            | Refusal::MayMiss { .. }
             | Refusal::NoMajority { .. } => false,
+        }
+    }
+
+    /// Whether the levels of a request may be asked for, where it was asked.
+    fn is_proper(&self, open: &Open) -> bool {
+        let oracle = &self.oracle;
+        match &open.op {
+            Op::Write { id, options } => {
+                let spot = oracle.spot(oracle.write(*id).spot);
+                oracle.poll(spot, open.at).is_proper_write(*options)
+            }
+            Op::Read { spot, options } => {
+                oracle.poll(oracle.spot(*spot), open.at).is_proper_read(*options)
+            }
+            Op::List(list) => {
+                let spot = oracle.spots.iter().find(|spot| spot.table.name == list.table);
+                spot.is_none_or(|spot| {
+                    let shards = 0..self.plan.shards;
+                    let poll = |shard| oracle.places.poll(&spot.table, shard, open.at);
+                    shards.into_iter().all(|shard| poll(shard).is_proper_read(list.options))
+                })
+            }
+            Op::Declare(_) | Op::Nowhere | Op::Ask => true,
+        }
+    }
+
+    /// Whether those that answered are enough, if it does not matter what that is worth.
+    fn met(&self, open: &Open, receipt: &Receipt) -> bool {
+        let nodes: Vec<_> = receipt.acks.iter().map(|ack| ack.node).collect();
+        let durable = receipt.acks.iter().filter(|ack| ack.durable).map(|ack| ack.node);
+        let disks: Vec<_> = durable.collect();
+        let (oracle, min) = (&self.oracle, Kind::Partial);
+        match &open.op {
+            Op::Write { id, options } => {
+                let spot = oracle.spot(oracle.write(*id).spot);
+                let options = WriteOptions { min, ..*options };
+                oracle.poll(spot, open.at).is_written(options, &nodes, &disks)
+            }
+            Op::Read { spot, options } => {
+                let options = ReadOptions { min, ..*options };
+                oracle.poll(oracle.spot(*spot), open.at).is_read(options, &nodes)
+            }
+            Op::List(_) => true,
+            Op::Declare(_) | Op::Nowhere | Op::Ask => false,
         }
     }
 
@@ -228,12 +287,22 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
     };
     match reply {
         Reply::Failed(Failure::Refused(refusal)) => Some(refusal),
-        Reply::Failed(Failure::NotAttempted { .. } | Failure::Unknown { .. })
+        Reply::Failed(Failure::NotAttempted { .. } | Failure::Unknown { .. } | Failure::Weaker { .. })
         | Reply::Written(_)
         | Reply::Read(_)
         | Reply::Listed(_)
         | Reply::Declared(_)
         | Reply::Status(_) => None,
+    }
+}
+
+/// What a request wants its answer to be worth.
+fn demanded(op: &Op) -> Kind {
+    match op {
+        Op::Write { options, .. } => options.min,
+        Op::Read { options, .. } => options.min,
+        Op::List(list) => list.options.min,
+        Op::Declare(_) | Op::Nowhere | Op::Ask => Kind::Partial,
     }
 }
 
@@ -249,7 +318,7 @@ fn is_large(request: &Request, max: usize) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use model::{Declare, Get, List, Name, NodeId, Now, Range, ReadOptions, WriteOptions};
+    use model::{Declare, Get, List, Name, NodeId, Now, Range};
 
     use super::*;
     use crate::oracle::Write;
@@ -316,8 +385,8 @@ mod tests {
         let mut world = world();
         for (op, request) in one_of_each(&mut world) {
             for failure in [
-                Failure::Unknown { wanted: 2, got: 1, receipt: None },
-                Failure::NotAttempted { wanted: 2, alive: 1, replicas: 3 },
+                Failure::Unknown { wanted: 2, got: 1, receipt: None, lacks: String::new() },
+                Failure::NotAttempted { wanted: 2, alive: 1, replicas: 3, lacks: String::new() },
             ] {
                 let reply = Reply::Failed(failure);
                 let faulty = world.judge(&open(op.clone(), request.clone(), false), &reply);
@@ -338,7 +407,12 @@ mod tests {
         let mut judge = |failure| world.judge(&asked(), &Reply::Failed(failure)).is_ok();
         assert!(judge(refusal(workload::NOWHERE).into()));
         assert!(!judge(refusal("table").into()), "another table");
-        assert!(!judge(Failure::Unknown { wanted: 2, got: 1, receipt: None }));
+        assert!(!judge(Failure::Unknown {
+            wanted: 2,
+            got: 1,
+            receipt: None,
+            lacks: String::new()
+        }));
     }
 
     #[test]

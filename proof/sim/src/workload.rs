@@ -13,8 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use causality::DotSet;
 use model::{
-    Declare, Get, Level, List, Mutation, NodeId, Put, Range, ReadOptions, Reply, Request, Value,
-    WriteOptions,
+    Declare, Get, Kind, Level, List, Mutation, NodeId, Put, Range, ReadOptions, Reply, Request,
+    Spread, Value, WriteOptions,
 };
 
 use crate::contexts;
@@ -292,6 +292,10 @@ impl Workload {
     fn level(&mut self) -> Level {
         let count = u8::try_from(self.dice.between(0, 4)).unwrap_or(1);
         let named = [Level::One, Level::Two, Level::Three, Level::Quorum, Level::All];
+        if self.plan.demands != 0 && self.dice.chance(400) {
+            let near = [Level::LocalOne, Level::LocalQuorum, Level::EachQuorum, Level::Any];
+            return self.dice.pick(&near);
+        }
         if self.dice.chance(200) { Level::Count(count) } else { self.dice.pick(&named) }
     }
 
@@ -302,7 +306,22 @@ impl Workload {
 
     fn read_options(&mut self) -> ReadOptions {
         let levels = self.plan.levels;
-        ReadOptions { r: self.maybe(levels), pr: self.maybe(levels / 5) }
+        let (r, pr) = (self.maybe(levels), self.maybe(levels / 5));
+        ReadOptions { r, pr, spread: self.spread(), min: self.min() }
+    }
+
+    fn spread(&mut self) -> Spread {
+        let demands = self.plan.demands;
+        if demands == 0 || !self.dice.chance(demands) {
+            return Spread::default();
+        }
+        Spread { nodes: self.dice.pick(&[0, 1, 2, 3]), zones: self.dice.pick(&[0, 1, 2, 3]) }
+    }
+
+    fn min(&mut self) -> Kind {
+        let demands = self.plan.demands;
+        let is_strict = demands != 0 && self.dice.chance(demands);
+        if is_strict { Kind::Strict } else { Kind::Partial }
     }
 
     fn write_options(&mut self) -> WriteOptions {
@@ -311,6 +330,8 @@ impl Workload {
             w: self.maybe(levels),
             pw: self.maybe(levels / 5),
             dw: self.maybe(levels / 5),
+            spread: self.spread(),
+            min: self.min(),
         }
     }
 
