@@ -131,6 +131,8 @@ impl Electorate<'_> {
         regions.iter().map(|region| level.need(what, self.voters, region)).collect()
     }
 
+    /// A local level that is the weakest allowed means all regions together where the
+    /// region keeps no replicas: otherwise nothing at all could be asked there.
     fn check_weakest(
         &self,
         what: &'static str,
@@ -141,7 +143,9 @@ impl Electorate<'_> {
     ) -> Result<(), Refusal> {
         let weakest = weakest.filter(|weakest| *weakest != asked && !is(Mutant::GuardrailIgnored));
         let Some(weakest) = weakest else { return Ok(()) };
-        if need.implies(&weakest.need(what, self.voters, here)?, self.voters) {
+        let is_here = self.voters.iter().any(|voter| voter.region == *here);
+        let least = if is_here { weakest } else { weakest.everywhere() };
+        if need.implies(&least.need(what, self.voters, here)?, self.voters) {
             return Ok(());
         }
         Err(Refusal::Weak { what, asked, weakest })

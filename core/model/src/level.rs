@@ -76,6 +76,17 @@ impl Level {
         matches!(self, Self::LocalOne | Self::LocalQuorum)
     }
 
+    /// The same level of all regions together.
+    #[must_use]
+    pub fn everywhere(self) -> Self {
+        match self {
+            Self::LocalOne => Self::One,
+            Self::LocalQuorum => Self::Quorum,
+            Self::Any | Self::One | Self::Two | Self::Three | Self::Quorum => self,
+            Self::All | Self::EachQuorum | Self::Count(_) => self,
+        }
+    }
+
     /// What this level waits for, at a coordinator in the region `here`. `what` names the
     /// option that asks for it.
     ///

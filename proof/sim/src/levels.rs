@@ -100,8 +100,15 @@ impl Poll<'_> {
             && options.min <= self.write_kind(nodes)
     }
 
-    /// Whether every set that is enough by the one rule is enough for a level.
+    /// Whether every set that is enough by the one rule is enough for a level. A region
+    /// without replicas has no local levels, and takes those of all regions for them.
     fn is_at_least(&self, weakest: Level, is_enough: impl Fn(&[NodeId]) -> bool) -> bool {
+        let is_far = self.voters.iter().all(|voter| voter.region != *self.here);
+        let weakest = match weakest {
+            Level::LocalOne if is_far => Level::One,
+            Level::LocalQuorum if is_far => Level::Quorum,
+            level => level,
+        };
         self.sets().iter().all(|set| !is_enough(set) || self.are_enough(weakest, set))
     }
 
