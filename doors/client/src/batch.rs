@@ -12,7 +12,9 @@ use crate::key::{Content, Context, Key, Value};
 use crate::retry::{self, Safety};
 use crate::send::{Call, millis};
 use crate::table::{RawValue, parse, refused};
-use crate::{Answer, Client, Error, Level, Problem, ReadOptions, Receipt, WriteOptions, Written};
+use crate::{
+    Answer, Client, Demands, Error, Level, Problem, ReadOptions, Receipt, WriteOptions, Written,
+};
 
 /// One operation of a batch.
 #[derive(Clone, Debug)]
@@ -59,13 +61,19 @@ struct RawOperation {
     pw: Option<Level>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dw: Option<Level>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_nodes: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_zones: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min: Option<&'static str>,
 }
 
 impl Operation {
     /// Reads a key, as [`Table::get`](crate::Table::get).
     pub fn get(keyspace: &str, table: &str, key: &Key, options: &ReadOptions) -> Self {
         let raw = RawOperation { r: options.r, pr: options.pr, ..raw("get", keyspace, table, key) };
-        Self { is_read: true, raw }
+        Self { is_read: true, raw: raw.demanding(options.demands) }
     }
 
     /// Stores a value, as [`Table::put`](crate::Table::put).
@@ -116,7 +124,13 @@ fn raw(op: &'static str, keyspace: &str, table: &str, key: &Key) -> RawOperation
 impl RawOperation {
     fn writing(self, context: Option<&Context>, options: &WriteOptions) -> Self {
         let context = context.map(|context| context.as_str().to_owned());
-        Self { context, w: options.w, pw: options.pw, dw: options.dw, ..self }
+        let raw = Self { context, w: options.w, pw: options.pw, dw: options.dw, ..self };
+        raw.demanding(options.demands)
+    }
+
+    fn demanding(self, demands: Demands) -> Self {
+        let Demands { min_nodes, min_zones, strict } = demands;
+        Self { min_nodes, min_zones, min: strict.then_some("strict"), ..self }
     }
 }
 

@@ -63,7 +63,7 @@ pub enum Durability {
 
 /// What a table is to be. The policy has no default: what becomes of concurrent values is
 /// for the application to say.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct TableContract {
     /// What becomes of concurrent values, as in `siblings`.
     pub policy: String,
@@ -76,12 +76,31 @@ pub struct TableContract {
     /// The default level of writes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write: Option<Level>,
+    /// Votes of nodes (`n1`) and of each node of a zone (`region/zone`). All others have one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub votes: BTreeMap<String, u8>,
+    /// How many different nodes must acknowledge a write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_nodes: Option<u8>,
+    /// In how many different zones somebody must acknowledge a write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_zones: Option<u8>,
+    /// No read may wait for less than one at this level does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weakest_read: Option<Level>,
+    /// No write may wait for less than one at this level does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weakest_write: Option<Level>,
+    /// Whether reads at these levels may miss writes at these levels, and writes each other.
+    /// Levels that can are refused without it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub may_miss: bool,
 }
 
 impl TableContract {
     /// A table with this policy and the server's defaults.
     pub fn new(policy: &str) -> Self {
-        Self { policy: policy.to_owned(), durability: None, read: None, write: None }
+        Self { policy: policy.to_owned(), ..Self::default() }
     }
 }
 
@@ -112,6 +131,24 @@ pub struct TableInfo {
     /// The default level of writes.
     #[serde(deserialize_with = "text")]
     pub write: String,
+    /// Votes of nodes and zones that have another number than one.
+    #[serde(default)]
+    pub votes: BTreeMap<String, u8>,
+    /// How many different nodes must acknowledge a write.
+    #[serde(default)]
+    pub min_nodes: u8,
+    /// In how many different zones somebody must acknowledge a write.
+    #[serde(default)]
+    pub min_zones: u8,
+    /// No read may wait for less.
+    #[serde(default)]
+    pub weakest_read: Option<String>,
+    /// No write may wait for less.
+    #[serde(default)]
+    pub weakest_write: Option<String>,
+    /// Whether reads at these levels may miss writes at these levels, and writes each other.
+    #[serde(default)]
+    pub may_miss: bool,
 }
 
 /// The state of a node, as it sees itself and the others.

@@ -64,7 +64,7 @@ pub use catalog::{
 };
 pub use error::{Error, Problem};
 pub use key::{Content, Context, Dot, Key, Value};
-pub use level::{Level, ReadOptions, WriteOptions};
+pub use level::{Demands, Level, ReadOptions, WriteOptions};
 pub use list::{Entry, ListOptions, Page, Pages};
 pub use receipt::{Kind, Receipt};
 pub use table::{Answer, Table, Written};

@@ -7,9 +7,10 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use crate::key::{Context, Key, Value};
+use crate::level::named;
 use crate::send::Call;
-use crate::table::{RawValue, add_levels, add_to_query, escaped, parse, refused};
-use crate::{Client, Error, Level, Receipt};
+use crate::table::{RawValue, add_options, add_to_query, escaped, parse, refused};
+use crate::{Client, Demands, Error, Level, Receipt};
 
 /// What to list, and how.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct ListOptions {
     pub r: Option<Level>,
     /// Of these, how many must be primaries.
     pub pr: Option<Level>,
+    /// What is demanded beside.
+    pub demands: Demands,
     /// Whether the values come along, or only the keys.
     pub values: bool,
     /// Where to go on, as [`Page::cursor`] told.
@@ -29,7 +32,14 @@ pub struct ListOptions {
 impl Default for ListOptions {
     /// Pages of 100 entries with their values, from the beginning.
     fn default() -> Self {
-        Self { page_entries_max: 100, r: None, pr: None, values: true, cursor: None }
+        Self {
+            page_entries_max: 100,
+            r: None,
+            pr: None,
+            demands: Demands::default(),
+            values: true,
+            cursor: None,
+        }
     }
 }
 
@@ -79,7 +89,8 @@ pub struct Pages {
 impl Pages {
     pub(crate) fn new(client: Client, mut target: String, options: &ListOptions) -> Self {
         add_to_query(&mut target, "limit", &options.page_entries_max.to_string());
-        add_levels(&mut target, &[("r", options.r), ("pr", options.pr)]);
+        let levels = [("r", options.r), ("pr", options.pr)];
+        add_options(&mut target, named(levels, options.demands));
         if !options.values {
             add_to_query(&mut target, "values", "false");
         }

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Deserialize;
 
 use crate::key::{Content, Context, Dot, Key, Value};
-use crate::level::{Level, ReadOptions, WriteOptions};
+use crate::level::{ReadOptions, WriteOptions};
 use crate::list::{ListOptions, Pages};
 use crate::retry::Safety;
 use crate::send::Call;
@@ -63,7 +63,7 @@ impl Table {
     ///
     /// See [`Error`]. A key that does not exist is no error but an [`Answer`] without values.
     pub async fn get(&self, key: &Key, options: &ReadOptions) -> Result<Answer, Error> {
-        let mut target = self.target(key, &options.named());
+        let mut target = self.target(key, options.named());
         if options.full {
             add_to_query(&mut target, "receipt", "full");
         }
@@ -129,7 +129,7 @@ impl Table {
         if let Some(context) = context {
             headers.insert(CONTEXT, context.header());
         }
-        let target = self.target(key, &options.named());
+        let target = self.target(key, options.named());
         let call =
             Call { method, target, headers, body, safety: Safety::Once, tells_timeout: true };
         let answer = self.client.send(&call).await?;
@@ -140,7 +140,7 @@ impl Table {
         }
     }
 
-    fn target(&self, key: &Key, levels: &[(&str, Option<Level>)]) -> String {
+    fn target(&self, key: &Key, options: impl Iterator<Item = (&'static str, String)>) -> String {
         let mut target = String::with_capacity(64 + key.partition.len() + key.sort.len());
         target.push_str("/v1/kv/");
         target.push_str(&self.path);
@@ -150,7 +150,7 @@ impl Table {
             target.push_str("?sort=");
             target.extend(percent_encode(&key.sort, PLAIN));
         }
-        add_levels(&mut target, levels);
+        add_options(&mut target, options);
         target
     }
 }
@@ -250,12 +250,13 @@ pub(crate) fn add_to_query(target: &mut String, name: &str, value: &str) {
     target.push_str(value);
 }
 
-/// Adds the levels that were given.
-pub(crate) fn add_levels(target: &mut String, levels: &[(&str, Option<Level>)]) {
-    for (name, level) in levels {
-        if let Some(level) = level {
-            add_to_query(target, name, &level.to_string());
-        }
+/// Adds the options that were given.
+pub(crate) fn add_options<'a>(
+    target: &mut String,
+    options: impl Iterator<Item = (&'a str, String)>,
+) {
+    for (name, value) in options {
+        add_to_query(target, name, &value);
     }
 }
 

@@ -20,7 +20,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use causality::DotSet;
 use model::{
-    Get, Key, Level, Mutation, Name, Put, Read, ReadOptions, Value, WriteOptions, Written,
+    Get, Key, Kind, Level, Mutation, Name, Put, Read, ReadOptions, Spread, Value, WriteOptions,
+    Written,
 };
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -107,6 +108,15 @@ pub(crate) struct OperationJson {
     pw: Option<LevelJson>,
     /// Of a put or delete: how many of these must have the write on disk.
     dw: Option<LevelJson>,
+    /// How many different nodes must take part.
+    #[schema(minimum = 1)]
+    min_nodes: Option<u8>,
+    /// In how many different zones somebody must take part.
+    #[schema(minimum = 1)]
+    min_zones: Option<u8>,
+    /// `strict`: wait until every opposite request must meet this one, or fail.
+    #[schema(example = "strict")]
+    min: Option<String>,
 }
 
 /// What an operation does.
@@ -312,6 +322,7 @@ enum Action {
 impl Operation {
     fn check<N: Node>(door: &Door<N>, json: OperationJson) -> Result<Self, Problem> {
         refuse_foreign_fields(&json)?;
+        let (spread, min) = demands(&json)?;
         let partition = json::bytes("key", json.key, json.key_base64)?;
         let partition = partition.ok_or_else(|| Problem::malformed("the key is missing"))?;
         let sort = json::bytes("sort", json.sort, json.sort_base64)?.unwrap_or_default();
@@ -323,9 +334,12 @@ impl Operation {
         };
         let level = |level: Option<LevelJson>| level.map(|level| level.0);
         let count = |own: Option<LevelJson>| -> Option<Level> { level(own.or(json.level)) };
-        let write = WriteOptions { w: count(json.w), pw: level(json.pw), dw: level(json.dw) };
+        let (w, pw, dw) = (count(json.w), level(json.pw), level(json.dw));
+        let write = WriteOptions { w, pw, dw, spread, min };
         let action = match json.op {
-            OpJson::Get => Action::Get(ReadOptions { r: count(json.r), pr: level(json.pr) }),
+            OpJson::Get => {
+                Action::Get(ReadOptions { r: count(json.r), pr: level(json.pr), spread, min })
+            }
             OpJson::Delete => Action::Write(Mutation::Delete, context, write),
             OpJson::Put => {
                 let max = door.config.value_bytes_max;
@@ -335,6 +349,18 @@ impl Operation {
         };
         Ok(Self { scope, key, action })
     }
+}
+
+fn demands(json: &OperationJson) -> Result<(Spread, Kind), Problem> {
+    let least = |name: &str, number: Option<u8>| match number {
+        Some(0) => Err(Problem::malformed(format_args!("{name} is a number from 1 on"))),
+        number => Ok(number.unwrap_or_default()),
+    };
+    let nodes = least("min_nodes", json.min_nodes)?;
+    let zones = least("min_zones", json.min_zones)?;
+    let kind = json.min.as_deref().map_or(Some(Kind::default()), Kind::parse);
+    let kind = kind.ok_or_else(|| Problem::malformed("min is strict or partial"))?;
+    Ok((Spread { nodes, zones }, kind))
 }
 
 fn value(

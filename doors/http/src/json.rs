@@ -15,7 +15,7 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::params::LEVEL_PATTERN;
+use crate::params::{LEVEL_PATTERN, LEVEL_WORDS};
 use crate::problem::Problem;
 use crate::receipt::ReceiptJson;
 
@@ -166,7 +166,7 @@ impl Visitor<'_> for LevelVisitor {
     type Value = LevelJson;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ONE, TWO, THREE, QUORUM, ALL or a number from 1 to N")
+        f.write_str(LEVEL_WORDS)
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<LevelJson, E> {
@@ -195,7 +195,7 @@ impl PartialSchema for LevelJson {
         OneOfBuilder::new()
             .item(name)
             .item(count)
-            .description(Some("How many replicas: ONE, TWO, THREE, QUORUM, ALL or a number."))
+            .description(Some(format!("Whose answers are awaited: {LEVEL_WORDS}.")))
             .into()
     }
 }

@@ -229,24 +229,27 @@ problems! {
     ],
     /// Of the declaration of a table.
     CreateTableProblems: [
-        DiskFailed, MalformedName, PolicyRequired, InvalidContract, LevelOutOfRange,
-        UnknownKeyspace, ExistsDifferently, BodyTooLarge, NoMajority, NotAttempted,
+        DiskFailed, MalformedName, PolicyRequired, InvalidContract, LevelOutOfRange, LevelTooWeak,
+        NoLocalReplicas, MayMissRequired, UnknownKeyspace, ExistsDifferently, BodyTooLarge, NoMajority, NotAttempted,
         UnknownOutcome
     ],
     /// Of a write.
     WriteProblems: [
-        DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, ContextInvalid,
+        DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
+        WeakerThanWanted, ContextInvalid,
         ContextRequired, UnknownKeyspace, UnknownTable, TooManySiblings, ValueTooLarge,
         NotAttempted, UnknownOutcome
     ],
     /// Of a read.
     ReadProblems: [
-        DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, UnknownKeyspace,
+        DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
+        WeakerThanWanted, UnknownKeyspace,
         UnknownTable, NotFound, Deleted, NotAttempted, UnknownOutcome
     ],
     /// Of a list or scan.
     ListProblems: [
-        DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, CursorInvalid,
+        DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
+        WeakerThanWanted, CursorInvalid,
         UnknownKeyspace, UnknownTable, NotAttempted, UnknownOutcome
     ],
     /// Of a batch as a whole.

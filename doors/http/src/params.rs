@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{Level, ReadOptions, WriteOptions};
+use model::{Kind, Level, ReadOptions, Spread, WriteOptions};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
@@ -29,8 +29,19 @@ const LIMIT_DEFAULT: usize = 100;
 /// The most keys of one page.
 const LIMIT_MAX: usize = 1000;
 
+/// The most nodes or zones that can be demanded: more than a shard has replicas.
+pub(crate) const SPREAD_MAX: u64 = 255;
+
+/// The kinds that can be demanded.
+const KINDS: [&str; 2] = ["strict", "partial"];
+
 /// What a level looks like, as the API is described. Names are taken in small letters, too.
-pub(crate) const LEVEL_PATTERN: &str = "^(ONE|TWO|THREE|QUORUM|ALL|[1-9][0-9]{0,2})$";
+pub(crate) const LEVEL_PATTERN: &str =
+    "^(ANY|ONE|TWO|THREE|QUORUM|ALL|LOCAL_ONE|LOCAL_QUORUM|EACH_QUORUM|[1-9][0-9]{0,2})$";
+
+/// What a level can be, for people.
+pub(crate) const LEVEL_WORDS: &str = "ANY, ONE, TWO, THREE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM, \
+    EACH_QUORUM or a number of votes";
 
 /// A query parameter of some request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,6 +53,9 @@ pub(crate) enum Param {
     W,
     Pw,
     Dw,
+    MinNodes,
+    MinZones,
+    Min,
     Timeout,
     Receipt,
     Limit,
@@ -50,12 +64,31 @@ pub(crate) enum Param {
 }
 
 /// What a read of one key takes.
-pub(crate) const READ: &[Param] =
-    &[Param::Sort, Param::Level, Param::R, Param::Pr, Param::Timeout, Param::Receipt];
+pub(crate) const READ: &[Param] = &[
+    Param::Sort,
+    Param::Level,
+    Param::R,
+    Param::Pr,
+    Param::MinNodes,
+    Param::MinZones,
+    Param::Min,
+    Param::Timeout,
+    Param::Receipt,
+];
 
 /// What a write of one key takes.
-pub(crate) const WRITE: &[Param] =
-    &[Param::Sort, Param::Level, Param::W, Param::Pw, Param::Dw, Param::Timeout, Param::Receipt];
+pub(crate) const WRITE: &[Param] = &[
+    Param::Sort,
+    Param::Level,
+    Param::W,
+    Param::Pw,
+    Param::Dw,
+    Param::MinNodes,
+    Param::MinZones,
+    Param::Min,
+    Param::Timeout,
+    Param::Receipt,
+];
 
 /// What a list takes.
 pub(crate) const LIST: &[Param] = &[
@@ -64,12 +97,15 @@ pub(crate) const LIST: &[Param] = &[
     Param::Level,
     Param::R,
     Param::Pr,
+    Param::MinNodes,
+    Param::MinZones,
+    Param::Min,
     Param::Timeout,
     Param::Values,
 ];
 
 impl Param {
-    const ALL: [Param; 12] = [
+    const ALL: [Param; 15] = [
         Self::Sort,
         Self::Level,
         Self::R,
@@ -77,6 +113,9 @@ impl Param {
         Self::W,
         Self::Pw,
         Self::Dw,
+        Self::MinNodes,
+        Self::MinZones,
+        Self::Min,
         Self::Timeout,
         Self::Receipt,
         Self::Limit,
@@ -93,6 +132,9 @@ impl Param {
             Self::W => "w",
             Self::Pw => "pw",
             Self::Dw => "dw",
+            Self::MinNodes => "min_nodes",
+            Self::MinZones => "min_zones",
+            Self::Min => "min",
             Self::Timeout => "timeout",
             Self::Receipt => "receipt",
             Self::Limit => "limit",
@@ -104,12 +146,15 @@ impl Param {
     fn description(self) -> &'static str {
         match self {
             Self::Sort => "The sort key: percent-encoded bytes, empty if left out.",
-            Self::Level => "Sets r or w: ONE, TWO, THREE, QUORUM, ALL or a number.",
-            Self::R => "Replicas that must answer: a level or a number.",
+            Self::Level => "Sets r or w: a level or a number of votes.",
+            Self::R => "Replicas that must answer: a level or a number of votes.",
             Self::Pr => "Of these, how many must be primaries.",
-            Self::W => "Replicas that must have the write: a level or a number.",
+            Self::W => "Replicas that must have the write: a level or a number of votes.",
             Self::Pw => "Of these, how many must be primaries.",
             Self::Dw => "Of these, how many must have the write on disk.",
+            Self::MinNodes => "How many different nodes must take part, whatever their votes.",
+            Self::MinZones => "In how many different zones somebody must take part.",
+            Self::Min => "strict: wait until every opposite request must meet this one, or fail.",
             Self::Timeout => "Milliseconds that the client waits, 5000 if left out.",
             Self::Receipt => "full: the receipt comes in a JSON body as well.",
             Self::Limit => "The most keys of the page, 100 if left out.",
@@ -131,6 +176,10 @@ impl Param {
                 .schema_type(Type::Integer)
                 .minimum(Some(1_u64))
                 .maximum(Some(TIMEOUT_MILLIS_MAX)),
+            Self::MinNodes | Self::MinZones => {
+                schema.schema_type(Type::Integer).minimum(Some(1_u64)).maximum(Some(SPREAD_MAX))
+            }
+            Self::Min => schema.schema_type(Type::String).enum_values(Some(KINDS)),
             Self::Receipt => schema.schema_type(Type::String).enum_values(Some(["full"])),
             Self::Limit => schema
                 .schema_type(Type::Integer)
@@ -166,6 +215,8 @@ pub(crate) struct Query {
     w: Option<Level>,
     pw: Option<Level>,
     dw: Option<Level>,
+    spread: Spread,
+    min: Kind,
     pub(crate) timeout: Duration,
     pub(crate) receipt: Detail,
     pub(crate) limit: usize,
@@ -189,6 +240,8 @@ impl Query {
             w: None,
             pw: None,
             dw: None,
+            spread: Spread::default(),
+            min: Kind::default(),
             timeout: TIMEOUT_DEFAULT,
             receipt: Detail::Line,
             limit: LIMIT_DEFAULT,
@@ -225,6 +278,12 @@ impl Query {
             Param::W => self.w = Some(level(param, &value)?),
             Param::Pw => self.pw = Some(level(param, &value)?),
             Param::Dw => self.dw = Some(level(param, &value)?),
+            Param::MinNodes => self.spread.nodes = number(param, &value, SPREAD_MAX)? as u8,
+            Param::MinZones => self.spread.zones = number(param, &value, SPREAD_MAX)? as u8,
+            Param::Min => {
+                let kind = str::from_utf8(&value).ok().and_then(Kind::parse);
+                self.min = kind.ok_or_else(|| invalid(param, "is strict or partial"))?;
+            }
             Param::Timeout => self.timeout = timeout(number(param, &value, TIMEOUT_MILLIS_MAX)?)?,
             Param::Limit => {
                 self.limit = number(param, &value, LIMIT_MAX as u64)? as usize;
@@ -248,12 +307,14 @@ impl Query {
 
     /// What a read with this query asks for.
     pub(crate) fn read_options(&self) -> ReadOptions {
-        ReadOptions { r: self.r.or(self.level), pr: self.pr }
+        let (spread, min) = (self.spread, self.min);
+        ReadOptions { r: self.r.or(self.level), pr: self.pr, spread, min }
     }
 
     /// What a write with this query asks for.
     pub(crate) fn write_options(&self) -> WriteOptions {
-        WriteOptions { w: self.w.or(self.level), pw: self.pw, dw: self.dw }
+        let (spread, min) = (self.spread, self.min);
+        WriteOptions { w: self.w.or(self.level), pw: self.pw, dw: self.dw, spread, min }
     }
 }
 
@@ -291,11 +352,11 @@ fn level(param: Param, value: &[u8]) -> Result<Level, Problem> {
     }
     let number = text.trim_start_matches('-');
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let why = "is ONE, TWO, THREE, QUORUM, ALL or a number from 1 to N";
+    let why = format!("is {LEVEL_WORDS}");
     if is_number {
         return Err(Problem::new(Code::LevelOutOfRange, format!("{} {why}", param.name())));
     }
-    Err(invalid(param, why))
+    Err(invalid(param, &why))
 }
 
 fn number(param: Param, value: &[u8], max: u64) -> Result<u64, Problem> {
@@ -326,7 +387,9 @@ mod tests {
             ("timeout=60001", "from 1 to 60000"),
             ("timeout=%2B5", "from 1 to 60000"),
             ("receipt=short", "full"),
-            ("r=MOST", "QUORUM"),
+            ("r=MOST", "LOCAL_QUORUM"),
+            ("min=lax", "strict"),
+            ("min_zones=0", "from 1 to 255"),
         ] {
             let (status, problem) = refused(query, READ);
             assert_eq!(status, 400, "{query}");
@@ -343,5 +406,8 @@ mod tests {
         let write = Query::parse(Some("level=2&dw=ONE"), WRITE).ok().unwrap();
         assert_eq!(write.write_options().w, Some(Level::Count(2)));
         assert_eq!(write.write_options().dw, Some(Level::One));
+        let demands = Query::parse(Some("min=strict&min_nodes=2&min_zones=3"), LIST).ok().unwrap();
+        let ReadOptions { spread, min, .. } = demands.read_options();
+        assert_eq!((spread, min), (Spread { nodes: 2, zones: 3 }, Kind::Strict));
     }
 }

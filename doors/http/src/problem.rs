@@ -70,6 +70,9 @@ codes! {
     PolicyRequired    "policy_required"     400 "A table needs a conflict policy",
     InvalidContract   "invalid_contract"    400 "The contract cannot be kept",
     LevelOutOfRange   "level_out_of_range"  400 "No number of replicas can meet the level",
+    LevelTooWeak      "level_too_weak"      400 "The table allows no request as weak as this",
+    NoLocalReplicas   "no_local_replicas"   400 "The region of the node keeps no replicas",
+    MayMissRequired   "may_miss_required"   400 "Requests at the table's levels can miss writes",
     ContextInvalid    "context_invalid"     400 "The context is not one that this cluster gave for this key",
     ContextRequired   "context_required"    428 "A delete needs the context of a read",
     CursorInvalid     "cursor_invalid"      400 "The cursor is not one that this cluster gave for this list",
@@ -92,6 +95,7 @@ codes! {
     Overloaded        "overloaded"          503 "The node has too much to do",
     NoMajority        "no_majority"         503 "Too few nodes are alive to declare anything",
     UnknownOutcome    "unknown_outcome"     504 "Too few replicas answered in time",
+    WeakerThanWanted  "weaker_than_wanted"  504 "The answer is worth less than was demanded",
 }
 
 /// A failure on its way to the client.
@@ -251,6 +255,9 @@ impl From<Refusal> for Problem {
             Refusal::LargeValue { .. } => Code::ValueTooLarge,
             Refusal::ManySiblings { .. } | Refusal::LargeObject { .. } => Code::TooManySiblings,
             Refusal::EmptyDelete => Code::ContextRequired,
+            Refusal::Weak { .. } => Code::LevelTooWeak,
+            Refusal::NotLocal { .. } => Code::NoLocalReplicas,
+            Refusal::MayMiss { .. } => Code::MayMissRequired,
             Refusal::Overloaded { .. } => Code::Overloaded,
             Refusal::Disk(_) => Code::DiskFailed,
             Refusal::Level { asked, replicas, .. } => {
@@ -277,7 +284,7 @@ impl From<Failure> for Problem {
         let detail = failure.to_string();
         match failure {
             Failure::Refused(refusal) => refusal.into(),
-            Failure::NotAttempted { wanted, alive, replicas } => {
+            Failure::NotAttempted { wanted, alive, replicas, lacks: _ } => {
                 Self::new(Code::NotAttempted, detail).with(Facts {
                     wanted: Some(wanted.into()),
                     alive: Some(alive.into()),
@@ -285,14 +292,21 @@ impl From<Failure> for Problem {
                     ..Facts::default()
                 })
             }
-            Failure::Unknown { wanted, got, receipt } => Self::new(Code::UnknownOutcome, detail)
-                .with(Facts {
+            Failure::Weaker { receipt } => Self::new(Code::WeakerThanWanted, detail).with(Facts {
+                got: Some(receipt.acks.len() as u64),
+                replicas: Some(receipt.replicas.into()),
+                receipt: Some(receipt),
+                ..Facts::default()
+            }),
+            Failure::Unknown { wanted, got, receipt, lacks: _ } => {
+                Self::new(Code::UnknownOutcome, detail).with(Facts {
                     wanted: Some(wanted.into()),
                     got: Some(got.into()),
                     replicas: receipt.as_ref().map(|receipt| receipt.replicas.into()),
                     receipt,
                     ..Facts::default()
-                }),
+                })
+            }
         }
     }
 }

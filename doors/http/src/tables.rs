@@ -3,12 +3,15 @@
 //! What becomes of concurrent values has no default. Whichever we chose, somebody would
 //! learn of it by losing data, or by finding two values where his program expects one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use model::{Declare, Declared, Durability, Level, Policy, Refusal, Table};
+use model::{
+    Declare, Declared, Durability, Holder, Level, Policy, Refusal, Spread, Table, Votes, Voting,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -38,6 +41,20 @@ pub(crate) struct DeclareTableJson {
     read: Option<LevelJson>,
     /// The default level of writes, QUORUM if left out.
     write: Option<LevelJson>,
+    /// Votes of nodes (`n1`) and of each node of a zone (`region/zone`), from 0 to 15. All others
+    /// have one. QUORUM and numbers count votes.
+    votes: Option<BTreeMap<String, u8>>,
+    /// How many different nodes must acknowledge a write, whatever their votes.
+    min_nodes: Option<u8>,
+    /// In how many different zones somebody must acknowledge a write.
+    min_zones: Option<u8>,
+    /// No read may wait for less than one at this level does.
+    weakest_read: Option<LevelJson>,
+    /// No write may wait for less than one at this level does.
+    weakest_write: Option<LevelJson>,
+    /// Whether reads at these levels may miss writes at these levels, and writes each other.
+    /// Levels that can are refused without it.
+    may_miss: Option<bool>,
 }
 
 /// A conflict policy and defaults inside one keyspace.
@@ -58,6 +75,20 @@ pub(crate) struct TableJson {
     read: String,
     /// The default level of writes.
     write: String,
+    /// Votes of nodes and zones that have another number than one.
+    votes: BTreeMap<String, u8>,
+    /// How many different nodes must acknowledge a write.
+    min_nodes: u8,
+    /// In how many different zones somebody must acknowledge a write.
+    min_zones: u8,
+    /// No read may wait for less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weakest_read: Option<String>,
+    /// No write may wait for less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weakest_write: Option<String>,
+    /// Whether reads at these levels may miss writes at these levels, and writes each other.
+    may_miss: bool,
 }
 
 /// The tables of one keyspace.
@@ -78,6 +109,17 @@ impl TableJson {
             durability: table.durability.as_str(),
             read: table.read.to_string(),
             write: table.write.to_string(),
+            votes: table
+                .voting
+                .votes
+                .iter()
+                .map(|(who, votes)| (who.to_string(), *votes))
+                .collect(),
+            min_nodes: table.voting.spread.nodes,
+            min_zones: table.voting.spread.zones,
+            weakest_read: table.voting.weakest_read.map(|level| level.to_string()),
+            weakest_write: table.voting.weakest_write.map(|level| level.to_string()),
+            may_miss: table.voting.may_miss,
         }
     }
 }
@@ -115,6 +157,16 @@ pub(crate) async fn create<N: Node>(
         durability: durability(contract.durability.as_deref())?,
         read: contract.read.map_or(Level::Quorum, |level| level.0),
         write: contract.write.map_or(Level::Quorum, |level| level.0),
+        voting: Voting {
+            votes: votes(contract.votes.unwrap_or_default())?,
+            spread: Spread {
+                nodes: contract.min_nodes.unwrap_or_default(),
+                zones: contract.min_zones.unwrap_or_default(),
+            },
+            weakest_read: contract.weakest_read.map(|level| level.0),
+            weakest_write: contract.weakest_write.map(|level| level.0),
+            may_miss: contract.may_miss.unwrap_or_default(),
+        },
     };
     match door.declare(declare).await? {
         Declared::Table { table, created } => {
@@ -133,6 +185,19 @@ fn policy(said: Option<&str>) -> Result<Policy, Problem> {
         let detail = format!("{said:?} is no conflict policy; there is \"siblings\"");
         Problem::new(Code::InvalidContract, detail)
     })
+}
+
+fn votes(said: BTreeMap<String, u8>) -> Result<Votes, Problem> {
+    let holder = |(who, votes): (String, u8)| match Holder::parse(&who) {
+        Some(holder) => Ok((holder, votes)),
+        None => {
+            let who: String = who.chars().take(160).collect();
+            let detail =
+                format!("{who:?} cannot have votes: name a node, n1, or a zone, region/zone");
+            Err(Problem::new(Code::InvalidContract, detail))
+        }
+    };
+    said.into_iter().map(holder).collect()
 }
 
 fn durability(said: Option<&str>) -> Result<Durability, Problem> {

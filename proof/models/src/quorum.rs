@@ -1,7 +1,7 @@
 //! Writes and reads that race over three replicas.
 //!
 //! The state machines of the coordinator are the engine's: `Put` and `Get` decide when to
-//! answer, and `model::Kind` what to call it. Around them are three replicas that answer
+//! answer, and `model::Need` what to call it. Around them are three replicas that answer
 //! whenever they like, and lose what they had not synced when they crash. A replica
 //! acknowledges a write when it has synced it and answers a read with what it has staged. Any
 //! reply may come late and more than once. Peers are given up on, clients give up,
@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 
 use coordinator::{Digest, Get, GetEffect, GetEvent, Put, PutEffect, PutEvent, Want};
 use lattice::{Change, Lattice};
-use model::{Kind, NodeId, WriteNeed};
+use model::{Name, Need, NodeId, Voter, WriteNeed};
 use stateright::{Model, Property};
 
 pub use action::Action;
@@ -164,6 +164,14 @@ fn digest(seen: &Seen) -> Digest {
     Digest(u64::from(seen.0))
 }
 
+/// So many of the replicas, whichever they are.
+fn some(count: u8) -> Need {
+    let here = Name::new("here").expect("a name");
+    let voter = |i| Voter { node: node(i), region: here.clone(), zone: here.clone(), votes: 1 };
+    let voters: Vec<Voter> = (0..N).map(voter).collect();
+    Need::default().and_votes(&voters, count.into())
+}
+
 impl Quorums {
     fn meets(&self) -> bool {
         N < usize::from(self.r) + usize::from(self.w)
@@ -171,7 +179,7 @@ impl Quorums {
 
     fn start_put(&self, state: &mut State) {
         let replicas: Vec<NodeId> = (0..N).map(node).collect();
-        let need = WriteNeed { w: self.w, pw: 0, dw: self.w };
+        let need = WriteNeed { acks: some(self.w), disks: some(self.w) };
         let put = Put::start(&replicas, need, &mut Vec::new());
         state.puts.push(Putting { put, is_met: false });
     }
@@ -181,7 +189,7 @@ impl Quorums {
         let first = state.gets.len();
         let replicas: Vec<NodeId> = (0..N).map(|i| node((first + i) % N)).collect();
         let mut out = Vec::new();
-        let get = Get::start(&replicas, self.r, digest, &mut out);
+        let get = Get::start(&replicas, some(self.r), digest, &mut out);
         let (asked, repair) = (BTreeMap::new(), BTreeMap::new());
         let must_see = state.acknowledged;
         let mut getting = Getting { get, must_see, answer: None, asked, repair };
@@ -206,9 +214,8 @@ impl Quorums {
                 }
                 GetEffect::Met(seen, nodes) => {
                     assert!(getting.answer.is_none(), "a read is answered once");
-                    let votes = u8::try_from(nodes.len()).expect("few nodes");
-                    let kind = Kind::of(votes, self.w, N as u8);
-                    getting.answer = Some((seen, kind == Kind::Strict));
+                    let is_strict = some(self.w).must_meet(|node| nodes.contains(&node));
+                    getting.answer = Some((seen, is_strict));
                 }
                 GetEffect::Unmet(_) => {}
                 GetEffect::Merge(to, seen) => {

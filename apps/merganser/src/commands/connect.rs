@@ -6,7 +6,7 @@ use std::future::Future;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use client::{Client, Error, Key, Level, Options, Problem, ReadOptions, WriteOptions};
+use client::{Client, Demands, Error, Key, Level, Options, Problem, ReadOptions, WriteOptions};
 
 use super::error::{CliError, Exit};
 
@@ -40,27 +40,29 @@ impl Connect {
 /// Levels of a read.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct ReadLevels {
-    /// Replicas that must answer: ONE, TWO, THREE, QUORUM, ALL or a number. Without it the
-    /// table's default.
+    /// Replicas that must answer: ANY, ONE, TWO, THREE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM,
+    /// EACH_QUORUM or a number of votes. Without it the table's default.
     #[arg(long, short = 'r', visible_alias = "r", value_name = "LEVEL")]
     pub(crate) level: Option<Level>,
     /// Of these, how many must be primaries.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) pr: Option<Level>,
+    #[command(flatten)]
+    demands: Demanded,
 }
 
 impl ReadLevels {
     /// As the client wants them.
     pub(crate) fn options(self, full: bool) -> ReadOptions {
-        ReadOptions { r: self.level, pr: self.pr, full }
+        ReadOptions { r: self.level, pr: self.pr, demands: self.demands.demands(), full }
     }
 }
 
 /// Levels of a write.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct WriteLevels {
-    /// Replicas that must have the write: ONE, TWO, THREE, QUORUM, ALL or a number. Without
-    /// it the table's default.
+    /// Replicas that must have the write: ANY, ONE, TWO, THREE, QUORUM, ALL, LOCAL_ONE,
+    /// LOCAL_QUORUM, EACH_QUORUM or a number of votes. Without it the table's default.
     #[arg(long, short = 'w', visible_alias = "w", value_name = "LEVEL")]
     pub(crate) level: Option<Level>,
     /// Of these, how many must be primaries.
@@ -69,12 +71,36 @@ pub(crate) struct WriteLevels {
     /// Of these, how many must have it on disk.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) dw: Option<Level>,
+    #[command(flatten)]
+    demands: Demanded,
 }
 
 impl WriteLevels {
     /// As the client wants them.
     pub(crate) fn options(self) -> WriteOptions {
-        WriteOptions { w: self.level, pw: self.pw, dw: self.dw }
+        let demands = self.demands.demands();
+        WriteOptions { w: self.level, pw: self.pw, dw: self.dw, demands }
+    }
+}
+
+/// What a request demands beside its levels.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Demanded {
+    /// How many different nodes must take part, whatever their votes.
+    #[arg(long, value_name = "N")]
+    min_nodes: Option<u8>,
+    /// In how many different zones somebody must take part.
+    #[arg(long, value_name = "N")]
+    min_zones: Option<u8>,
+    /// Wait until every opposite request at the table's level must meet this one, or fail.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Demanded {
+    fn demands(self) -> Demands {
+        let Self { min_nodes, min_zones, strict } = self;
+        Demands { min_nodes, min_zones, strict }
     }
 }
 

@@ -41,6 +41,8 @@ enum Action {
         /// The default level of writes.
         #[arg(long, value_name = "LEVEL")]
         write: Option<Level>,
+        #[command(flatten)]
+        voting: Voting,
     },
     /// List the tables of a keyspace.
     List {
@@ -54,6 +56,52 @@ enum Action {
         /// Its name.
         name: String,
     },
+}
+
+/// How the replicas of a table are counted, and what may not be asked of them.
+#[derive(Debug, clap::Args)]
+struct Voting {
+    /// Votes of a node (n1=2) or of each node of a zone (region/zone=2), 0 to 15. All others
+    /// have one. QUORUM and numbers count votes.
+    #[arg(long, value_name = "WHO=N", value_parser = votes)]
+    votes: Vec<(String, u8)>,
+    /// How many different nodes must acknowledge a write, whatever their votes.
+    #[arg(long, value_name = "N")]
+    min_nodes: Option<u8>,
+    /// In how many different zones somebody must acknowledge a write.
+    #[arg(long, value_name = "N")]
+    min_zones: Option<u8>,
+    /// Refuse reads that wait for less than one at this level.
+    #[arg(long, value_name = "LEVEL")]
+    weakest_read: Option<Level>,
+    /// Refuse writes that wait for less than one at this level.
+    #[arg(long, value_name = "LEVEL")]
+    weakest_write: Option<Level>,
+    /// Accept that reads at these levels can miss writes at these levels, or writes each other.
+    #[arg(long)]
+    may_miss: bool,
+}
+
+fn votes(text: &str) -> Result<(String, u8), String> {
+    let parts = text.split_once('=').and_then(|(who, n)| Some((who.to_owned(), n.parse().ok()?)));
+    parts.ok_or_else(|| format!("{text:?} is not a node or zone with its votes, as in n1=2"))
+}
+
+impl Voting {
+    /// The part of a contract that this is.
+    fn contract(self) -> TableContract {
+        let Self { votes, min_nodes, min_zones, weakest_read, weakest_write, may_miss } = self;
+        let votes = votes.into_iter().collect();
+        TableContract {
+            votes,
+            min_nodes,
+            min_zones,
+            weakest_read,
+            weakest_write,
+            may_miss,
+            ..TableContract::default()
+        }
+    }
 }
 
 /// [`Durability`] on the command line.
@@ -80,9 +128,10 @@ impl Table {
         let client = self.connect.client(Options::default())?;
         block_on(async {
             match self.action {
-                Action::Create { keyspace, name, policy, durability, read, write } => {
+                Action::Create { keyspace, name, policy, durability, read, write, voting } => {
                     let durability = durability.map(Durability::from);
-                    let contract = TableContract { policy, durability, read, write };
+                    let contract =
+                        TableContract { policy, durability, read, write, ..voting.contract() };
                     let (table, created) = client.create_table(&keyspace, &name, &contract).await?;
                     show(&[table], self.json, Some(created))
                 }
@@ -101,8 +150,16 @@ fn show(tables: &[TableInfo], as_json: bool, created: Option<bool>) -> Result<()
     if as_json {
         return print::json(&json!({ "tables": tables, "created": created }));
     }
-    let mut shown =
-        print::table(&["keyspace", "table", "id", "policy", "durability", "read", "write"]);
+    let mut shown = print::table(&[
+        "keyspace",
+        "table",
+        "id",
+        "policy",
+        "durability",
+        "read",
+        "write",
+        "counted",
+    ]);
     for table in tables {
         shown.add_row([
             &table.keyspace,
@@ -112,8 +169,23 @@ fn show(tables: &[TableInfo], as_json: bool, created: Option<bool>) -> Result<()
             &table.durability,
             &table.read,
             &table.write,
+            &counted(table),
         ]);
     }
     print::line(shown)?;
     tell_created(created)
+}
+
+/// How a table counts its replicas, where that is not one vote each and nothing else.
+fn counted(table: &TableInfo) -> String {
+    let mut said: Vec<String> =
+        table.votes.iter().map(|(who, votes)| format!("{who}={votes}")).collect();
+    let numbers = [("min-nodes", table.min_nodes), ("min-zones", table.min_zones)];
+    let least = numbers.iter().filter(|(_, number)| *number != 0);
+    said.extend(least.map(|(what, number)| format!("{what} {number}")));
+    let weakest = [("read", &table.weakest_read), ("write", &table.weakest_write)];
+    let weakest = weakest.iter().filter_map(|(what, level)| Some((what, level.as_ref()?)));
+    said.extend(weakest.map(|(what, level)| format!("no {what} below {level}")));
+    said.extend(table.may_miss.then(|| "may miss".to_owned()));
+    said.join(", ")
 }

@@ -2,7 +2,7 @@
 
 use crate::fake::{Fake, Reply, Seen};
 use client::{
-    Client, Content, Context, Error, Key, Level, ListOptions, Operation, Options, Outcome,
+    Client, Content, Context, Demands, Error, Key, Level, ListOptions, Operation, Options, Outcome,
     ReadOptions, TableContract, WriteOptions,
 };
 
@@ -26,13 +26,21 @@ async fn a_put_says_key_levels_context_and_type() {
     };
     let fake = Fake::start(answer).await;
     let key = Key::with_sort(&b"a/b \xff"[..], "2024-01?");
-    let options = WriteOptions { w: Some(Level::All), dw: Some(Level::Count(2)), pw: None };
+    let options = WriteOptions {
+        w: Some(Level::All),
+        dw: Some(Level::Count(2)),
+        demands: Demands { min_zones: Some(2), strict: true, ..Demands::default() },
+        ..WriteOptions::default()
+    };
     let context = Context::new("tok-1").unwrap();
     let table = client(&fake).table("ks", "t");
     let written = table.put(&key, &Content::text("x"), Some(&context), &options).await.unwrap();
 
     let seen = fake.seen().remove(0);
-    assert_eq!(seen.target, "/v1/kv/ks/t/a%2Fb%20%FF?sort=2024-01%3F&w=ALL&dw=2");
+    assert_eq!(
+        seen.target,
+        "/v1/kv/ks/t/a%2Fb%20%FF?sort=2024-01%3F&w=ALL&dw=2&min_zones=2&min=strict"
+    );
     assert_eq!(seen.header("merganser-context"), Some("tok-1"));
     assert_eq!(seen.header("content-type"), Some("text/plain; charset=utf-8"));
     assert_eq!(seen.body, b"x");

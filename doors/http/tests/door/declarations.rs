@@ -84,6 +84,8 @@ async fn a_contract_that_cannot_be_is_refused_and_nothing_is_declared() {
         (t, r#"{"policy":"lww"}"#, "400 invalid_contract"),
         (t, r#"{"policy":"siblings","durability":"never"}"#, "400 invalid_contract"),
         (t, r#"{"policy":"siblings","read":"MOST"}"#, "400 malformed_request"),
+        (t, r#"{"policy":"siblings","votes":{"one":1}}"#, "400 invalid_contract"),
+        (t, r#"{"policy":"siblings","votes":{"n1":-1}}"#, "400 malformed_request"),
         (t, r#"{"policy":"siblings","read":{}}"#, "400 malformed_request"),
     ] {
         assert_eq!(declare(&api, target, body).await.problem(), problem, "{target} {body}");
@@ -184,4 +186,21 @@ async fn every_reference_in_the_description_leads_somewhere() {
         count += 1;
     }
     assert!(20 < count, "{count}");
+}
+
+#[tokio::test]
+async fn a_table_is_shown_with_all_that_it_was_declared_with() {
+    let api = Api::new().await;
+    let body = r#"{"policy":"siblings","read":"local_quorum","write":"EACH_QUORUM","votes":
+        {"n1":2,"eu/a":0},"min_nodes":2,"min_zones":1,"weakest_read":"LOCAL_ONE",
+        "weakest_write":2,"may_miss":true}"#;
+    let table = declare(&api, "/v1/keyspaces/ks/tables/new", body).await.json();
+    let wanted = serde_json::json!({
+        "name": "new", "id": table["id"], "keyspace": "ks", "policy": "siblings",
+        "durability": "synced", "read": "LOCAL_QUORUM", "write": "EACH_QUORUM",
+        "votes": {"n1": 2, "eu/a": 0}, "min_nodes": 2, "min_zones": 1,
+        "weakest_read": "LOCAL_ONE", "weakest_write": "2", "may_miss": true,
+    });
+    assert_eq!(table, wanted);
+    assert_eq!(declare(&api, "/v1/keyspaces/ks/tables/new", body).await.json(), wanted);
 }

@@ -1,7 +1,7 @@
 //! What is refused, how, and that nothing is changed by it.
 
 use axum::body::Body;
-use model::{Failure, Malformed, Name, Refusal};
+use model::{Failure, Level, Malformed, Name, Refusal};
 
 use crate::support::{Api, VALUE_BYTES_MAX};
 
@@ -206,21 +206,37 @@ async fn each_failure_of_the_node_has_its_own_code_and_facts() {
         let Some(model::Reply::Read(read)) = ask(&api).await else { panic!("no read") };
         read.receipt
     };
+    let weaker = receipt.clone();
     let failures: Vec<(Failure, &str, &[&str])> = vec![
         (
-            Failure::NotAttempted { wanted: 2, alive: 1, replicas: 3 },
+            Failure::NotAttempted { wanted: 2, alive: 1, replicas: 3, lacks: String::new() },
             "503 not_attempted",
             &["wanted", "alive", "replicas"],
         ),
         (
-            Failure::Unknown { wanted: 2, got: 1, receipt: None },
+            Failure::Unknown { wanted: 2, got: 1, receipt: None, lacks: String::new() },
             "504 unknown_outcome",
             &["wanted", "got"],
         ),
         (
-            Failure::Unknown { wanted: 2, got: 1, receipt: Some(receipt) },
+            Failure::Unknown { wanted: 2, got: 1, receipt: Some(receipt), lacks: String::new() },
             "504 unknown_outcome",
             &["wanted", "got", "replicas", "receipt"],
+        ),
+        (
+            Failure::Weaker { receipt: weaker },
+            "504 weaker_than_wanted",
+            &["got", "replicas", "receipt"],
+        ),
+        (
+            Refusal::Weak { what: "w", asked: Level::One, weakest: Level::Quorum }.into(),
+            "400 level_too_weak",
+            &[],
+        ),
+        (
+            Refusal::NotLocal { what: "w", level: "LOCAL_ONE".to_owned(), region: name() }.into(),
+            "400 no_local_replicas",
+            &[],
         ),
         (Refusal::Overloaded { max: 9 }.into(), "503 overloaded", &[]),
         (Refusal::Disk("full".to_owned()).into(), "500 disk_failed", &[]),

@@ -16,9 +16,9 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use lattice::Lattice;
 use model::{
-    Ack, Declare, Declared, Failure, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing,
-    Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, Receipt, Refusal, Reply, Request,
-    ShardId, Status, Table, TableId, Value, Written,
+    Ack, Declare, Declared, Electorate, Failure, Key, Keyspace, KeyspaceId, Kind, List, Listed,
+    Listing, Mutation, Name, Need, NodeId, NodeStatus, Object, Put, Range, Read, ReadOptions,
+    Receipt, Refusal, Reply, Request, ShardId, Status, Table, TableId, Value, Voter, Written,
 };
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -91,9 +91,9 @@ impl State {
             Request::Put(put) => Reply::Written(self.put(put)?),
             Request::Get(get) => {
                 let (keyspace, table) = self.find(&get.keyspace, &get.table)?;
-                let need = get.options.resolve(table.read, keyspace.n())?;
+                let need = read_need(&keyspace, &table, get.options)?;
                 let object = self.objects.get(&(table.id, get.key)).cloned().unwrap_or_default();
-                Reply::Read(Read { object, receipt: receipt(&keyspace, need.r, None) })
+                Reply::Read(Read { object, receipt: receipt(&keyspace, need.least(), None) })
             }
             Request::List(list) => Reply::Listed(self.list(&list)?),
             Request::Declare(declare) => Reply::Declared(self.declare(declare)?),
@@ -113,7 +113,9 @@ impl State {
 
     fn put(&mut self, put: Put) -> Result<Written, Failure> {
         let (keyspace, table) = self.find(&put.keyspace, &put.table)?;
-        let need = put.options.resolve(table.write, keyspace.n())?;
+        let voters = voters(&keyspace);
+        let electorate = Electorate { voters: &voters, table: &table };
+        let need = electorate.write(put.options, &keyspace.name)?;
         let dot = Dot::new(Incarnation::new(0xabc), self.asked as u64);
         let mut context = put.context.clone();
         let _ = context.insert(dot);
@@ -124,12 +126,12 @@ impl State {
         if self.keeps {
             let _ = self.objects.entry((table.id, put.key)).or_default().merge(object);
         }
-        Ok(Written { context, receipt: receipt(&keyspace, need.w, Some(dot)) })
+        Ok(Written { context, receipt: receipt(&keyspace, need.least(), Some(dot)) })
     }
 
     fn list(&self, list: &List) -> Result<Listed, Failure> {
         let (keyspace, table) = self.find(&list.keyspace, &list.table)?;
-        let need = list.options.resolve(table.read, keyspace.n())?;
+        let need = read_need(&keyspace, &table, list.options)?;
         let in_range = |key: &Key| match &list.range {
             Range::Partition { partition, after } => {
                 key.partition() == partition
@@ -157,7 +159,7 @@ impl State {
             (Range::Table { shard: 0, .. }, false) => Some(Range::Table { shard: 1, after: None }),
             (Range::Partition { .. } | Range::Table { .. }, false) => None,
         };
-        Ok(Listed { listings, next, receipt: receipt(&keyspace, need.r, None) })
+        Ok(Listed { listings, next, receipt: receipt(&keyspace, need.least(), None) })
     }
 
     fn declare(&mut self, declare: Declare) -> Result<Declared, Failure> {
@@ -178,11 +180,11 @@ impl State {
                 self.keyspaces.push(new.clone());
                 Ok(Declared::Keyspace { keyspace: new, created: true })
             }
-            Declare::Table { keyspace, name, policy, durability, read, write } => {
+            Declare::Table { keyspace, name, policy, durability, read, write, voting } => {
                 let found = self.keyspaces.iter().find(|found| found.name == keyspace);
                 let keyspace = found.ok_or(Refusal::UnknownKeyspace(keyspace))?.id;
                 let id = TableId::new(self.tables.len() as u32 + 1);
-                let new = Table { id, keyspace, name, policy, durability, read, write };
+                let new = Table { id, keyspace, name, policy, durability, read, write, voting };
                 let mut tables = self.tables.iter();
                 let old = tables.find(|old| old.keyspace == keyspace && old.name == new.name);
                 if let Some(old) = old {
@@ -210,6 +212,22 @@ impl State {
             read_repairs: 0,
         }
     }
+}
+
+/// The replicas of any shard, all in one region that is called like the keyspace.
+fn voters(keyspace: &Keyspace) -> Vec<Voter> {
+    let place = || keyspace.name.clone();
+    let voter = |node: u8| Voter {
+        node: NodeId::new(node.into()),
+        region: place(),
+        zone: place(),
+        votes: 1,
+    };
+    (1..=keyspace.n()).map(voter).collect()
+}
+
+fn read_need(keyspace: &Keyspace, table: &Table, options: ReadOptions) -> Result<Need, Refusal> {
+    Electorate { voters: &voters(keyspace), table }.read(options, &keyspace.name)
 }
 
 fn differs(what: &'static str, name: &Name) -> Failure {

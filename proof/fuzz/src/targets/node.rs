@@ -13,7 +13,7 @@ use catalog::{Acceptor, Catalog};
 use causality::{Dot, Incarnation};
 use model::{
     Address, Declare, Durability, Key, Level, Limits, Name, NodeId, Now, Object, Policy, ShardId,
-    TableId,
+    TableId, Voting,
 };
 use node::{
     Cause, Config, Disk, Effect, Fetched, Forward, Found, Input, Merge, Merged, Message, Node,
@@ -109,6 +109,7 @@ fn catalog() -> Catalog {
         durability: Durability::Synced,
         read: Level::Quorum,
         write: Level::Quorum,
+        voting: Voting::default(),
     };
     for declare in [keyspace, table] {
         catalog.declare(&declare).expect("a contract like any other");

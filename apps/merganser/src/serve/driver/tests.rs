@@ -8,7 +8,7 @@ use catalog::{Acceptor, Catalog};
 use causality::Incarnation;
 use model::{
     Address, Declare, Get, Key, Level, Limits, Mutation, Name, NodeId, Now, Object, Policy, Put,
-    Request, ShardId, TableId, Value, WriteOptions,
+    Request, ShardId, TableId, Value, Voting, WriteOptions,
 };
 use node::{Merged, Verdict};
 use placement::{Layout, Member};
@@ -172,6 +172,7 @@ fn tables() -> Catalog {
             durability,
             read: Level::One,
             write: Level::One,
+            voting: Voting { may_miss: true, ..Voting::default() },
         };
         catalog.declare(&table).unwrap();
     }
