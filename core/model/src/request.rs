@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::{
     Durability, Key, Keyspace, Level, Malformed, Name, NodeId, Object, Policy, ReadOptions,
-    Receipt, Region, ReplicaMap, Table, Value, Voting, WriteOptions,
+    Receipt, Region, ReplicaMap, Table, Value, Voting, WriteOptions, Zone,
 };
 
 /// What a client asks of a node.
@@ -253,6 +253,10 @@ pub struct NodeStatus {
     pub node: NodeId,
     /// Whether it was heard of lately.
     pub alive: bool,
+    /// Its site.
+    pub region: Region,
+    /// Its failure domain within the site.
+    pub zone: Zone,
 }
 
 /// Bounds on what a client may send. Configured per node, alike on all nodes of a cluster.

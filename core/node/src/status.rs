@@ -1,20 +1,23 @@
 //! What a node says of itself.
 
 use model::{NodeStatus, Now, Status};
+use placement::Member;
 
 use crate::Node;
 
 impl Node {
     pub(crate) fn status(&self, now: Now) -> Status {
-        let seen = |node: &model::NodeId| NodeStatus {
+        let seen = |(node, member): (&model::NodeId, &Member)| NodeStatus {
             node: *node,
             alive: self.membership.is_alive(*node, now),
+            region: member.region.clone(),
+            zone: member.zone.clone(),
         };
         Status {
             node: self.config.id,
             incarnation: self.config.incarnation,
             uptime: now.since(self.started),
-            nodes: self.config.layout.members.keys().map(seen).collect(),
+            nodes: self.config.layout.members.iter().map(seen).collect(),
             catalog_version: self.in_force().version,
             keyspaces: self.in_force().keyspaces.values().cloned().collect(),
             tables: self.in_force().tables.values().cloned().collect(),

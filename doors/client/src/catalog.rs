@@ -186,6 +186,10 @@ pub struct NodeState {
     pub node: u16,
     /// Whether it was heard of lately.
     pub alive: bool,
+    /// Its site, if the node tells.
+    pub region: Option<String>,
+    /// Its failure domain within the site, if the node tells.
+    pub zone: Option<String>,
 }
 
 impl Client {

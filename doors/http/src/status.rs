@@ -52,6 +52,10 @@ pub(crate) struct NodeJson {
     node: u16,
     /// Whether it was heard of lately.
     alive: bool,
+    /// Its site.
+    region: String,
+    /// Its failure domain within the site.
+    zone: String,
 }
 
 /// That the node answers.
@@ -76,7 +80,12 @@ impl From<&model::Status> for StatusJson {
             uptime_seconds: status.uptime.as_secs(),
             version: env!("CARGO_PKG_VERSION"),
             nodes: nodes
-                .map(|node| NodeJson { node: node.node.number(), alive: node.alive })
+                .map(|node| NodeJson {
+                    node: node.node.number(),
+                    alive: node.alive,
+                    region: node.region.to_string(),
+                    zone: node.zone.to_string(),
+                })
                 .collect(),
             catalog_version: status.catalog_version,
             keyspaces: status.keyspaces.iter().map(KeyspaceJson::from).collect(),

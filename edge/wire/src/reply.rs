@@ -7,7 +7,9 @@ use model::{Declared, Listed, Listing, NodeId, Read, Written};
 use prost::{Message, Oneof};
 
 use crate::failure::Failure;
-use crate::parts::{Key, Objects, Receipt, Time, Unusable, Usable, coded, narrow, present};
+use crate::parts::{
+    Key, Objects, Receipt, Time, Unusable, Usable, coded, narrow, present, put_name, take_name,
+};
 use crate::request::Range;
 
 /// Any answer, without its objects.
@@ -164,6 +166,10 @@ struct NodeStatus {
     node: u32,
     #[prost(bool, tag = "2")]
     alive: bool,
+    #[prost(bytes = "bytes", tag = "3")]
+    region: Bytes,
+    #[prost(bytes = "bytes", tag = "4")]
+    zone: Bytes,
 }
 
 impl Status {
@@ -171,6 +177,8 @@ impl Status {
         let node = |node: &model::NodeStatus| NodeStatus {
             node: node.node.number().into(),
             alive: node.alive,
+            region: put_name(&node.region),
+            zone: put_name(&node.zone),
         };
         let keyspace = |keyspace| coded(|out| contracts::encode_keyspace(keyspace, out));
         let table = |table| coded(|out| contracts::encode_table(table, out));
@@ -189,7 +197,9 @@ impl Status {
 
     fn take(self) -> Usable<model::Status> {
         let node = |node: &NodeStatus| {
-            Ok(model::NodeStatus { node: NodeId::new(narrow(node.node)?), alive: node.alive })
+            let (region, zone) = (take_name(&node.region)?, take_name(&node.zone)?);
+            let (node, alive) = (NodeId::new(narrow(node.node)?), node.alive);
+            Ok(model::NodeStatus { node, alive, region, zone })
         };
         let keyspaces = self.keyspaces.iter().map(contracts::decode_keyspace);
         let tables = self.tables.iter().map(contracts::decode_table);

@@ -9,6 +9,7 @@ pub(crate) mod error;
 mod bench;
 mod connect;
 mod del;
+mod explain;
 mod export;
 mod get;
 mod import;

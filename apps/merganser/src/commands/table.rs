@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::connect::{Connect, block_on};
 use super::error::CliError;
+use super::explain::Report;
 use super::keyspace::tell_created;
 use super::print;
 
@@ -48,6 +49,14 @@ enum Action {
     List {
         /// The keyspace.
         keyspace: String,
+    },
+    /// Tell which failures a table survives: with whose disks writes are lost, and without whom
+    /// reads and writes are refused.
+    Explain {
+        /// The keyspace it is in.
+        keyspace: String,
+        /// Its name.
+        name: String,
     },
     /// Show one table.
     Show {
@@ -134,6 +143,10 @@ impl Table {
                         TableContract { policy, durability, read, write, ..voting.contract() };
                     let (table, created) = client.create_table(&keyspace, &name, &contract).await?;
                     show(&[table], self.json, Some(created))
+                }
+                Action::Explain { keyspace, name } => {
+                    let report = Report::new(&client.status().await?, &keyspace, &name)?;
+                    if self.json { print::json(&report.json()) } else { report.show() }
                 }
                 Action::List { keyspace } => {
                     show(&client.tables(&keyspace).await?, self.json, None)

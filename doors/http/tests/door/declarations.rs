@@ -44,7 +44,8 @@ async fn a_table_must_say_what_becomes_of_concurrent_values() {
     assert_eq!(created.status, 201);
     let expected = json!({
         "name": "t", "id": 1, "keyspace": "ks", "policy": "siblings", "durability": "synced",
-        "read": "1", "write": "ALL",
+        "read": "1", "write": "ALL", "votes": {}, "min_nodes": 0, "min_zones": 0,
+        "may_miss": false,
     });
     assert_eq!(created.json(), expected);
     assert_eq!(api.get(table).await.json(), expected);
@@ -159,7 +160,7 @@ async fn what_must_have_a_form_is_described_with_it() {
                     "keyspace" | "table" => "^[a-z0-9][a-z0-9_.-]{0,63}$",
                     "level" | "r" | "pr" | "w" | "pw" | "dw" => {
                         levels += 1;
-                        "^(ONE|TWO|THREE|QUORUM|ALL|[1-9][0-9]{0,2})$"
+                        "^(ANY|ONE|TWO|THREE|QUORUM|ALL|LOCAL_ONE|LOCAL_QUORUM|EACH_QUORUM|[1-9][0-9]{0,2})$"
                     }
                     _ => continue,
                 };

@@ -204,7 +204,12 @@ impl State {
             node: NodeId::new(1),
             incarnation: Incarnation::new(0xabc),
             uptime: Duration::from_secs(7),
-            nodes: vec![NodeStatus { node: NodeId::new(1), alive: true }],
+            nodes: vec![NodeStatus {
+                node: NodeId::new(1),
+                alive: true,
+                region: Name::new("north").unwrap(),
+                zone: Name::new("a").unwrap(),
+            }],
             catalog_version: 3,
             keyspaces: self.keyspaces.clone(),
             tables: self.tables.clone(),

@@ -59,6 +59,12 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn node_states()(node in nodes(), alive: bool, region in names(), zone in names()) -> NodeStatus {
+        NodeStatus { node, alive, region, zone }
+    }
+}
+
 fn kinds() -> impl Strategy<Value = Kind> {
     prop_oneof![Just(Kind::Partial), Just(Kind::Strict)]
 }
@@ -198,7 +204,7 @@ fn failures() -> impl Strategy<Value = Failure> {
 prop_compose! {
     fn statuses()(
         (node, incarnation, uptime) in (nodes(), any::<u64>(), times()),
-        nodes in vec((nodes(), any::<bool>()).prop_map(|(node, alive)| NodeStatus { node, alive }), 0..4),
+        nodes in vec(node_states(), 0..4),
         catalog_version: u64,
         keyspaces in vec(keyspaces(), 0..3),
         tables in vec(tables(), 0..3),
