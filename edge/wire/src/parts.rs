@@ -147,7 +147,7 @@ pub(crate) fn take_level(number: u32) -> Usable<Option<Level>> {
 }
 
 /// What a request demands beside its levels.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct Demands {
     #[prost(uint32, tag = "1")]
     min_nodes: u32,

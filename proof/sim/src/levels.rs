@@ -104,10 +104,10 @@ impl Poll<'_> {
     /// without replicas has no local levels, and takes those of all regions for them.
     fn is_at_least(&self, weakest: Level, is_enough: impl Fn(&[NodeId]) -> bool) -> bool {
         let is_far = self.voters.iter().all(|voter| voter.region != *self.here);
-        let weakest = match weakest {
-            Level::LocalOne if is_far => Level::One,
-            Level::LocalQuorum if is_far => Level::Quorum,
-            level => level,
+        let weakest = match (weakest, is_far) {
+            (Level::LocalOne, true) => Level::One,
+            (Level::LocalQuorum, true) => Level::Quorum,
+            (level, _) => level,
         };
         self.sets().iter().all(|set| !is_enough(set) || self.are_enough(weakest, set))
     }

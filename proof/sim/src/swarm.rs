@@ -215,8 +215,8 @@ impl Plan {
             replicas,
             shards: dice.pick(&[1, 2, 8, 16]),
             tables: vec![
-                counted(&mut levels, table(&mut dice, Durability::Synced, replicas)),
-                counted(&mut levels, table(&mut dice, Durability::Buffered, replicas)),
+                counted(&mut levels, &table(&mut dice, Durability::Synced, replicas)),
+                counted(&mut levels, &table(&mut dice, Durability::Buffered, replicas)),
             ],
             siblings_max: dice.pick(&[100, 100, 4]),
             requests_max: dice.pick(&[10_000, 10_000, 10_000, 4]),
@@ -287,7 +287,7 @@ fn table(dice: &mut Dice, durability: Durability, replicas: u8) -> TablePlan {
 }
 
 /// The same table, in some worlds with levels about regions, votes and minima.
-fn counted(dice: &mut Dice, table: TablePlan) -> TablePlan {
+fn counted(dice: &mut Dice, table: &TablePlan) -> TablePlan {
     let near = [Level::LocalQuorum, Level::LocalOne, Level::EachQuorum, Level::Quorum, Level::Any];
     let read = if dice.chance(300) { dice.pick(&near) } else { table.read };
     let write = if dice.chance(300) { dice.pick(&near) } else { table.write };
@@ -303,7 +303,7 @@ fn counted(dice: &mut Dice, table: TablePlan) -> TablePlan {
         min_zones: dice.pick(&[0, 0, 0, 2]),
         guarded: dice.chance(150),
     };
-    TablePlan { read, write, voting, ..table }
+    TablePlan { read, write, voting, durability: table.durability }
 }
 
 fn clients(dice: &mut Dice) -> ClientPlan {

@@ -37,16 +37,21 @@ impl World {
             false if refused => self.ask_for(keyspace, &table, table.voting.clone())?,
             true | false => reply,
         };
-        match reply {
+        match &reply {
             Reply::Declared(Declared::Table { table, .. }) if meets || refused => {
                 for shard in 0..keyspace.shards {
-                    let voters = voters(&self.layout, &table, placement, shard);
+                    let voters = voters(&self.layout, table, placement, shard);
                     places.voters.insert((table.id, shard), voters);
                 }
-                Ok(table)
+                Ok(table.clone())
             }
-            other => {
-                let detail = format!("{table:?}, which meets: {meets}, came to {other:?}");
+            Reply::Declared(_)
+            | Reply::Failed(_)
+            | Reply::Written(_)
+            | Reply::Read(_)
+            | Reply::Listed(_)
+            | Reply::Status(_) => {
+                let detail = format!("{table:?}, which meets: {meets}, came to {reply:?}");
                 Err(Broken::new(Invariant::ContractsStand, detail))
             }
         }

@@ -37,12 +37,15 @@ impl Connect {
     }
 }
 
+/// What a level can be.
+const LEVEL_HELP: &str = "Who must take part: ANY, ONE, TWO, THREE, QUORUM, ALL, LOCAL_ONE, \
+    LOCAL_QUORUM, EACH_QUORUM or a number of votes. Without it the table's default";
+
 /// Levels of a read.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct ReadLevels {
-    /// Replicas that must answer: ANY, ONE, TWO, THREE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM,
-    /// EACH_QUORUM or a number of votes. Without it the table's default.
-    #[arg(long, short = 'r', visible_alias = "r", value_name = "LEVEL")]
+    /// Whose answers are awaited.
+    #[arg(help = LEVEL_HELP, long, short = 'r', visible_alias = "r", value_name = "LEVEL")]
     pub(crate) level: Option<Level>,
     /// Of these, how many must be primaries.
     #[arg(long, value_name = "LEVEL")]
@@ -61,9 +64,8 @@ impl ReadLevels {
 /// Levels of a write.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct WriteLevels {
-    /// Replicas that must have the write: ANY, ONE, TWO, THREE, QUORUM, ALL, LOCAL_ONE,
-    /// LOCAL_QUORUM, EACH_QUORUM or a number of votes. Without it the table's default.
-    #[arg(long, short = 'w', visible_alias = "w", value_name = "LEVEL")]
+    /// Whose acknowledgements are awaited.
+    #[arg(help = LEVEL_HELP, long, short = 'w', visible_alias = "w", value_name = "LEVEL")]
     pub(crate) level: Option<Level>,
     /// Of these, how many must be primaries.
     #[arg(long, value_name = "LEVEL")]

@@ -28,7 +28,10 @@ const SHOWN_MAX: usize = 8;
 
 /// Sets of nodes, and in how many shards each matters. A set with a region is about requests
 /// to nodes of that region.
-type Sets = BTreeMap<(Option<Region>, Vec<NodeId>), u16>;
+type Sets = BTreeMap<Asked, u16>;
+
+/// Where a request is asked, if that matters, and a set of nodes.
+type Asked = (Option<Region>, Vec<NodeId>);
 
 /// What a table's levels are worth.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -124,7 +127,7 @@ impl Report {
     /// For programs.
     pub(crate) fn json(&self) -> serde_json::Value {
         let sets = |sets: &Sets| -> Vec<serde_json::Value> {
-            let set = |((region, nodes), shards): &(&(Option<Region>, Vec<NodeId>), &u16)| {
+            let set = |((region, nodes), shards): &(&Asked, &u16)| {
                 let nodes: Vec<u16> = nodes.iter().map(|node| node.number()).collect();
                 json!({ "nodes": nodes, "shards": shards, "region": region.as_ref().map(Name::as_str) })
             };
@@ -141,7 +144,7 @@ impl Report {
 }
 
 /// The smallest first, and of these the ones that matter in most shards.
-fn in_order(sets: &Sets) -> Vec<(&(Option<Region>, Vec<NodeId>), &u16)> {
+fn in_order(sets: &Sets) -> Vec<(&Asked, &u16)> {
     let mut order: Vec<_> = sets.iter().collect();
     order.sort_by_key(|((_, nodes), shards)| (nodes.len(), u16::MAX - **shards));
     order
