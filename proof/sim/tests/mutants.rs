@@ -165,7 +165,7 @@ fn inside() -> Vec<Row> {
         (In::ContextFilled, any, &[NothingIsInvented, NoFalseDominance]),
         (In::AbsenceDeletes, any, &[NoFalseDominance]),
         (In::FirstWins, any, &[NoFalseDominance]),
-        (In::TombstoneForgotten, any, &[ReplicasOnlyGrow]),
+        (In::TombstoneForgotten, any, &[ReplicasOnlyGrow, ClocksAreExact]),
         (In::ContextForgotten, any, &[ReplicasOnlyGrow]),
         (In::DeleteTakesAll, any, &[NoFalseDominance, ReceiptsAreTrue]),
         (In::SiblingsUnlimited, any, &[LimitsHold]),
