@@ -125,7 +125,8 @@ async fn the_status_names_nodes_keyspaces_and_tables() {
     assert_eq!(status["node"], 1);
     assert_eq!(status["incarnation"], "0000000000000abc");
     assert_eq!(status["uptime_seconds"], 7);
-    assert_eq!(status["nodes"], json!([{"node": 1, "alive": true}]));
+    let node = json!({"node": 1, "alive": true, "region": "north", "zone": "a"});
+    assert_eq!(status["nodes"], json!([node]));
     assert_eq!(status["keyspaces"][0]["name"], "ks");
     assert_eq!(status["tables"][1]["keyspace"], "ks");
     assert_eq!(api.get("/health").await.json(), json!({"status": "ok"}));
