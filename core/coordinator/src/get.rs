@@ -115,6 +115,11 @@ impl<T: Lattice + Clone> Get<T> {
         get
     }
 
+    /// Whom it waits for.
+    pub fn need(&self) -> &Need {
+        &self.need
+    }
+
     /// Whether the client has been answered and all that were asked have been heard.
     pub fn is_done(&self) -> bool {
         self.is_done

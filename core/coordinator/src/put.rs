@@ -1,7 +1,6 @@
 //! One write on its way to its replicas.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use lattice::Change;
 use model::{Ack, NodeId, WriteNeed};
 use mutant::{Mutant, is};
 
@@ -36,10 +35,10 @@ pub enum PutEffect {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Put {
     need: WriteNeed,
-    /// Replicas that may still answer.
-    waiting: BTreeSet<NodeId>,
-    /// Replicas that have it, and whether on disk.
-    acks: BTreeMap<NodeId, bool>,
+    /// Replicas that may still answer, by node.
+    waiting: Vec<NodeId>,
+    /// Replicas that have it, by node.
+    acks: Vec<Ack>,
     is_done: bool,
 }
 
@@ -47,8 +46,14 @@ impl Put {
     /// Sends a write to all its replicas.
     pub fn start(replicas: &[NodeId], need: WriteNeed, out: &mut Vec<PutEffect>) -> Self {
         out.extend(replicas.iter().map(|node| PutEffect::Merge(*node)));
-        let waiting = replicas.iter().copied().collect();
-        Self { need, waiting, acks: BTreeMap::new(), is_done: false }
+        let mut waiting = replicas.to_vec();
+        waiting.sort_unstable();
+        Self { need, waiting, acks: Vec::with_capacity(replicas.len()), is_done: false }
+    }
+
+    /// Whom it waits for.
+    pub fn need(&self) -> &WriteNeed {
+        &self.need
     }
 
     /// Whether the client has been answered, and nothing remains to be done.
@@ -65,7 +70,7 @@ impl Put {
             PutEvent::Merged { node, durable } => self.merged(node, durable),
             PutEvent::Failed(node) if is(Mutant::FailureCounts) => self.merged(node, true),
             PutEvent::Failed(node) => {
-                self.waiting.remove(&node);
+                let _ = self.hear(node);
             }
             PutEvent::Deadline => self.waiting.clear(),
         }
@@ -75,49 +80,62 @@ impl Put {
     /// A replica that was not asked, or has answered, has no second vote.
     fn merged(&mut self, node: NodeId, durable: bool) {
         let durable = durable || is(Mutant::BufferedCountsAsDurable);
-        if self.waiting.remove(&node) {
-            self.acks.insert(node, durable);
+        if self.hear(node) == Change::Grew {
+            self.add(Ack { node, durable });
         } else if is(Mutant::DoubledAckCounts)
-            && let Some(other) = self.waiting.pop_first()
+            && let Some(other) = self.waiting.first().copied()
         {
-            self.acks.insert(other, durable);
+            let _ = self.hear(other);
+            self.add(Ack { node: other, durable });
         }
+    }
+
+    /// Waits no longer for a replica.
+    fn hear(&mut self, node: NodeId) -> Change {
+        let Ok(index) = self.waiting.binary_search(&node) else { return Change::Unchanged };
+        self.waiting.remove(index);
+        Change::Grew
+    }
+
+    fn add(&mut self, ack: Ack) {
+        let index = self.acks.partition_point(|other| other.node < ack.node);
+        self.acks.insert(index, ack);
     }
 
     fn answer(&mut self, out: &mut Vec<PutEffect>) {
         if self.is_met() {
-            out.push(PutEffect::Met(self.acks()));
+            out.push(PutEffect::Met(self.acks.clone()));
             self.is_done = true;
         } else if !self.can_be_met() {
-            out.push(PutEffect::Unmet(self.acks()));
+            out.push(PutEffect::Unmet(self.acks.clone()));
             self.is_done = true;
         }
     }
 
     fn is_met(&self) -> bool {
-        let has = |node: NodeId| self.acks.contains_key(&node);
-        let on_disk = |node: NodeId| self.acks.get(&node) == Some(&true);
-        let acked = self.need.acks.is_met(has) || (is(Mutant::PutAnswersEarly) && self.lacks_one());
-        acked && self.need.disks.is_met(on_disk)
+        let acked = self.need.acks.is_met(|node| self.has(node))
+            || (is(Mutant::PutAnswersEarly) && self.lacks_one());
+        acked && self.need.disks.is_met(|node| self.has_on_disk(node))
+    }
+
+    fn has(&self, node: NodeId) -> bool {
+        self.acks.iter().any(|ack| ack.node == node)
+    }
+
+    fn has_on_disk(&self, node: NodeId) -> bool {
+        self.acks.iter().any(|ack| ack.node == node && ack.durable)
     }
 
     /// Whether the acknowledgement of one more replica would be enough.
     fn lacks_one(&self) -> bool {
-        let with = |one: NodeId| {
-            self.need.acks.is_met(|node| node == one || self.acks.contains_key(&node))
-        };
+        let with = |one: NodeId| self.need.acks.is_met(|node| node == one || self.has(node));
         self.waiting.iter().any(|one| with(*one))
     }
 
     fn can_be_met(&self) -> bool {
-        let may_ack = |node: NodeId| self.waiting.contains(&node) || self.acks.contains_key(&node);
-        let may_sync =
-            |node: NodeId| self.waiting.contains(&node) || self.acks.get(&node) == Some(&true);
+        let may_ack = |node: NodeId| self.waiting.contains(&node) || self.has(node);
+        let may_sync = |node: NodeId| self.waiting.contains(&node) || self.has_on_disk(node);
         self.need.acks.is_met(may_ack) && self.need.disks.is_met(may_sync)
-    }
-
-    fn acks(&self) -> Vec<Ack> {
-        self.acks.iter().map(|(&node, &durable)| Ack { node, durable }).collect()
     }
 }
 

@@ -122,13 +122,11 @@ impl Electorate<'_> {
     }
 
     fn everywhere(&self, what: &'static str, level: Level) -> Result<Vec<Need>, Refusal> {
-        let regions = regions(self.voters);
-        let regions = if level.is_local() {
-            regions.as_slice()
-        } else {
-            regions.get(..1).unwrap_or_default()
-        };
-        regions.iter().map(|region| level.need(what, self.voters, region)).collect()
+        let need = |region: &Region| level.need(what, self.voters, region);
+        if level.is_local() {
+            return regions(self.voters).into_iter().map(need).collect();
+        }
+        self.voters.iter().take(1).map(|voter| need(&voter.region)).collect()
     }
 
     /// A local level that is the weakest allowed means all regions together where the

@@ -132,6 +132,9 @@ impl Demand {
 
     /// How many nodes it takes at the least, if the heaviest answer.
     fn least(&self) -> u8 {
+        if self.unit == Unit::Replicas {
+            return u8::try_from(self.at_least).unwrap_or(u8::MAX);
+        }
         let mut weights: Vec<u16> = self.weights().collect();
         weights.sort_unstable_by(|a, b| b.cmp(a));
         let (mut sum, mut least) = (0, 0);
@@ -257,6 +260,9 @@ impl Need {
 
     /// How many nodes it takes: no fewer can be enough, whichever they are.
     pub fn least(&self) -> u8 {
+        if let ([only], []) = (self.demands.as_slice(), self.opposites.as_slice()) {
+            return only.least();
+        }
         let (mut least, mut nodes): (u8, Vec<NodeId>) = (0, Vec::new());
         for demand in &self.demands {
             least = match demand.is_apart_from(&nodes) {

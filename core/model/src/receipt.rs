@@ -8,7 +8,7 @@ use causality::Dot;
 use crate::{NodeId, ShardId};
 
 /// One replica's part in an answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Ack {
     /// Who.
     pub node: NodeId,

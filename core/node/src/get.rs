@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coordinator::{Get, GetEffect, GetEvent};
-use model::{Address, Durability, Failure, Need, Object, Read, Reply};
+use model::{Address, Durability, Failure, Object, Read, Reply};
 use mutant::{Mutant, is};
 
 use crate::flight::{Client, Flight, Work};
@@ -22,7 +22,6 @@ pub(crate) struct Getting {
     get: Get<Object>,
     site: Site,
     address: Address,
-    need: Need,
 }
 
 impl Node {
@@ -38,10 +37,10 @@ impl Node {
         let id = self.new_request();
         let order = self.in_order(&site, turn.now);
         let mut effects = Vec::new();
-        let get = Get::start(&order, need.clone(), digest, &mut effects);
+        let get = Get::start(&order, need, digest, &mut effects);
         let address = Address { table: site.table.id, key: asked.key.clone() };
         let deadline = turn.now + asked.timeout;
-        let work = Work::Get(Getting { get, site, address, need });
+        let work = Work::Get(Getting { get, site, address });
         let flight = Flight { client, deadline, timer: deadline, work };
         self.get_effects(id, &flight, effects, turn);
         self.keep(id, turn.now, flight);
@@ -102,11 +101,11 @@ impl Node {
                     turn.send(to, Message::Fetch(fetch), After::Now);
                 }
                 GetEffect::Met(object, nodes) => {
-                    let receipt = getting.site.read_receipt(&nodes, &getting.need);
+                    let receipt = getting.site.read_receipt(&nodes, getting.get.need());
                     self.answer(flight.client, Reply::Read(Read { object, receipt }), turn);
                 }
                 GetEffect::Unmet(nodes) => {
-                    let failure = getting.site.read_failure(&nodes, &getting.need);
+                    let failure = getting.site.read_failure(&nodes, getting.get.need());
                     self.fail(flight.client, failure, turn);
                 }
                 GetEffect::Merge(to, object) => {

@@ -3,8 +3,7 @@
 use causality::{Dot, DotSet};
 use coordinator::{Put, PutEffect, PutEvent};
 use model::{
-    Ack, Address, Durability, Failure, Mutation, Object, Receipt, Refusal, Reply, WriteNeed,
-    Written,
+    Ack, Address, Durability, Failure, Mutation, Object, Receipt, Refusal, Reply, Written,
 };
 use mutant::{Mutant, is};
 use replica::{Refused, Stored};
@@ -20,7 +19,6 @@ pub(crate) struct Putting {
     put: Put,
     site: Site,
     dot: Dot,
-    need: WriteNeed,
     context: DotSet,
 }
 
@@ -49,14 +47,14 @@ impl Node {
             return Err(Refusal::EmptyDelete.into());
         }
         let mut effects = Vec::new();
-        let put = Put::start(&site.replicas, need.clone(), &mut effects);
+        let put = Put::start(&site.replicas, need, &mut effects);
         for effect in effects {
             if let PutEffect::Merge(to) = effect {
                 self.send_write(id, to, &address, &stored.object, sync, turn);
             }
         }
         let (dot, context) = (stored.dot, stored.object.context().clone());
-        let putting = Putting { put, site, dot, need, context };
+        let putting = Putting { put, site, dot, context };
         let work = Work::Put(putting);
         self.keep(id, turn.now, Flight { client, deadline, timer: deadline, work });
         Ok(())
@@ -173,7 +171,7 @@ impl Putting {
             dot: Some(self.dot),
             shard: self.site.shard,
             acks,
-            wanted: self.need.least(),
+            wanted: self.put.need().least(),
             replicas: self.site.n,
         }
     }
@@ -185,10 +183,10 @@ impl Putting {
         let durable = acks.iter().filter(|ack| ack.durable).map(|ack| ack.node);
         let on_disk: Vec<NodeId> = durable.collect();
         let has = |node: NodeId| nodes.contains(&node);
-        let (wanted, receipt) = (self.need.least(), self.receipt(acks));
-        let lacks = if !self.need.acks.is_met_alone(has) {
-            self.need.acks.lacking(has)
-        } else if !self.need.disks.is_met(|node| on_disk.contains(&node)) {
+        let (wanted, receipt) = (self.put.need().least(), self.receipt(acks));
+        let lacks = if !self.put.need().acks.is_met_alone(has) {
+            self.put.need().acks.lacking(has)
+        } else if !self.put.need().disks.is_met(|node| on_disk.contains(&node)) {
             format!("{} of them have it on disk", on_disk.len())
         } else {
             return Failure::Weaker { receipt };
