@@ -14,7 +14,7 @@ fn replicas(n: u16) -> Vec<NodeId> {
 
 /// So many of n replicas.
 fn some(n: u16, at_least: u8) -> Need {
-    let here = Name::new("here").unwrap();
+    let here = Name::new("here").expect("a name");
     let voter = |node| Voter { node, region: here.clone(), zone: here.clone(), votes: 1 };
     let voters: Vec<Voter> = replicas(n).into_iter().map(voter).collect();
     Need::default().and_votes(&voters, at_least.into())

@@ -287,7 +287,9 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
     };
     match reply {
         Reply::Failed(Failure::Refused(refusal)) => Some(refusal),
-        Reply::Failed(Failure::NotAttempted { .. } | Failure::Unknown { .. } | Failure::Weaker { .. })
+        Reply::Failed(
+            Failure::NotAttempted { .. } | Failure::Unknown { .. } | Failure::Weaker { .. },
+        )
         | Reply::Written(_)
         | Reply::Read(_)
         | Reply::Listed(_)
