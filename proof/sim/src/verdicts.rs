@@ -114,6 +114,9 @@ impl World {
                 | Refusal::Contract(_)
                 | Refusal::NoMajority { .. }
                 | Refusal::Level { .. }
+                | Refusal::NotLocal { .. }
+                | Refusal::Weak { .. }
+                | Refusal::MayMiss { .. }
                 | Refusal::LargeValue { .. }
                 | Refusal::ManySiblings { .. }
                 | Refusal::LargeObject { .. }
