@@ -83,23 +83,32 @@ impl Oracle {
     /// Too few replicas took part: those who did are named, and no others.
     pub(crate) fn check_unmet(
         &self,
+        at: NodeId,
         op: &Op,
         (wanted, got): (u8, u8),
         receipt: &Receipt,
     ) -> Result<(), Broken> {
-        let (index, is_named) = match op {
-            Op::Write { id, .. } => {
+        let nodes: Vec<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
+        let durable = receipt.acks.iter().filter(|ack| ack.durable).map(|ack| ack.node);
+        let disks: Vec<NodeId> = durable.collect();
+        let (index, is_named, is_met) = match op {
+            Op::Write { id, options } => {
                 let write = self.write(*id);
-                (write.spot, receipt.dot == write.dot && write.dot.is_some())
+                let poll = self.poll(self.spot(write.spot), at);
+                let is_named = receipt.dot == write.dot && write.dot.is_some();
+                (write.spot, is_named, poll.is_written(*options, &nodes, &disks))
             }
-            Op::Read { spot, .. } => (*spot, receipt.dot.is_none() && receipt.durable() == 0),
+            Op::Read { spot, options } => {
+                let is_met = self.poll(self.spot(*spot), at).is_read(*options, &nodes);
+                (*spot, receipt.dot.is_none() && receipt.durable() == 0, is_met)
+            }
             Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => return Ok(()),
         };
         let spot = self.spot(index);
         let is_counted = usize::from(got) == receipt.acks.len() && receipt.wanted == wanted;
         let what = match misfit(spot.shard, &self.poll_anywhere(spot), receipt) {
             Some(misfit) => misfit,
-            None if wanted <= got => format!("{got} are not too few of {wanted}"),
+            None if is_met => "these are not too few".into(),
             None if !is_counted => format!("{got} of {wanted} are told"),
             None if !is_named => "the write is another".into(),
             None => return Ok(()),

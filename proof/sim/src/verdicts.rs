@@ -62,7 +62,7 @@ impl World {
             Failure::Weaker { .. } => (Outcome::Unknown, "weaker"),
         };
         self.count(op, name);
-        self.check_unmet(op, failure)?;
+        self.check_unmet(open.at, op, failure)?;
         if let Op::Write { id, .. } = op {
             self.oracle.failed(*id, outcome, self.now)?;
         }
@@ -131,7 +131,7 @@ impl World {
     }
 
     /// What failed for too few replicas says which took part, and which have a write on disk.
-    fn check_unmet(&self, op: &Op, failure: &Failure) -> Result<(), Broken> {
+    fn check_unmet(&self, at: NodeId, op: &Op, failure: &Failure) -> Result<(), Broken> {
         let (counted, receipt) = match failure {
             Failure::Unknown { wanted, got, receipt: Some(receipt), lacks: _ } => {
                 ((*wanted, *got), receipt)
@@ -147,7 +147,7 @@ impl World {
         if self.oracle.look == Look::Quiet {
             return Ok(());
         }
-        self.oracle.check_unmet(op, counted, receipt)?;
+        self.oracle.check_unmet(at, op, counted, receipt)?;
         match op {
             Op::Write { id, .. } => self.check_on_disk(*id, &receipt.acks),
             Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => Ok(()),
