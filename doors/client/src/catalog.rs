@@ -111,7 +111,7 @@ impl Serialize for Level {
 }
 
 /// A table as it is.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TableInfo {
     /// Its name.
     pub name: String,

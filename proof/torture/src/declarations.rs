@@ -134,6 +134,7 @@ mod tests {
             durability: text(durability),
             read: text("QUORUM"),
             write: text("QUORUM"),
+            ..TableInfo::default()
         }
     }
 
