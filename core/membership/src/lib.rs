@@ -1,145 +1,180 @@
-//! Who is alive, as far as this node can tell.
+//! Who is alive, and where.
 //!
 //! A coordinator that waits for a dead replica answers late, and one that gives up on a
-//! live one answers worse than it could. Each node therefore keeps an opinion of every
-//! other: it probes those it has not heard lately, takes any message as a sign of life,
-//! and takes silence, or a broken connection, as a sign of death.
+//! live one answers worse than it could. There are two things to know, and two ways:
+//!
+//! | question | answered by | used for |
+//! | --- | --- | --- |
+//! | does it answer *me*? | [`Reach`]: what this node hears on its own links | whom to ask, and whether to try |
+//! | is it there at all, and where? | [`Standing`]: what the nodes tell each other | addresses, and what operators see |
 //!
 //! ```text
-//! heard ──► alive ── silent for SILENCE_MAX, or connection lost ──► not alive ── heard ──► alive
+//! any message ──► link ──► steady ── silent, deaf, or lost ──► away ── heard ──► shaky ── for a while ──► steady
+//! gossip ──► up ── no answer to anybody ──► suspected ── no objection ──► down ── heard ──► up
 //! ```
 //!
-//! The opinion changes *whom we ask first* and whether a request is worth attempting. It
-//! never changes who owns what, and never counts as an answer.
+//! Neither ever changes who owns what, and neither counts as an answer.
 //!
-//! It is local: nodes do not tell each other what they think. A link that is broken in one
-//! direction is noticed at the end that hears nothing.
+//! Links take care of three cases that silence alone gets wrong. *One direction is broken*: who
+//! hears us no more says so in its probes, and is not counted on though we hear it. *A link
+//! that comes and goes* is asked last until it has held for a while, longer each time. *This
+//! node itself slept*: see [`awake`].
+
+mod awake;
+mod gossip;
+mod link;
+mod peer;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{NodeId, Now};
 use mutant::{Mutant, is};
+use rand_chacha::ChaCha8Rng;
 
-/// How long a node may be silent before it is probed. Half a second keeps the traffic of
-/// an idle cluster at a few messages per second and pair.
-const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+pub use gossip::{Packet, Standing};
+pub use link::Reach;
+pub use peer::Peer;
 
-/// How long a node may be silent before it counts as not alive: three lost probes in a
-/// row. Above the pauses of a busy machine, below the patience of a client.
-const SILENCE_MAX: Duration = Duration::from_millis(2_000);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Peer {
-    heard: Option<Now>,
-    probed: Option<Now>,
-}
+use awake::Awake;
+use gossip::Gossip;
+use link::Link;
 
 /// One node's opinion of the others.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Membership {
-    peers: BTreeMap<NodeId, Peer>,
     me: NodeId,
+    links: BTreeMap<NodeId, Link>,
+    gossip: Gossip,
+    /// When to look next for nodes that are heard and not known to be up.
+    look_at: Now,
+    awake: Awake,
 }
 
+/// How often a node that is heard and not known to be up is told that this one is there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 impl Membership {
-    /// Knows these nodes, has heard of none, and is sure only of itself.
-    pub fn new(me: NodeId, nodes: impl IntoIterator<Item = NodeId>) -> Self {
-        let others = nodes.into_iter().filter(|node| *node != me);
-        Self { peers: others.map(|node| (node, Peer::default())).collect(), me }
+    /// Has heard of none of these nodes, and is sure only of itself.
+    pub fn new(me: Peer, nodes: impl IntoIterator<Item = NodeId>, rng: ChaCha8Rng) -> Self {
+        let node = me.node();
+        let others = nodes.into_iter().filter(|other| *other != node);
+        Self {
+            me: node,
+            links: others.map(|node| (node, Link::default())).collect(),
+            gossip: Gossip::new(me, rng),
+            look_at: Now::default(),
+            awake: Awake::default(),
+        }
+    }
+
+    /// To be called first at each step: finds out whether this node has slept.
+    pub fn step(&mut self, now: Now) {
+        self.awake.step(now, self.wake_at());
     }
 
     /// Takes note of a sign of life. Nodes outside the layout are ignored.
     pub fn heard(&mut self, node: NodeId, now: Now) {
-        if let Some(peer) = self.peers.get_mut(&node) {
-            let is_dead = peer.heard.is_none() && peer.probed.is_some();
-            peer.heard = Some(now).filter(|_| !is_dead || !is(Mutant::DeadForEver));
+        let now = self.awake.read(now);
+        if let Some(link) = self.links.get_mut(&node) {
+            link.heard(now);
+        }
+    }
+
+    /// Takes note that a connection to a node was made.
+    pub fn connected(&mut self, node: NodeId, now: Now) {
+        let now = self.awake.read(now);
+        if let Some(link) = self.links.get_mut(&node) {
+            link.connected(now);
+            self.gossip.announce(node, now);
         }
     }
 
     /// Takes note that the connection to a node broke.
-    pub fn lost(&mut self, node: NodeId) {
-        if let Some(peer) = self.peers.get_mut(&node) {
-            peer.heard = None;
+    pub fn lost(&mut self, node: NodeId, now: Now) {
+        let now = self.awake.read(now);
+        if let Some(link) = self.links.get_mut(&node) {
+            link.lost(now);
         }
     }
 
-    /// Returns whether the node was heard of lately.
+    /// Takes note of whether a node says that it hears this one.
+    pub fn told(&mut self, node: NodeId, hears_us: bool, now: Now) {
+        let now = self.awake.read(now);
+        if let Some(link) = self.links.get_mut(&node) {
+            link.told(hears_us || is(Mutant::DeafnessIgnored), now);
+        }
+    }
+
+    /// Takes in what a node tells about the others. Returns whether it could be read.
+    pub fn gossip(&mut self, bytes: &[u8], now: Now) -> bool {
+        self.gossip.receive(bytes, self.awake.read(now))
+    }
+
+    /// Whether a node is heard, though it may not hear this one.
+    pub fn hears(&self, node: NodeId, now: Now) -> bool {
+        let now = self.awake.read(now);
+        self.links.get(&node).is_some_and(|link| link.is_heard(now))
+    }
+
+    /// Whether a node answers to this one.
+    pub fn reach(&self, node: NodeId, now: Now) -> Reach {
+        if node == self.me {
+            return Reach::Steady;
+        }
+        let now = self.awake.read(now);
+        self.links.get(&node).map_or(Reach::Away, |link| link.reach(now))
+    }
+
+    /// Whether a node can be counted on at this moment.
     pub fn is_alive(&self, node: NodeId, now: Now) -> bool {
-        node == self.me || self.peers.get(&node).is_some_and(|peer| peer.is_alive(now))
+        self.reach(node, now) != Reach::Away
+    }
+
+    /// What the cluster says of a node.
+    pub fn standing(&self, node: NodeId) -> Standing {
+        if node == self.me { Standing::Up } else { self.gossip.standing(node) }
     }
 
     /// Names the nodes that should be probed at this moment, and counts them as probed.
     pub fn probe(&mut self, now: Now) -> Vec<NodeId> {
-        let mut due = Vec::new();
-        for (node, peer) in &mut self.peers {
-            if peer.probe_due() <= now {
-                peer.probed = Some(now);
-                due.push(*node);
-            }
-        }
+        let now = self.awake.read(now);
+        let probed = |(node, link): (&NodeId, &mut Link)| link.probe(now).then_some(*node);
+        let due = self.links.iter_mut().filter_map(probed).collect();
+        self.look(now);
+        self.gossip.wake(now);
         due
     }
 
-    /// When [`probe`](Self::probe) will next name somebody. Nothing in a cluster of one.
-    pub fn wake_at(&self) -> Option<Now> {
-        self.peers.values().map(Peer::probe_due).min()
-    }
-}
-
-impl Peer {
-    fn is_alive(&self, now: Now) -> bool {
-        self.heard.is_some_and(|heard| now.since(heard) < SILENCE_MAX)
-    }
-
-    fn probe_due(&self) -> Now {
-        match self.heard.max(self.probed) {
-            None => Now::default(),
-            Some(last) => last + PROBE_INTERVAL,
+    /// Whoever is heard is there, whatever the cluster says: both sides of a network that was
+    /// cut call the other one down, and who is alone asks nobody any more.
+    fn look(&mut self, now: Now) {
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + LOOK_EVERY;
+        for (node, link) in &self.links {
+            if link.is_heard(now) && self.gossip.standing(*node) != Standing::Up {
+                self.gossip.announce(*node, now);
+            }
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ME: NodeId = NodeId::new(1);
-    const PEER: NodeId = NodeId::new(2);
-
-    fn at(millis: u64) -> Now {
-        Now::from_micros(millis * 1000)
+    /// What is to be told to others.
+    pub fn packets(&mut self) -> Vec<Packet> {
+        self.gossip.packets()
     }
 
-    #[test]
-    fn a_node_is_alive_while_it_is_heard_and_for_a_while_after() {
-        let mut membership = Membership::new(ME, [ME, PEER]);
-        assert!(membership.is_alive(ME, at(0)));
-        assert!(!membership.is_alive(PEER, at(0)), "never heard of");
-        membership.heard(PEER, at(100));
-        assert!(membership.is_alive(PEER, at(2_099)));
-        assert!(!membership.is_alive(PEER, at(2_100)));
-        membership.heard(PEER, at(3_000));
-        membership.lost(PEER);
-        assert!(!membership.is_alive(PEER, at(3_001)));
+    /// Nodes whose address was learned since the last call.
+    pub fn located(&mut self) -> Vec<Peer> {
+        self.gossip.located()
     }
 
-    #[test]
-    fn only_the_silent_are_probed_and_not_more_often_than_the_interval() {
-        let mut membership = Membership::new(ME, [ME, PEER]);
-        assert_eq!(membership.probe(at(0)), [PEER]);
-        assert_eq!(membership.probe(at(499)), []);
-        assert_eq!(membership.wake_at(), Some(at(500)));
-        membership.heard(PEER, at(400));
-        assert_eq!(membership.probe(at(500)), [], "heard of 100 ms ago");
-        assert_eq!(membership.probe(at(900)), [PEER]);
-    }
-
-    #[test]
-    fn strangers_are_not_members() {
-        let mut membership = Membership::new(ME, [ME]);
-        membership.heard(PEER, at(0));
-        assert!(!membership.is_alive(PEER, at(0)));
-        assert_eq!(membership.wake_at(), None);
+    /// When [`probe`](Self::probe) will next have something to do. Nothing in a cluster of one.
+    pub fn wake_at(&self) -> Option<Now> {
+        let probe = self.links.values().map(Link::probe_due).min();
+        let others = [self.gossip.wake_at(), Some(self.look_at)];
+        let next = others.into_iter().flatten().fold(probe?, Now::min);
+        Some(self.awake.when(next))
     }
 }
