@@ -19,8 +19,8 @@ pub(crate) struct Awake {
 
 impl Awake {
     /// Takes note that the node steps now and was to be woken at `wake_at`.
-    pub(crate) fn step(&mut self, now: Now, wake_at: Option<Now>) {
-        let late = wake_at.map(|at| now.since(at)).unwrap_or_default();
+    pub(crate) fn step(&mut self, now: Now, wake_at: Now) {
+        let late = now.since(wake_at);
         if LATE_MIN < late {
             self.slept += late;
         }

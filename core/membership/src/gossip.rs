@@ -11,7 +11,7 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
 use foca::{Config, Foca, NoCustomBroadcast, Notification, PeriodicParams, PostcardCodec, Timer};
-use model::{NodeId, Now};
+use model::{NodeId, Now, Standing};
 use rand_chacha::ChaCha8Rng;
 
 use crate::Peer;
@@ -25,19 +25,6 @@ const MEMORY: Duration = Duration::from_secs(24 * 3600);
 
 /// The most bytes of one packet. One with a hundred members fits.
 pub(crate) const PACKET_MAX: usize = 16 << 10;
-
-/// What the cluster says of a node.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Standing {
-    /// It answers somebody.
-    Up,
-    /// It answered nobody who asked, and may still object.
-    Suspected,
-    /// It did not object.
-    Down,
-    /// Nothing was heard of it.
-    Unknown,
-}
 
 /// What is told about a node, and to whom.
 #[derive(Clone, Debug, Eq, PartialEq)]

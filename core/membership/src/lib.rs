@@ -6,7 +6,7 @@
 //! | question | answered by | used for |
 //! | --- | --- | --- |
 //! | does it answer *me*? | [`Reach`]: what this node hears on its own links | whom to ask, and whether to try |
-//! | is it there at all, and where? | [`Standing`]: what the nodes tell each other | addresses, and what operators see |
+//! | is it there at all, and where? | [`Standing`](model::Standing): what the nodes tell each other | addresses, and what operators see |
 //!
 //! ```text
 //! any message ──► link ──► steady ── silent, deaf, or lost ──► away ── heard ──► shaky ── for a while ──► steady
@@ -28,11 +28,11 @@ mod peer;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::{NodeId, Now};
+use model::{NodeId, Now, Standing};
 use mutant::{Mutant, is};
 use rand_chacha::ChaCha8Rng;
 
-pub use gossip::{Packet, Standing};
+pub use gossip::Packet;
 pub use link::Reach;
 pub use peer::Peer;
 
@@ -52,25 +52,30 @@ pub struct Membership {
 }
 
 /// How often a node that is heard and not known to be up is told that this one is there.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl Membership {
     /// Has heard of none of these nodes, and is sure only of itself.
-    pub fn new(me: Peer, nodes: impl IntoIterator<Item = NodeId>, rng: ChaCha8Rng) -> Self {
+    pub fn new(
+        me: Peer,
+        nodes: impl IntoIterator<Item = NodeId>,
+        rng: ChaCha8Rng,
+        now: Now,
+    ) -> Self {
         let node = me.node();
         let others = nodes.into_iter().filter(|other| *other != node);
         Self {
             me: node,
             links: others.map(|node| (node, Link::default())).collect(),
             gossip: Gossip::new(me, rng),
-            look_at: Now::default(),
+            look_at: now,
             awake: Awake::default(),
         }
     }
 
     /// To be called first at each step: finds out whether this node has slept.
     pub fn step(&mut self, now: Now) {
-        self.awake.step(now, self.wake_at());
+        self.awake.step(now, self.awake.when(self.timer_at()));
     }
 
     /// Takes note of a sign of life. Nodes outside the layout are ignored.
@@ -114,7 +119,7 @@ impl Membership {
     /// Whether a node is heard, though it may not hear this one.
     pub fn hears(&self, node: NodeId, now: Now) -> bool {
         let now = self.awake.read(now);
-        self.links.get(&node).is_some_and(|link| link.is_heard(now))
+        node == self.me || self.links.get(&node).is_some_and(|link| link.is_heard(now))
     }
 
     /// Whether a node answers to this one.
@@ -173,8 +178,11 @@ impl Membership {
     /// When [`probe`](Self::probe) will next have something to do. Nothing in a cluster of one.
     pub fn wake_at(&self) -> Option<Now> {
         let probe = self.links.values().map(Link::probe_due).min();
-        let others = [self.gossip.wake_at(), Some(self.look_at)];
-        let next = others.into_iter().flatten().fold(probe?, Now::min);
-        Some(self.awake.when(next))
+        Some(self.awake.when(self.timer_at().min(probe?)))
+    }
+
+    /// The next timer that no message moves.
+    fn timer_at(&self) -> Now {
+        self.gossip.wake_at().unwrap_or(self.look_at).min(self.look_at)
     }
 }

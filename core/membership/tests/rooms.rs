@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use membership::{Membership, Peer, Reach, Standing};
-use model::{NodeId, Now};
+use membership::{Membership, Peer, Reach};
+use model::{NodeId, Now, Standing};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -33,15 +33,16 @@ fn node(number: u16) -> NodeId {
     NodeId::new(number)
 }
 
-fn born(number: u16, life: u64, of: u16) -> Membership {
+fn born(number: u16, life: u64, of: u16, now: Now) -> Membership {
     let me = Peer::new(node(number), life, format!("host{number}:{life}"));
-    Membership::new(me, (1..=of).map(node), ChaCha8Rng::seed_from_u64(number.into()))
+    Membership::new(me, (1..=of).map(node), ChaCha8Rng::seed_from_u64(number.into()), now)
 }
 
 impl Room {
     fn of(count: u16) -> Self {
-        let nodes = (1..=count).map(|number| (node(number), born(number, 1_000, count))).collect();
-        let mut room = Self { now: Now::from_micros(1_000_000), nodes, ..Self::default() };
+        let now = Now::from_micros(1_000_000);
+        let born = |number| (node(number), born(number, 1_000, count, now));
+        let mut room = Self { now, nodes: (1..=count).map(born).collect(), ..Self::default() };
         for from in 1..=count {
             for to in (1..=count).filter(|to| *to != from) {
                 room.connect(from, to);
@@ -58,6 +59,10 @@ impl Room {
 
     fn cut(&mut self, from: u16, to: u16) {
         self.cut.insert((node(from), node(to)));
+    }
+
+    fn start(&mut self, number: u16, life: u64, of: u16) {
+        self.nodes.insert(node(number), born(number, life, of, self.now));
     }
 
     fn kill(&mut self, number: u16) {
@@ -162,7 +167,7 @@ fn everybody_hears_of_everybody_and_where_they_are() {
 #[test]
 fn one_that_is_known_to_a_single_node_becomes_known_to_all() {
     let mut room = Room::of(5);
-    room.nodes.insert(node(6), born(6, 1_000, 6));
+    room.start(6, 1_000, 6);
     room.connect(6, 3);
     room.pass(10);
     assert!(room.all_say(6, Standing::Up));
@@ -177,7 +182,7 @@ fn a_dead_node_is_suspected_and_then_down_for_all_and_up_again_in_its_next_life(
     assert_eq!(room.reach(1, 2), Reach::Away);
     room.pass(20);
     assert!(room.all_say(2, Standing::Down));
-    room.nodes.insert(node(2), born(2, 2_000, 5));
+    room.start(2, 2_000, 5);
     room.connect(2, 5);
     room.pass(6);
     assert!(room.all_say(2, Standing::Up));
@@ -189,7 +194,7 @@ fn a_node_whose_clock_was_set_back_is_up_again() {
     let mut room = Room::of(5);
     room.kill(2);
     room.pass(20);
-    room.nodes.insert(node(2), born(2, 7, 5));
+    room.start(2, 7, 5);
     room.connect(2, 5);
     room.pass(30);
     assert!(room.all_say(2, Standing::Up));

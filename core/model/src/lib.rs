@@ -23,7 +23,7 @@ pub use need::{Need, REPLICAS_MAX, VOTES_MAX, Voter};
 pub use receipt::{Ack, Kind, Receipt};
 pub use request::{
     Declare, Declared, Failure, Get, Limits, List, Listed, Listing, Mutation, NodeStatus, Put,
-    Range, Read, Refusal, Reply, Request, Status, Written,
+    Range, Read, Refusal, Reply, Request, Standing, Status, Written,
 };
 pub use schema::{
     Durability, Holder, Keyspace, Policy, ReplicaMap, SHARDS_DEFAULT, SHARDS_MAX, Table, Votes,

@@ -251,12 +251,27 @@ pub struct Status {
 pub struct NodeStatus {
     /// Which.
     pub node: NodeId,
-    /// Whether it was heard of lately.
+    /// Whether it answers to the node that was asked.
     pub alive: bool,
     /// Its site.
     pub region: Region,
     /// Its failure domain within the site.
     pub zone: Zone,
+    /// What the nodes of the cluster tell each other of it.
+    pub standing: Standing,
+}
+
+/// What the cluster says of a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It answers somebody.
+    Up,
+    /// It answered nobody who asked, and may still object.
+    Suspected,
+    /// It did not object.
+    Down,
+    /// Nothing was heard of it.
+    Unknown,
 }
 
 /// Bounds on what a client may send. Configured per node, alike on all nodes of a cluster.

@@ -63,6 +63,14 @@ pub enum Effect {
         /// With what.
         reply: Reply,
     },
+    /// Look for a node at this address from now on. A hint: whoever answers there has to show
+    /// that it is that node.
+    Located {
+        /// Which.
+        node: NodeId,
+        /// Where, as `host:port`. Empty if it did not say.
+        address: String,
+    },
 }
 
 /// The disk of one node: its objects, and its vote on catalogs.

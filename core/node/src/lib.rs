@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use catalog::{Acceptor, Ballot, Catalog};
 use causality::{DotSet, Incarnation};
-use membership::Membership;
+use membership::{Membership, Peer, Reach};
 use model::{
     Electorate, Keyspace, KeyspaceId, Limits, Name, NodeId, Now, Refusal, Region, Reply, Request,
     ShardId, Table, TableId, Voter,
@@ -71,6 +71,11 @@ pub struct Config {
     pub layout: Layout,
     /// What clients may send.
     pub limits: Limits,
+    /// Where others reach this node, as `host:port`. What the others are told.
+    pub address: String,
+    /// The milliseconds of the wall clock at the start. Only orders the lives of this node in
+    /// what others know of it; a clock that was set back is put up with.
+    pub started_millis: u64,
     /// Seeds every choice the node makes by chance.
     pub seed: u64,
 }
@@ -124,7 +129,9 @@ impl Node {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let last_request = rng.random::<u64>() >> 1;
         let last_request = if is(Mutant::RequestIdsRepeat) { 0 } else { last_request };
-        let membership = Membership::new(config.id, config.layout.members.keys().copied());
+        let me = Peer::new(config.id, config.started_millis, config.address.clone());
+        let gossip = ChaCha8Rng::seed_from_u64(rng.random());
+        let membership = Membership::new(me, config.layout.members.keys().copied(), gossip, now);
         let contracts = Contracts::new(&config.layout, &acceptor.learned);
         let here = region_of(&config.layout, config.id);
         Self {
@@ -150,6 +157,7 @@ impl Node {
     /// Takes in what happened, and appends what is to be done.
     pub fn step<D: Disk>(&mut self, now: Now, input: Input, disk: &mut D, out: &mut Vec<Effect>) {
         let mut turn = Turn { now, disk, out };
+        self.membership.step(now);
         match input {
             Input::Requested { ticket, request } => {
                 self.requested(Client::Ticket(ticket), request, &mut turn);
@@ -159,14 +167,27 @@ impl Node {
                 self.received(from, message, &mut turn);
             }
             Input::Connected(node) => {
-                self.membership.heard(node, now);
+                self.membership.connected(node, now);
                 self.probe(node, &mut turn);
             }
             Input::Lost(node) => {
-                self.membership.lost(node);
+                self.membership.lost(node, now);
                 self.lost(node, &mut turn);
             }
             Input::Woken => self.woken(&mut turn),
+        }
+        self.tell(&mut turn);
+    }
+
+    /// Tells what membership has to say: to other nodes, and to the driver.
+    fn tell<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        for packet in self.membership.packets() {
+            let gossip = Message::Gossip { packet: packet.bytes.into() };
+            turn.send(packet.to, gossip, After::Now);
+        }
+        for peer in self.membership.located() {
+            let address = peer.address().to_owned();
+            turn.out.push(Effect::Located { node: peer.node(), address });
         }
     }
 
@@ -229,13 +250,19 @@ impl Node {
                 self.requested(client, forward.asked, turn);
             }
             Message::Forwarded(forwarded) => self.forwarded(forwarded, turn),
-            Message::Probe { catalog_version } => {
+            Message::Probe { catalog_version, deaf } => {
+                self.membership.told(from, !deaf, turn.now);
+                if deaf {
+                    // Whatever it hears of us ends that, and it has to say so.
+                    self.probe(from, turn);
+                }
                 let probed = Message::Probed { catalog_version: self.in_force().version };
                 // Who hears of a version may count on it: a loss of power does not undo it.
                 turn.send(from, probed, After::Synced);
                 self.teach(from, catalog_version, turn);
             }
             Message::Probed { catalog_version } => {
+                self.membership.told(from, true, turn.now);
                 self.teach(from, catalog_version, turn);
                 self.spread(from, catalog_version, turn);
             }
@@ -252,6 +279,10 @@ impl Node {
                 self.voted(ballot, catalog::Event::Rejected(promised), turn);
             }
             Message::Learn { catalog } => self.learn(&catalog, turn),
+            Message::Gossip { packet } => {
+                // What cannot be read is of a version to come, and says nothing.
+                let _ = self.membership.gossip(&packet, turn.now);
+            }
         }
     }
 
@@ -265,7 +296,8 @@ impl Node {
     }
 
     fn probe<D: Disk>(&mut self, node: NodeId, turn: &mut Turn<'_, D>) {
-        let probe = Message::Probe { catalog_version: self.in_force().version };
+        let deaf = !self.membership.hears(node, turn.now);
+        let probe = Message::Probe { catalog_version: self.in_force().version, deaf };
         turn.send(node, probe, After::Now);
     }
 
@@ -300,27 +332,31 @@ impl Node {
         Site { n: keyspace.n(), table: table.clone(), shard, replicas, voters }
     }
 
-    /// The replicas in the order to ask them: this node, then those alive, the near ones
-    /// first, and beginning with another one each time, then the rest.
+    /// The replicas in the order to ask them: this node, then those whose links are steady, the
+    /// near ones first, and beginning with another one each time, then those whose links are
+    /// not, then the rest.
     fn in_order(&self, site: &Site, now: Now) -> Vec<NodeId> {
-        let (mut near, mut far, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut near, mut far, mut shaky, mut away) = (vec![], vec![], vec![], vec![]);
         let mut first = None;
         for voter in site.voters.iter() {
-            if voter.node == self.config.id {
-                first = Some(voter.node);
-            } else if !self.membership.is_alive(voter.node, now) {
-                dead.push(voter.node);
-            } else if voter.region == self.here {
-                near.push(voter.node);
-            } else {
-                far.push(voter.node);
-            }
+            let reach = self.membership.reach(voter.node, now);
+            let others = match reach {
+                _ if voter.node == self.config.id => {
+                    first = Some(voter.node);
+                    continue;
+                }
+                Reach::Steady if voter.region == self.here => &mut near,
+                Reach::Steady => &mut far,
+                Reach::Shaky => &mut shaky,
+                Reach::Away => &mut away,
+            };
+            others.push(voter.node);
         }
         for nodes in [&mut near, &mut far] {
             let turn = usize::try_from(self.last_request % nodes.len().max(1) as u64);
             nodes.rotate_left(turn.unwrap_or_default());
         }
-        first.into_iter().chain(near).chain(far).chain(dead).collect()
+        first.into_iter().chain(near).chain(far).chain(shaky).chain(away).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Fetch`] and [`Fetched`]. An answer repeats the [`RequestId`] of its question, and
 //! one that finds nobody waiting is dropped: it is late, or was sent twice.
 
+use bytes::Bytes;
 use catalog::{Ballot, Catalog};
 pub use coordinator::{Digest, Want};
 use model::{Address, Key, Object, Reply, Request, TableId};
@@ -37,6 +38,8 @@ pub enum Message {
     Probe {
         /// The sender's catalog is of this version.
         catalog_version: u64,
+        /// The sender does not hear the receiver.
+        deaf: bool,
     },
     /// Answers `Probe`.
     Probed {
@@ -80,6 +83,11 @@ pub enum Message {
     Learn {
         /// The catalog.
         catalog: Catalog,
+    },
+    /// What the sender knows of who is there. Answered by the same.
+    Gossip {
+        /// For [`Membership::gossip`](membership::Membership::gossip).
+        packet: Bytes,
     },
 }
 

@@ -12,6 +12,7 @@ impl Node {
             alive: self.membership.is_alive(*node, now),
             region: member.region.clone(),
             zone: member.zone.clone(),
+            standing: self.membership.standing(*node),
         };
         Status {
             node: self.config.id,

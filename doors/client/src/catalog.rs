@@ -184,12 +184,15 @@ pub struct NodeState {
     /// Which.
     #[serde(deserialize_with = "node_from_json")]
     pub node: u16,
-    /// Whether it was heard of lately.
+    /// Whether it answers to the node that was asked.
     pub alive: bool,
     /// Its site, if the node tells.
     pub region: Option<String>,
     /// Its failure domain within the site, if the node tells.
     pub zone: Option<String>,
+    /// What the nodes of the cluster tell each other of it: `up`, `suspected`, `down` or `unknown`.
+    #[serde(default)]
+    pub standing: String,
 }
 
 impl Client {

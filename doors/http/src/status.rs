@@ -50,12 +50,44 @@ pub(crate) struct StatusJson {
 pub(crate) struct NodeJson {
     /// Which.
     node: u16,
-    /// Whether it was heard of lately.
+    /// Whether it answers to the node that was asked.
     alive: bool,
     /// Its site.
     region: String,
     /// Its failure domain within the site.
     zone: String,
+    /// What the nodes of the cluster tell each other of it.
+    standing: StandingJson,
+}
+
+/// `up`: it answers somebody. `suspected`: it answered nobody who asked. `down`: and did not
+/// object. `unknown`: nothing was heard of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Standing)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StandingJson {
+    Up,
+    Suspected,
+    Down,
+    Unknown,
+}
+
+impl From<&model::NodeStatus> for NodeJson {
+    fn from(node: &model::NodeStatus) -> Self {
+        let standing = match node.standing {
+            model::Standing::Up => StandingJson::Up,
+            model::Standing::Suspected => StandingJson::Suspected,
+            model::Standing::Down => StandingJson::Down,
+            model::Standing::Unknown => StandingJson::Unknown,
+        };
+        Self {
+            node: node.node.number(),
+            alive: node.alive,
+            region: node.region.to_string(),
+            zone: node.zone.to_string(),
+            standing,
+        }
+    }
 }
 
 /// That the node answers.
@@ -79,14 +111,7 @@ impl From<&model::Status> for StatusJson {
             incarnation: status.incarnation.to_string(),
             uptime_seconds: status.uptime.as_secs(),
             version: env!("CARGO_PKG_VERSION"),
-            nodes: nodes
-                .map(|node| NodeJson {
-                    node: node.node.number(),
-                    alive: node.alive,
-                    region: node.region.to_string(),
-                    zone: node.zone.to_string(),
-                })
-                .collect(),
+            nodes: nodes.map(NodeJson::from).collect(),
             catalog_version: status.catalog_version,
             keyspaces: status.keyspaces.iter().map(KeyspaceJson::from).collect(),
             tables: tables.map(|table| TableJson::new(keyspace_of(table), table)).collect(),

@@ -100,14 +100,15 @@ async fn welcome<I: Inbox>(
     }
 }
 
-/// Finds out who it is. Only nodes with smaller numbers dial this one.
+/// Finds out who it is. A node with a larger number is let in where there is no connection.
 async fn admit<I: Inbox>(
     shared: &Shared<I>,
     stream: &mut TcpStream,
 ) -> Result<(Arc<Link>, BytesMut), Refused> {
     stream.set_nodelay(true)?;
     let (peer, early) = handshake::accept(&shared.identity, stream).await?;
-    let link = shared.traffic.links.get(&peer).filter(|_| peer < shared.node);
+    let link = shared.traffic.links.get(&peer);
+    let link = link.filter(|link| peer < shared.node || !link.is_connected());
     let link = link.ok_or(Refused::Uninvited(peer))?;
     Ok((Arc::clone(link), early))
 }

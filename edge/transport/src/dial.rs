@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use model::NodeId;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -46,10 +47,22 @@ impl Failed {
     }
 }
 
+/// How long a node waits for a peer with a smaller number to dial it. The peer may know no
+/// address, or one that was right once.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether there is still a connection that the peer has made.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// Dials a peer, carries messages, and dials again, until the process ends.
-pub(crate) async fn keep<I: Inbox>(shared: Arc<Shared<I>>, link: Arc<Link>, address: String) {
+pub(crate) async fn keep<I: Inbox>(shared: Arc<Shared<I>>, link: Arc<Link>) {
     let mut backoff = Backoff::new();
     loop {
+        missing(&link, shared.node).await;
+        let Some(address) = link.address() else {
+            link.moved.notified().await;
+            continue;
+        };
         let started = Instant::now();
         match dial(&shared, &link, &address).await {
             Ok((stream, early)) => {
@@ -61,7 +74,20 @@ pub(crate) async fn keep<I: Inbox>(shared: Arc<Shared<I>>, link: Arc<Link>, addr
             }
             Err(failed) => complain(&shared, &link, &address, &failed),
         }
-        sleep(backoff.next(rand::random())).await;
+        // At another address there may be more luck.
+        let _ = timeout(backoff.next(rand::random()), link.moved.notified()).await;
+    }
+}
+
+/// Ends when there is no connection, and it is for this node to make one.
+async fn missing(link: &Link, node: NodeId) {
+    let patience = if node < link.peer { Duration::ZERO } else { PATIENCE };
+    let mut since = Instant::now();
+    while link.is_connected() || since.elapsed() < patience {
+        sleep(LOOK_EVERY).await;
+        if link.is_connected() {
+            since = Instant::now();
+        }
     }
 }
 

@@ -33,10 +33,8 @@ pub(crate) enum Refused {
     /// Too many others came after it, and it had proved nothing yet.
     #[error("too many connections that prove nothing: the oldest made room for another")]
     Crowded,
-    /// The peer waits to be dialled by this node.
-    #[error(
-        "{0} dialled this node, which dials {0} itself: the node with the smaller number dials"
-    )]
+    /// This node has dialled the peer, and is connected with it.
+    #[error("{0} dialled this node, which is connected with it")]
     Uninvited(NodeId),
     /// The operating system ended the connection.
     #[error("{0}")]

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! There is one connection per pair of nodes, dialled by the one with the smaller number, so
-//! that two never cross. It carries messages only after both ends have proved in a handshake
+//! that two do not cross. Only if that one does not come for a while, because it knows no
+//! address or an old one, does the other dial. A connection carries messages only after both ends have proved in a handshake
 //! that they hold the cluster's secret and agree on cluster, version and layout.
 //!
 //! It promises: messages of one connection arrive whole, unaltered, in order and at most

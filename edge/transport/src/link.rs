@@ -35,6 +35,10 @@ pub(crate) struct Tally {
 pub(crate) struct Link {
     pub(crate) peer: NodeId,
     line: Mutex<Option<Arc<Line>>>,
+    /// Where it is said to be reached, if that is known.
+    address: Mutex<Option<String>>,
+    /// Its address is another one now.
+    pub(crate) moved: Notify,
     /// The most bytes that wait. Every message costs some, so this bounds their number as well.
     pub(crate) queue_bytes_max: usize,
     pub(crate) tally: Tally,
@@ -81,8 +85,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Link {
-    pub(crate) fn new(peer: NodeId, queue_bytes_max: usize) -> Self {
-        Self { peer, line: Mutex::new(None), queue_bytes_max, tally: Tally::default() }
+    pub(crate) fn new(peer: NodeId, address: Option<String>, queue_bytes_max: usize) -> Self {
+        let (line, address, tally) = (Mutex::default(), Mutex::new(address), Tally::default());
+        Self { peer, line, address, moved: Notify::new(), queue_bytes_max, tally }
+    }
+
+    pub(crate) fn address(&self) -> Option<String> {
+        lock(&self.address).clone()
+    }
+
+    /// Takes note of where the peer is said to be. The connection that is there stays.
+    pub(crate) fn locate(&self, address: String) {
+        let mut known = lock(&self.address);
+        if known.as_ref() != Some(&address) {
+            tracing::info!(peer = %self.peer, address, before = ?known, "the peer has another address");
+            *known = Some(address);
+            self.moved.notify_one();
+        }
     }
 
     /// Puts a connection in the place of the present one. Returns whether there was one,

@@ -37,8 +37,8 @@ pub trait Inbox: Send + Sync + 'static {
 pub struct Config {
     /// Who this node is, and what it shares with the others.
     pub identity: wire::Identity,
-    /// The other nodes, and where they listen, as `host:port`.
-    pub peers: BTreeMap<NodeId, String>,
+    /// The other nodes, and where they listen, as `host:port`, if that is known.
+    pub peers: BTreeMap<NodeId, Option<String>>,
     /// The most bytes that wait for one peer. A message beyond is dropped: a peer that far
     /// behind learns it too late to be of use. At it one more is let in, however large.
     pub queue_bytes_max: usize,
@@ -73,19 +73,17 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Dials the peers with larger numbers and accepts those with smaller ones. Must be
-    /// called inside a tokio runtime.
+    /// Dials the peers with larger numbers and accepts those with smaller ones, which it dials
+    /// only if they do not come. Must be called inside a tokio runtime.
     pub fn start<I: Inbox>(config: Config, listener: TcpListener, inbox: Arc<I>) -> Self {
         let node = config.identity.node;
-        let others = config.peers.keys().filter(|peer| **peer != node);
-        let traffic = Arc::new(Traffic::new(others.copied(), config.queue_bytes_max));
+        let others = config.peers.into_iter().filter(|(peer, _)| *peer != node);
+        let traffic = Arc::new(Traffic::new(others, config.queue_bytes_max));
         let identity = config.identity;
         let shared = Arc::new(Shared { node, identity, traffic: Arc::clone(&traffic), inbox });
         let mut tasks = JoinSet::new();
-        for (peer, link) in traffic.links.range(node..) {
-            if let Some(address) = config.peers.get(peer) {
-                tasks.spawn(dial::keep(Arc::clone(&shared), Arc::clone(link), address.clone()));
-            }
+        for link in traffic.links.values() {
+            tasks.spawn(dial::keep(Arc::clone(&shared), Arc::clone(link)));
         }
         tasks.spawn(accept::listen(shared, listener));
         tasks.spawn(traffic::report(Arc::clone(&traffic)));
@@ -102,6 +100,13 @@ impl Peers {
     pub fn flush(&self) {
         for link in self.traffic.links.values() {
             link.flush();
+        }
+    }
+
+    /// Looks for a peer at this address from now on.
+    pub fn locate(&self, peer: NodeId, address: String) {
+        if let Some(link) = self.traffic.links.get(&peer) {
+            link.locate(address);
         }
     }
 

@@ -33,7 +33,7 @@ impl Inbox for Diary {
     fn received(&self, from: NodeId, messages: Vec<Message>, bytes: usize) {
         assert!(messages.len() * 12 < bytes, "each has a head and a body: {bytes}");
         for message in messages {
-            let Message::Probe { catalog_version } = message else { panic!("{message:?}") };
+            let Message::Probe { catalog_version, .. } = message else { panic!("{message:?}") };
             self.note(format!("{from}: {catalog_version}"));
         }
     }
@@ -92,8 +92,16 @@ impl Pair {
     }
 
     async fn start_as(&self, identity: Identity) -> (Peers, Arc<Diary>) {
+        let known = self.addresses.iter().map(|(node, at)| (*node, Some(at.clone()))).collect();
+        self.start_knowing(identity, known).await
+    }
+
+    async fn start_knowing(
+        &self,
+        identity: Identity,
+        mut peers: BTreeMap<NodeId, Option<String>>,
+    ) -> (Peers, Arc<Diary>) {
         let listener = self.listen(identity.node).await;
-        let mut peers = self.addresses.clone();
         peers.remove(&identity.node);
         let diary = Arc::new(Diary::default());
         (
@@ -130,7 +138,7 @@ fn identity(node: NodeId) -> Identity {
 
 fn send(peers: &Peers, to: NodeId, numbers: std::ops::Range<u64>) {
     for catalog_version in numbers {
-        peers.send(to, &Message::Probe { catalog_version });
+        peers.send(to, &Message::Probe { catalog_version, deaf: false });
     }
     peers.flush();
 }
@@ -368,14 +376,36 @@ async fn a_crowd_that_says_nothing_does_not_keep_a_peer_out() {
 }
 
 #[tokio::test]
-async fn the_node_with_the_larger_number_is_not_let_in() {
+async fn a_peer_whose_address_is_learned_is_dialled_at_once() {
+    let pair = Pair::new().await;
+    let (_two, at_two) = pair.start_knowing(identity(N2), [(N1, None)].into()).await;
+    let (one, _) = pair.start_knowing(identity(N1), [(N2, None)].into()).await;
+    one.locate(N2, pair.addresses[&N2].clone());
+    let soon = Duration::from_secs(2);
+    let came = tokio::time::timeout(soon, at_two.until(1)).await;
+    assert_eq!(came.expect("it was not dialled"), ["connected n1"]);
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_dialled_by_the_smaller_one_dials_it_after_a_while() {
+    let pair = Pair::new().await;
+    let (_one, at_one) = pair.start_knowing(identity(N1), [(N2, None)].into()).await;
+    let (_two, _) = pair.start(N2).await;
+    let came = tokio::time::timeout(Duration::from_secs(8), at_one.until(1)).await;
+    assert_eq!(came.expect("nobody dialled"), ["connected n2"]);
+}
+
+#[tokio::test]
+async fn the_node_with_the_larger_number_is_not_let_in_beside_a_connection() {
     let pair = Pair::new().await;
     let (_one, at_one) = pair.start(N1).await;
+    let (_two, _) = pair.start(N2).await;
+    at_one.until(1).await;
     let mut stream = TcpStream::connect(&pair.addresses[&N1]).await.unwrap();
     // From here it looks fine; the other end then closes.
     crate::handshake::dial(&identity(N2), N1, &mut stream).await.unwrap();
     assert!(is_closed(&mut stream).await);
-    assert_eq!(at_one.lines(), [""; 0]);
+    assert_eq!(at_one.lines(), ["connected n2"]);
 }
 
 #[tokio::test]

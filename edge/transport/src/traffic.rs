@@ -46,9 +46,13 @@ pub(crate) struct Counts {
 }
 
 impl Traffic {
-    pub(crate) fn new(peers: impl Iterator<Item = NodeId>, queue_bytes_max: usize) -> Self {
+    pub(crate) fn new(
+        peers: impl Iterator<Item = (NodeId, Option<String>)>,
+        queue_bytes_max: usize,
+    ) -> Self {
+        let link = |(peer, address)| (peer, Arc::new(Link::new(peer, address, queue_bytes_max)));
         Self {
-            links: peers.map(|peer| (peer, Arc::new(Link::new(peer, queue_bytes_max)))).collect(),
+            links: peers.map(link).collect(),
             strays: AtomicU64::new(0),
             complaints: Mutex::default(),
         }
@@ -145,5 +149,6 @@ fn kind(message: &Message) -> &'static str {
         Message::Accepted { .. } => "accepted",
         Message::Rejected { .. } => "rejected",
         Message::Learn { .. } => "learn",
+        Message::Gossip { .. } => "gossip",
     }
 }

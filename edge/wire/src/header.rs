@@ -15,7 +15,7 @@ use crate::request::Request;
 /// Any message without its objects.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Header {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     pub(crate) kind: Option<Kind>,
 }
 
@@ -54,6 +54,8 @@ pub(crate) enum Kind {
     Rejected(Rejected),
     #[prost(message, tag = "16")]
     Learn(Learn),
+    #[prost(message, tag = "17")]
+    Gossip(Gossip),
 }
 
 /// One object follows.
@@ -163,6 +165,14 @@ pub(crate) struct Forwarded {
 pub(crate) struct Probe {
     #[prost(uint64, tag = "1")]
     pub(crate) catalog_version: u64,
+    #[prost(bool, tag = "2")]
+    pub(crate) deaf: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Gossip {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) packet: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]

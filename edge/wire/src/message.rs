@@ -87,7 +87,8 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Accept { .. }
         | Message::Accepted { .. }
         | Message::Rejected { .. }
-        | Message::Learn { .. } => {}
+        | Message::Learn { .. }
+        | Message::Gossip { .. } => {}
     }
 }
 
@@ -126,8 +127,8 @@ fn put(message: &Message) -> Kind {
             request: forwarded.request.0,
             reply: Some(Box::new(reply::Reply::put(&forwarded.reply))),
         }),
-        Message::Probe { catalog_version } => Kind::Probe(probe(*catalog_version)),
-        Message::Probed { catalog_version } => Kind::Probed(probe(*catalog_version)),
+        Message::Probe { catalog_version, deaf } => Kind::Probe(probe(*catalog_version, *deaf)),
+        Message::Probed { catalog_version } => Kind::Probed(probe(*catalog_version, false)),
         Message::Prepare { ballot } => Kind::Prepare(attempt(*ballot)),
         Message::Promised { ballot, accepted, catalog } => Kind::Promised(header::Promised {
             ballot: Some(Ballot::put(*ballot)),
@@ -143,6 +144,7 @@ fn put(message: &Message) -> Kind {
             ballot: Some(Ballot::put(*ballot)),
             promised: Some(Ballot::put(*promised)),
         }),
+        Message::Gossip { packet } => Kind::Gossip(header::Gossip { packet: packet.clone() }),
         Message::Learn { catalog } => Kind::Learn(header::Learn { catalog: put_catalog(catalog) }),
     }
 }
@@ -183,8 +185,10 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
             request: RequestId(forwarded.request),
             reply: present(forwarded.reply)?.take(objects)?,
         }),
-        Kind::Probe(header::Probe { catalog_version }) => Message::Probe { catalog_version },
-        Kind::Probed(header::Probe { catalog_version }) => Message::Probed { catalog_version },
+        Kind::Probe(header::Probe { catalog_version, deaf }) => {
+            Message::Probe { catalog_version, deaf }
+        }
+        Kind::Probed(header::Probe { catalog_version, .. }) => Message::Probed { catalog_version },
         Kind::Prepare(prepare) => Message::Prepare { ballot: present(prepare.ballot)?.take()? },
         Kind::Promised(promised) => Message::Promised {
             ballot: present(promised.ballot)?.take()?,
@@ -201,6 +205,7 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
             promised: present(rejected.promised)?.take()?,
         },
         Kind::Learn(learn) => Message::Learn { catalog: contracts::decode(&learn.catalog)? },
+        Kind::Gossip(header::Gossip { packet }) => Message::Gossip { packet },
     })
 }
 
@@ -244,8 +249,8 @@ fn take_scanned(scanned: header::Scanned, objects: &mut Objects<'_>) -> Usable<S
     Ok(Scanned { request, page: Some((found, page.more)) })
 }
 
-fn probe(catalog_version: u64) -> header::Probe {
-    header::Probe { catalog_version }
+fn probe(catalog_version: u64, deaf: bool) -> header::Probe {
+    header::Probe { catalog_version, deaf }
 }
 
 fn attempt(ballot: catalog::Ballot) -> header::Attempt {

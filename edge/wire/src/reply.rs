@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use causality::Incarnation;
 use codec::{catalog as contracts, dots};
-use model::{Declared, Listed, Listing, NodeId, Read, Written};
+use model::{Declared, Listed, Listing, NodeId, Read, Standing, Written};
 use prost::{Message, Oneof};
 
 use crate::failure::Failure;
@@ -170,6 +170,8 @@ struct NodeStatus {
     region: Bytes,
     #[prost(bytes = "bytes", tag = "4")]
     zone: Bytes,
+    #[prost(uint32, tag = "5")]
+    standing: u32,
 }
 
 impl Status {
@@ -179,6 +181,12 @@ impl Status {
             alive: node.alive,
             region: put_name(&node.region),
             zone: put_name(&node.zone),
+            standing: match node.standing {
+                Standing::Unknown => 0,
+                Standing::Up => 1,
+                Standing::Suspected => 2,
+                Standing::Down => 3,
+            },
         };
         let keyspace = |keyspace| coded(|out| contracts::encode_keyspace(keyspace, out));
         let table = |table| coded(|out| contracts::encode_table(table, out));
@@ -198,8 +206,15 @@ impl Status {
     fn take(self) -> Usable<model::Status> {
         let node = |node: &NodeStatus| {
             let (region, zone) = (take_name(&node.region)?, take_name(&node.zone)?);
-            let (node, alive) = (NodeId::new(narrow(node.node)?), node.alive);
-            Ok(model::NodeStatus { node, alive, region, zone })
+            let (standing, alive) = (node.standing, node.alive);
+            let node = NodeId::new(narrow(node.node)?);
+            let standing = match standing {
+                1 => Standing::Up,
+                2 => Standing::Suspected,
+                3 => Standing::Down,
+                _ => Standing::Unknown,
+            };
+            Ok(model::NodeStatus { node, alive, region, zone, standing })
         };
         let keyspaces = self.keyspaces.iter().map(contracts::decode_keyspace);
         let tables = self.tables.iter().map(contracts::decode_table);

@@ -45,6 +45,7 @@ fn kind(message: &Message) -> u8 {
         Message::Accepted { .. } => 13,
         Message::Rejected { .. } => 14,
         Message::Learn { .. } => 15,
+        Message::Gossip { .. } => 16,
     }
 }
 

@@ -122,6 +122,9 @@ impl Host {
             incarnation: self.incarnation,
             layout: layout.clone(),
             limits,
+            address: String::new(),
+            // Wall clocks are set back, too.
+            started_millis: dice.between(0, 1 << 30),
             seed: dice.bits(),
         };
         self.disk.open();

@@ -28,6 +28,7 @@ impl World {
     ) -> Result<(), Broken> {
         match effect {
             Effect::Answer { ticket, reply } => return self.answered(ticket, reply),
+            Effect::Located { .. } => {}
             Effect::Send { to, message, after } => {
                 self.remember(at, &message, write);
                 if let Some(message) = self.host(at).disk.hold(after, to, message) {
@@ -131,7 +132,7 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Scanned(scanned) => (6, scanned.request.0, "scanned"),
         Message::Forward(forward) => (7, forward.request.0, "forward"),
         Message::Forwarded(forwarded) => (8, forwarded.request.0, "forwarded"),
-        Message::Probe { catalog_version } => (9, *catalog_version, "probe"),
+        Message::Probe { catalog_version, .. } => (9, *catalog_version, "probe"),
         Message::Probed { catalog_version } => (10, *catalog_version, "probed"),
         Message::Prepare { ballot } => (11, ballot.round, "prepare"),
         Message::Promised { ballot, .. } => (12, ballot.round, "promised"),
@@ -139,5 +140,6 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Accepted { ballot } => (14, ballot.round, "accepted"),
         Message::Rejected { ballot, .. } => (15, ballot.round, "rejected"),
         Message::Learn { catalog } => (16, catalog.version, "learn"),
+        Message::Gossip { packet } => (17, packet.len() as u64, "gossip"),
     }
 }

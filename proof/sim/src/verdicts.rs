@@ -286,7 +286,7 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
     let reply = match effect {
         Effect::Answer { reply, .. } => reply,
         Effect::Send { message: Message::Forwarded(forwarded), .. } => &forwarded.reply,
-        Effect::Send { .. } => return None,
+        Effect::Send { .. } | Effect::Located { .. } => return None,
     };
     match reply {
         Reply::Failed(Failure::Refused(refusal)) => Some(refusal),

@@ -113,7 +113,7 @@ fn row(url: &str, status: &Status) -> Vec<String> {
         .nodes
         .iter()
         .filter(|node| !node.alive)
-        .map(|node| format!("n{}", node.node))
+        .map(|node| format!("n{} ({})", node.node, node.standing))
         .collect();
     let away = if away.is_empty() { String::new() } else { format!(", not {}", away.join(" ")) };
     vec![

@@ -48,8 +48,10 @@ pub(crate) struct Config {
     pub(crate) http_listen: SocketAddr,
     /// Where other nodes come in.
     pub(crate) peer_listen: SocketAddr,
-    /// Where the other nodes are reached, as `host:port`.
-    pub(crate) peers: BTreeMap<NodeId, String>,
+    /// Where the others are told to reach this node, as `host:port`.
+    pub(crate) address: String,
+    /// Where the other nodes are reached, as `host:port`, as far as that was said.
+    pub(crate) peers: BTreeMap<NodeId, Option<String>>,
     /// All nodes and where they stand.
     pub(crate) layout: Layout,
     /// Bounds on what clients may send.
@@ -140,14 +142,24 @@ impl Config {
 
         let layout = resolve_layout(&nodes)?;
         let mut peers = resolve_peers(&nodes, insecure)?;
-        let advertised = peers.remove(&node).ok_or_else(|| {
+        let listed = peers.remove(&node).ok_or_else(|| {
             let known: Vec<String> = nodes.iter().map(|node| node.id.to_string()).collect();
             wrong("node_id", format!("{} is not in nodes ({})", node.number(), known.join(", ")))
         })?;
 
         let http = raw.http_listen.unwrap_or_else(|| "127.0.0.1:7001".to_owned());
         let http_listen = resolve_listen("http_listen", &http, insecure)?;
-        let peer = raw.peer_listen.unwrap_or(advertised);
+        let address = match raw.peer_address {
+            Some(address) => Some(resolve_address("peer_address", &address, insecure)?),
+            None => listed,
+        };
+        let address = address.ok_or_else(|| {
+            wrong("peer_address", "is needed, because nodes has no address for this node")
+        })?;
+        if !peers.is_empty() && peers.values().all(Option::is_none) {
+            return Err(wrong("nodes", "needs the address of at least one other node"));
+        }
+        let peer = raw.peer_listen.unwrap_or_else(|| address.clone());
         let peer_listen = resolve_listen("peer_listen", &peer, insecure)?;
         if peer_listen.port() == 0 {
             return Err(wrong("peer_listen", "needs a fixed port: the other nodes must find it"));
@@ -159,6 +171,7 @@ impl Config {
             data_dir: raw.data_dir.ok_or(missing("data_dir"))?,
             http_listen,
             peer_listen,
+            address,
             peers,
             layout,
             limits: resolve_limits(raw.value_bytes_max, raw.siblings_max, raw.requests_max)?,
@@ -191,28 +204,36 @@ fn resolve_layout(nodes: &[RawNode]) -> Result<Layout, ConfigError> {
     Ok(Layout { version: 1, members })
 }
 
-/// Where each node is reached. Host names are looked up when dialling, since they may move.
+/// Where each node is reached, if that is said.
 fn resolve_peers(
     nodes: &[RawNode],
     insecure: bool,
-) -> Result<BTreeMap<NodeId, String>, ConfigError> {
+) -> Result<BTreeMap<NodeId, Option<String>>, ConfigError> {
     let mut peers = BTreeMap::new();
     for node in nodes {
-        let port = node.peer.rsplit_once(':').and_then(|(host, port)| {
-            port.parse::<u16>().ok().filter(|port| *port != 0 && !host.is_empty())
-        });
-        if port.is_none() {
-            let problem = format!("node {}: {:?} is not of the form HOST:PORT", node.id, node.peer);
-            return Err(wrong("nodes", problem));
-        }
-        if !insecure && !is_loopback(&node.peer) {
-            let problem =
-                format!("node {} is reached at {}, which is not loopback", node.id, node.peer);
-            return Err(wrong("nodes", format!("{problem}; {CONSENT}")));
-        }
-        peers.insert(NodeId::new(node.id), node.peer.clone());
+        let is_said = !node.peer.is_empty();
+        let address = is_said.then(|| resolve_address("nodes", &node.peer, insecure));
+        peers.insert(NodeId::new(node.id), address.transpose()?);
     }
     Ok(peers)
+}
+
+/// Where a node is reached. Host names are looked up when dialling, since they may move.
+fn resolve_address(
+    option: &'static str,
+    address: &str,
+    insecure: bool,
+) -> Result<String, ConfigError> {
+    let port = address.rsplit_once(':').and_then(|(host, port)| {
+        port.parse::<u16>().ok().filter(|port| *port != 0 && !host.is_empty())
+    });
+    if port.is_none() {
+        return Err(wrong(option, format!("{address:?} is not of the form HOST:PORT")));
+    }
+    if !insecure && !is_loopback(address) {
+        return Err(wrong(option, format!("{address} is not loopback; {CONSENT}")));
+    }
+    Ok(address.to_owned())
 }
 
 /// What to do about an address that others on the network can reach.

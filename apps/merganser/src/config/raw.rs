@@ -39,13 +39,19 @@ pub(crate) struct Raw {
     #[arg(long, env = "MERGANSER_PEER_LISTEN", value_name = "IP:PORT")]
     pub(crate) peer_listen: Option<String>,
 
+    /// Where other nodes reach this one, which it tells them [default: this node's address in
+    /// the list of nodes].
+    #[arg(long, env = "MERGANSER_PEER_ADDRESS", value_name = "HOST:PORT")]
+    pub(crate) peer_address: Option<String>,
+
     /// Allow addresses that are not loopback. There is no encryption: whoever is on the
     /// network can read and write everything.
     #[arg(long, env = "MERGANSER_INSECURE_NETWORK", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) insecure_network: Option<bool>,
 
     /// All nodes of the cluster, this one included, alike on all of them: repeat the flag,
-    /// or separate by commas.
+    /// or separate by commas. Addresses may differ or be left out (ID@/REGION/ZONE): one node
+    /// that can be reached tells of the others.
     #[arg(
         long = "nodes",
         env = "MERGANSER_NODES",
@@ -106,7 +112,7 @@ pub(crate) enum LogFormat {
 pub(crate) struct RawNode {
     /// Its number.
     pub(crate) id: u16,
-    /// Where other nodes reach it.
+    /// Where other nodes reach it. Empty if others will tell.
     pub(crate) peer: String,
     /// Its site.
     pub(crate) region: Option<String>,
@@ -165,6 +171,7 @@ impl Raw {
             data_dir: self.data_dir.or(file.data_dir),
             http_listen: self.http_listen.or(file.http_listen),
             peer_listen: self.peer_listen.or(file.peer_listen),
+            peer_address: self.peer_address.or(file.peer_address),
             insecure_network: self.insecure_network.or(file.insecure_network),
             nodes: self.nodes.or(file.nodes),
             value_bytes_max: self.value_bytes_max.or(file.value_bytes_max),

@@ -272,7 +272,9 @@ impl<D: Disk, N: Network> Driver<D, N> {
     /// Does an effect now, or holds it until what it promises is true.
     fn admit(&mut self, effect: Effect) {
         let promise = match effect {
-            Effect::Answer { .. } | Effect::Send { after: After::Now, .. } => {
+            Effect::Answer { .. }
+            | Effect::Located { .. }
+            | Effect::Send { after: After::Now, .. } => {
                 return self.perform(effect);
             }
             Effect::Send { after: After::Committed, .. } => Promise::Committed,
@@ -293,6 +295,7 @@ impl<D: Disk, N: Network> Driver<D, N> {
                 self.to_itself.push_back(message);
             }
             Effect::Send { to, message, after: _ } => self.network.send(to, &message),
+            Effect::Located { node, address } => self.network.locate(node, address),
             Effect::Answer { ticket, reply } => {
                 if let Some(client) = self.clients.remove(&ticket) {
                     // A client that has gone away does not wait for its answer.

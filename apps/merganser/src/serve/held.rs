@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn effect(number: u64) -> Effect {
-        let message = Message::Probe { catalog_version: number };
+        let message = Message::Probe { catalog_version: number, deaf: false };
         Effect::Send { to: NodeId::new(1), message, after: After::Synced }
     }
 

@@ -303,7 +303,7 @@ mod tests {
     }
 
     fn probe() -> Message {
-        Message::Probe { catalog_version: 0 }
+        Message::Probe { catalog_version: 0, deaf: false }
     }
 
     #[tokio::test]

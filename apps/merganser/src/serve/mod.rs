@@ -37,7 +37,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causality::Incarnation;
 use clap::Args;
@@ -270,9 +270,17 @@ fn new_node(config: &Config, incarnation: Incarnation, recovered: Recovered) -> 
         incarnation,
         layout: config.layout.clone(),
         limits: config.limits,
+        address: config.address.clone(),
+        started_millis: millis_now(),
         seed: rand::random(),
     };
     Node::new(node, recovered.clocks, recovered.acceptor, Now::default())
+}
+
+/// What the wall clock says, which may be anything.
+fn millis_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
 }
 
 fn door_config(config: &Config) -> http::Config {

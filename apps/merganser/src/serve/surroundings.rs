@@ -45,6 +45,9 @@ pub(super) trait Network {
 
     /// Lets out what is queued.
     fn flush(&mut self);
+
+    /// Looks for a node at this address from now on.
+    fn locate(&mut self, node: NodeId, address: String);
 }
 
 impl Disk for Storage {
@@ -84,5 +87,9 @@ impl Network for Peers {
 
     fn flush(&mut self) {
         Self::flush(self);
+    }
+
+    fn locate(&mut self, node: NodeId, address: String) {
+        Self::locate(self, node, address);
     }
 }

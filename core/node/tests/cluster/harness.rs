@@ -79,6 +79,8 @@ pub(crate) fn config(id: NodeId, life: u64, layout: &Layout) -> Config {
         incarnation: Incarnation::new((life << 32) | u64::from(id.number())),
         layout: layout.clone(),
         limits: Limits { siblings_max: 3, ..Limits::default() },
+        address: format!("host{}:7100", id.number()),
+        started_millis: life,
         seed: life,
     }
 }
@@ -136,6 +138,7 @@ impl Cluster {
             node.step(self.now, input, disk, &mut effects);
             for effect in effects {
                 match effect {
+                    Effect::Located { .. } => {}
                     Effect::Send { to, message, .. } => {
                         self.inputs.push_back((to, Input::Received { from: at, message }));
                     }

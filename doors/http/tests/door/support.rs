@@ -18,7 +18,8 @@ use lattice::Lattice;
 use model::{
     Ack, Declare, Declared, Electorate, Failure, Key, Keyspace, KeyspaceId, Kind, List, Listed,
     Listing, Mutation, Name, Need, NodeId, NodeStatus, Object, Put, Range, Read, ReadOptions,
-    Receipt, Refusal, Reply, Request, ShardId, Status, Table, TableId, Value, Voter, Written,
+    Receipt, Refusal, Reply, Request, ShardId, Standing, Status, Table, TableId, Value, Voter,
+    Written,
 };
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -209,6 +210,7 @@ impl State {
                 alive: true,
                 region: Name::new("north").unwrap(),
                 zone: Name::new("a").unwrap(),
+                standing: Standing::Up,
             }],
             catalog_version: 3,
             keyspaces: self.keyspaces.clone(),

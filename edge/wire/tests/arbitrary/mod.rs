@@ -11,7 +11,7 @@ use causality::Incarnation;
 use model::{
     Ack, Declare, Declared, Failure, Get, KeyspaceId, Kind, List, Listed, Listing, Malformed,
     Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Receipt, Refusal, Reply, Request,
-    ShardId, Spread, Status, TableId, Voting, WriteOptions, Written,
+    ShardId, Spread, Standing, Status, TableId, Voting, WriteOptions, Written,
 };
 use node::{
     Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Merge, Merged, Message, RequestId,
@@ -28,6 +28,15 @@ use replica::{PageNeed, Span};
 
 fn times() -> impl Strategy<Value = Duration> {
     (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos))
+}
+
+fn standings() -> impl Strategy<Value = Standing> {
+    prop_oneof![
+        Just(Standing::Up),
+        Just(Standing::Suspected),
+        Just(Standing::Down),
+        Just(Standing::Unknown),
+    ]
 }
 
 fn nodes() -> impl Strategy<Value = NodeId> {
@@ -60,8 +69,14 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn node_states()(node in nodes(), alive: bool, region in names(), zone in names()) -> NodeStatus {
-        NodeStatus { node, alive, region, zone }
+    fn node_states()(
+        node in nodes(),
+        alive: bool,
+        region in names(),
+        zone in names(),
+        standing in standings(),
+    ) -> NodeStatus {
+        NodeStatus { node, alive, region, zone, standing }
     }
 }
 
@@ -276,7 +291,8 @@ prop_compose! {
 
 fn agreement() -> impl Strategy<Value = Message> {
     prop_oneof![
-        any::<u64>().prop_map(|catalog_version| Message::Probe { catalog_version }),
+        any::<(u64, bool)>()
+            .prop_map(|(catalog_version, deaf)| Message::Probe { catalog_version, deaf }),
         any::<u64>().prop_map(|catalog_version| Message::Probed { catalog_version }),
         ballots().prop_map(|ballot| Message::Prepare { ballot }),
         (ballots(), ballots(), catalogs()).prop_map(|(ballot, accepted, catalog)| {
@@ -287,6 +303,7 @@ fn agreement() -> impl Strategy<Value = Message> {
         (ballots(), ballots())
             .prop_map(|(ballot, promised)| Message::Rejected { ballot, promised }),
         catalogs().prop_map(|catalog| Message::Learn { catalog }),
+        vec(any::<u8>(), 0..50).prop_map(|packet| Message::Gossip { packet: packet.into() }),
     ]
 }
 

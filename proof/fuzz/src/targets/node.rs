@@ -133,7 +133,15 @@ struct World {
 impl World {
     fn new() -> Self {
         let limits = Limits { siblings_max: 3, requests_max: 8, ..Limits::default() };
-        let config = Config { id: ME, incarnation: LIFE, layout: layout(), limits, seed: 1 };
+        let config = Config {
+            id: ME,
+            incarnation: LIFE,
+            layout: layout(),
+            limits,
+            address: String::new(),
+            started_millis: 1,
+            seed: 1,
+        };
         let acceptor = Acceptor { learned: catalog(), ..Acceptor::default() };
         let node = Node::new(config, BTreeMap::new(), acceptor, Now::default());
         let (asked, waiting, minted) = (VecDeque::new(), BTreeSet::new(), BTreeMap::new());
@@ -152,6 +160,7 @@ impl World {
                         inputs.push_back(Input::Received { from: ME, message })
                     }
                     Effect::Send { to, message, .. } => self.sent(to, message),
+                    Effect::Located { .. } => {}
                     Effect::Answer { ticket, .. } => {
                         assert!(
                             self.waiting.remove(&ticket),
@@ -245,6 +254,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         | Message::Scanned(_)
         | Message::Forward(_)
         | Message::Forwarded(_)
+        | Message::Gossip { .. }
         | Message::Probed { .. }
         | Message::Promised { .. }
         | Message::Accepted { .. }

@@ -100,6 +100,8 @@ impl Network for FakeNetwork {
     }
 
     fn flush(&mut self) {}
+
+    fn locate(&mut self, _: NodeId, _: String) {}
 }
 
 type Answer = oneshot::Receiver<Reply>;
@@ -110,7 +112,15 @@ impl Driver<FakeDisk, FakeNetwork> {
         let zone = |zone: &str| Member { region: name("here"), zone: name(zone) };
         let layout = Layout { version: 1, members: [(N1, zone("a")), (N2, zone("b"))].into() };
         let incarnation = Incarnation::new(id.number().into());
-        let config = node::Config { id, incarnation, layout, limits: Limits::default(), seed: 1 };
+        let config = node::Config {
+            id,
+            incarnation,
+            layout,
+            limits: Limits::default(),
+            address: String::new(),
+            started_millis: 1,
+            seed: 1,
+        };
         let acceptor = Acceptor { learned: tables(), ..Acceptor::default() };
         let node = Node::new(config, BTreeMap::new(), acceptor, Now::default());
         let mailbox = Arc::new(Mailbox::new(100, STAGED_BYTES_MAX));
