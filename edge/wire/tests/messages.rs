@@ -64,7 +64,7 @@ fn messages_of_every_kind_arrive_as_they_were_sent() {
         assert_eq!(decode(&mut buffer), Ok(Some(message.clone())));
     }
     assert_eq!(decode(&mut buffer), Ok(None));
-    assert_eq!(seen, (0..16).collect());
+    assert_eq!(seen, (0..17).collect());
 }
 
 proptest! {
