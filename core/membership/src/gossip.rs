@@ -111,7 +111,11 @@ impl foca::Runtime<Peer> for Desk {
             Notification::MemberUp(peer) | Notification::Rename(_, peer) => {
                 self.located.push(peer.clone());
             }
-            _ => {}
+            Notification::MemberDown(_)
+            | Notification::Active
+            | Notification::Idle
+            | Notification::Defunct
+            | Notification::Rejoin(_) => {}
         }
     }
 

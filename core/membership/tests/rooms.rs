@@ -137,17 +137,21 @@ impl Room {
         }
     }
 
+    fn at(&self, node: NodeId) -> &Membership {
+        self.nodes.get(&node).expect("every node of the test is in the room")
+    }
+
     fn reach(&self, from: u16, to: u16) -> Reach {
-        self.nodes[&node(from)].reach(node(to), self.now)
+        self.at(node(from)).reach(node(to), self.now)
     }
 
     fn standing(&self, from: u16, of: u16) -> Standing {
-        self.nodes[&node(from)].standing(node(of))
+        self.at(node(from)).standing(node(of))
     }
 
     fn all_say(&self, of: u16, standing: Standing) -> bool {
         let mut others = self.nodes.keys().filter(|other| **other != node(of));
-        others.all(|other| self.nodes[other].standing(node(of)) == standing)
+        others.all(|other| self.at(*other).standing(node(of)) == standing)
     }
 }
 
