@@ -29,7 +29,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{NodeId, Now, Standing};
-use mutant::{Mutant, is};
 use rand_chacha::ChaCha8Rng;
 
 pub use gossip::Packet;
@@ -107,7 +106,7 @@ impl Membership {
     pub fn told(&mut self, node: NodeId, hears_us: bool, now: Now) {
         let now = self.awake.read(now);
         if let Some(link) = self.links.get_mut(&node) {
-            link.told(hears_us || is(Mutant::DeafnessIgnored), now);
+            link.told(hears_us, now);
         }
     }
 

@@ -13,6 +13,10 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// row. Above the pauses of a busy machine, below the patience of a client.
 const SILENCE_MAX: Duration = Duration::from_millis(2_000);
 
+/// How long a node that said it hears nothing still counts: it is asked at once, and what it said
+/// may be old, from a connection that was stuck. A round trip between any two continents.
+const OBJECTION: Duration = Duration::from_millis(1_000);
+
 /// How long a node that was lost once has to be heard before it is asked first again. Each
 /// further loss doubles it, so that a link that comes and goes is asked last.
 const PROBATION: Duration = Duration::from_millis(250);
@@ -41,8 +45,8 @@ pub(crate) struct Link {
     /// Since when it is heard without a gap.
     since: Now,
     probed: Option<Now>,
-    /// The other end says that it does not hear this one.
-    is_deaf: bool,
+    /// Since when the other end has said that it does not hear this one.
+    deaf: Option<Now>,
     losses: u32,
 }
 
@@ -61,18 +65,19 @@ impl Link {
 
     /// The other end says whether it hears this one.
     pub(crate) fn told(&mut self, hears_us: bool, now: Now) {
-        if !hears_us && !self.is_deaf {
+        if hears_us {
+            if self.deaf.take().is_some() {
+                self.since = now;
+            }
+        } else if self.deaf.is_none() {
             self.count_loss(now);
+            self.deaf = Some(now);
         }
-        if hears_us && self.is_deaf {
-            self.since = now;
-        }
-        self.is_deaf = !hears_us;
     }
 
     pub(crate) fn connected(&mut self, now: Now) {
         self.heard(now);
-        self.is_deaf = false;
+        self.deaf = None;
     }
 
     pub(crate) fn lost(&mut self, now: Now) {
@@ -93,9 +98,17 @@ impl Link {
         self.heard.is_some_and(|heard| now.since(heard) < SILENCE_MAX)
     }
 
+    /// Whether the other end does not hear this one, and has had the time to object.
+    fn is_deaf(&self, now: Now) -> bool {
+        self.deaf.is_some_and(|since| OBJECTION <= now.since(since))
+    }
+
     pub(crate) fn reach(&self, now: Now) -> Reach {
-        if !self.is_heard(now) || self.is_deaf {
+        if !self.is_heard(now) || self.is_deaf(now) {
             return Reach::Away;
+        }
+        if self.deaf.is_some() {
+            return Reach::Shaky;
         }
         let probation = PROBATION * (1 << self.losses);
         let has_passed = self.losses == 0 || probation <= now.since(self.since);
@@ -111,8 +124,11 @@ impl Link {
         is_due
     }
 
+    /// Who is said to be deaf is probed although it is heard: it says that it hears again only
+    /// when asked, and its answer may have been lost.
     pub(crate) fn probe_due(&self) -> Now {
-        match self.heard.max(self.probed) {
+        let heard = self.heard.filter(|_| self.deaf.is_none());
+        match heard.max(self.probed) {
             None => Now::default(),
             Some(last) => last + PROBE_INTERVAL,
         }

@@ -302,3 +302,35 @@ fn what_cannot_be_read_changes_nothing() {
         assert!(room.all_say(number, Standing::Up), "n{number}");
     }
 }
+
+#[test]
+fn who_was_said_to_be_deaf_is_asked_again_even_while_it_talks() {
+    let mut now = Now::from_micros(1_000_000);
+    let mut one = born(1, 1_000, 2, now);
+    one.connected(node(2), now);
+    one.told(node(2), false, now);
+    let mut asked = 0;
+    for _ in 0..20 {
+        now = now + Duration::from_millis(100);
+        one.step(now);
+        one.heard(node(2), now);
+        asked += one.probe(now).len();
+    }
+    assert!((3..=5).contains(&asked), "it was asked {asked} times in two seconds");
+    assert_eq!(one.reach(node(2), now), Reach::Away);
+    one.told(node(2), true, now);
+    assert_ne!(one.reach(node(2), now), Reach::Away);
+}
+
+#[test]
+fn old_news_of_deafness_takes_nobody_down() {
+    let mut now = Now::from_micros(1_000_000);
+    let mut one = born(1, 1_000, 2, now);
+    one.connected(node(2), now);
+    one.told(node(2), false, now);
+    now = now + Duration::from_millis(400);
+    assert_eq!(one.reach(node(2), now), Reach::Shaky);
+    one.told(node(2), true, now);
+    now = now + Duration::from_millis(1_000);
+    assert_eq!(one.reach(node(2), now), Reach::Steady);
+}

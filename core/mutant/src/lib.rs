@@ -137,8 +137,6 @@ mutants! {
     OverloadedEarly,
     /// A node that has too much in hand says that its disk failed.
     DiskBlamed,
-    /// A node that hears, and says that it is not heard, counts as alive.
-    DeafnessIgnored,
 }
 
 #[cfg(feature = "on")]
