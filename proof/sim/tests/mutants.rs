@@ -44,7 +44,7 @@ fn of_unlucky_operators(seed: u64) -> Plan {
     });
     (plan.network.loss, plan.network.twice, plan.network.late) = (400, 100, 50);
     (plan.network.delay, plan.declares) = (10_000, 50_000);
-    (plan.faults.gap, plan.faults.lasts) = (200_000, 400_000);
+    (plan.faults.gap, plan.faults.lasts) = (100_000, 300_000);
     plan.faults.kinds = [(Kill, 3), (Isolate, 5), (Power, 5)].into();
     plan
 }
@@ -130,7 +130,11 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
         (Mutant::AckBeforeSync, any, &[DurableIsOnDisk]),
         (Mutant::SyncLies, any, &[DurableIsOnDisk]),
         (Mutant::RecoveredCountsAsSynced, of_short_lives, &[DurableIsOnDisk]),
-        (Mutant::IncarnationReused, any, &[DotsAreUnique, NoFalseDominance, NothingIsInvented]),
+        (
+            Mutant::IncarnationReused,
+            any,
+            &[DotsAreUnique, NoFalseDominance, NothingIsInvented, ClocksAreExact],
+        ),
         (Mutant::ClockLost, any, &[ClocksAreExact]),
         (Mutant::BatchTorn, any, &[ClocksAreExact, NoFalseDominance, ReplicasConverge]),
         (Mutant::ContextWidened, any, &[NothingIsInvented, NoFalseDominance]),
