@@ -7,7 +7,10 @@
 //! | --- | --- | --- |
 //! | refused | nothing was changed | what the text says: mostly, correct the request |
 //! | not attempted | nothing was changed: too few replicas were known alive | retry, anywhere |
-//! | unknown | too few answered in time; some may have it | read, then decide |
+//! | unknown | of a write: too few answered in time; some may have it | read, then decide |
+//!
+//! A read changes nothing, however it fails, so the third kind does not exist for it: a read that
+//! too few replicas answered in time says only that, and can be repeated anywhere.
 
 use std::time::Duration;
 
@@ -329,7 +332,8 @@ pub enum Failure {
         /// What those alive are too few for, where the numbers do not say it.
         lacks: String,
     },
-    /// Too few replicas answered. A write was not undone: replicas that took it keep it.
+    /// Too few replicas answered a write in time. It was not undone: replicas that took it
+    /// keep it.
     #[error(
         "unknown outcome: {got} of the {wanted} replicas that are needed answered in time{}; a write may have been applied by some and is not undone", remark(.lacks)
     )]
@@ -343,10 +347,24 @@ pub enum Failure {
         /// What those that answered are too few for, where the numbers do not say it.
         lacks: String,
     },
+    /// Too few replicas answered a read in time. A read changes nothing.
+    #[error(
+        "too few answers: {got} of the {wanted} replicas that are needed answered in time{}; nothing was changed, so the read can be repeated", remark(.lacks)
+    )]
+    TooFewAnswers {
+        /// How many replicas the level needs, at the least.
+        wanted: u8,
+        /// How many answered.
+        got: u8,
+        /// Which they are.
+        receipt: Receipt,
+        /// What those that answered are too few for, where the numbers do not say it.
+        lacks: String,
+    },
     /// The level was met, and what was met is worth less than the client demanded. A write is
     /// at the replicas of the receipt, and is not undone; whether others have it is unknown.
     #[error(
-        "the level was met, and the answer is {}, which is less than was demanded; a write is at the replicas in the receipt, may be at others, and is not undone", .receipt.kind.as_str()
+        "the level was met, and the answer is {}, which is less than was demanded; {}", .receipt.kind.as_str(), remains(.receipt)
     )]
     Weaker {
         /// Who took part, and what that is worth.
@@ -360,6 +378,16 @@ fn names(nodes: &[NodeId]) -> String {
 
 fn remark(lacks: &str) -> String {
     if lacks.is_empty() { String::new() } else { format!(" ({lacks})") }
+}
+
+/// What is left of a request that met its level, and was worth too little.
+fn remains(receipt: &Receipt) -> &'static str {
+    match receipt.dot {
+        Some(_) => {
+            "the write is at the replicas in the receipt, may be at others, and is not undone"
+        }
+        None => "nothing was changed",
+    }
 }
 
 /// Why a request is not acceptable. The text tells what to do.

@@ -137,6 +137,8 @@ mutants! {
     OverloadedEarly,
     /// A node that has too much in hand says that its disk failed.
     DiskBlamed,
+    /// A read that too few replicas answered says that a write may have been applied.
+    ReadTakenForWrite,
 }
 
 #[cfg(feature = "on")]

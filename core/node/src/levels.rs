@@ -61,7 +61,11 @@ impl Site {
             return Failure::Weaker { receipt };
         }
         let (wanted, got) = (need.least(), small(nodes.len()));
-        Failure::Unknown { wanted, got, receipt: Some(receipt), lacks: need.lacking(has) }
+        let lacks = need.lacking(has);
+        if is(Mutant::ReadTakenForWrite) {
+            return Failure::Unknown { wanted, got, receipt: Some(receipt), lacks };
+        }
+        Failure::TooFewAnswers { wanted, got, receipt, lacks }
     }
 }
 

@@ -11,7 +11,8 @@
 //! 503 not_attempted, overloaded,
 //!     no_majority; 500 disk_failed     again        again
 //! sent, then silence or a broken line  again        unknown
-//! other 5xx (504 unknown_outcome ...)  again        unknown
+//! other 5xx (504 unknown_outcome,
+//!     of reads 504 too_few_answers ...) again       unknown
 //! anything else                        done         done
 //! ```
 

@@ -244,13 +244,13 @@ problems! {
     ReadProblems: [
         DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
         WeakerThanWanted, UnknownKeyspace,
-        UnknownTable, NotFound, Deleted, NotAttempted, UnknownOutcome
+        UnknownTable, NotFound, Deleted, NotAttempted, TooFewAnswers
     ],
     /// Of a list or scan.
     ListProblems: [
         DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
         WeakerThanWanted, CursorInvalid,
-        UnknownKeyspace, UnknownTable, NotAttempted, UnknownOutcome
+        UnknownKeyspace, UnknownTable, NotAttempted, TooFewAnswers
     ],
     /// Of a batch as a whole.
     BatchProblems: [BodyTooLarge],

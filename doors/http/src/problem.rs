@@ -94,7 +94,8 @@ codes! {
     NotAttempted      "not_attempted"       503 "Too few replicas are alive, nothing was changed",
     Overloaded        "overloaded"          503 "The node has too much to do",
     NoMajority        "no_majority"         503 "Too few nodes are alive to declare anything",
-    UnknownOutcome    "unknown_outcome"     504 "Too few replicas answered in time",
+    UnknownOutcome    "unknown_outcome"     504 "Too few replicas answered in time; a write may have been applied",
+    TooFewAnswers     "too_few_answers"     504 "Too few replicas answered a read in time, nothing was changed",
     WeakerThanWanted  "weaker_than_wanted"  504 "The answer is worth less than was demanded",
 }
 
@@ -298,6 +299,15 @@ impl From<Failure> for Problem {
                 receipt: Some(receipt),
                 ..Facts::default()
             }),
+            Failure::TooFewAnswers { wanted, got, receipt, lacks: _ } => {
+                Self::new(Code::TooFewAnswers, detail).with(Facts {
+                    wanted: Some(wanted.into()),
+                    got: Some(got.into()),
+                    replicas: Some(receipt.replicas.into()),
+                    receipt: Some(receipt),
+                    ..Facts::default()
+                })
+            }
             Failure::Unknown { wanted, got, receipt, lacks: _ } => {
                 Self::new(Code::UnknownOutcome, detail).with(Facts {
                     wanted: Some(wanted.into()),

@@ -14,7 +14,7 @@ use crate::parts::{Receipt, Unusable, Usable, narrow, present, take_name, wrong}
 /// Any failure.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Failure {
-    #[prost(oneof = "Reason", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Reason", tags = "1, 2, 3, 4, 5")]
     reason: Option<Reason>,
 }
 
@@ -28,6 +28,9 @@ enum Reason {
     Unknown(Unknown),
     #[prost(message, tag = "4")]
     Weaker(Receipt),
+    /// Of a read; the receipt is always there.
+    #[prost(message, tag = "5")]
+    TooFewAnswers(Unknown),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -68,6 +71,11 @@ impl Failure {
                 let (wanted, got, lacks) = ((*wanted).into(), (*got).into(), lacks.clone());
                 Reason::Unknown(Unknown { wanted, got, receipt, lacks })
             }
+            model::Failure::TooFewAnswers { wanted, got, receipt, lacks } => {
+                let receipt = Some(Receipt::put(receipt));
+                let (wanted, got, lacks) = ((*wanted).into(), (*got).into(), lacks.clone());
+                Reason::TooFewAnswers(Unknown { wanted, got, receipt, lacks })
+            }
             model::Failure::Weaker { receipt } => Reason::Weaker(Receipt::put(receipt)),
         };
         Self { reason: Some(reason) }
@@ -81,6 +89,14 @@ impl Failure {
                     wanted: narrow(wanted)?,
                     alive: narrow(alive)?,
                     replicas: narrow(replicas)?,
+                    lacks,
+                }
+            }
+            Reason::TooFewAnswers(Unknown { wanted, got, receipt, lacks }) => {
+                model::Failure::TooFewAnswers {
+                    wanted: narrow(wanted)?,
+                    got: narrow(got)?,
+                    receipt: present(receipt)?.take()?,
                     lacks,
                 }
             }

@@ -65,7 +65,7 @@ every! {
         ClocksAreExact,
         /// A request that no cluster can carry out is refused, and says why.
         ImproperIsRefused,
-        /// A refusal says what is so: of the request, or of the node that refuses.
+        /// A failure says what is so: of the request, or of the node that refuses.
         RefusalsAreTrue,
         /// A keyspace or table that was acknowledged stays, everywhere the same.
         ContractsStand,
@@ -154,7 +154,7 @@ impl Invariant {
                 "A request that no cluster can carry out is refused, and says why."
             }
             Invariant::RefusalsAreTrue => {
-                "A refusal says what is so: of the request, or of the node that refuses."
+                "A failure says what is so: of the request, or of the node that refuses."
             }
             Invariant::ContractsStand => {
                 "A keyspace or table that was acknowledged stays, everywhere the same."

@@ -59,6 +59,7 @@ impl World {
             Failure::Refused(_) => (Outcome::Refused, "refused"),
             Failure::NotAttempted { .. } => (Outcome::Refused, "not attempted"),
             Failure::Unknown { .. } => (Outcome::Unknown, "unknown"),
+            Failure::TooFewAnswers { .. } => (Outcome::Refused, "too few answers"),
             Failure::Weaker { .. } => (Outcome::Unknown, "weaker"),
         };
         self.count(op, name);
@@ -68,8 +69,9 @@ impl World {
         }
         let deserved = match failure {
             Failure::Refused(refusal) => self.deserves(open, refusal),
-            Failure::NotAttempted { .. } | Failure::Unknown { .. } => {
-                !open.healthy && !matches!(op, Op::Nowhere)
+            Failure::NotAttempted { .. } => !open.healthy && !matches!(op, Op::Nowhere),
+            Failure::Unknown { .. } | Failure::TooFewAnswers { .. } => {
+                !open.healthy && fits(failure, op)
             }
             Failure::Weaker { receipt } => {
                 !open.healthy && receipt.kind < demanded(op) && self.met(open, receipt)
@@ -84,9 +86,12 @@ impl World {
             }
             Failure::Refused(_) => Invariant::RefusalsAreTrue,
             Failure::Weaker { .. } => Invariant::ReceiptsAreTrue,
-            Failure::NotAttempted { .. } | Failure::Unknown { .. } => {
-                Invariant::HealthyRequestsSucceed
+            Failure::Unknown { .. } | Failure::TooFewAnswers { .. } if !fits(failure, op) => {
+                Invariant::RefusalsAreTrue
             }
+            Failure::NotAttempted { .. }
+            | Failure::Unknown { .. }
+            | Failure::TooFewAnswers { .. } => Invariant::HealthyRequestsSucceed,
         };
         let detail = format!("{} answers {:?} with {failure}", open.at, open.request);
         Err(Broken::new(invariant, detail))
@@ -133,7 +138,8 @@ impl World {
     /// What failed for too few replicas says which took part, and which have a write on disk.
     fn check_unmet(&self, at: NodeId, op: &Op, failure: &Failure) -> Result<(), Broken> {
         let (counted, receipt) = match failure {
-            Failure::Unknown { wanted, got, receipt: Some(receipt), lacks: _ } => {
+            Failure::Unknown { wanted, got, receipt: Some(receipt), lacks: _ }
+            | Failure::TooFewAnswers { wanted, got, receipt, lacks: _ } => {
                 ((*wanted, *got), receipt)
             }
             Failure::Weaker { receipt } => {
@@ -291,13 +297,26 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
     match reply {
         Reply::Failed(Failure::Refused(refusal)) => Some(refusal),
         Reply::Failed(
-            Failure::NotAttempted { .. } | Failure::Unknown { .. } | Failure::Weaker { .. },
+            Failure::NotAttempted { .. }
+            | Failure::Unknown { .. }
+            | Failure::TooFewAnswers { .. }
+            | Failure::Weaker { .. },
         )
         | Reply::Written(_)
         | Reply::Read(_)
         | Reply::Listed(_)
         | Reply::Declared(_)
         | Reply::Status(_) => None,
+    }
+}
+
+/// Whether a request can fail so, whatever happens: a read changes nothing, so that nothing
+/// about it can be unknown.
+fn fits(failure: &Failure, op: &Op) -> bool {
+    match failure {
+        Failure::Unknown { .. } => matches!(op, Op::Write { .. } | Op::Declare(_)),
+        Failure::TooFewAnswers { .. } => matches!(op, Op::Read { .. } | Op::List(_)),
+        Failure::Refused(_) | Failure::NotAttempted { .. } | Failure::Weaker { .. } => true,
     }
 }
 
@@ -389,10 +408,15 @@ mod tests {
     fn without_faults_no_kind_of_request_may_fail() {
         let mut world = world();
         for (op, request) in one_of_each(&mut world) {
-            for failure in [
-                Failure::Unknown { wanted: 2, got: 1, receipt: None, lacks: String::new() },
-                Failure::NotAttempted { wanted: 2, alive: 1, replicas: 3, lacks: String::new() },
-            ] {
+            let too_few = match fits(&too_few_answers(), &op) {
+                true => too_few_answers(),
+                false => {
+                    Failure::Unknown { wanted: 2, got: 1, receipt: None, lacks: String::new() }
+                }
+            };
+            let not_attempted =
+                Failure::NotAttempted { wanted: 2, alive: 1, replicas: 3, lacks: String::new() };
+            for failure in [too_few, not_attempted] {
                 let reply = Reply::Failed(failure);
                 let faulty = world.judge(&open(op.clone(), request.clone(), false), &reply);
                 assert!(faulty.is_ok(), "{op:?} may fail while there are faults");
@@ -400,6 +424,32 @@ mod tests {
                 let broken = broken.map_err(|broken| broken.invariant);
                 assert_eq!(broken, Err(Invariant::HealthyRequestsSucceed), "{op:?}");
             }
+        }
+    }
+
+    fn too_few_answers() -> Failure {
+        let receipt = Receipt {
+            kind: Kind::Partial,
+            dot: None,
+            shard: model::ShardId { keyspace: model::KeyspaceId::new(1), index: 0 },
+            acks: vec![model::Ack { node: NodeId::new(1), durable: false }],
+            wanted: 2,
+            replicas: 3,
+        };
+        Failure::TooFewAnswers { wanted: 2, got: 1, receipt, lacks: String::new() }
+    }
+
+    #[test]
+    fn nothing_is_unknown_of_a_read_and_a_write_does_not_end_as_one() {
+        let mut world = world();
+        let unknown =
+            || Failure::Unknown { wanted: 2, got: 1, receipt: None, lacks: String::new() };
+        for (op, request) in one_of_each(&mut world) {
+            let is_read = matches!(op, Op::Read { .. } | Op::List(_));
+            let wrong = if is_read { unknown() } else { too_few_answers() };
+            let judged = world.judge(&open(op.clone(), request, false), &Reply::Failed(wrong));
+            let judged = judged.map_err(|broken| broken.invariant);
+            assert_eq!(judged, Err(Invariant::RefusalsAreTrue), "{op:?}");
         }
     }
 

@@ -219,6 +219,7 @@ fn inside() -> Vec<Row> {
         (In::UnmetNamesAll, any, &[ReceiptsAreTrue]),
         (In::OverloadedEarly, any, &[RefusalsAreTrue]),
         (In::DiskBlamed, any, &[RefusalsAreTrue]),
+        (In::ReadTakenForWrite, any, &[RefusalsAreTrue]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }

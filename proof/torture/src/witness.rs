@@ -8,7 +8,7 @@
 //! | the node reaches a quorum | right is |
 //! | --- | --- |
 //! | yes | success, within the deadline |
-//! | no | `not_attempted` or `unknown_outcome`, within the deadline |
+//! | no | `not_attempted`, `unknown_outcome` or `too_few_answers`, within the deadline |
 //!
 //! Elements are written once and under a name of their own, by all witnesses, and read back by
 //! all others. Quorums meet, so a read that succeeds has to show what any of them was told is
@@ -181,7 +181,7 @@ fn heard(answer: std::io::Result<Answer>, is_right: impl Fn(&Answer) -> bool) ->
         Ok(answer) if is_right(&answer) => Heard::Success,
         Ok(answer) => match answer.code().as_deref() {
             Some("not_attempted") => Heard::NotAttempted,
-            Some("unknown_outcome") => Heard::Unknown,
+            Some("unknown_outcome" | "too_few_answers") => Heard::Unknown,
             Some(_) | None => Heard::Wrong(format!("{}: {}", answer.status, answer.body)),
         },
         Err(error) => Heard::Wrong(format!("no answer: {error}")),

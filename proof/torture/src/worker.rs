@@ -201,7 +201,7 @@ fn is_of_a_fault(error: &Error) -> bool {
     match error {
         Error::NotAttempted(_) | Error::Connect { .. } => true,
         Error::NoAnswer { problem, .. } => {
-            problem.as_ref().is_none_or(|problem| problem.code == "unknown_outcome")
+            problem.as_ref().is_none_or(|problem| problem.code == "too_few_answers")
         }
         Error::Refused(_)
         | Error::Unknown { .. }

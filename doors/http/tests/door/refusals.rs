@@ -224,7 +224,7 @@ async fn each_failure_of_the_node_has_its_own_code_and_facts() {
             &["wanted", "got", "replicas", "receipt"],
         ),
         (
-            Failure::Weaker { receipt: weaker },
+            Failure::Weaker { receipt: weaker.clone() },
             "504 weaker_than_wanted",
             &["got", "replicas", "receipt"],
         ),
@@ -257,6 +257,14 @@ async fn each_failure_of_the_node_has_its_own_code_and_facts() {
         assert_eq!(answer.header("merganser-receipt").is_some(), facts.contains(&"receipt"));
         assert_eq!(json["detail"], failure.to_string());
     }
+    let (wanted, got, lacks) = (2, 1, String::new());
+    let failure = Failure::TooFewAnswers { wanted, got, receipt: weaker, lacks };
+    api.node.state().failure = Some(failure.clone());
+    let answer = api.get(KEY).await;
+    assert_eq!(answer.problem(), "504 too_few_answers");
+    assert_eq!(answer.json()["got"], 1);
+    assert!(answer.header("merganser-receipt").is_some());
+    assert!(!failure.to_string().contains("may have been applied"), "{failure}");
     api.node.state().failure = Some(Refusal::NoMajority { alive: 1, nodes: 3 }.into());
     let answer = api.send("PUT", "/v1/keyspaces/new", &[], "").await;
     assert_eq!(answer.problem(), "503 no_majority");

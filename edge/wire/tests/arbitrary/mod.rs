@@ -212,6 +212,8 @@ fn failures() -> impl Strategy<Value = Failure> {
         }),
         1 => (any::<u8>(), any::<u8>(), option::of(receipts()), any::<String>())
             .prop_map(|(wanted, got, receipt, lacks)| Failure::Unknown { wanted, got, receipt, lacks }),
+        1 => (any::<u8>(), any::<u8>(), receipts(), any::<String>())
+            .prop_map(|(wanted, got, receipt, lacks)| Failure::TooFewAnswers { wanted, got, receipt, lacks }),
         1 => receipts().prop_map(|receipt| Failure::Weaker { receipt }),
     ]
 }
