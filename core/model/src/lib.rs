@@ -6,6 +6,7 @@
 //! and the checks that a value of a type must pass to exist.
 
 mod electorate;
+mod health;
 mod key;
 mod level;
 mod names;
@@ -16,6 +17,7 @@ mod schema;
 mod time;
 
 pub use electorate::Electorate;
+pub use health::{Ability, TableHealth};
 pub use key::{Address, Key, Malformed, PART_BYTES_MAX, Value};
 pub use level::{Level, ReadOptions, Spread, WriteNeed, WriteOptions};
 pub use names::{ClusterId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Zone};

@@ -139,6 +139,10 @@ mutants! {
     DiskBlamed,
     /// A read that too few replicas answered says that a write may have been applied.
     ReadTakenForWrite,
+    /// A read for which nobody waits any more is answered all the same.
+    ExpiredServed,
+    /// A read is dropped as expired long before its time.
+    LiveReadsDropped,
 }
 
 #[cfg(feature = "on")]

@@ -88,7 +88,7 @@ impl Node {
         let deadline = turn.now + PATIENCE;
         let work = Work::Declare(Declaring { declare, phase: Phase::Queued, outbid: 0 });
         let id = self.new_request();
-        self.keep_until(id, Flight { client, deadline, timer: deadline, work });
+        self.keep_until(id, Flight { client, begun: turn.now, deadline, timer: deadline, work });
         self.propose_next(turn);
         Ok(())
     }
@@ -137,7 +137,7 @@ impl Node {
         let deadline = turn.now + SPREAD;
         let work = Work::Declare(Declaring { declare, phase, outbid: 0 });
         let id = self.new_request();
-        self.keep_until(id, Flight { client, deadline, timer: deadline, work });
+        self.keep_until(id, Flight { client, begun: turn.now, deadline, timer: deadline, work });
         self.probe(self.config.id, turn);
     }
 

@@ -41,6 +41,7 @@ impl Client {
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) client: Client,
+    pub(crate) begun: Now,
     pub(crate) deadline: Now,
     /// When this request is looked at next: at its deadline, or earlier.
     pub(crate) timer: Now,

@@ -89,7 +89,10 @@ impl Node {
         let rest = alive.into_iter().collect();
         let forwarding = Forwarding { to: self.config.id, rest, asked, wanted, not_attempted };
         let work = Work::Forward(forwarding);
-        self.forward_next(Flight { client, deadline, timer: deadline, work }, turn);
+        self.forward_next(
+            Flight { client, begun: turn.now, deadline, timer: deadline, work },
+            turn,
+        );
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use model::{Address, Durability, Failure, Object, Read, Reply};
 use mutant::{Mutant, is};
 
 use crate::flight::{Client, Flight, Work};
+use crate::message::time_left;
 use crate::shards::digest;
 use crate::{
     After, Cause, Disk, Fetch, Fetched, Found, Merge, Message, Node, NodeId, RequestId, Site, Turn,
@@ -41,7 +42,7 @@ impl Node {
         let address = Address { table: site.table.id, key: asked.key.clone() };
         let deadline = turn.now + asked.timeout;
         let work = Work::Get(Getting { get, site, address });
-        let flight = Flight { client, deadline, timer: deadline, work };
+        let flight = Flight { client, begun: turn.now, deadline, timer: deadline, work };
         self.get_effects(id, &flight, effects, turn);
         self.keep(id, turn.now, flight);
         Ok(())
@@ -57,6 +58,7 @@ impl Node {
             return;
         };
         let Some(flight) = self.take(fetched.request) else { return };
+        self.count_reply(from, &flight, turn.now);
         let event = match fetched.found {
             Found::Full(object) => GetEvent::Fetched(from, object),
             Found::Digest(digest) => GetEvent::Digested(from, digest),
@@ -97,7 +99,9 @@ impl Node {
         for effect in effects {
             match effect {
                 GetEffect::Fetch(to, want) => {
-                    let fetch = Fetch { request: id, address: getting.address.clone(), want };
+                    let address = getting.address.clone();
+                    let left = time_left(flight.deadline, turn.now);
+                    let fetch = Fetch { request: id, address, want, left };
                     turn.send(to, Message::Fetch(fetch), After::Now);
                 }
                 GetEffect::Met(object, nodes) => {

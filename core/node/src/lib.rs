@@ -29,8 +29,10 @@ mod effect;
 mod flight;
 mod forward;
 mod get;
+mod health;
 mod levels;
 mod list;
+mod measure;
 mod message;
 mod put;
 mod shards;
@@ -53,6 +55,7 @@ use rand_chacha::ChaCha8Rng;
 use replica::Replica;
 
 pub use effect::{After, Disk, Effect, Input, Ticket};
+pub use measure::{Counts, Latencies, Replied};
 pub use message::{
     Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Merge, Merged, Message, RequestId,
     Scan, Scanned, Verdict, Want,
@@ -103,6 +106,7 @@ pub struct Node {
     last_request: u64,
     taken: forward::Taken,
     read_repairs: u64,
+    counts: Counts,
 }
 
 /// What one step works with.
@@ -151,6 +155,7 @@ impl Node {
             last_request,
             taken: forward::Taken::default(),
             read_repairs: 0,
+            counts: Counts::default(),
         }
     }
 

@@ -4,6 +4,8 @@
 //! keys as it asked for. Tombstones are read over, which can take many pages for few
 //! keys; a client whose time runs out gets what was found, and where to go on.
 
+use std::time::Duration;
+
 use coordinator::{List, ListEffect, ListEvent, Page};
 use model::{
     Address, Failure, Key, Keyspace, Listed, Listing, Need, Object, Range, ReadOptions, Reply,
@@ -12,6 +14,7 @@ use model::{
 use replica::{PageNeed, Span};
 
 use crate::flight::{Client, Flight, Work};
+use crate::message::time_left;
 use crate::{After, Disk, Message, Node, NodeId, RequestId, Scan, Scanned, Site, Turn};
 
 /// The most bytes that one replica sends at once. A page has to fit into a message and
@@ -82,7 +85,8 @@ impl Node {
             found,
             bytes: 0,
         };
-        let flight = Flight { client, deadline, timer: deadline, work: Work::List(lister) };
+        let work = Work::List(lister);
+        let flight = Flight { client, begun: turn.now, deadline, timer: deadline, work };
         self.next_page(flight, turn);
         Ok(())
     }
@@ -91,13 +95,15 @@ impl Node {
     /// own, so that late answers to the one before cannot be taken for answers to it.
     fn next_page<D: Disk>(&mut self, mut flight: Flight, turn: &mut Turn<'_, D>) {
         let id = self.new_request();
+        flight.begun = turn.now;
         let Work::List(lister) = &mut flight.work else { return };
         let order = self.in_order(&lister.site, turn.now);
         let mut effects = Vec::new();
         lister.list = Some(List::start(&order, lister.need.clone(), &mut effects));
+        let left = time_left(flight.deadline, turn.now);
         for effect in effects {
             if let ListEffect::Scan(to) = effect {
-                turn.send(to, lister.scan(id), After::Now);
+                turn.send(to, lister.scan(id, left), After::Now);
             }
         }
         self.keep(id, turn.now, flight);
@@ -113,6 +119,7 @@ impl Node {
             return;
         };
         let Some(flight) = self.take(scanned.request) else { return };
+        self.count_reply(from, &flight, turn.now);
         let event = match scanned.page {
             Some((objects, more)) => ListEvent::Scanned(from, Page { objects, more }),
             None => ListEvent::Failed(from),
@@ -132,9 +139,10 @@ impl Node {
         if let Some(list) = &mut lister.list {
             list.step(event, &mut effects);
         }
+        let left = time_left(flight.deadline, turn.now);
         for effect in effects {
             match effect {
-                ListEffect::Scan(to) => turn.send(to, lister.scan(id), After::Now),
+                ListEffect::Scan(to) => turn.send(to, lister.scan(id, left), After::Now),
                 ListEffect::Merge(to, key, object) => {
                     let address = Address { table: lister.site.table.id, key };
                     self.repair(id, to, &lister.site, address, object, turn);
@@ -202,7 +210,7 @@ fn refused(malformed: model::Malformed) -> Failure {
 }
 
 impl Lister {
-    fn scan(&self, request: RequestId) -> Message {
+    fn scan(&self, request: RequestId, left: Duration) -> Message {
         let objects_max = (self.limit - self.found.len()).max(PAGE_OBJECTS_MIN).min(self.page_max);
         Message::Scan(Scan {
             request,
@@ -210,6 +218,7 @@ impl Lister {
             shard: self.site.shard.index,
             span: self.span.clone(),
             need: PageNeed { objects_max, bytes_max: PAGE_BYTES_MAX },
+            left,
         })
     }
 

@@ -4,10 +4,13 @@
 //! [`Fetch`] and [`Fetched`]. An answer repeats the [`RequestId`] of its question, and
 //! one that finds nobody waiting is dropped: it is late, or was sent twice.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use catalog::{Ballot, Catalog};
 pub use coordinator::{Digest, Want};
-use model::{Address, Key, Object, Reply, Request, TableId};
+use model::{Address, Key, Now, Object, Reply, Request, TableId};
+use mutant::{Mutant, is};
 use replica::{PageNeed, Span};
 
 /// One request in the hands of one node. Never used twice in the life of a process, and
@@ -91,6 +94,48 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// Whether nobody waits for the answer any more, so long after the message was sent. To
+    /// answer such a read takes time from those that can still be answered, and is how a node
+    /// with too much to do comes to do nothing useful at all.
+    ///
+    /// A write is never expired: it may be the copy that makes it survive.
+    pub fn is_expired(&self, waited: Duration) -> bool {
+        let left = self.left();
+        let left = if is(Mutant::LiveReadsDropped) { left / 1_000 } else { left };
+        !left.is_zero() && left <= waited && !is(Mutant::ExpiredServed)
+    }
+
+    /// How long the sender still waits for the answer to a read, if it says so; else zero.
+    pub fn left(&self) -> Duration {
+        match self {
+            Self::Fetch(fetch) => fetch.left,
+            Self::Scan(scan) => scan.left,
+            Self::Merge(_)
+            | Self::Merged(_)
+            | Self::Fetched(_)
+            | Self::Scanned(_)
+            | Self::Forward(_)
+            | Self::Forwarded(_)
+            | Self::Probe { .. }
+            | Self::Probed { .. }
+            | Self::Prepare { .. }
+            | Self::Promised { .. }
+            | Self::Accept { .. }
+            | Self::Accepted { .. }
+            | Self::Rejected { .. }
+            | Self::Learn { .. }
+            | Self::Gossip { .. } => Duration::ZERO,
+        }
+    }
+}
+
+/// How long is left, as a message says it. What is not over is at least a millisecond.
+pub(crate) fn time_left(deadline: Now, now: Now) -> Duration {
+    let micros = deadline.since(now).as_micros();
+    Duration::from_millis(u64::try_from(micros.div_ceil(1_000)).unwrap_or(u64::MAX).max(1))
+}
+
 /// What caused a merge. Read by metrics, and by nothing else.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
@@ -144,6 +189,8 @@ pub struct Fetch {
     pub address: Address,
     /// How much of it is wanted.
     pub want: Want,
+    /// How long the asker still waits, in whole milliseconds. Zero says nothing about it.
+    pub left: Duration,
 }
 
 /// What a replica holds.
@@ -179,6 +226,8 @@ pub struct Scan {
     pub span: Span,
     /// How much at once.
     pub need: PageNeed,
+    /// How long the asker still waits, in whole milliseconds. Zero says nothing about it.
+    pub left: Duration,
 }
 
 /// Says what a replica holds in a span.

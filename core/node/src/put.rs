@@ -53,10 +53,12 @@ impl Node {
                 self.send_write(id, to, &address, &stored.object, sync, turn);
             }
         }
+        self.count_siblings(stored.object.values().len());
         let (dot, context) = (stored.dot, stored.object.context().clone());
         let putting = Putting { put, site, dot, context };
         let work = Work::Put(putting);
-        self.keep(id, turn.now, Flight { client, deadline, timer: deadline, work });
+        let flight = Flight { client, begun: turn.now, deadline, timer: deadline, work };
+        self.keep(id, turn.now, flight);
         Ok(())
     }
 
@@ -120,6 +122,7 @@ impl Node {
             return;
         };
         let Some(flight) = self.take(merged.request) else { return };
+        self.count_reply(from, &flight, turn.now);
         let event = match merged.verdict {
             Verdict::Durable => PutEvent::Merged { node: from, durable: true },
             Verdict::Buffered => PutEvent::Merged { node: from, durable: false },

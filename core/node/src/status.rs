@@ -6,7 +6,8 @@ use placement::Member;
 use crate::Node;
 
 impl Node {
-    pub(crate) fn status(&self, now: Now) -> Status {
+    /// The state of this node, and of the others as it sees them.
+    pub fn status(&self, now: Now) -> Status {
         let seen = |(node, member): (&model::NodeId, &Member)| NodeStatus {
             node: *node,
             alive: self.membership.is_alive(*node, now),

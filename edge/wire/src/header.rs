@@ -87,6 +87,8 @@ pub(crate) struct Fetch {
     pub(crate) address: Option<Address>,
     #[prost(uint32, tag = "3")]
     pub(crate) want: u32,
+    #[prost(uint64, tag = "4")]
+    pub(crate) left_millis: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -124,6 +126,8 @@ pub(crate) struct Scan {
     pub(crate) objects_max: u64,
     #[prost(uint64, tag = "7")]
     pub(crate) bytes_max: u64,
+    #[prost(uint64, tag = "8")]
+    pub(crate) left_millis: u64,
 }
 
 /// One object follows for each key.

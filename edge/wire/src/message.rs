@@ -1,5 +1,7 @@
 //! Messages as bodies of frames: a header, and the objects it speaks of.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use codec::{catalog as contracts, object};
 use model::{Object, Reply, TableId};
@@ -108,6 +110,7 @@ fn put(message: &Message) -> Kind {
             request: fetch.request.0,
             address: Some(Address::put(&fetch.address)),
             want: put_want(fetch.want),
+            left_millis: put_left(fetch.left),
         }),
         Message::Fetched(fetched) => Kind::Fetched(header::Fetched {
             request: fetched.request.0,
@@ -166,6 +169,7 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
             request: RequestId(fetch.request),
             address: present(fetch.address)?.take()?,
             want: take_want(fetch.want)?,
+            left: Duration::from_millis(fetch.left_millis),
         }),
         Kind::Fetched(fetched) => Message::Fetched(Fetched {
             request: RequestId(fetched.request),
@@ -218,6 +222,7 @@ fn put_scan(scan: &Scan) -> header::Scan {
         after: scan.span.after.as_ref().map(Key::put),
         objects_max: scan.need.objects_max as u64,
         bytes_max: scan.need.bytes_max as u64,
+        left_millis: put_left(scan.left),
     }
 }
 
@@ -230,7 +235,12 @@ fn take_scan(scan: header::Scan) -> Usable<Scan> {
         shard: narrow(scan.shard)?,
         span: Span { partition: scan.partition, after },
         need: PageNeed { objects_max, bytes_max },
+        left: Duration::from_millis(scan.left_millis),
     })
+}
+
+fn put_left(left: Duration) -> u64 {
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn put_scanned(scanned: &Scanned) -> header::Scanned {

@@ -52,7 +52,7 @@ every! {
         RefusedStaysAway,
         /// A node that is up answers in time, once.
         EveryRequestIsAnswered,
-        /// When nobody asks any more, no node has a request in hand.
+        /// When nobody asks any more, no node has a request in hand, or reads for one.
         NothingIsLeft,
         /// Without faults, every request succeeds.
         HealthyRequestsSucceed,
@@ -141,7 +141,9 @@ impl Invariant {
                 "A write that was refused or not attempted never turns up."
             }
             Invariant::EveryRequestIsAnswered => "A node that is up answers in time, once.",
-            Invariant::NothingIsLeft => "When nobody asks any more, no node has a request in hand.",
+            Invariant::NothingIsLeft => {
+                "When nobody asks any more, no node has a request in hand, or reads for one."
+            }
             Invariant::HealthyRequestsSucceed => "Without faults, every request succeeds.",
             Invariant::ReplicasOnlyGrow => "A replica never forgets what it has heard.",
             Invariant::SupersededStaysAway => {
@@ -179,9 +181,8 @@ impl Invariant {
             Invariant::AcknowledgedIsKept => &[Lost, Quiet],
             Invariant::NothingIsInvented => &[Stored, Answered, Quiet],
             Invariant::NoFalseSibling | Invariant::NoFalseDominance => &[Stored, Answered],
-            Invariant::ReplicasConverge | Invariant::HistoryIsHeld | Invariant::NothingIsLeft => {
-                &[Quiet]
-            }
+            Invariant::NothingIsLeft => &[Stepped, Quiet],
+            Invariant::ReplicasConverge | Invariant::HistoryIsHeld => &[Quiet],
             Invariant::DotsAreUnique | Invariant::WritesHappenOnce => &[Stored],
             Invariant::QuorumsMeet
             | Invariant::ReceiptsAreTrue

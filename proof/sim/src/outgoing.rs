@@ -73,7 +73,9 @@ impl World {
         // connection it travels on ends with the process at its other end.
         let is_bound = from == to || matches!(message, Message::Forward(_));
         let life = is_bound.then(|| self.host(to).life);
-        let event = |from| Event::Deliver { to, from, life, message: Box::new(message.clone()) };
+        let sent = self.now;
+        let event =
+            |from| Event::Deliver { to, from, life, sent, message: Box::new(message.clone()) };
         match self.network.send(self.now, from, to) {
             Passage::Never => *self.fault_counts.entry("message lost").or_default() += 1,
             Passage::Damaged => return self.damage(from, to, message),

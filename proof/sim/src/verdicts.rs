@@ -4,6 +4,8 @@
 //! what could. But each kind of failure must be deserved, by the request or by a fault, and
 //! while there are no faults only the client has itself to blame.
 
+use std::time::Duration;
+
 use model::{
     Failure, Kind, Mutation, NodeId, Put, ReadOptions, Receipt, Refusal, Reply, Request,
     WriteOptions,
@@ -133,6 +135,21 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// A node does nothing for readers that have given up.
+    pub(crate) fn check_expired(
+        &self,
+        at: NodeId,
+        message: &Message,
+        waited: Duration,
+    ) -> Result<(), Broken> {
+        let left = message.left();
+        if left.is_zero() || waited < left {
+            return Ok(());
+        }
+        let detail = format!("{at} reads for one who waited for {left:?}, after {waited:?}");
+        Err(Broken::new(Invariant::NothingIsLeft, detail))
     }
 
     /// What failed for too few replicas says which took part, and which have a write on disk.

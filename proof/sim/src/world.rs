@@ -34,7 +34,7 @@ use crate::workload::{self, Op, Workload};
 pub(crate) enum Event {
     /// A message arrives, if the process still lives that it is for. Most messages are
     /// for whoever answers to the name.
-    Deliver { to: NodeId, from: NodeId, life: Option<u64>, message: Box<Message> },
+    Deliver { to: NodeId, from: NodeId, life: Option<u64>, sent: u64, message: Box<Message> },
     /// A node hears that its connection to another broke, or was made.
     Link { at: NodeId, peer: NodeId, is_up: bool },
     /// A timer of a node.
@@ -210,7 +210,9 @@ impl World {
             return Err(Broken::new(Invariant::EveryRequestIsAnswered, "nodes find no end"));
         }
         match event {
-            Event::Deliver { to, from, life, message } => self.deliver(to, from, life, message),
+            Event::Deliver { to, from, life, sent, message } => {
+                self.deliver(to, from, life, sent, message)
+            }
             Event::Link { at, peer, is_up } => self.tell_link(at, peer, is_up),
             Event::Wake { at, life, due } => self.wake(at, life, due),
             Event::Done { at, life, work } => self.done(at, life, work),
@@ -264,13 +266,15 @@ impl World {
         to: NodeId,
         from: NodeId,
         life: Option<u64>,
+        sent: u64,
         mut message: Box<Message>,
     ) -> Result<(), Broken> {
         let host = self.host(to);
         if !host.is_up() || life.is_some_and(|life| life != host.life) {
             return Ok(());
         }
-        if self.while_paused(to, || Event::Deliver { to, from, life, message: message.clone() }) {
+        let again = || Event::Deliver { to, from, life, sent, message: message.clone() };
+        if self.while_paused(to, again) {
             return Ok(());
         }
         let (kind, number, name) = outgoing::identify(&message);
@@ -280,6 +284,11 @@ impl World {
         let is_over = self.phase == Phase::Quiet && self.mutant == Some(Mutant::KeySkipped);
         let mutant = self.mutant.filter(|_| !is_over);
         mutant::bend(mutant, &mut message, || self.pretended(to, from, number));
+        let waited = Duration::from_micros(self.now - sent);
+        if message.is_expired(waited) {
+            return Ok(());
+        }
+        self.check_expired(to, &message, waited)?;
         self.step(to, Input::Received { from, message: *message })
     }
 

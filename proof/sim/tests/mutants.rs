@@ -220,6 +220,8 @@ fn inside() -> Vec<Row> {
         (In::OverloadedEarly, any, &[RefusalsAreTrue]),
         (In::DiskBlamed, any, &[RefusalsAreTrue]),
         (In::ReadTakenForWrite, any, &[RefusalsAreTrue]),
+        (In::ExpiredServed, any, &[NothingIsLeft]),
+        (In::LiveReadsDropped, any, &[HealthyRequestsSucceed]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }

@@ -254,6 +254,10 @@ pub(crate) fn replies() -> impl Strategy<Value = Reply> {
     ]
 }
 
+fn lefts() -> impl Strategy<Value = Duration> {
+    any::<u64>().prop_map(Duration::from_millis)
+}
+
 fn data() -> impl Strategy<Value = Message> {
     let causes = prop_oneof![Just(Cause::Write), Just(Cause::ReadRepair)];
     let verdicts =
@@ -272,8 +276,9 @@ fn data() -> impl Strategy<Value = Message> {
         ),
         (requests_ids(), verdicts)
             .prop_map(|(request, verdict)| Message::Merged(Merged { request, verdict })),
-        (requests_ids(), addresses(), wants)
-            .prop_map(|(request, address, want)| Message::Fetch(Fetch { request, address, want })),
+        (requests_ids(), addresses(), wants, lefts()).prop_map(|(request, address, want, left)| {
+            Message::Fetch(Fetch { request, address, want, left })
+        }),
         (requests_ids(), found)
             .prop_map(|(request, found)| Message::Fetched(Fetched { request, found })),
     ]
@@ -285,9 +290,10 @@ prop_compose! {
         partition in option::of(bytes(0..9)),
         after in option::of(keys()),
         (objects_max, bytes_max) in any::<(usize, usize)>(),
+        left in lefts(),
     ) -> Message {
         let (span, need) = (Span { partition, after }, PageNeed { objects_max, bytes_max });
-        Message::Scan(Scan { request, table: TableId::new(table), shard, span, need })
+        Message::Scan(Scan { request, table: TableId::new(table), shard, span, need, left })
     }
 }
 

@@ -1,0 +1,124 @@
+//! What a node counts of its own work.
+//!
+//! Plain numbers in the node itself: it runs on one thread, so that counting costs an addition,
+//! and no lock and no atomic operation is on the way of a request. Whoever wants to see them
+//! asks between two steps.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::{NodeId, Now};
+
+use crate::Node;
+use crate::flight::{Flight, Work};
+
+/// How many latencies fell between which bounds. The bounds double, from 64 microseconds to
+/// some 33 seconds: a fixed size, and never wrong by more than a factor of two.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Latencies {
+    buckets: [u64; Latencies::BUCKETS],
+    micros: u64,
+}
+
+impl Latencies {
+    /// How many ranges there are. The last is open.
+    const BUCKETS: usize = 20;
+
+    /// The upper bound of the first range.
+    const FIRST_MICROS: u64 = 64;
+
+    /// Counts one.
+    pub fn record(&mut self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let range = (micros / Self::FIRST_MICROS).checked_ilog2().map_or(0, |log| log + 1);
+        let last = Self::BUCKETS - 1;
+        let range = usize::try_from(range).unwrap_or(last).min(last);
+        if let Some(count) = self.buckets.get_mut(range) {
+            *count += 1;
+        }
+        self.micros = self.micros.saturating_add(micros);
+    }
+
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Their sum.
+    pub fn sum(&self) -> Duration {
+        Duration::from_micros(self.micros)
+    }
+
+    /// The upper bound of each range, and how many fell into it. The last bound stands for
+    /// none.
+    pub fn ranges(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let bound = |range: usize| Duration::from_micros(Self::FIRST_MICROS << range);
+        self.buckets.iter().enumerate().map(move |(range, count)| (bound(range), *count))
+    }
+}
+
+/// What a node has counted since it was started.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Writes accepted here after which their key held several values.
+    pub siblings_created: u64,
+    /// The most values that a key held after a write that was accepted here.
+    pub siblings_max: usize,
+    /// Merges sent because a read had found a replica behind.
+    pub read_repairs: u64,
+    /// How long replicas took to answer, from the beginning of the request. Of writes the
+    /// time to disk is part of it.
+    pub replicas: BTreeMap<NodeId, Replied>,
+}
+
+/// How long one replica took.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Replied {
+    /// For reads.
+    pub reads: Latencies,
+    /// For writes.
+    pub writes: Latencies,
+}
+
+impl Node {
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        Counts { read_repairs: self.read_repairs, ..self.counts.clone() }
+    }
+
+    /// Counts the values of a key that was just written here.
+    pub(crate) fn count_siblings(&mut self, values: usize) {
+        if 1 < values {
+            self.counts.siblings_created += 1;
+        }
+        self.counts.siblings_max = self.counts.siblings_max.max(values);
+    }
+
+    /// Counts the answer of a replica to a request that is still in hand.
+    pub(crate) fn count_reply(&mut self, from: NodeId, flight: &Flight, now: Now) {
+        let took = now.since(flight.begun);
+        let replied = self.counts.replicas.entry(from).or_default();
+        match flight.work {
+            Work::Get(_) | Work::List(_) => replied.reads.record(took),
+            Work::Put(_) => replied.writes.record(took),
+            Work::Forward(_) | Work::Declare(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_is_counted_in_the_first_range_whose_bound_it_does_not_reach() {
+        let mut latencies = Latencies::default();
+        for micros in [0, 63, 64, 127, 128, 1_000_000, u64::MAX] {
+            latencies.record(Duration::from_micros(micros));
+        }
+        let counts: Vec<u64> = latencies.ranges().map(|(_, count)| count).collect();
+        assert_eq!(counts[..3], [2, 2, 1]);
+        assert_eq!(counts[14], 1, "a second is below 64 us * 2^14, which is 1.05 s");
+        assert_eq!((counts[19], latencies.count()), (1, 7));
+    }
+}
