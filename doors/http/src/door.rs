@@ -16,7 +16,7 @@ use model::{
 use crate::budget::Budget;
 use crate::path::Scope;
 use crate::problem::{Code, Problem};
-use crate::{Config, Node};
+use crate::{Config, Node, Vitals};
 
 /// What handlers share.
 pub(crate) struct Door<N> {
@@ -81,6 +81,16 @@ impl<N: Node> Door<N> {
     /// Tells the state of the node.
     pub(crate) async fn status(&self) -> Result<Box<Status>, Problem> {
         ask!(self, Request::Status, Reply::Status)
+    }
+
+    /// How the node is.
+    pub(crate) async fn vitals(&self) -> Option<Vitals> {
+        self.node.vitals().await
+    }
+
+    /// What the node has counted.
+    pub(crate) async fn metrics(&self) -> Option<String> {
+        self.node.metrics().await
     }
 
     /// The token of a context that belongs to `key`. One that is longer than

@@ -26,6 +26,8 @@ mod budget;
 mod connection;
 mod date;
 mod door;
+mod gate;
+mod health;
 mod json;
 mod keyspaces;
 mod kv;
@@ -42,14 +44,16 @@ mod tables;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post, put};
 use codec::token::TokenKey;
-use model::{Region, Reply, Request};
+use model::{Region, Reply, Request, Status, TableHealth};
 
 use crate::door::Door;
 
+pub use crate::gate::Gate;
 pub use crate::server::{ServeLimits, serve};
 
 /// The node behind the door.
@@ -62,6 +66,27 @@ pub trait Node: Clone + Send + Sync + 'static {
     /// The door drops the future if the client goes away. A write that was begun must
     /// then go on.
     fn ask(&self, request: Request) -> impl Future<Output = Reply> + Send;
+
+    /// How the node is, or nothing if it does not say so soon.
+    fn vitals(&self) -> impl Future<Output = Option<Vitals>> + Send;
+
+    /// What the node has counted, as text for Prometheus, or nothing if it does not say so soon.
+    fn metrics(&self) -> impl Future<Output = Option<String>> + Send;
+}
+
+/// How a node is.
+#[derive(Clone, Debug)]
+pub struct Vitals {
+    /// What it says of itself and the others.
+    pub status: Box<Status>,
+    /// What the tables can do.
+    pub tables: Vec<TableHealth>,
+    /// How long the disk has been at work at one group of changes.
+    pub disk_waits: Duration,
+    /// Bytes left on the disk, if that is known.
+    pub disk_free: Option<u64>,
+    /// Whether newcomers are refused.
+    pub is_overloaded: bool,
 }
 
 /// What the door has to know beside the node.
@@ -115,7 +140,11 @@ pub fn router_within<N: Node>(node: N, config: Config, bodies_bytes_max: usize) 
         )
         .route("/v1/status", get(status::status::<N>))
         .route("/v1/openapi.json", get(openapi::document))
-        .route("/health", get(status::health))
+        .route("/health", get(health::health::<N>))
+        .route("/health/live", get(health::live::<N>))
+        .route("/health/ready", get(health::readiness::<N>))
+        .route("/health/shards", get(health::shards::<N>))
+        .route("/metrics", get(health::metrics::<N>))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(door)

@@ -28,7 +28,7 @@ use utoipa::{IntoParams, IntoResponses, OpenApi as _};
 
 use crate::params::{self, Param, Query};
 use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemJson};
-use crate::{batch, keyspaces, kv, listing, status, tables};
+use crate::{batch, health, keyspaces, kv, listing, status, tables};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -52,7 +52,11 @@ use crate::{batch, keyspaces, kv, listing, status, tables};
         tables::create,
         tables::one,
         status::status,
-        status::health,
+        health::health,
+        health::live,
+        health::readiness,
+        health::shards,
+        health::metrics,
         document,
     ),
     components(schemas(ProblemJson))
@@ -218,6 +222,12 @@ problems! {
     PlainProblems: [],
     /// Of what asks the node about itself.
     NodeProblems: [DiskFailed],
+    /// Of the question whether the node's loop turns.
+    LiveProblems: [NotLive],
+    /// Of the question whether the node can serve.
+    ReadyProblems: [NotLive, NotReady],
+    /// Of the question what the tables can do.
+    ShardsProblems: [NotLive, ShardsLacking],
     /// Of a look at a keyspace.
     OneKeyspaceProblems: [DiskFailed, MalformedName, UnknownKeyspace],
     /// Of a look at a table.

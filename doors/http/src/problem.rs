@@ -17,6 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
+use crate::health::TableHealthJson;
 use crate::receipt::{self, ReceiptJson};
 
 /// The media type of a problem.
@@ -93,6 +94,9 @@ codes! {
     DiskFailed        "disk_failed"         500 "The node's disk failed",
     NotAttempted      "not_attempted"       503 "Too few replicas are alive, nothing was changed",
     Overloaded        "overloaded"          503 "The node has too much to do",
+    NotLive           "not_live"            503 "The node does not come to it",
+    NotReady          "not_ready"           503 "The node cannot serve",
+    ShardsLacking     "shards_lacking"      503 "Not all shards can be read and written",
     NoMajority        "no_majority"         503 "Too few nodes are alive to declare anything",
     UnknownOutcome    "unknown_outcome"     504 "Too few replicas answered in time; a write may have been applied",
     TooFewAnswers     "too_few_answers"     504 "Too few replicas answered a read in time, nothing was changed",
@@ -122,6 +126,8 @@ pub(crate) struct Facts {
     pub(crate) receipt: Option<model::Receipt>,
     /// A sealed context.
     pub(crate) context: Option<String>,
+    /// What tables can do.
+    pub(crate) tables: Option<Vec<TableHealthJson>>,
 }
 
 /// A failure, with the facts that belong to it (RFC 9457).
@@ -158,6 +164,9 @@ pub(crate) struct ProblemJson {
     /// Of a deleted key: what to pass when writing it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<String>,
+    /// What each table can do now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tables: Option<Vec<TableHealthJson>>,
 }
 
 fn codes() -> Object {
@@ -208,6 +217,7 @@ impl Problem {
             replicas: facts.replicas,
             receipt: facts.receipt.as_ref().map(ReceiptJson::from),
             context: facts.context,
+            tables: facts.tables,
         }
     }
 }

@@ -16,9 +16,9 @@ use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::Request;
@@ -37,6 +37,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::connection::{Noted, Phase, Progress, Watched, last_words};
 use crate::date;
+use crate::gate::{Gate, Gatekeeper};
 use crate::problem::{Code, Problem};
 
 /// What [`serve`] grants to clients.
@@ -90,8 +91,10 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ServeLimits,
+    gate: Arc<dyn Gate>,
     shutdown: impl Future<Output = ()>,
 ) {
+    let gate = Arc::new(Gatekeeper::new(gate));
     let mut shutdown = pin!(shutdown);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -105,7 +108,8 @@ pub async fn serve(
         match accepted {
             Ok((stream, _)) if connections.len() < limits.connections_max => {
                 let stopping = stopping.clone();
-                connections.spawn(converse(stream, router.clone(), limits, stopping));
+                let (router, gate) = (router.clone(), Arc::clone(&gate));
+                connections.spawn(converse(stream, router, gate, limits, stopping));
             }
             Ok((stream, _)) => turn_away(stream, limits.connections_max),
             Err(error) => {
@@ -146,14 +150,19 @@ enum End {
 async fn converse(
     stream: TcpStream,
     router: Router,
+    gate: Arc<Gatekeeper>,
     limits: ServeLimits,
     stopping: watch::Receiver<bool>,
 ) {
     // Answers are written whole. Waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
     let progress = Arc::new(Progress::new());
-    let service =
-        Guarded { router: TowerToHyperService::new(router), progress: Arc::clone(&progress) };
+    let service = Guarded {
+        router: TowerToHyperService::new(router),
+        gate,
+        refused: Arc::default(),
+        progress: Arc::clone(&progress),
+    };
     let stream = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
     let mut connection = http1::Builder::new()
         .half_close(false)
@@ -222,17 +231,32 @@ async fn linger(mut stream: TcpStream) {
 /// connection nor the requests behind it are lost.
 struct Guarded {
     router: TowerToHyperService<Router>,
+    gate: Arc<Gatekeeper>,
+    /// When this client is listened to again, if its last request was refused for want of room.
+    refused: Arc<Mutex<Option<Instant>>>,
     progress: Arc<Progress>,
+}
+
+/// Takes when the client is listened to again, which is once only.
+fn take(refused: &Mutex<Option<Instant>>) -> Option<Instant> {
+    refused.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 impl Service<Request<Incoming>> for Guarded {
     type Response = Response<Noted>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Noted>, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.progress.enter(Phase::Answering);
         let progress = Arc::clone(&self.progress);
+        if let Some(again_at) = take(&self.refused) {
+            return self.call_again(request, again_at);
+        }
+        if let Some(refusal) = self.gate.refuses(request.uri().path()) {
+            let refusal = self.refuse(refusal);
+            return Box::pin(std::future::ready(Ok(refusal)));
+        }
         let answer = self.router.call(request);
         Box::pin(async move {
             let mut answer = guard(answer).await;
@@ -241,6 +265,33 @@ impl Service<Request<Incoming>> for Guarded {
         })
     }
 }
+
+impl Guarded {
+    /// Answers with a refusal, and remembers it.
+    fn refuse(&self, mut refusal: Response) -> Response<Noted> {
+        let again_at = Some(self.gate.again_at());
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = again_at;
+        refusal.headers_mut().insert(DATE, date::now());
+        Noted::answer(refusal, Arc::clone(&self.progress))
+    }
+
+    /// Answers a client that was refused the last time, when it is its turn.
+    fn call_again(&self, request: Request<Incoming>, again_at: Instant) -> Answering {
+        let guarded = Self {
+            router: self.router.clone(),
+            gate: Arc::clone(&self.gate),
+            refused: Arc::clone(&self.refused),
+            progress: Arc::clone(&self.progress),
+        };
+        Box::pin(async move {
+            tokio::time::sleep_until(again_at.into()).await;
+            guarded.call(request).await
+        })
+    }
+}
+
+/// An answer on its way.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Noted>, Infallible>> + Send>>;
 
 async fn guard(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
     let mut answer = pin!(answer);

@@ -1,4 +1,4 @@
-//! The node's own state, and whether it answers at all.
+//! The node's own state.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::Node;
 use crate::door::Door;
 use crate::keyspaces::KeyspaceJson;
 use crate::kv::json;
-use crate::openapi::{NodeProblems, PlainProblems};
+use crate::openapi::NodeProblems;
 use crate::params::Query;
 use crate::problem::Problem;
 use crate::tables::TableJson;
@@ -90,14 +90,6 @@ impl From<&model::NodeStatus> for NodeJson {
     }
 }
 
-/// That the node answers.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Health)]
-pub(crate) struct HealthJson {
-    /// Always `ok`.
-    status: &'static str,
-}
-
 impl From<&model::Status> for StatusJson {
     fn from(status: &model::Status) -> Self {
         let keyspace_of = |table: &model::Table| {
@@ -139,23 +131,4 @@ pub(crate) async fn status<N: Node>(
 ) -> Result<Response, Problem> {
     Query::parse(request.uri().query(), &[])?;
     Ok(json(StatusCode::OK, &StatusJson::from(&*door.status().await?)))
-}
-
-/// Ask whether the node answers.
-///
-/// Says nothing about other nodes: see the status for these.
-#[utoipa::path(
-    get,
-    path = "/health",
-    operation_id = "health",
-    tag = "node",
-    responses(
-        (status = 200, description = "It does.", body = HealthJson,
-            content_type = "application/json"),
-        PlainProblems,
-    ),
-)]
-pub(crate) async fn health(request: Request) -> Result<Response, Problem> {
-    Query::parse(request.uri().query(), &[])?;
-    Ok(json(StatusCode::OK, &HealthJson { status: "ok" }))
 }

@@ -36,6 +36,7 @@ mod peers;
 mod traffic;
 
 pub use peers::{Config, Inbox, Peers};
+pub use traffic::Counts;
 
 #[cfg(test)]
 mod tests;

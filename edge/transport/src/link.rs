@@ -28,6 +28,8 @@ pub(crate) struct Tally {
     /// Dropped because no frame holds them. Apart, because trying again does not help.
     pub(crate) too_large: AtomicU64,
     pub(crate) writes: AtomicU64,
+    /// Put into the queue.
+    pub(crate) bytes: AtomicU64,
 }
 
 /// One peer.
@@ -48,7 +50,10 @@ pub(crate) struct Link {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Sent {
     /// It waits for the next flush.
-    Queued,
+    Queued {
+        /// How many bytes it has.
+        bytes: usize,
+    },
     /// There is no connection, or the queue is full.
     Dropped,
     /// No frame holds it, at any time.
@@ -135,7 +140,10 @@ impl Link {
         let sent = line.as_ref().map_or(Sent::Dropped, |line| line.enqueue(message));
         drop(line);
         let count = match sent {
-            Sent::Queued => &self.tally.sent,
+            Sent::Queued { bytes } => {
+                self.tally.bytes.fetch_add(bytes as u64, Relaxed);
+                &self.tally.sent
+            }
             Sent::Dropped => &self.tally.dropped,
             Sent::TooLarge { .. } => &self.tally.too_large,
         };
@@ -168,8 +176,9 @@ impl Line {
         if self.queue_bytes_max <= queue.bytes.len() {
             return Sent::Dropped;
         }
+        let before = queue.bytes.len();
         match wire::encode(message, &mut queue.bytes) {
-            Ok(()) => Sent::Queued,
+            Ok(()) => Sent::Queued { bytes: queue.bytes.len() - before },
             Err(wire::WireError::TooLarge { bytes, .. }) => Sent::TooLarge { bytes },
             Err(error) => unreachable!("writing a message reads nothing: {error}"),
         }

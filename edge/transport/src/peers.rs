@@ -9,7 +9,7 @@ use node::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::traffic::{self, Traffic};
+use crate::traffic::{self, Counts, Traffic};
 use crate::{accept, dial};
 
 /// Where everything goes that comes from peers.
@@ -111,8 +111,7 @@ impl Peers {
     }
 
     /// What became of messages so far.
-    #[cfg(test)]
-    pub(crate) fn counts(&self) -> crate::traffic::Counts {
+    pub fn counts(&self) -> Counts {
         self.traffic.counts()
     }
 }

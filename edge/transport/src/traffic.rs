@@ -30,19 +30,21 @@ pub(crate) struct Traffic {
 
 /// What became of messages since the start, over all peers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Counts {
+pub struct Counts {
     /// Peers connected at this moment.
-    pub(crate) connected: usize,
+    pub connected: usize,
     /// Messages put into a queue.
-    pub(crate) sent: u64,
+    pub sent: u64,
     /// Messages dropped, because there was no connection or the queue was full.
-    pub(crate) dropped: u64,
+    pub dropped: u64,
     /// Messages dropped, because no frame holds them.
-    pub(crate) too_large: u64,
+    pub too_large: u64,
     /// Messages handed to the inbox.
-    pub(crate) received: u64,
+    pub received: u64,
     /// Calls to the kernel that wrote queued messages.
-    pub(crate) writes: u64,
+    pub writes: u64,
+    /// Bytes put into a queue.
+    pub bytes: u64,
 }
 
 impl Traffic {
@@ -65,7 +67,7 @@ impl Traffic {
             return;
         };
         match link.send(message) {
-            Sent::Queued | Sent::Dropped => {}
+            Sent::Queued { .. } | Sent::Dropped => {}
             Sent::TooLarge { bytes } => self.complain_of_size(to, message, bytes),
         }
     }
@@ -96,6 +98,7 @@ impl Traffic {
             counts.too_large += link.tally.too_large.load(Relaxed);
             counts.received += link.tally.received.load(Relaxed);
             counts.writes += link.tally.writes.load(Relaxed);
+            counts.bytes += link.tally.bytes.load(Relaxed);
         }
         counts
     }

@@ -24,14 +24,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Durability, NodeId, Now, Reply, Request};
-use node::{After, Effect, Input, Message, Node, Ticket};
+use model::{Durability, NodeId, Now, Reply, Request, Status, TableHealth};
+use node::{After, Counts, Effect, Input, Message, Node, Ticket};
 use storage::FlushError;
 use tokio::sync::oneshot;
 
 use super::alarm::Alarm;
 use super::held::{GroupNumber, Held, Promise};
-use super::mailbox::{Mail, Mailbox};
+use super::mailbox::{Asked, Mail, Mailbox};
+use super::measured::{Kind, Measured};
 use super::surroundings::{Disk, Network};
 
 /// With so many staged changes no more inputs are taken until the disk has caught up. Then
@@ -52,6 +53,13 @@ const UNSYNCED_MAX: Duration = Duration::from_secs(1);
 /// it, and the other half in the next: twice as many syncs for the same work.
 const LINGER: Duration = Duration::from_millis(1);
 
+/// How long a turn begins with requests of clients, before it looks at what peers have said
+/// meanwhile: that is about what was begun, and goes first.
+const CLIENTS_TURN_MAX: Duration = Duration::from_millis(5);
+
+/// How many requests are taken before the clock is read again.
+const CLIENTS_AT_ONCE: usize = 32;
+
 /// With fewer changes under way than this, waiting costs more than a sync.
 const LINGER_CHANGES_MIN: usize = 8;
 
@@ -69,11 +77,14 @@ pub(super) struct Driver<D, N> {
     /// When the turn began: reading the clock for each message would be one of its larger
     /// costs.
     now: Now,
-    clients: BTreeMap<Ticket, oneshot::Sender<Reply>>,
+    clients: BTreeMap<Ticket, Client>,
     last_ticket: u64,
     held: Held,
     /// The group that is being filled.
     filling: GroupNumber,
+    /// When the group in flight was handed over.
+    handed_over: Instant,
+    measured: Measured,
     /// What the group in flight will have kept when the committer reports.
     in_flight: Option<Promise>,
     /// How many changes are in the group in flight, or were in the last one.
@@ -88,7 +99,30 @@ pub(super) struct Driver<D, N> {
     /// Messages of the node to itself. Empty between two turns.
     to_itself: VecDeque<Message>,
     effects: Vec<Effect>,
+    /// Requests of clients on their way into the node. Empty between two turns.
+    asked: Vec<Asked>,
     is_finishing: bool,
+}
+
+/// A client that waits for an answer.
+struct Client {
+    answer: oneshot::Sender<Reply>,
+    kind: Kind,
+    asked: Now,
+}
+
+/// What a node tells of itself to those who look after it.
+#[derive(Debug)]
+pub(super) struct Examined {
+    pub(super) status: Status,
+    pub(super) tables: Vec<TableHealth>,
+    pub(super) counts: Counts,
+    pub(super) measured: Measured,
+    /// How long the group in flight has been on its way.
+    pub(super) disk_waits: Duration,
+    /// Changes that wait for the group after it.
+    pub(super) staged: usize,
+    pub(super) peers: transport::Counts,
 }
 
 /// Whether the loop goes on.
@@ -123,12 +157,15 @@ impl<D: Disk, N: Network> Driver<D, N> {
             held: Held::default(),
             filling: 1,
             in_flight: None,
+            handed_over: started,
+            measured: Measured::default(),
             last_changes: 0,
             expected_changes: 0,
             lingers_until: Now::default(),
             unsynced_since: None,
             to_itself: VecDeque::new(),
             effects: Vec::new(),
+            asked: Vec::new(),
             is_finishing: false,
         }
     }
@@ -166,11 +203,21 @@ impl<D: Disk, N: Network> Driver<D, N> {
         if let Some(result) = self.mailbox.take_report() {
             self.retire(result)?;
         }
+        for asked in self.mailbox.take_examinations() {
+            // Who does not wait any more does not need to be told.
+            let _ = asked.send(self.examine());
+        }
         if !self.is_choked() {
-            self.mailbox.take(mail);
+            let started = self.started;
+            self.mailbox.take(mail, self.now, |at| reading(started, at));
         }
         for mail in mail.drain(..) {
             self.open(mail);
+        }
+        // What is begun comes first, also where this node is its own replica.
+        self.hear_itself();
+        if !self.is_choked() {
+            self.take_clients();
         }
         if self.node.wake_at().is_some_and(|wake_at| wake_at <= self.now) {
             self.step(Input::Woken);
@@ -181,8 +228,21 @@ impl<D: Disk, N: Network> Driver<D, N> {
         if self.is_choked() {
             self.mailbox.choke();
         }
-        let is_idle = self.in_flight.is_none() && self.disk.staged() == 0;
+        let is_idle =
+            self.in_flight.is_none() && self.disk.staged() == 0 && self.mailbox.load().waiting == 0;
         Ok(if self.is_finishing && is_idle { Turn::Last } else { Turn::Over })
+    }
+
+    fn examine(&self) -> Examined {
+        Examined {
+            status: self.node.status(self.now),
+            tables: self.node.health(self.now),
+            counts: self.node.counts(),
+            measured: self.measured.clone(),
+            disk_waits: self.in_flight.map(|_| self.handed_over.elapsed()).unwrap_or_default(),
+            staged: self.disk.staged(),
+            peers: self.network.counts(),
+        }
     }
 
     /// Returns whether the disk has to catch up before more is taken in. A report of the
@@ -198,6 +258,8 @@ impl<D: Disk, N: Network> Driver<D, N> {
     fn retire(&mut self, result: Result<(), FlushError>) -> Result<(), FlushError> {
         result?;
         self.disk.flushed();
+        self.measured.syncs.record(self.handed_over.elapsed());
+        self.measured.synced_changes += self.last_changes as u64;
         let promise = self.in_flight.take().expect("one report for each group handed over");
         self.held.keep(promise, self.filling - 1);
         self.expected_changes = self.last_changes + self.disk.staged();
@@ -218,12 +280,13 @@ impl<D: Disk, N: Network> Driver<D, N> {
 
     fn open(&mut self, mail: Mail) {
         match mail {
-            Mail::Asked { request, answer, asked_at } => {
-                let waited = self.now.since(self.reading(asked_at));
-                self.take_in(request, waited, answer);
-            }
-            Mail::Received { from, messages } => {
+            Mail::Received { from, messages, at } => {
+                let waited = self.now.since(self.reading(at));
                 for message in messages {
+                    if message.is_expired(waited) {
+                        self.measured.expired += 1;
+                        continue;
+                    }
                     self.step(Input::Received { from, message });
                 }
             }
@@ -233,23 +296,50 @@ impl<D: Disk, N: Network> Driver<D, N> {
         }
     }
 
+    /// Begins with requests of clients, for as long as a turn may take.
+    fn take_clients(&mut self) {
+        let until = Instant::now() + CLIENTS_TURN_MAX;
+        let mut asked = std::mem::take(&mut self.asked);
+        loop {
+            let more = self.mailbox.take_asked(CLIENTS_AT_ONCE, &mut asked);
+            for Asked { request, answer, asked_at } in asked.drain(..) {
+                let waited = self.now.since(self.reading(asked_at));
+                self.take_in(request, waited, answer);
+            }
+            if !more {
+                break;
+            }
+            if until <= Instant::now() {
+                self.mailbox.again();
+                break;
+            }
+        }
+        self.asked = asked;
+    }
+
     /// Lets the node begin with a request, with the time that is left of what the client
     /// gave. If none is, it is refused: nothing was changed, and the client may know that.
     fn take_in(&mut self, mut request: Request, waited: Duration, answer: oneshot::Sender<Reply>) {
+        self.measured.waits.record(waited);
+        let kind = Kind::of(&request);
         if !shorten(&mut request, waited) {
+            let reply = self.mailbox.overloaded();
+            self.measured.ended(kind, &reply, waited);
             // A client that has gone away does not wait for its answer.
-            let _ = answer.send(self.mailbox.overloaded());
+            let _ = answer.send(reply);
             return;
         }
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        self.clients.insert(ticket, answer);
+        let asked = Now::from_micros(
+            self.now.as_micros().saturating_sub(u64::try_from(waited.as_micros()).unwrap_or(0)),
+        );
+        self.clients.insert(ticket, Client { answer, kind, asked });
         self.step(Input::Requested { ticket, request });
     }
 
     fn reading(&self, at: Instant) -> Now {
-        let micros = at.saturating_duration_since(self.started).as_micros();
-        Now::from_micros(u64::try_from(micros).expect("half a million years of uptime"))
+        reading(self.started, at)
     }
 
     /// Lets one thing happen to the node, and does what it wants done.
@@ -298,8 +388,10 @@ impl<D: Disk, N: Network> Driver<D, N> {
             Effect::Located { node, address } => self.network.locate(node, address),
             Effect::Answer { ticket, reply } => {
                 if let Some(client) = self.clients.remove(&ticket) {
+                    let took = self.now.since(client.asked);
+                    self.measured.ended(client.kind, &reply, took);
                     // A client that has gone away does not wait for its answer.
-                    let _ = client.send(reply);
+                    let _ = client.answer.send(reply);
                 }
             }
         }
@@ -365,11 +457,17 @@ impl<D: Disk, N: Network> Driver<D, N> {
             (Promise::Committed, Durability::Buffered)
         };
         self.last_changes = self.disk.staged();
+        self.handed_over = Instant::now();
         let mailbox = Arc::clone(&self.mailbox);
         self.disk.flush(durability, Box::new(move |result| mailbox.report(result)));
         self.in_flight = Some(promise);
         self.filling += 1;
     }
+}
+
+fn reading(started: Instant, at: Instant) -> Now {
+    let micros = at.saturating_duration_since(started).as_micros();
+    Now::from_micros(u64::try_from(micros).expect("half a million years of uptime"))
 }
 
 /// Takes what a request has waited off the time that it has. Returns whether any is left.

@@ -5,45 +5,53 @@
 //! write per peer then serve all of it: the busier the node, the larger the batch, the
 //! cheaper each request.
 //!
+//! There are two queues behind it. What peers say comes first, for it is part of what somebody
+//! has begun; requests of clients are begun with in the time that is left, in their order.
+//!
 //! What waits is bounded, in number and in bytes, because a driver that is held up by its
-//! disk takes nothing. Clients over the bound are refused at once, and so are all clients
+//! disk takes nothing, and in time, by [`Admission`]. Clients over a bound are refused at once,
+//! and so are all clients
 //! while the driver is choked: nothing of theirs was changed, and they can ask another node.
 //! Peers wait, and their queues fill.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use model::{Failure, Mutation, NodeId, Put, Refusal, Reply, Request};
+use model::{Failure, Mutation, NodeId, Now, Put, Refusal, Reply, Request};
 use node::Message;
 use storage::FlushError;
 use tokio::sync::{Notify, oneshot};
+
+use super::admission::Admission;
+use super::driver::Examined;
 
 /// The most messages of peers that wait. At it their connections are not read from, and
 /// their own queues fill. As many as arrive in some milliseconds.
 const MESSAGES_MAX: usize = 16_384;
 
+/// A request of a client.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// What.
+    pub(super) request: Request,
+    /// Where the answer goes.
+    pub(super) answer: oneshot::Sender<Reply>,
+    /// When. The time the client gives the node begins here.
+    pub(super) asked_at: Instant,
+}
+
 /// One piece of news.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most mail is of the large kind, and a box each would cost more than the room"
-)]
 pub(super) enum Mail {
-    /// A client asks.
-    Asked {
-        /// What.
-        request: Request,
-        /// Where the answer goes.
-        answer: oneshot::Sender<Reply>,
-        /// When. The time the client gives the node begins here.
-        asked_at: Instant,
-    },
     /// A peer said something.
     Received {
         /// Who.
         from: NodeId,
         /// What, in order.
         messages: Vec<Message>,
+        /// When it was read from the connection.
+        at: Instant,
     },
     /// A peer is connected.
     Connected(NodeId),
@@ -68,8 +76,13 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 struct Waiting {
     mail: Vec<Mail>,
-    requests: usize,
+    asked: VecDeque<Asked>,
+    /// Who wants to know how the node is.
+    examinations: Vec<oneshot::Sender<Examined>>,
+    /// The bytes of what clients ask.
     request_bytes: usize,
+    admission: Admission,
+    refused: u64,
     messages: usize,
     message_bytes: usize,
     /// The driver takes nothing until its disk has caught up.
@@ -103,15 +116,12 @@ impl Mailbox {
         let (answer, answered) = oneshot::channel();
         {
             let mut waiting = self.lock();
-            if waiting.is_choked
-                || self.requests_max <= waiting.requests
-                || self.bytes_max <= waiting.request_bytes
-            {
+            if !self.admits(&waiting) {
+                waiting.refuse();
                 return self.overloaded();
             }
-            waiting.requests += 1;
             waiting.request_bytes += bytes_of(&request);
-            waiting.mail.push(Mail::Asked { request, answer, asked_at: Instant::now() });
+            waiting.asked.push_back(Asked { request, answer, asked_at: Instant::now() });
         }
         self.arrived.notify_one();
         match answered.await {
@@ -120,9 +130,32 @@ impl Mailbox {
         }
     }
 
+    /// Returns whether a request that came now would be let in. If not, it counts as refused.
+    pub(super) fn has_room(&self) -> bool {
+        let mut waiting = self.lock();
+        let admits = self.admits(&waiting);
+        if !admits {
+            waiting.refuse();
+        }
+        admits
+    }
+
+    fn admits(&self, waiting: &Waiting) -> bool {
+        !waiting.is_choked
+            && waiting.asked.len() < self.requests_max
+            && waiting.request_bytes < self.bytes_max
+            && waiting.admission.admits(waiting.asked.len())
+    }
+
     /// The answer to a client for whom the node has no room.
     pub(super) fn overloaded(&self) -> Reply {
         Reply::Failed(Failure::Refused(Refusal::Overloaded { max: self.requests_max }))
+    }
+
+    /// Puts in a request, whatever its bounds say.
+    #[cfg(test)]
+    pub(super) fn post_asked(&self, asked: Asked) {
+        self.lock().asked.push_back(asked);
     }
 
     /// Puts in what is not a client's request. Never refused: there is one
@@ -152,18 +185,62 @@ impl Mailbox {
         self.arrived.notified().await;
     }
 
-    /// Takes everything that waits. `empty` gives its memory to the queue.
-    pub(super) fn take(&self, empty: &mut Vec<Mail>) {
+    /// Takes everything that waits and comes from no client. `empty` gives its memory to the
+    /// queue. `reading` turns a time into what the node's clock showed then.
+    pub(super) fn take(&self, empty: &mut Vec<Mail>, now: Now, reading: impl Fn(Instant) -> Now) {
         debug_assert!(empty.is_empty(), "mail left over would be answered late");
         let mut waiting = self.lock();
         std::mem::swap(&mut waiting.mail, empty);
         let was_full = waiting.is_full_of_messages(self.bytes_max);
-        (waiting.requests, waiting.request_bytes) = (0, 0);
         (waiting.messages, waiting.message_bytes) = (0, 0);
+        let oldest = waiting.asked.front().map(|asked| now.since(reading(asked.asked_at)));
+        waiting.admission.look(now, oldest.unwrap_or(Duration::ZERO));
         waiting.is_choked = false;
         drop(waiting);
         if was_full {
             self.emptied.notify_waiters();
+        }
+    }
+
+    /// Takes at most so many requests of clients, in the order they came. Returns whether
+    /// more wait.
+    pub(super) fn take_asked(&self, most: usize, into: &mut Vec<Asked>) -> bool {
+        let mut waiting = self.lock();
+        let count = most.min(waiting.asked.len());
+        waiting.admission.begin(count);
+        for asked in waiting.asked.drain(..count) {
+            into.push(asked);
+        }
+        let bytes: usize = into.iter().map(|asked| bytes_of(&asked.request)).sum();
+        waiting.request_bytes = waiting.request_bytes.saturating_sub(bytes);
+        !waiting.asked.is_empty()
+    }
+
+    /// Asks how the node is. The driver answers at its next turn, also while it is choked.
+    pub(super) async fn examine(&self) -> Option<Examined> {
+        let (answer, answered) = oneshot::channel();
+        self.lock().examinations.push(answer);
+        self.arrived.notify_one();
+        answered.await.ok()
+    }
+
+    /// Takes those who want to know how the node is.
+    pub(super) fn take_examinations(&self) -> Vec<oneshot::Sender<Examined>> {
+        std::mem::take(&mut self.lock().examinations)
+    }
+
+    /// Has the driver take one more turn at once.
+    pub(super) fn again(&self) {
+        self.arrived.notify_one();
+    }
+
+    /// Whether the node is overloaded, how many clients were refused so far, and how many wait.
+    pub(super) fn load(&self) -> Load {
+        let waiting = self.lock();
+        Load {
+            is_overloaded: waiting.is_choked || waiting.admission.is_overloaded(),
+            refused: waiting.refused,
+            waiting: waiting.asked.len(),
         }
     }
 
@@ -172,15 +249,13 @@ impl Mailbox {
     pub(super) fn choke(&self) {
         let mut waiting = self.lock();
         waiting.is_choked = true;
-        (waiting.requests, waiting.request_bytes) = (0, 0);
-        let asked: Vec<Mail> =
-            waiting.mail.extract_if(.., |mail| matches!(mail, Mail::Asked { .. })).collect();
+        waiting.request_bytes = 0;
+        let asked = std::mem::take(&mut waiting.asked);
+        waiting.refused += asked.len() as u64;
         drop(waiting);
-        for mail in asked {
-            if let Mail::Asked { answer, .. } = mail {
-                // A client that has gone away does not wait for its answer.
-                let _ = answer.send(self.overloaded());
-            }
+        for asked in asked {
+            // A client that has gone away does not wait for its answer.
+            let _ = asked.answer.send(self.overloaded());
         }
     }
 
@@ -189,7 +264,29 @@ impl Mailbox {
     }
 }
 
+/// How much there is to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Load {
+    /// Whether newcomers are refused, or would be.
+    pub(super) is_overloaded: bool,
+    /// How many were refused so far.
+    pub(super) refused: u64,
+    /// How many requests of clients wait for the node.
+    pub(super) waiting: usize,
+}
+
+impl http::Gate for Mailbox {
+    fn is_open(&self) -> bool {
+        self.has_room()
+    }
+}
+
 impl Waiting {
+    fn refuse(&mut self) {
+        self.refused += 1;
+        self.admission.refuse();
+    }
+
     fn is_full_of_messages(&self, bytes_max: usize) -> bool {
         MESSAGES_MAX <= self.messages || bytes_max <= self.message_bytes
     }
@@ -216,7 +313,7 @@ impl transport::Inbox for Mailbox {
         let mut waiting = self.lock();
         waiting.messages += messages.len();
         waiting.message_bytes += bytes;
-        waiting.mail.push(Mail::Received { from, messages });
+        waiting.mail.push(Mail::Received { from, messages, at: Instant::now() });
         drop(waiting);
         self.arrived.notify_one();
     }
@@ -282,8 +379,36 @@ mod tests {
         assert!(!is_refused(&mailbox, put(BYTES_MAX / 2)).await);
         assert!(!is_refused(&mailbox, put(BYTES_MAX / 2)).await, "the last may exceed it");
         assert!(is_refused(&mailbox, put(0)).await);
-        mailbox.take(&mut Vec::new());
+        assert!(!mailbox.take_asked(10, &mut Vec::new()));
         assert!(!is_refused(&mailbox, put(0)).await);
+    }
+
+    #[tokio::test]
+    async fn while_the_oldest_waits_too_long_newcomers_are_refused_at_once() {
+        let mailbox = Mailbox::new(1_000, BYTES_MAX);
+        let mut waits = Vec::new();
+        for _ in 0..100 {
+            let mut wait = Box::pin(mailbox.ask(Request::Status));
+            assert!(timeout(Duration::ZERO, &mut wait).await.is_err());
+            waits.push(wait);
+        }
+        // The driver comes by all the while, and begins with none of them.
+        for millis in (60..200).step_by(10) {
+            let now = Now::from_micros(millis * 1_000);
+            mailbox.take(&mut Vec::new(), now, |_| Now::default());
+        }
+        assert!(is_refused(&mailbox, Request::Status).await);
+        assert!(!http::Gate::is_open(&mailbox), "and before anything of it is read");
+        assert_eq!(mailbox.load(), Load { is_overloaded: true, refused: 2, waiting: 100 });
+        let mut asked = Vec::new();
+        assert!(mailbox.take_asked(90, &mut asked), "those before are all begun with");
+        assert!(!is_refused(&mailbox, Request::Status).await, "there is room again");
+    }
+
+    fn take(mailbox: &Mailbox) -> Vec<Mail> {
+        let mut mail = Vec::new();
+        mailbox.take(&mut mail, Now::default(), |_| Now::default());
+        mail
     }
 
     #[tokio::test]
@@ -296,8 +421,7 @@ mod tests {
         mailbox.choke();
         assert_eq!(waits.await, mailbox.overloaded());
         assert!(is_refused(&mailbox, Request::Status).await);
-        let mut mail = Vec::new();
-        mailbox.take(&mut mail);
+        let mail = take(&mailbox);
         let [Mail::Connected(_), Mail::Received { .. }] = &mail[..] else { panic!("{mail:?}") };
         assert!(!is_refused(&mailbox, Request::Status).await, "it is not choked any more");
     }
@@ -320,11 +444,11 @@ mod tests {
         let Reply::Failed(Failure::Refused(Refusal::Overloaded { max: 2 })) = asks.await else {
             panic!("the third was not refused");
         };
-        let mut mail = Vec::new();
         mailbox.post(Mail::Finish);
-        mailbox.take(&mut mail);
-        let kinds: Vec<bool> = mail.iter().map(|mail| matches!(mail, Mail::Asked { .. })).collect();
-        assert_eq!(kinds, [true, true, false]);
+        assert!(matches!(take(&mailbox)[..], [Mail::Finish]));
+        let mut asked = Vec::new();
+        assert!(mailbox.take_asked(1, &mut asked) && !mailbox.take_asked(9, &mut asked));
+        assert_eq!(asked.len(), 2);
     }
 
     #[tokio::test]
@@ -336,7 +460,7 @@ mod tests {
             mailbox.received(NodeId::new(1), vec![probe()], 1);
             let mut room = Box::pin(mailbox.room());
             assert!(timeout(SOON, &mut room).await.is_err(), "{messages} in {bytes} are full");
-            mailbox.take(&mut Vec::new());
+            take(&mailbox);
             room.await;
             mailbox.received(NodeId::new(1), vec![probe()], 1);
             mailbox.room().await;
@@ -348,7 +472,7 @@ mod tests {
         let mailbox = Mailbox::new(1, BYTES_MAX);
         let mut ask = Box::pin(mailbox.ask(Request::Status));
         assert!(timeout(SOON, &mut ask).await.is_err());
-        mailbox.take(&mut Vec::new());
+        mailbox.take_asked(9, &mut Vec::new());
         assert!(timeout(SOON, &mut ask).await.is_err(), "a dropped request was answered");
     }
 }

@@ -21,12 +21,15 @@
 //! | 2 | the command line makes no sense |
 //! | 8 | the disk failed, before serving or while it did: it stopped at once, without answering what it could not promise |
 
+mod admission;
 mod alarm;
 mod door;
 mod driver;
 mod held;
 mod logging;
 mod mailbox;
+mod measured;
+mod metrics;
 mod pid_file;
 mod probe;
 mod signals;
@@ -181,11 +184,12 @@ async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
     let incarnation = Incarnation::new(rand::random());
     let peers = start_peers(&config, incarnation, peer, &mailbox);
     let node = new_node(&config, incarnation, recovered);
-    let router = http::router_within(
-        Asker(Arc::clone(&mailbox)),
-        door_config(&config),
-        config.memory.bodies,
-    );
+    let asker = Asker {
+        mailbox: Arc::clone(&mailbox),
+        data_dir: config.data_dir.clone(),
+        layout: config.layout.fingerprint(),
+    };
+    let router = http::router_within(asker, door_config(&config), config.memory.bodies);
     let driver = tokio::spawn(
         Driver::new(
             config.node,
@@ -204,7 +208,8 @@ async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
         drain_timeout: DRAIN_MAX,
         ..http::ServeLimits::default()
     };
-    let door = tokio::spawn(http::serve(listener, router, limits, async {
+    let gate: Arc<dyn http::Gate> = Arc::clone(&mailbox) as _;
+    let door = tokio::spawn(http::serve(listener, router, limits, gate, async {
         let _ = stopping.await;
     }));
     tracing::info!(

@@ -4,7 +4,7 @@
 use model::{Durability, NodeId};
 use node::Message;
 use storage::{Done, FlushError, Storage};
-use transport::Peers;
+use transport::{Counts, Peers};
 
 /// A disk that takes changes group by group. [`Storage`] says what each of these promises.
 pub(super) trait Disk: node::Disk {
@@ -48,6 +48,9 @@ pub(super) trait Network {
 
     /// Looks for a node at this address from now on.
     fn locate(&mut self, node: NodeId, address: String);
+
+    /// What became of messages so far.
+    fn counts(&self) -> Counts;
 }
 
 impl Disk for Storage {
@@ -91,5 +94,9 @@ impl Network for Peers {
 
     fn locate(&mut self, node: NodeId, address: String) {
         Self::locate(self, node, address);
+    }
+
+    fn counts(&self) -> Counts {
+        Self::counts(self)
     }
 }

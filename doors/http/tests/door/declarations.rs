@@ -125,11 +125,10 @@ async fn the_status_names_nodes_keyspaces_and_tables() {
     assert_eq!(status["node"], 1);
     assert_eq!(status["incarnation"], "0000000000000abc");
     assert_eq!(status["uptime_seconds"], 7);
-    let node = json!({"node": 1, "alive": true, "region": "north", "zone": "a"});
+    let node = json!({"node": 1, "alive": true, "region": "north", "zone": "a", "standing": "up"});
     assert_eq!(status["nodes"], json!([node]));
     assert_eq!(status["keyspaces"][0]["name"], "ks");
     assert_eq!(status["tables"][1]["keyspace"], "ks");
-    assert_eq!(api.get("/health").await.json(), json!({"status": "ok"}));
 }
 
 #[tokio::test]
@@ -146,7 +145,7 @@ async fn the_description_is_openapi_3_1_and_names_each_operation_once() {
     let count = ids.len();
     ids.sort();
     ids.dedup();
-    assert_eq!((ids.len(), count), (15, 15), "{ids:?}");
+    assert_eq!((ids.len(), count), (19, 19), "{ids:?}");
 }
 
 #[tokio::test]

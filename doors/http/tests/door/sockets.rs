@@ -1,10 +1,12 @@
 //! Connections: slow, greedy, rude and many.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderName};
 use causality::DotSet;
-use http_door::{ServeLimits, serve};
+use http_door::{Gate, ServeLimits, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -23,12 +25,25 @@ async fn start(limits: ServeLimits) -> Server {
     serve_api(Api::new().await, limits).await
 }
 
+/// A gate that a test opens and shuts.
+struct Door(AtomicBool);
+
+impl Gate for Door {
+    fn is_open(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 async fn serve_api(api: Api, limits: ServeLimits) -> Server {
+    serve_behind(api, limits, Arc::new(Door(true.into()))).await
+}
+
+async fn serve_behind(api: Api, limits: ServeLimits, gate: Arc<dyn Gate>) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let router = api.router.clone();
-    let task = tokio::spawn(serve(listener, router, limits, async {
+    let task = tokio::spawn(serve(listener, router, limits, gate, async {
         let _ = stopped.await;
     }));
     Server { api, address, stop: Some(stop), task }
@@ -336,4 +351,38 @@ async fn a_body_that_has_no_room_beside_others_is_refused_unread_until_they_are_
     assert_eq!(read_to_end(slow).await[0].status, 204);
     let accepted = server.converse(put("k", 60_000, "") + &"x".repeat(60_000)).await;
     assert_eq!(accepted[0].status, 204);
+}
+
+#[tokio::test]
+async fn a_shut_gate_refuses_at_once_without_reading_the_body_and_lets_the_operator_in() {
+    let gate = Arc::new(Door(false.into()));
+    let server = serve_behind(Api::new().await, quick(), Arc::clone(&gate) as _).await;
+    let began = Instant::now();
+    // Of the body of 1 MB not a byte is sent.
+    let head = "PUT /v1/kv/ks/t/k HTTP/1.1\r\nhost: n1\r\ncontent-length: 1000000\r\n\r\n";
+    let answers = server.converse(head).await;
+    assert_eq!(answers[0].problem(), "503 overloaded");
+    assert_eq!(answers[0].header("retry-after"), Some("1"));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let health = "GET /health HTTP/1.1\r\nhost: n1\r\nconnection: close\r\n\r\n";
+    assert_eq!(server.converse(health).await[0].status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_was_refused_is_answered_on_the_same_connection_when_there_is_room() {
+    let gate = Arc::new(Door(false.into()));
+    let server = serve_behind(Api::new().await, quick(), Arc::clone(&gate) as _).await;
+    let mut stream = server.connect().await;
+    let ask = "GET /v1/kv/ks/t/k HTTP/1.1\r\nhost: n1\r\n\r\n";
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 503");
+    gate.0.store(true, Ordering::Relaxed);
+    let last = ask.replace("host: n1", "host: n1\r\nconnection: close");
+    stream.write_all(last.as_bytes()).await.unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    let rest = String::from_utf8_lossy(&rest);
+    assert!(rest.contains("HTTP/1.1 404") && !rest.contains("HTTP/1.1 503"), "{rest}");
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use causality::{Dot, DotSet, Incarnation};
 use codec::token::TokenKey;
 use http_body_util::BodyExt;
-use http_door::{BODIES_BYTES_DEFAULT, Config, Node, openapi, router_within};
+use http_door::{BODIES_BYTES_DEFAULT, Config, Node, Vitals, openapi, router_within};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use lattice::Lattice;
@@ -36,11 +36,13 @@ pub(crate) struct State {
     /// Whether writes are kept, and not only answered.
     pub(crate) keeps: bool,
     pub(crate) last: Option<Request>,
+    /// How the node is. Nothing if its loop does not turn.
+    pub(crate) vitals: Option<Vitals>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self {
+        let mut state = Self {
             keyspaces: Vec::new(),
             tables: Vec::new(),
             objects: BTreeMap::new(),
@@ -49,7 +51,10 @@ impl Default for State {
             panics: false,
             keeps: true,
             last: None,
-        }
+            vitals: None,
+        };
+        state.vitals = Some(well(&state));
+        state
     }
 }
 
@@ -69,6 +74,27 @@ impl Node for Fake {
             panic!("asked to panic");
         }
         state.answer(request).unwrap_or_else(Reply::Failed)
+    }
+
+    async fn vitals(&self) -> Option<Vitals> {
+        let state = self.state();
+        let vitals = state.vitals.clone();
+        vitals.map(|vitals| Vitals { status: Box::new(state.status()), ..vitals })
+    }
+
+    async fn metrics(&self) -> Option<String> {
+        self.state().vitals.as_ref().map(|_| "# EOF\n".to_owned())
+    }
+}
+
+/// A node that is well.
+fn well(state: &State) -> Vitals {
+    Vitals {
+        status: Box::new(state.status()),
+        tables: Vec::new(),
+        disk_waits: Duration::ZERO,
+        disk_free: None,
+        is_overloaded: false,
     }
 }
 

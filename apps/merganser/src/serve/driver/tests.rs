@@ -102,6 +102,10 @@ impl Network for FakeNetwork {
     fn flush(&mut self) {}
 
     fn locate(&mut self, _: NodeId, _: String) {}
+
+    fn counts(&self) -> transport::Counts {
+        transport::Counts::default()
+    }
 }
 
 type Answer = oneshot::Receiver<Reply>;
@@ -144,7 +148,7 @@ impl Driver<FakeDisk, FakeNetwork> {
     fn ask(&mut self, request: Request, after: Duration) -> Answer {
         let (answer, answered) = oneshot::channel();
         let asked_at = self.started + after;
-        self.mailbox.post(Mail::Asked { request, answer, asked_at });
+        self.mailbox.post_asked(Asked { request, answer, asked_at });
         answered
     }
 
@@ -399,4 +403,76 @@ async fn a_driver_that_waits_for_its_disk_refuses_clients_until_the_disk_has_cau
         driver.turn_at(ms(3));
         assert!(!is_refused(&driver).await);
     }
+}
+
+#[test]
+fn a_read_that_has_waited_longer_than_its_asker_would_is_dropped_and_a_write_is_not() {
+    let mut two = Driver::fake(N2);
+    let table = tables().tables.values().next().expect("there are two").id;
+    let address = Address { table, key: Key::new("key".into(), "".into()).unwrap() };
+    let fetch = |request, left| {
+        let (request, address) = (node::RequestId(request), address.clone());
+        let left = Duration::from_millis(left);
+        Message::Fetch(node::Fetch { request, address, want: node::Want::Full, left })
+    };
+    let merge = Message::Merge(node::Merge {
+        request: node::RequestId(4),
+        address: address.clone(),
+        object: Object::default(),
+        sync: false,
+        cause: node::Cause::Write,
+    });
+    // Read from the connection, and then the driver comes to it a second later.
+    two.mailbox.received(N1, vec![fetch(1, 900), fetch(2, 0), fetch(3, 5_000), merge], 1);
+    two.turn_at(two.started.elapsed() + Duration::from_secs(1));
+    let request = |message: &Message| {
+        if let Message::Fetched(fetched) = message {
+            return Some(fetched.request.0);
+        }
+        if let Message::Merged(merged) = message { Some(merged.request.0) } else { None }
+    };
+    let sent = two.network.0.iter();
+    let answered: Vec<u64> = sent.filter_map(|(_, message)| request(message)).collect();
+    assert_eq!(answered, [2, 3, 4], "zero says nothing about how long the asker waits");
+}
+
+#[test]
+fn what_peers_say_goes_before_what_clients_ask() {
+    let mut one = Driver::fake(N1);
+    let _answer = one.ask(Request::Put(put("buffered")), Duration::ZERO);
+    one.mailbox.received(N2, vec![Message::Probe { catalog_version: 0, deaf: false }], 1);
+    one.turn_at(Duration::from_millis(1));
+    let is_probed = |message: &Message| matches!(message, Message::Probed { .. });
+    let is_merge = |message: &Message| matches!(message, Message::Merge(_));
+    let sent: Vec<&Message> = one.network.0.iter().map(|(_, message)| message).collect();
+    let probed = sent.iter().position(|message| is_probed(message));
+    let merge = sent.iter().position(|message| is_merge(message));
+    assert!(probed.is_some() && merge.is_none_or(|merge| probed < Some(merge)), "{sent:?}");
+}
+
+#[test]
+fn a_disk_that_does_not_come_back_is_seen_by_those_who_look_after_the_node() {
+    let mut one = Driver::fake(N1);
+    let _answers = one.write(1, "synced", Duration::ZERO);
+    std::thread::sleep(Duration::from_millis(20));
+    let examined = one.examine();
+    assert!(Duration::from_millis(20) <= examined.disk_waits, "{:?}", examined.disk_waits);
+    one.done();
+    one.turn_at(Duration::from_millis(40));
+    let examined = one.examine();
+    assert_eq!((examined.disk_waits, examined.measured.syncs.count()), (Duration::ZERO, 1));
+}
+
+#[test]
+fn how_requests_end_is_counted_by_kind_and_outcome() {
+    let mut one = Driver::fake(N1);
+    let mut answers = one.write(3, "buffered", Duration::ZERO);
+    let mut late = put("buffered");
+    late.timeout = Duration::from_millis(10);
+    answers.push(one.ask(Request::Put(late), Duration::ZERO));
+    one.turn_at(Duration::from_millis(20));
+    let measured = one.examine().measured;
+    let count = |outcome| measured.requests(Kind::Put, outcome).count();
+    use super::super::measured::Outcome;
+    assert_eq!((count(Outcome::Met), count(Outcome::Overloaded)), (3, 1));
 }
