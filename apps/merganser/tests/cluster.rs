@@ -36,6 +36,34 @@ fn a_killed_node_is_missed_by_nobody_and_catches_up_on_what_is_read() {
     cluster.stop();
 }
 
+/// n2 and n3 are told only where n1 is. Which of them may dial the other, and where, each hears
+/// from n1.
+#[test]
+fn nodes_find_each_other_through_one_whose_address_they_know() {
+    let mut cluster = Cluster::start_with_table(3);
+    for node in [2, 3] {
+        cluster.kill(node);
+        cluster.wait_for(&format!("n{node} ended"));
+    }
+    for node in [2, 3] {
+        let file = cluster.node_dir(node).join("node.toml");
+        let mut config = fs::read_to_string(&file).unwrap();
+        for hidden in [2, 3] {
+            let known = format!("peer = \"{}\"", cluster.peer_address(hidden));
+            assert!(config.contains(&known), "{config}");
+            config = config.replace(&known, "peer = \"\"");
+        }
+        let own = cluster.peer_address(node);
+        fs::write(&file, format!("peer_address = \"{own}\"\n{config}")).unwrap();
+        cluster.restart(node);
+    }
+    for node in 1..=3 {
+        cluster.wait_for_alive(node, 3);
+    }
+    assert_eq!(cluster.put(2, "/v1/kv/demo/notes/all?w=ALL", "here").status, 204);
+    assert_eq!(cluster.get(3, "/v1/kv/demo/notes/all?r=ALL").text(), "here");
+}
+
 #[test]
 fn data_is_kept_between_runs_and_nothing_stays_behind() {
     let mut cluster = Cluster::start_with_table(3);
