@@ -54,6 +54,8 @@ mutants! {
     ClockWidened,
     /// An object is stored without its clock.
     ClockNotStored,
+    /// An object and its clock are stored without their line in the log.
+    LogNotStored,
     /// A write is answered one acknowledgement early.
     PutAnswersEarly,
     /// A read is answered one replica early.

@@ -7,8 +7,8 @@
 //! The idea is that there are exactly two transactions. [`Replica::apply`] turns a
 //! client's mutation into an object, and is the only place that mints a dot.
 //! [`Replica::merge`] takes in an object from anywhere. Both end in one atomic
-//! [`Change`] of the object *and* the shard's clock (R8), so that after a crash the clock
-//! says exactly what the disk has.
+//! [`Change`] of the object, the shard's clock *and* its log (R8), so that after a crash the
+//! clock says exactly what the disk has, and the log says where.
 //!
 //! ```text
 //! apply:  client's context {a1}, value "rum"  ──► dot b7 ──► object {b7: "rum"} {a1, b7}
@@ -28,8 +28,10 @@
 //! is authoritative.
 
 mod bent;
+mod log;
 mod shard;
 mod store;
 
+pub use log::{Entry, Log};
 pub use shard::{Refused, Replica, Stored};
 pub use store::{Change, Page, PageNeed, Span, Store, StoreError};

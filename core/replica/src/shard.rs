@@ -190,6 +190,8 @@ impl Replica {
             .map(|incarnation| (incarnation, self.clock.runs_of(incarnation).to_vec()))
             .collect();
         let (object, clock) = bent::commit(object, clock);
-        store.commit(Change { shard: self.shard, address: address.clone(), object, clock });
+        let news = if is(Mutant::LogNotStored) { DotSet::new() } else { news };
+        let (shard, address) = (self.shard, address.clone());
+        store.commit(Change { shard, address, object, clock, news });
     }
 }

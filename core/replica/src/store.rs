@@ -1,8 +1,10 @@
 //! What a replica needs of a disk.
 
-use causality::{Incarnation, Run};
+use causality::{DotSet, Incarnation, Run};
 use model::{Address, Key, Object, ShardId, TableId};
 use thiserror::Error;
+
+use crate::Entry;
 
 /// Which objects of one shard to read, in the order of their keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -42,6 +44,8 @@ pub struct Change {
     pub object: Object,
     /// For each incarnation of which the shard's clock gained dots, all its runs.
     pub clock: Vec<(Incarnation, Vec<Run>)>,
+    /// The dots that the clock gained. The log keeps, for each of its runs, the address.
+    pub news: DotSet,
 }
 
 /// Why a store could not answer.
@@ -81,6 +85,21 @@ pub trait Store {
         need: PageNeed,
     ) -> Result<Page, StoreError>;
 
+    /// Reads the log: the first entries that have a dot of `within`, in order, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; nothing was changed.
+    fn log(
+        &self,
+        shard: ShardId,
+        within: Run,
+        entries_max: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
+
     /// Stages one change.
     fn commit(&mut self, change: Change);
+
+    /// Stages that entries of the log are dropped: those of exactly these runs.
+    fn forget(&mut self, shard: ShardId, runs: &[Run]);
 }

@@ -43,10 +43,21 @@ impl Store for Memory {
         Ok(Page::default())
     }
 
+    fn log(
+        &self,
+        _: ShardId,
+        _: causality::Run,
+        _: usize,
+    ) -> Result<Vec<replica::Entry>, StoreError> {
+        Ok(Vec::new())
+    }
+
     fn commit(&mut self, change: replica::Change) {
         self.object = Some(change.object);
         self.clock.extend(change.clock);
     }
+
+    fn forget(&mut self, _: ShardId, _: &[causality::Run]) {}
 }
 
 fn address() -> Address {

@@ -18,6 +18,7 @@ struct Memory {
     objects: BTreeMap<Address, Object>,
     clock: BTreeMap<Incarnation, Vec<causality::Run>>,
     commits: usize,
+    log: replica::Log,
 }
 
 impl Store for Memory {
@@ -29,11 +30,23 @@ impl Store for Memory {
         Ok(Page::default())
     }
 
+    fn log(
+        &self,
+        _: ShardId,
+        _: causality::Run,
+        _: usize,
+    ) -> Result<Vec<replica::Entry>, StoreError> {
+        Ok(Vec::new())
+    }
+
     fn commit(&mut self, change: Change) {
+        self.log.take(&change);
         self.objects.insert(change.address, change.object);
         self.clock.extend(change.clock);
         self.commits += 1;
     }
+
+    fn forget(&mut self, _: ShardId, _: &[causality::Run]) {}
 }
 
 /// A replica and its disk.
@@ -207,4 +220,21 @@ fn a_replica_refuses_to_live_twice_under_one_incarnation() {
     let mut a = Site::new(0xa);
     a.write(&none(), "first life");
     let _ = Replica::new(SHARD, Incarnation::new(0xa), a.replica.clock().clone());
+}
+
+#[test]
+fn each_dot_that_the_clock_gains_is_in_the_log_with_the_key_that_it_came_with() {
+    let (mut a, mut b) = (Site::new(0xa), Site::new(0xb));
+    let tea = a.write(&none(), "tea");
+    let rum = a.write(tea.context(), "rum");
+    // What was superseded before it arrived is in the context of what superseded it.
+    assert_eq!(b.merge(&rum), Grew);
+    assert_eq!(b.merge(&tea), Unchanged);
+    for site in [&a, &b] {
+        assert_eq!(site.disk.log.dots(SHARD), *site.replica.clock());
+        let within = causality::Run { incarnation: Incarnation::new(0xa), first: 2, last: 9 };
+        let entries = site.disk.log.read(SHARD, within, 9);
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].address, address());
+    }
 }

@@ -12,6 +12,7 @@
 //! | [`object`] | what a replica holds under a key | disk, other nodes |
 //! | [`key`] | where an object is stored, in an encoding that sorts as keys do | disk |
 //! | [`clock`] | the dots that a shard replica has applied | disk |
+//! | [`log`] | which dots were taken in with which object | disk |
 //! | [`catalog`] | keyspaces, tables, and a node's vote on them | disk, other nodes |
 //! | [`dots`] | an exact set of dots | inside the others |
 //! | [`token`] | the context that a client reads and hands back, authenticated | clients |
@@ -30,6 +31,7 @@ pub mod clock;
 pub mod cursor;
 pub mod dots;
 pub mod key;
+pub mod log;
 pub mod object;
 mod reader;
 pub mod record;

@@ -33,6 +33,8 @@ pub enum Kind {
     Acceptor,
     /// What the store keeps about itself. The body is the store's.
     Meta,
+    /// See [`log`](crate::log).
+    Log,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Self::Clock => 2,
             Self::Acceptor => 3,
             Self::Meta => 4,
+            Self::Log => 5,
         }
     }
 }

@@ -10,13 +10,13 @@ use std::path::Path;
 
 use bytes::Bytes;
 use catalog::{Acceptor, Ballot, Catalog};
-use causality::{Dot, DotSet, Incarnation};
+use causality::{Dot, DotSet, Incarnation, Run};
 use codec::record::{self, Kind};
 use codec::token::{self, Place, TokenKey};
-use codec::{catalog as contracts, clock, cursor, key, object};
+use codec::{catalog as contracts, clock, cursor, key, log, object};
 use model::{
-    Durability, Holder, Key, Keyspace, KeyspaceId, Level, Name, NodeId, Object, Policy, Range,
-    ShardId, Spread, Table, TableId, Value, Voting,
+    Address, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Name, NodeId, Object, Policy,
+    Range, ShardId, Spread, Table, TableId, Value, Voting,
 };
 
 const A: Incarnation = Incarnation::new(0x0a0a_0a0a_0a0a_0a0a);
@@ -120,6 +120,19 @@ fn clocks_in_their_records() {
     let set: DotSet = [1, 2, 3, 5, 900].into_iter().map(|seq| Dot::new(A, seq)).collect();
     let record = record::seal(Kind::Clock, &key, |out| clock::encode(set.runs_of(A), out));
     assert_golden("clock-record.hex", &record);
+}
+
+#[test]
+fn lines_of_a_log_in_their_records() {
+    let shard = ShardId { keyspace: KeyspaceId::new(1), index: 17 };
+    let run = Run { incarnation: A, first: 299, last: 300 };
+    let key = log::log_key(shard, Dot::new(A, 300));
+    assert_golden("log-key.hex", &key);
+    let address = Address { table: TableId::new(2), key: read() };
+    let record = record::seal(Kind::Log, &key, |out| log::encode(&run, &address, out));
+    assert_golden("log-record.hex", &record);
+    let body = record::open(Kind::Log, &key, &kept("log-record.hex")).unwrap();
+    assert_eq!(log::decode(Dot::new(A, 300), &body), Ok((run, address)));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The database under a data directory, and the one way to write to it.
 //!
-//! fjall keeps three keyspaces over one journal, and writes one batch over all three
-//! atomically: that is what makes object and clock change together.
+//! fjall keeps four keyspaces over one journal, and writes one batch over all of them
+//! atomically: that is what makes object, clock and log change together.
 //!
 //! Two of its habits shape this file. It makes writers wait inside a write, without end,
 //! when flushing falls far behind; if the reason is that its worker died of a full disk,
@@ -19,6 +19,7 @@ use fjall::{
     AbstractTree as _, CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode,
 };
 use model::Durability;
+use replica::Entry;
 
 use crate::group::Group;
 use crate::witness::Witness;
@@ -29,7 +30,8 @@ use crate::{FlushError, OpenError, record};
 /// here: in [`Engine::rotate`].
 const MEMTABLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Clock and meta records are few and are overwritten again and again.
+/// Clock and meta records are few and are overwritten again and again. Those of the log are
+/// small, and most are dropped within seconds.
 const SMALL_MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The most journal that a start has to replay, nearly: fjall's smallest choice.
@@ -63,6 +65,7 @@ pub(crate) struct Engine {
     write_buffer_bytes: u64,
     pub(crate) objects: Keyspace,
     pub(crate) clocks: Keyspace,
+    pub(crate) log: Keyspace,
     pub(crate) meta: Keyspace,
 }
 
@@ -99,8 +102,9 @@ impl Engine {
         };
         let objects = db.keyspace("objects", options(MEMTABLE_BYTES_MAX))?;
         let clocks = db.keyspace("clocks", options(SMALL_MEMTABLE_BYTES))?;
+        let log = db.keyspace("log", options(SMALL_MEMTABLE_BYTES))?;
         let meta = db.keyspace("meta", options(SMALL_MEMTABLE_BYTES))?;
-        Ok(Self { dir: dir.to_owned(), db, write_buffer_bytes, objects, clocks, meta })
+        Ok(Self { dir: dir.to_owned(), db, write_buffer_bytes, objects, clocks, log, meta })
     }
 
     /// Where the database is.
@@ -128,6 +132,15 @@ impl Engine {
             let (key, value) = record::seal_clock(*shard, *incarnation, runs);
             batch.insert(&self.clocks, key, value);
         }
+        for (key, entry) in &group.log {
+            match entry {
+                Some(Entry { run, address }) => {
+                    let value = record::seal_log(key, run, address);
+                    batch.insert(&self.log, key.as_ref(), value);
+                }
+                None => batch.remove(&self.log, key.as_ref()),
+            }
+        }
         if let Some(acceptor) = &group.acceptor {
             batch.insert(&self.meta, record::ACCEPTOR, record::seal_acceptor(acceptor));
         }
@@ -146,7 +159,7 @@ impl Engine {
 
     /// Writes what is in memory out into files, so that the next start replays nothing.
     pub(crate) fn settle(&self) -> Result<(), FlushError> {
-        for keyspace in [&self.objects, &self.clocks, &self.meta] {
+        for keyspace in self.keyspaces() {
             keyspace.rotate_memtable().map_err(|error| self.flush_error(&error))?;
         }
         while self.sealed() > 0 {
@@ -158,8 +171,7 @@ impl Engine {
 
     /// Returns whether a write would have to wait for files to be written first.
     pub(crate) fn is_behind(&self) -> bool {
-        let keyspaces = [&self.objects, &self.clocks, &self.meta];
-        keyspaces.iter().any(|keyspace| {
+        self.keyspaces().iter().any(|keyspace| {
             SEALED_MAX < keyspace.sealed_memtable_count()
                 || TOP_LEVEL_FILES_MAX < keyspace.l0_table_count()
         })
@@ -173,9 +185,12 @@ impl Engine {
         Ok(())
     }
 
+    fn keyspaces(&self) -> [&Keyspace; 4] {
+        [&self.objects, &self.clocks, &self.log, &self.meta]
+    }
+
     fn sealed(&self) -> usize {
-        let keyspaces = [&self.objects, &self.clocks, &self.meta];
-        keyspaces.iter().map(|keyspace| keyspace.sealed_memtable_count()).sum()
+        self.keyspaces().iter().map(|keyspace| keyspace.sealed_memtable_count()).sum()
     }
 
     /// Fails if a worker of the database has died. Persisting to the operating system

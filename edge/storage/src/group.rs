@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use catalog::Acceptor;
-use causality::{Incarnation, Run};
+use causality::{Dot, Incarnation, Run};
 use model::{Object, ShardId};
-use replica::Change;
+use replica::{Change, Entry};
 
 use crate::record;
 
@@ -21,6 +21,8 @@ pub(crate) struct Group {
     pub(crate) objects: BTreeMap<Bytes, Object>,
     /// The last runs of each incarnation.
     pub(crate) clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
+    /// Lines of the log, by their key in the database, and those that are dropped.
+    pub(crate) log: BTreeMap<Bytes, Option<Entry>>,
     /// The last state of the acceptor, if it changed.
     pub(crate) acceptor: Option<Acceptor>,
     changes: usize,
@@ -34,8 +36,20 @@ impl Group {
         self.changes += 1;
         self.bytes += key.len() + weight(&change.object);
         self.objects.insert(key, change.object);
+        for run in change.news.runs() {
+            let key = record::log_key(change.shard, Dot::new(run.incarnation, run.last));
+            self.log.insert(key, Some(Entry { run: *run, address: change.address.clone() }));
+        }
         for (incarnation, runs) in change.clock {
             self.clocks.insert((change.shard, incarnation), runs);
+        }
+    }
+
+    /// Drops lines of a log. They count as one change: nobody waits for it.
+    pub(crate) fn forget(&mut self, shard: ShardId, runs: &[Run]) {
+        self.changes += 1;
+        for run in runs {
+            self.log.insert(record::log_key(shard, Dot::new(run.incarnation, run.last)), None);
         }
     }
 

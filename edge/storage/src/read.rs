@@ -8,13 +8,14 @@
 //! Every record that comes from the database passes through [`record`], which checks that
 //! it is what was written under this very key. One that is not is never served.
 
-use std::collections::btree_map;
+use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
 use std::time::Instant;
 
 use bytes::Bytes;
+use causality::Run;
 use model::{Address, Object, ShardId, TableId};
-use replica::{Change, Page, PageNeed, Span, Store, StoreError};
+use replica::{Change, Entry, Page, PageNeed, Span, Store, StoreError};
 
 use crate::engine::bytes;
 use crate::engine::io_cause;
@@ -61,8 +62,53 @@ impl Store for Storage {
         Ok(page)
     }
 
+    fn log(
+        &self,
+        shard: ShardId,
+        within: Run,
+        entries_max: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let bounds = record::log_bounds(shard, within);
+        let mut staged: BTreeMap<&Bytes, &Option<Entry>> = BTreeMap::new();
+        for (key, entry) in self.groups().flat_map(|group| group.log.range(bounds.clone())) {
+            // The youngest group comes first.
+            staged.entry(key).or_insert(entry);
+        }
+        let mut staged = staged.into_iter().peekable();
+        let mut stored = self.engine.log.range(bounds.clone());
+        let mut head = self.pull_from(&mut stored)?;
+        let mut entries = Vec::new();
+        while entries.len() < entries_max {
+            let is_staged = match (staged.peek(), &head) {
+                (None, None) => break,
+                (Some((key, _)), Some((stored, _))) => **key <= *stored,
+                (is_staged, _) => is_staged.is_some(),
+            };
+            let next = if is_staged {
+                let Some((key, entry)) = staged.next() else { break };
+                if head.as_ref().is_some_and(|(stored, _)| stored == key) {
+                    head = self.pull_from(&mut stored)?;
+                }
+                entry.clone()
+            } else {
+                let Some((key, record)) = head.take() else { break };
+                head = self.pull_from(&mut stored)?;
+                Some(record::open_log(&key, &record).inspect_err(report)?)
+            };
+            match next {
+                Some(entry) if within.last < entry.run.first => break,
+                entry => entries.extend(entry),
+            }
+        }
+        Ok(entries)
+    }
+
     fn commit(&mut self, change: Change) {
         self.open.stage(change);
+    }
+
+    fn forget(&mut self, shard: ShardId, runs: &[Run]) {
+        self.open.forget(shard, runs);
     }
 }
 
@@ -70,6 +116,12 @@ impl Storage {
     /// What is not yet known to be in the database, the youngest first.
     fn groups(&self) -> impl Iterator<Item = &Group> {
         [Some(&self.open), self.in_flight.as_deref()].into_iter().flatten()
+    }
+
+    fn pull_from(&self, stored: &mut fjall::Iter) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        let next = stored.next().map(fjall::Guard::into_inner);
+        let next = next.transpose().map_err(|error| self.failed(&error))?;
+        Ok(next.map(|(key, value)| (bytes(&key), bytes(&value))))
     }
 
     /// What becomes of a read that the database could not do.
@@ -124,9 +176,7 @@ impl<'a> Walk<'a> {
     }
 
     fn pull(&mut self) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        let next = self.stored.next().map(fjall::Guard::into_inner);
-        let next = next.transpose().map_err(|error| self.storage.failed(&error))?;
-        Ok(next.map(|(key, value)| (bytes(&key), bytes(&value))))
+        self.storage.pull_from(&mut self.stored)
     }
 
     /// The least key that comes next anywhere.

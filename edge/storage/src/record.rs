@@ -3,6 +3,7 @@
 //! ```text
 //! objects   table, shard, key              -> object
 //! clocks    keyspace, shard, incarnation   -> runs of dots
+//! log       keyspace, shard, last dot      -> where the object is that came with these dots
 //! meta      "acceptor", "witness"          -> one record each
 //! ```
 
@@ -11,10 +12,10 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use catalog::Acceptor;
-use causality::{Incarnation, Run};
+use causality::{Dot, Incarnation, Run};
 use codec::record::{Kind, open, seal, seal_into};
-use model::{Key, Object, ShardId, TableId};
-use replica::{Span, StoreError};
+use model::{Address, Key, Object, ShardId, TableId};
+use replica::{Entry, Span, StoreError};
 
 use crate::witness::Witness;
 
@@ -92,6 +93,28 @@ pub(crate) fn open_clock(key: &[u8], record: &Bytes) -> Result<(ShardId, Vec<Run
     let body = open(Kind::Clock, key, record).map_err(|error| corrupt(key, &error))?;
     let dots = codec::clock::decode(incarnation, &body).map_err(|error| corrupt(key, &error))?;
     Ok((shard, dots.runs().to_vec()))
+}
+
+/// Where the entry of the log lies that ends with this dot.
+pub(crate) fn log_key(shard: ShardId, last: Dot) -> Bytes {
+    codec::log::log_key(shard, last).into()
+}
+
+/// Where the entries lie that may have a dot of a run.
+pub(crate) fn log_bounds(shard: ShardId, within: Run) -> Bounds {
+    let at = |seq| log_key(shard, Dot::new(within.incarnation, seq));
+    (Bound::Included(at(within.first)), Bound::Included(at(u64::MAX)))
+}
+
+pub(crate) fn seal_log(key: &[u8], run: &Run, address: &Address) -> Vec<u8> {
+    seal(Kind::Log, key, |out| codec::log::encode(run, address, out))
+}
+
+pub(crate) fn open_log(key: &[u8], record: &Bytes) -> Result<Entry, StoreError> {
+    let (_, last) = codec::log::decode_key(key).map_err(|error| corrupt(key, &error))?;
+    let body = open(Kind::Log, key, record).map_err(|error| corrupt(key, &error))?;
+    let entry = codec::log::decode(last, &body).map_err(|error| corrupt(key, &error))?;
+    Ok(Entry { run: entry.0, address: entry.1 })
 }
 
 pub(crate) fn seal_acceptor(acceptor: &Acceptor) -> Vec<u8> {

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
 
 use bytes::Bytes;
-use causality::DotSet;
+use causality::{DotSet, Run};
 use common::*;
 use model::{Address, Durability, Key, Object, ShardId, TableId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use replica::{Change, Page, PageNeed, Span, Store as _};
+use replica::{Change, Log, Page, PageNeed, Span, Store as _};
 use storage::{FlushError, Storage};
 use tempfile::{TempDir, tempdir};
 
@@ -22,6 +22,8 @@ enum Step {
     Commit { place: (TableId, ShardId), key: Key, alive: bool },
     Get { place: (TableId, ShardId), key: Key },
     Scan { place: (TableId, ShardId), span: Span, need: PageNeed },
+    Log { shard: ShardId, first: u64, more: u64, entries_max: usize },
+    Forget { shard: ShardId, first: u64 },
     Flush(Durability),
     Retire,
     FlushNow,
@@ -63,6 +65,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (places(), keys()).prop_map(|(place, key)| Step::Get { place, key }),
         6 => (places(), spans(), needs())
             .prop_map(|(place, span, need)| Step::Scan { place, span, need }),
+        4 => (places(), 1..40_u64, 0..20_u64, 0..5_usize).prop_map(
+            |((_, shard), first, more, entries_max)| Step::Log { shard, first, more, entries_max }
+        ),
+        3 => (places(), 1..40_u64).prop_map(|((_, shard), first)| Step::Forget { shard, first }),
         2 => durability.prop_map(Step::Flush),
         2 => Just(Step::Retire),
         1 => Just(Step::FlushNow),
@@ -77,6 +83,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Plain {
     objects: BTreeMap<(TableId, ShardId, Key), Object>,
     clocks: BTreeMap<ShardId, DotSet>,
+    log: Log,
 }
 
 struct Pair {
@@ -114,6 +121,18 @@ impl Pair {
                 let page = self.storage().scan(place.1, place.0, &span, need).unwrap();
                 assert_eq!(page, expected, "{span:?} {need:?}");
             }
+            Step::Log { shard, first, more, entries_max } => {
+                let within = Run { incarnation: A, first, last: first + more };
+                let expected = self.plain.log.read(shard, within, entries_max);
+                assert_eq!(self.storage().log(shard, within, entries_max), Ok(expected));
+            }
+            Step::Forget { shard, first } => {
+                let within = Run { incarnation: A, first, last: u64::MAX };
+                let entries = self.plain.log.read(shard, within, 2);
+                let runs: Vec<Run> = entries.into_iter().map(|entry| entry.run).collect();
+                self.plain.log.forget(shard, &runs);
+                self.storage().forget(shard, &runs);
+            }
             Step::Flush(durability) => self.flush(durability),
             Step::Retire => self.retire(),
             Step::FlushNow => {
@@ -136,13 +155,18 @@ impl Pair {
     }
 
     fn commit(&mut self, (table, shard): (TableId, ShardId), key: Key, alive: bool) {
-        self.seq += 1;
+        let first = self.seq + 1;
+        // Now and then more than one dot comes with an object.
+        self.seq = first + first % 3;
         let seq = self.seq;
         let object = if alive { object(seq, seq.to_string()) } else { tombstone(seq) };
         self.plain.objects.insert((table, shard, key.clone()), object.clone());
         self.plain.clocks.insert(shard, DotSet::from_runs(vec![up_to(seq)]).unwrap());
         let (address, clock) = (Address { table, key }, vec![(A, vec![up_to(seq)])]);
-        self.storage().commit(Change { shard, address, object, clock });
+        let news = DotSet::from_runs(vec![Run { first, ..up_to(seq) }]).unwrap();
+        let change = Change { shard, address, object, clock, news };
+        self.plain.log.take(&change);
+        self.storage().commit(change);
     }
 
     fn flush(&mut self, durability: Durability) {

@@ -65,10 +65,21 @@ impl Store for Disk {
         Ok(Page::default())
     }
 
+    fn log(
+        &self,
+        _: ShardId,
+        _: causality::Run,
+        _: usize,
+    ) -> Result<Vec<replica::Entry>, StoreError> {
+        Ok(Vec::new())
+    }
+
     fn commit(&mut self, change: Change) {
         self.object = Some(change.object);
         self.clock.extend(change.clock);
     }
+
+    fn forget(&mut self, _: ShardId, _: &[causality::Run]) {}
 }
 
 /// A replica as it is started in a new life, from what its disk has.

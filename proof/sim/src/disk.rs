@@ -27,7 +27,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use causality::{Dot, DotSet};
+use causality::{Dot, DotSet, Run};
 use model::{Address, NodeId, Object, ShardId};
 use node::{After, Message};
 use replica::Change;
@@ -59,6 +59,8 @@ pub(crate) struct SimDisk {
     synced_count: u64,
     waiting: VecDeque<(u64, After, NodeId, Message)>,
     touched: Vec<(Place, DotSet)>,
+    /// What was dropped from logs since this was asked last.
+    forgotten: Vec<(ShardId, Run)>,
     /// The places synced since this was asked last.
     fresh: Vec<Place>,
     /// What was said to be synced and is not. For mutants.
@@ -118,6 +120,11 @@ impl SimDisk {
     /// The places changed since this was asked last, and what the clocks took in with each.
     pub(crate) fn take_touched(&mut self) -> Vec<(Place, DotSet)> {
         std::mem::take(&mut self.touched)
+    }
+
+    /// The runs dropped from logs since this was asked last.
+    pub(crate) fn take_forgotten(&mut self) -> Vec<(ShardId, Run)> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// The places whose objects were synced since this was asked last.

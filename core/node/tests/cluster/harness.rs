@@ -20,6 +20,7 @@ pub(crate) use replica::{Change, Page, PageNeed, Span, Store, StoreError};
 pub(crate) struct Memory {
     pub(crate) objects: BTreeMap<(ShardId, TableId, Key), Object>,
     pub(crate) acceptor: Acceptor,
+    pub(crate) log: replica::Log,
 }
 
 impl Store for Memory {
@@ -49,9 +50,23 @@ impl Store for Memory {
         Ok(Page { objects, more })
     }
 
+    fn log(
+        &self,
+        shard: ShardId,
+        within: causality::Run,
+        entries_max: usize,
+    ) -> Result<Vec<replica::Entry>, StoreError> {
+        Ok(self.log.read(shard, within, entries_max))
+    }
+
     fn commit(&mut self, change: Change) {
+        self.log.take(&change);
         let Address { table, key } = change.address;
         self.objects.insert((change.shard, table, key), change.object);
+    }
+
+    fn forget(&mut self, shard: ShardId, runs: &[causality::Run]) {
+        self.log.forget(shard, runs);
     }
 }
 

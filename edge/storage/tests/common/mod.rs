@@ -67,7 +67,8 @@ pub fn up_to(seq: u64) -> Run {
 /// The change that the write `seq` of a process makes which has made all before it.
 pub fn change(partition: &str, seq: u64, object: Object) -> Change {
     let clock = vec![(A, vec![up_to(seq)])];
-    Change { shard: SHARD, address: address(partition, ""), object, clock }
+    let news = [Dot::new(A, seq)].into_iter().collect();
+    Change { shard: SHARD, address: address(partition, ""), object, clock, news }
 }
 
 /// Stages the write `seq`, of a value that says so.

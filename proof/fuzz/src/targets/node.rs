@@ -40,6 +40,7 @@ const LIFE: Incarnation = Incarnation::new(0xfeed);
 #[derive(Default)]
 struct Memory {
     objects: BTreeMap<(ShardId, TableId, Key), Object>,
+    log: replica::Log,
 }
 
 impl Memory {
@@ -79,9 +80,23 @@ impl Store for Memory {
         Ok(Page { objects, more })
     }
 
+    fn log(
+        &self,
+        shard: ShardId,
+        within: causality::Run,
+        entries_max: usize,
+    ) -> Result<Vec<replica::Entry>, StoreError> {
+        Ok(self.log.read(shard, within, entries_max))
+    }
+
     fn commit(&mut self, change: Change) {
+        self.log.take(&change);
         let Address { table, key } = change.address;
         self.objects.insert((change.shard, table, key), change.object);
+    }
+
+    fn forget(&mut self, shard: ShardId, runs: &[causality::Run]) {
+        self.log.forget(shard, runs);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use catalog::Acceptor;
 use causality::{Dot, DotSet, Incarnation, Run};
 use model::{Object, ShardId};
-use replica::Change;
+use replica::{Change, Log};
 
 use super::Place;
 
@@ -15,12 +15,14 @@ pub(crate) struct Contents {
     pub(crate) objects: BTreeMap<Place, Object>,
     pub(super) clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
     pub(crate) acceptor: Acceptor,
+    pub(crate) log: Log,
 }
 
 /// One thing that was staged.
 #[derive(Clone)]
 pub(super) enum Record {
     Change(Change),
+    Forget(ShardId, Vec<Run>),
     Acceptor(Acceptor),
 }
 
@@ -29,7 +31,7 @@ impl Record {
     pub(super) fn place(&self) -> Option<Place> {
         match self {
             Record::Change(change) => Some((change.shard, change.address.clone())),
-            Record::Acceptor(_) => None,
+            Record::Forget(..) | Record::Acceptor(_) => None,
         }
     }
 }
@@ -40,7 +42,9 @@ impl Contents {
             Record::Change(change) => {
                 self.objects.insert((change.shard, change.address.clone()), change.object.clone());
                 self.take_clock(change);
+                self.log.take(change);
             }
+            Record::Forget(shard, runs) => self.log.forget(*shard, runs),
             Record::Acceptor(acceptor) => self.acceptor = acceptor.clone(),
         }
     }

@@ -3,9 +3,10 @@
 use std::ops::Bound;
 
 use catalog::Acceptor;
+use causality::Run;
 use model::{Address, Key, Object, ShardId, TableId};
 use node::Disk;
-use replica::{Change, Page, PageNeed, Span, Store, StoreError};
+use replica::{Change, Entry, Page, PageNeed, Span, Store, StoreError};
 
 use super::contents::Record;
 use super::{Place, SimDisk};
@@ -55,10 +56,25 @@ impl Store for SimDisk {
         Ok(page)
     }
 
+    fn log(
+        &self,
+        shard: ShardId,
+        within: Run,
+        entries_max: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.check_readable()?;
+        Ok(self.view.log.read(shard, within, entries_max))
+    }
+
     fn commit(&mut self, change: Change) {
         let change = self.mutated(change);
         self.touched.push(((change.shard, change.address.clone()), self.view.gained(&change)));
         self.stage(Record::Change(change));
+    }
+
+    fn forget(&mut self, shard: ShardId, runs: &[Run]) {
+        self.forgotten.extend(runs.iter().map(|run| (shard, *run)));
+        self.stage(Record::Forget(shard, runs.to_vec()));
     }
 }
 

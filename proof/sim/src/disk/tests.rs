@@ -17,7 +17,8 @@ fn write(disk: &mut SimDisk, sort: &str, seq: u64) {
     let object = Object::written(Dot::new(ME, seq), DotSet::new(), value);
     let run = Run { incarnation: ME, first: 1, last: seq };
     let address = place(sort).1;
-    disk.commit(Change { shard: SHARD, address, object, clock: vec![(ME, vec![run])] });
+    let news = [Dot::new(ME, seq)].into_iter().collect();
+    disk.commit(Change { shard: SHARD, address, object, clock: vec![(ME, vec![run])], news });
 }
 
 /// A disk with one write that is synced, one committed, one in flight and one staged.

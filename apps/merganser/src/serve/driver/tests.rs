@@ -44,10 +44,21 @@ impl Store for FakeDisk {
         Ok(Page::default())
     }
 
+    fn log(
+        &self,
+        _: ShardId,
+        _: causality::Run,
+        _: usize,
+    ) -> Result<Vec<replica::Entry>, StoreError> {
+        Ok(Vec::new())
+    }
+
     fn commit(&mut self, change: Change) {
         self.objects.insert((change.shard, change.address), change.object);
         self.staged += 1;
     }
+
+    fn forget(&mut self, _: ShardId, _: &[causality::Run]) {}
 }
 
 impl node::Disk for FakeDisk {
