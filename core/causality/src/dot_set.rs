@@ -180,6 +180,14 @@ impl DotSet {
         DotSet { runs: rest }
     }
 
+    /// The dots that both sets have.
+    pub fn intersection(&self, other: &DotSet) -> DotSet {
+        if other.is_superset(self) {
+            return self.clone();
+        }
+        self.difference(&self.difference(other))
+    }
+
     /// The run that would hold `dot`: the last that starts at or below it.
     fn run_at(&self, dot: Dot) -> Option<&Run> {
         self.end_of_runs_starting_by(dot).checked_sub(1).and_then(|index| self.runs.get(index))
@@ -301,6 +309,7 @@ mod tests {
             let difference = x.difference(&y);
             assert_normal(&difference);
             prop_assert_eq!(expand(&difference), &naive_x - &naive_y);
+            prop_assert_eq!(expand(&x.intersection(&y)), &naive_x & &naive_y);
             let mut less = x.clone();
             b.iter().for_each(|dot| less.remove(*dot));
             assert_normal(&less);

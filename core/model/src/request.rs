@@ -293,6 +293,11 @@ pub struct Limits {
     pub requests_max: usize,
     /// The most keys, tombstones included, that one replica looks at for one page of a list.
     pub page_objects_max: usize,
+    /// How often replicas tell each other what their clocks come to, about.
+    pub exchange_interval: Duration,
+    /// How many bytes a replica that lacks something is sent at once, about. A sixteenth of it
+    /// while it has clients to serve.
+    pub exchange_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -300,7 +305,8 @@ impl Default for Limits {
     /// 100 siblings, where Riak warns that an application has stopped resolving; 16 MiB
     /// together, so that what three replicas accepted blindly still fits into 64 MiB;
     /// 10,000 requests, which at 8 KiB each is 80 MiB; 1,000 keys for a page, which a disk
-    /// reads in one go.
+    /// reads in one go; clocks every second, which costs ten bytes for each shard, and 1 MiB
+    /// at once, which takes a network a hundredth of a second.
     fn default() -> Self {
         Self {
             value_bytes_max: 8 << 20,
@@ -308,6 +314,8 @@ impl Default for Limits {
             object_bytes_max: 16 << 20,
             requests_max: 10_000,
             page_objects_max: 1_000,
+            exchange_interval: Duration::from_secs(1),
+            exchange_bytes_max: 1 << 20,
         }
     }
 }

@@ -145,6 +145,14 @@ mutants! {
     ExpiredServed,
     /// A read is dropped as expired long before its time.
     LiveReadsDropped,
+    /// Who finds that another clock is not like its own does not ask for what it lacks.
+    NothingPulled,
+    /// What clocks come to is said before what they speak of is on disk.
+    ClocksOvertake,
+    /// What the log speaks of is said to be superseded, though its object does not know it.
+    EvidenceIgnored,
+    /// A node that hears, and says that it is not heard, counts as alive.
+    DeafnessIgnored,
 }
 
 #[cfg(feature = "on")]

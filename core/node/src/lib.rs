@@ -10,6 +10,7 @@
 //!                               │
 //!   requests ── coordinator (Put, Get, List) ── placement      whom to ask, when to answer
 //!   shards   ── replica, one per shard                         what is held here
+//!   exchange ── clocks                                         what others have, and lack
 //!   declare  ── catalog                                        which tables exist
 //!   membership                                                 who is alive
 //!                               │
@@ -26,6 +27,7 @@
 
 mod declare;
 mod effect;
+mod exchange;
 mod flight;
 mod forward;
 mod get;
@@ -52,15 +54,15 @@ use mutant::{Mutant, is};
 use placement::{Layout, Placement};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use replica::Replica;
 
 pub use effect::{After, Disk, Effect, Input, Ticket};
 pub use measure::{Counts, Latencies, Replied};
 pub use message::{
-    Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Merge, Merged, Message, RequestId,
-    Scan, Scanned, Verdict, Want,
+    Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Lack, Merge, Merged, Message,
+    RequestId, Scan, Scanned, Sent, Stamp, Verdict, Want,
 };
 
+use exchange::{Exchange, Kept};
 use flight::{Client, Flight};
 
 /// What a node is told at its start.
@@ -93,10 +95,11 @@ pub struct Node {
     rng: ChaCha8Rng,
     acceptor: Acceptor,
     contracts: Contracts,
-    shards: BTreeMap<ShardId, Replica>,
+    shards: BTreeMap<ShardId, Kept>,
     /// The clocks found on disk, until the shard is first used.
     recovered: BTreeMap<ShardId, DotSet>,
     membership: Membership,
+    exchange: Exchange,
     flights: BTreeMap<RequestId, Flight>,
     timers: BTreeSet<(Now, RequestId)>,
     /// Which request each attempt to change the catalog belongs to.
@@ -135,6 +138,7 @@ impl Node {
         let last_request = if is(Mutant::RequestIdsRepeat) { 0 } else { last_request };
         let me = Peer::new(config.id, config.started_millis, config.address.clone());
         let gossip = ChaCha8Rng::seed_from_u64(rng.random());
+        let exchange = Exchange::new(now, rng.random());
         let membership = Membership::new(me, config.layout.members.keys().copied(), gossip, now);
         let contracts = Contracts::new(&config.layout, &acceptor.learned);
         let here = region_of(&config.layout, config.id);
@@ -148,6 +152,7 @@ impl Node {
             shards: BTreeMap::new(),
             recovered,
             membership,
+            exchange,
             flights: BTreeMap::new(),
             timers: BTreeSet::new(),
             ballots: BTreeMap::new(),
@@ -177,6 +182,7 @@ impl Node {
             }
             Input::Lost(node) => {
                 self.membership.lost(node, now);
+                self.exchange_lost(node);
                 self.lost(node, &mut turn);
             }
             Input::Woken => self.woken(&mut turn),
@@ -199,7 +205,8 @@ impl Node {
     /// When the node wants to be woken, at the latest.
     pub fn wake_at(&self) -> Option<Now> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        [timer, self.membership.wake_at()].into_iter().flatten().min()
+        let exchange = Some(self.exchange.wake_at());
+        [timer, self.membership.wake_at(), exchange].into_iter().flatten().min()
     }
 
     /// How many requests the node has in hand.
@@ -213,6 +220,7 @@ impl Node {
     }
 
     fn requested<D: Disk>(&mut self, client: Client, request: Request, turn: &mut Turn<'_, D>) {
+        self.exchange.served += 1;
         let max = self.config.limits.requests_max;
         let is_early = is(Mutant::OverloadedEarly) && max <= 2 * self.flights.len();
         let is_full = is_early || max <= self.flights.len() && !is(Mutant::QueueUnbounded);
@@ -288,6 +296,9 @@ impl Node {
                 // What cannot be read is of a version to come, and says nothing.
                 let _ = self.membership.gossip(&packet, turn.now);
             }
+            Message::Clocks(clocks) => self.clocks(from, &clocks, turn),
+            Message::Lack(lack) => self.lack(from, lack, turn),
+            Message::Sent(sent) => self.sent(from, &sent, turn),
         }
     }
 
@@ -298,6 +309,7 @@ impl Node {
         while let Some((_, id)) = self.timers.first().copied().filter(|(at, _)| *at <= turn.now) {
             self.timer(id, turn);
         }
+        self.exchange(turn);
     }
 
     fn probe<D: Disk>(&mut self, node: NodeId, turn: &mut Turn<'_, D>) {
@@ -423,6 +435,17 @@ impl Contracts {
     fn replicas(&self, shard: ShardId) -> &[NodeId] {
         let found = self.keyspaces.get(&shard.keyspace);
         found.map(|placed| placed.placement.replicas(shard)).unwrap_or_default()
+    }
+
+    /// The shards that a node keeps, with all their replicas.
+    fn kept_by(&self, node: NodeId) -> impl Iterator<Item = (ShardId, &[NodeId])> {
+        let shards = |(id, placed): (&KeyspaceId, &'_ Placed)| {
+            let keyspace = *id;
+            (0..placed.keyspace.shards).map(move |index| ShardId { keyspace, index })
+        };
+        let all = self.keyspaces.iter().flat_map(shards);
+        all.map(|shard| (shard, self.replicas(shard)))
+            .filter(move |(_, replicas)| replicas.contains(&node))
     }
 
     /// The replicas of a shard, with the votes that a table gives them.

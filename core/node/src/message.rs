@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::{Ballot, Catalog};
+use causality::{Dot, DotSet};
 pub use coordinator::{Digest, Want};
-use model::{Address, Key, Now, Object, Reply, Request, TableId};
+use model::{Address, Key, Now, Object, Reply, Request, ShardId, TableId};
 use mutant::{Mutant, is};
 use replica::{PageNeed, Span};
 
@@ -17,6 +18,11 @@ use replica::{PageNeed, Span};
 /// begins at a random number, so that answers to a former life find nobody waiting.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct RequestId(pub u64);
+
+impl RequestId {
+    /// Nobody waits for an answer, and none is given.
+    pub const NOBODY: Self = Self(0);
+}
 
 /// A message from one node to another.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -92,6 +98,13 @@ pub enum Message {
         /// For [`Membership::gossip`](membership::Membership::gossip).
         packet: Bytes,
     },
+    /// What the sender's clocks come to. Answered by [`Lack`] where those of the receiver
+    /// come to something else.
+    Clocks(Clocks),
+    /// Answered by [`Merge`]s, and by [`Sent`].
+    Lack(Lack),
+    /// Answers [`Lack`].
+    Sent(Sent),
 }
 
 impl Message {
@@ -125,7 +138,10 @@ impl Message {
             | Self::Accepted { .. }
             | Self::Rejected { .. }
             | Self::Learn { .. }
-            | Self::Gossip { .. } => Duration::ZERO,
+            | Self::Gossip { .. }
+            | Self::Clocks(_)
+            | Self::Lack(_)
+            | Self::Sent(_) => Duration::ZERO,
         }
     }
 }
@@ -143,6 +159,8 @@ pub enum Cause {
     Write,
     /// A read found this replica behind.
     ReadRepair,
+    /// This replica had asked for what it lacks.
+    Exchange,
 }
 
 /// "Merge this into what you hold."
@@ -158,6 +176,51 @@ pub struct Merge {
     pub sync: bool,
     /// Why.
     pub cause: Cause,
+}
+
+/// The number of a round of exchange, of one life of one node. The first is drawn.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stamp(pub u64);
+
+/// "This is what my clocks come to, on disk."
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Clocks {
+    /// The sender's round.
+    pub stamp: Stamp,
+    /// The last round of the receiver that the sender has heard of.
+    pub echo: Stamp,
+    /// The shards that both keep, if anything was ever written to them at the sender.
+    pub shards: Vec<(ShardId, u64)>,
+}
+
+/// "This is my clock, on disk. Send me what I lack."
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lack {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Of which shard.
+    pub shard: ShardId,
+    /// What the sender has.
+    pub clock: DotSet,
+    /// Nothing below this dot is asked for: it was looked at before.
+    pub after: Option<Dot>,
+    /// How many bytes may be sent, about.
+    pub credit: usize,
+    /// The sender's round.
+    pub stamp: Stamp,
+    /// The last round of the receiver that the sender has heard of.
+    pub echo: Stamp,
+}
+
+/// Says that what was lacking is sent, or a part of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sent {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Where to go on, if there is more.
+    pub next: Option<Dot>,
+    /// How many dots the sender has in its clock and could not produce.
+    pub gaps: u64,
 }
 
 /// What became of a merge.

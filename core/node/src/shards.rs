@@ -6,6 +6,7 @@ use mutant::{Mutant, is};
 use replica::Replica;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::exchange::Kept;
 use crate::{
     After, Digest, Disk, Fetch, Fetched, Found, Merge, Merged, Message, Node, RequestId, Scan,
     Scanned, Turn, Verdict, Want,
@@ -27,21 +28,34 @@ pub(crate) fn digest(object: &Object) -> Digest {
     Digest(hash.digest())
 }
 
+/// Says that a write is not in, if somebody waits to hear.
+fn not_merged<D: Disk>(to: NodeId, request: RequestId, turn: &mut Turn<'_, D>) {
+    if request != RequestId::NOBODY {
+        let merged = Merged { request, verdict: Verdict::Failed };
+        turn.send(to, Message::Merged(merged), After::Now);
+    }
+}
+
 impl Node {
     /// The replica of a shard that this node keeps.
     pub(crate) fn replica(&mut self, shard: ShardId) -> &mut Replica {
+        self.kept(shard).replica()
+    }
+
+    /// A shard that this node keeps, to be looked at.
+    pub(crate) fn kept(&mut self, shard: ShardId) -> &mut Kept {
         let (recovered, incarnation) = (&mut self.recovered, self.config.incarnation);
         self.shards.entry(shard).or_insert_with(|| {
             let clock = recovered.remove(&shard).unwrap_or_default();
-            Replica::new(shard, incarnation, clock)
+            Kept::new(Replica::new(shard, incarnation, clock))
         })
     }
 
     pub(crate) fn merge<D: Disk>(&mut self, from: NodeId, merge: Merge, turn: &mut Turn<'_, D>) {
+        self.exchange.served += u64::from(merge.request != RequestId::NOBODY);
         let Some(shard) = self.shard_here(merge.address.table, merge.address.key.partition())
         else {
-            let merged = Merged { request: merge.request, verdict: Verdict::Failed };
-            return turn.send(from, Message::Merged(merged), After::Now);
+            return not_merged(from, merge.request, turn);
         };
         let replica = self.replica(shard);
         match replica.merge(turn.disk, &merge.address, merge.object) {
@@ -50,10 +64,7 @@ impl Node {
             Ok(Change::Grew | Change::Unchanged) => {
                 self.acknowledge(merge.request, from, merge.sync, turn);
             }
-            Err(_) => {
-                let merged = Merged { request: merge.request, verdict: Verdict::Failed };
-                turn.send(from, Message::Merged(merged), After::Now);
-            }
+            Err(_) => not_merged(from, merge.request, turn),
         }
     }
 
@@ -65,6 +76,9 @@ impl Node {
         sync: bool,
         turn: &mut Turn<'_, D>,
     ) {
+        if request == RequestId::NOBODY {
+            return;
+        }
         let (verdict, after) = match sync {
             true if is(Mutant::AckBeforeCommit) => (Verdict::Durable, After::Now),
             true => (Verdict::Durable, After::Synced),
@@ -74,6 +88,7 @@ impl Node {
     }
 
     pub(crate) fn fetch<D: Disk>(&mut self, from: NodeId, fetch: &Fetch, turn: &mut Turn<'_, D>) {
+        self.exchange.served += 1;
         let found = self.look_up(fetch, turn);
         let fetched = Fetched { request: fetch.request, found };
         turn.send(from, Message::Fetched(fetched), After::Now);

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
+use crate::exchange::{Clocks, Lack, Sent};
 use crate::parts::{Address, Ballot, Key};
 use crate::reply::Reply;
 use crate::request::Request;
@@ -15,7 +16,10 @@ use crate::request::Request;
 /// Any message without its objects.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Header {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(
+        oneof = "Kind",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
+    )]
     pub(crate) kind: Option<Kind>,
 }
 
@@ -56,6 +60,12 @@ pub(crate) enum Kind {
     Learn(Learn),
     #[prost(message, tag = "17")]
     Gossip(Gossip),
+    #[prost(message, tag = "18")]
+    Clocks(Clocks),
+    #[prost(message, tag = "19")]
+    Lack(Lack),
+    #[prost(message, tag = "20")]
+    Sent(Sent),
 }
 
 /// One object follows.

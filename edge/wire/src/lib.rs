@@ -24,6 +24,7 @@
 //!
 //! It does no IO. It does not encrypt.
 
+mod exchange;
 mod failure;
 mod frame;
 mod handshake;

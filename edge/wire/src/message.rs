@@ -17,9 +17,13 @@ use crate::header::{self, Header, Kind};
 use crate::parts::{
     Address, Ballot, Key, Objects, Unusable, Usable, coded, narrow, numbered, present,
 };
-use crate::{reply, request};
+use crate::{exchange, reply, request};
 
-numbered!(put_cause, take_cause, Cause { Cause::Write = 1, Cause::ReadRepair = 2 });
+numbered!(put_cause, take_cause, Cause {
+    Cause::Write = 1,
+    Cause::ReadRepair = 2,
+    Cause::Exchange = 3,
+});
 
 numbered!(put_want, take_want, Want { Want::Full = 1, Want::Digest = 2 });
 
@@ -90,7 +94,10 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Accepted { .. }
         | Message::Rejected { .. }
         | Message::Learn { .. }
-        | Message::Gossip { .. } => {}
+        | Message::Gossip { .. }
+        | Message::Clocks(_)
+        | Message::Lack(_)
+        | Message::Sent(_) => {}
     }
 }
 
@@ -148,6 +155,9 @@ fn put(message: &Message) -> Kind {
             promised: Some(Ballot::put(*promised)),
         }),
         Message::Gossip { packet } => Kind::Gossip(header::Gossip { packet: packet.clone() }),
+        Message::Clocks(clocks) => Kind::Clocks(exchange::Clocks::put(clocks)),
+        Message::Lack(lack) => Kind::Lack(exchange::Lack::put(lack)),
+        Message::Sent(sent) => Kind::Sent(exchange::Sent::put(sent)),
         Message::Learn { catalog } => Kind::Learn(header::Learn { catalog: put_catalog(catalog) }),
     }
 }
@@ -210,6 +220,9 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         },
         Kind::Learn(learn) => Message::Learn { catalog: contracts::decode(&learn.catalog)? },
         Kind::Gossip(header::Gossip { packet }) => Message::Gossip { packet },
+        Kind::Clocks(clocks) => Message::Clocks(clocks.take()?),
+        Kind::Lack(lack) => Message::Lack(lack.take()?),
+        Kind::Sent(sent) => Message::Sent(sent.take()),
     })
 }
 

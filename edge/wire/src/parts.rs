@@ -274,11 +274,21 @@ pub(crate) struct Receipt {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct PlainDot {
+pub(crate) struct PlainDot {
     #[prost(fixed64, tag = "1")]
     incarnation: u64,
     #[prost(uint64, tag = "2")]
     seq: u64,
+}
+
+impl PlainDot {
+    pub(crate) fn put(dot: Dot) -> Self {
+        Self { incarnation: dot.incarnation.bits(), seq: dot.seq }
+    }
+
+    pub(crate) fn take(self) -> Dot {
+        Dot::new(Incarnation::new(self.incarnation), self.seq)
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -291,11 +301,10 @@ struct PlainAck {
 
 impl Receipt {
     pub(crate) fn put(receipt: &model::Receipt) -> Self {
-        let dot = |dot: Dot| PlainDot { incarnation: dot.incarnation.bits(), seq: dot.seq };
         let ack = |ack: &Ack| PlainAck { node: ack.node.number().into(), durable: ack.durable };
         Self {
             kind: put_kind(receipt.kind),
-            dot: receipt.dot.map(dot),
+            dot: receipt.dot.map(PlainDot::put),
             keyspace: receipt.shard.keyspace.number(),
             shard: receipt.shard.index.into(),
             acks: receipt.acks.iter().map(ack).collect(),
@@ -305,13 +314,12 @@ impl Receipt {
     }
 
     pub(crate) fn take(self) -> Usable<model::Receipt> {
-        let dot = |dot: PlainDot| Dot::new(Incarnation::new(dot.incarnation), dot.seq);
         let ack =
             |ack: &PlainAck| Ok(Ack { node: NodeId::new(narrow(ack.node)?), durable: ack.durable });
         let keyspace = KeyspaceId::new(self.keyspace);
         Ok(model::Receipt {
             kind: take_kind(self.kind)?,
-            dot: self.dot.map(dot),
+            dot: self.dot.map(PlainDot::take),
             shard: ShardId { keyspace, index: narrow(self.shard)? },
             acks: self.acks.iter().map(ack).collect::<Usable<_>>()?,
             wanted: narrow(self.wanted)?,

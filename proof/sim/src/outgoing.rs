@@ -143,5 +143,8 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Rejected { ballot, .. } => (15, ballot.round, "rejected"),
         Message::Learn { catalog } => (16, catalog.version, "learn"),
         Message::Gossip { packet } => (17, packet.len() as u64, "gossip"),
+        Message::Clocks(clocks) => (18, clocks.stamp.0, "clocks"),
+        Message::Lack(lack) => (19, lack.request.0, "lack"),
+        Message::Sent(sent) => (20, sent.request.0, "sent"),
     }
 }

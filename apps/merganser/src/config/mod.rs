@@ -289,6 +289,8 @@ fn resolve_limits(
         object_bytes_max: default.object_bytes_max,
         requests_max: at_least_one("requests_max", requests_max.unwrap_or(default.requests_max))?,
         page_objects_max: default.page_objects_max,
+        exchange_interval: default.exchange_interval,
+        exchange_bytes_max: default.exchange_bytes_max,
     })
 }
 

@@ -14,8 +14,8 @@ use model::{
     ShardId, Spread, Standing, Status, TableId, Voting, WriteOptions, Written,
 };
 use node::{
-    Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Merge, Merged, Message, RequestId,
-    Scan, Scanned, Verdict, Want,
+    Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Lack, Merge, Merged, Message,
+    RequestId, Scan, Scanned, Sent, Stamp, Verdict, Want,
 };
 use parts::{
     ballots, bytes, catalogs, dot_sets, dots, durabilities, keys, keyspaces, levels, names,
@@ -259,7 +259,7 @@ fn lefts() -> impl Strategy<Value = Duration> {
 }
 
 fn data() -> impl Strategy<Value = Message> {
-    let causes = prop_oneof![Just(Cause::Write), Just(Cause::ReadRepair)];
+    let causes = prop_oneof![Just(Cause::Write), Just(Cause::ReadRepair), Just(Cause::Exchange)];
     let verdicts =
         prop_oneof![Just(Verdict::Durable), Just(Verdict::Buffered), Just(Verdict::Failed)];
     let wants = prop_oneof![Just(Want::Full), Just(Want::Digest)];
@@ -315,11 +315,36 @@ fn agreement() -> impl Strategy<Value = Message> {
     ]
 }
 
+fn shards() -> impl Strategy<Value = ShardId> {
+    (0..3_u32, any::<u16>())
+        .prop_map(|(keyspace, index)| ShardId { keyspace: KeyspaceId::new(keyspace), index })
+}
+
+fn stamps() -> impl Strategy<Value = Stamp> {
+    any::<u64>().prop_map(Stamp)
+}
+
+fn exchange() -> impl Strategy<Value = Message> {
+    let clocks = (stamps(), stamps(), vec((shards(), any::<u64>()), 0..6));
+    let lack = (requests_ids(), shards(), dot_sets(), option::of(dots()), any::<u32>(), stamps());
+    let sent = (requests_ids(), option::of(dots()), any::<u64>());
+    prop_oneof![
+        clocks.prop_map(|(stamp, echo, shards)| Message::Clocks(Clocks { stamp, echo, shards })),
+        lack.prop_map(|(request, shard, clock, after, credit, stamp)| {
+            let credit = usize::try_from(credit).unwrap();
+            let echo = Stamp(!stamp.0);
+            Message::Lack(Lack { request, shard, clock, after, credit, stamp, echo })
+        }),
+        sent.prop_map(|(request, next, gaps)| Message::Sent(Sent { request, next, gaps })),
+    ]
+}
+
 /// Any message.
 pub(crate) fn messages() -> impl Strategy<Value = Message> {
     let page = option::of((vec((keys(), objects()), 0..4), any::<bool>()));
     prop_oneof![
         2 => data(),
+        1 => exchange(),
         1 => scans(),
         1 => (requests_ids(), page)
             .prop_map(|(request, page)| Message::Scanned(Scanned { request, page })),

@@ -17,7 +17,7 @@ use model::{
 };
 use node::{
     Cause, Config, Disk, Effect, Fetched, Forward, Found, Input, Merge, Merged, Message, Node,
-    Scanned, Ticket, Verdict,
+    Scanned, Sent, Ticket, Verdict,
 };
 use placement::{Layout, Member};
 use replica::{Change, Page, PageNeed, Span, Store, StoreError};
@@ -263,6 +263,11 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             Message::Promised { ballot, accepted: Acceptor::default().accepted, catalog: catalog() }
         }
         Message::Accept { ballot, .. } => Message::Accepted { ballot },
+        Message::Lack(lack) => Message::Sent(Sent {
+            request: lack.request,
+            next: how.is_multiple_of(2).then_some(lack.after).flatten(),
+            gaps: u64::from(how),
+        }),
         Message::Probe { .. } => Message::Probed { catalog_version: u64::from(how) },
         Message::Merged(_)
         | Message::Fetched(_)
@@ -270,6 +275,8 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         | Message::Forward(_)
         | Message::Forwarded(_)
         | Message::Gossip { .. }
+        | Message::Clocks(_)
+        | Message::Sent(_)
         | Message::Probed { .. }
         | Message::Promised { .. }
         | Message::Accepted { .. }

@@ -1,0 +1,278 @@
+//! Clock exchange: replicas bring each other up to date without a read.
+//!
+//! A replica misses writes: it was down, cut off, or the network lost a message. Nobody can
+//! be sure to have told it everything, and nobody has to remember what was not told. The clock
+//! of each replica says exactly which writes it has, so comparing clocks says exactly
+//! which it lacks, and the log of whoever has them says under which keys they are.
+//!
+//! ```text
+//! every second  n1 ──Clocks: s7 is 5e1f..──► n2        s7 is 5e1f.. here, too: done
+//!                                            n2        s7 is something else here: n2 asks
+//!               n1 ◄──Lack: s7, my clock──── n2        up to so many bytes
+//!               n1 ──Merge "tea", Merge "rum"──► n2    each key once, as it is at this moment
+//!               n1 ──Sent: goes on at a7───► n2        n2 asks again, at its own pace
+//! ```
+//!
+//! **Pull.** Who lacks something asks for it. A node that was away for an hour is the one that
+//! knows how much it can bear beside its clients, so it says how much is sent at once, and
+//! when. A lost message costs one interval, and every message can arrive twice.
+//!
+//! **Evidence.** An object is sent only for dots that it carries, as a value or in its
+//! context (R4). The log may name a key whose record was lost; then the dot stays a *gap*,
+//! which is counted, and closed only by a replica that can produce it.
+//!
+//! **State never overtakes data (R11).** Clocks are sent when what they speak of is on disk,
+//! behind the data on the same stream. A node may rely on them for ever: see [`acks`].
+//!
+//! What it does not do: it does not look at values, and it does not find what a disk has lost
+//! while the clock still speaks of it. Hash trees have to find that.
+//!
+//! Source: clocks per shard instead of trees after DottedDB (Goncalves et al., SRDS 2017);
+//! hints as places in the log after Cassandra's mutation tracking (CEP-45).
+
+pub(crate) mod acks;
+pub(crate) mod owed;
+pub(crate) mod pulls;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use causality::DotSet;
+use model::{NodeId, Now, ShardId};
+use mutant::{Mutant, is};
+use rand::RngExt;
+use replica::Replica;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::message::{Clocks, Lack, Sent, Stamp};
+use crate::{After, Disk, Message, Node, Turn};
+use acks::Acks;
+use pulls::{Pull, Pulls};
+
+/// The stamps remembered. An echo that takes longer than so many intervals says nothing.
+const STAMPS_MAX: usize = 64;
+
+/// What this node knows of the clocks of others, and what it asks them for.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) acks: Acks,
+    pulls: Pulls,
+    /// When the others are told about clocks next.
+    due: Now,
+    /// Our own last stamps, and when they were made.
+    stamps: VecDeque<(Stamp, Now)>,
+    /// The last stamp heard from each node.
+    echoes: BTreeMap<NodeId, Stamp>,
+    /// Messages of clients' requests since the last round, to see how busy this node is.
+    pub(crate) served: u64,
+    is_busy: bool,
+}
+
+/// A shard that this node keeps.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) replica: Replica,
+    /// What the clock comes to, until it changes.
+    hash: Option<u64>,
+}
+
+impl Kept {
+    pub(crate) fn new(replica: Replica) -> Self {
+        Self { replica, hash: None }
+    }
+
+    /// The replica, to be changed.
+    pub(crate) fn replica(&mut self) -> &mut Replica {
+        self.hash = None;
+        &mut self.replica
+    }
+
+    fn hash(&mut self) -> u64 {
+        let clock = self.replica.clock();
+        *self.hash.get_or_insert_with(|| hash(clock))
+    }
+}
+
+/// What a clock comes to. Part of what nodes say to each other: it must not change.
+fn hash(clock: &DotSet) -> u64 {
+    let mut hash = Xxh3::new();
+    for run in clock.runs() {
+        hash.update(&run.incarnation.bits().to_le_bytes());
+        hash.update(&run.first.to_le_bytes());
+        hash.update(&run.last.to_le_bytes());
+    }
+    hash.digest()
+}
+
+impl Exchange {
+    /// Begins a while after the start. The first stamp is drawn, so that echoes of a former life
+    /// say nothing.
+    pub(crate) fn new(now: Now, first: u64) -> Self {
+        Self {
+            acks: Acks::default(),
+            pulls: Pulls::default(),
+            due: now,
+            stamps: VecDeque::from([(Stamp(first), now)]),
+            echoes: BTreeMap::new(),
+            served: 0,
+            is_busy: false,
+        }
+    }
+
+    /// When [`Node::exchange`] has something to do.
+    pub(crate) fn wake_at(&self) -> Now {
+        self.due
+    }
+
+    /// A new stamp for what is said at this moment.
+    fn stamp(&mut self, now: Now) {
+        let (Stamp(last), _) = self.stamps.back().copied().unwrap_or_default();
+        self.stamps.push_back((Stamp(last.wrapping_add(1)), now));
+        if STAMPS_MAX < self.stamps.len() {
+            self.stamps.pop_front();
+        }
+    }
+
+    /// The stamp of what is said to a node, and what was heard from it last.
+    fn stamps_for(&self, node: NodeId) -> (Stamp, Stamp) {
+        let (stamp, _) = self.stamps.back().copied().unwrap_or_default();
+        (stamp, self.echoes.get(&node).copied().unwrap_or_default())
+    }
+
+    /// When the stamp was made that a node repeats. What the node says with it is said later.
+    fn hear(&mut self, from: NodeId, stamp: Stamp, echo: Stamp) -> Option<Now> {
+        self.echoes.insert(from, stamp);
+        let made = self.stamps.iter().find(|(ours, _)| *ours == echo);
+        made.map(|(_, at)| *at)
+    }
+}
+
+impl Node {
+    /// Tells the others what the clocks here come to, if it is time.
+    pub(crate) fn exchange<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        if turn.now < self.exchange.due {
+            return;
+        }
+        let interval = self.config.limits.exchange_interval;
+        // Nodes that started together should not all speak at the same moment.
+        let jitter = self.rng.random_range(0.75..1.25);
+        self.exchange.due = turn.now + interval.mul_f64(jitter);
+        self.exchange.is_busy = self.is_busy(interval);
+        self.exchange.served = 0;
+        self.exchange.stamp(turn.now);
+        self.exchange.pulls.expire(turn.now);
+        for (to, shards) in self.clocks_by_node() {
+            let (stamp, echo) = self.exchange.stamps_for(to);
+            let clocks = Clocks { stamp, echo, shards };
+            let after = if is(Mutant::ClocksOvertake) { After::Now } else { After::Synced };
+            turn.send(to, Message::Clocks(clocks), after);
+        }
+        self.pull(turn);
+    }
+
+    /// What the clocks come to of all shards that are kept here and at another node, by node.
+    fn clocks_by_node(&mut self) -> BTreeMap<NodeId, Vec<(ShardId, u64)>> {
+        let found: Vec<ShardId> = self.recovered.keys().copied().collect();
+        for shard in found {
+            self.kept(shard);
+        }
+        let mut told: BTreeMap<NodeId, Vec<(ShardId, u64)>> = BTreeMap::new();
+        for (shard, replicas) in self.contracts.kept_by(self.config.id) {
+            let others = replicas.iter().copied().filter(|node| *node != self.config.id);
+            let kept = self.shards.get_mut(&shard).filter(|kept| !kept.replica.clock().is_empty());
+            let hash = kept.map(|kept| (shard, kept.hash()));
+            others.for_each(|node| told.entry(node).or_default().extend(hash));
+        }
+        told
+    }
+
+    /// A node says what its clocks come to. Those that are not like ours are asked for.
+    pub(crate) fn clocks<D: Disk>(
+        &mut self,
+        from: NodeId,
+        clocks: &Clocks,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let since = self.exchange.hear(from, clocks.stamp, clocks.echo);
+        for (shard, theirs) in &clocks.shards {
+            if !self.is_shared(*shard, from) {
+                continue;
+            }
+            let ours = self.kept(*shard).hash();
+            if ours == *theirs {
+                let clock = self.shards.get(shard).map(|kept| kept.replica.clock());
+                let clock = clock.expect("it was looked at above");
+                self.exchange.acks.equal(from, *shard, clock, since);
+            } else if !is(Mutant::NothingPulled) {
+                self.exchange.pulls.want(*shard, from, *theirs);
+            }
+        }
+        self.exchange_absent(from, clocks, since);
+        self.pull(turn);
+    }
+
+    /// Shards that a node does not speak of are empty there.
+    fn exchange_absent(&mut self, from: NodeId, clocks: &Clocks, since: Option<Now>) {
+        let told: BTreeSet<ShardId> = clocks.shards.iter().map(|(shard, _)| *shard).collect();
+        let nothing = DotSet::new();
+        for (shard, replicas) in self.contracts.kept_by(self.config.id) {
+            if replicas.contains(&from) && !told.contains(&shard) {
+                self.exchange.acks.heard(from, shard, DotSet::new(), since, &nothing);
+            }
+        }
+    }
+
+    /// Asks for what is lacking, as much at once as this node can bear.
+    fn pull<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        while let Some(pull) = self.exchange.pulls.next(self.exchange.is_busy) {
+            let kept = self.kept(pull.shard);
+            if pull.hash.is_some_and(|theirs| theirs == kept.hash()) {
+                continue;
+            }
+            let clock = kept.replica.clock().clone();
+            let request = self.new_request();
+            let (stamp, echo) = self.exchange.stamps_for(pull.from);
+            let (shard, after) = (pull.shard, pull.after);
+            let credit = self.credit();
+            let lack = Lack { request, shard, clock, after, credit, stamp, echo };
+            turn.send(pull.from, Message::Lack(lack), After::Synced);
+            let until = turn.now + self.config.limits.exchange_interval;
+            self.exchange.pulls.begin(request, pull, until);
+        }
+    }
+
+    /// How many bytes may be sent here at once.
+    fn credit(&self) -> usize {
+        let all = self.config.limits.exchange_bytes_max;
+        if self.exchange.is_busy { all / 16 } else { all }
+    }
+
+    /// Whether clients would notice much that happens beside their requests.
+    fn is_busy(&self, since: Duration) -> bool {
+        const PER_SECOND: f64 = 200.0;
+        let per_second = self.exchange.served as f64 / since.as_secs_f64().max(0.001);
+        PER_SECOND < per_second
+    }
+
+    /// A node has sent what we had asked for, or a part of it.
+    pub(crate) fn sent<D: Disk>(&mut self, from: NodeId, sent: &Sent, turn: &mut Turn<'_, D>) {
+        let Some(pull) = self.exchange.pulls.end(sent.request, from) else { return };
+        let (shard, gaps) = (pull.shard, sent.gaps);
+        self.exchange.acks.gaps(from, shard, pull.after.is_some(), gaps);
+        if sent.next.is_some() {
+            self.exchange.pulls.again(Pull { after: sent.next, hash: None, ..pull });
+        }
+        self.pull(turn);
+    }
+
+    /// The connection to a node broke.
+    pub(crate) fn exchange_lost(&mut self, node: NodeId) {
+        self.exchange.pulls.lost(node);
+    }
+
+    /// Whether a shard is kept here and by another node.
+    pub(crate) fn is_shared(&self, shard: ShardId, with: NodeId) -> bool {
+        let replicas = self.contracts.replicas(shard);
+        with != self.config.id && [with, self.config.id].iter().all(|node| replicas.contains(node))
+    }
+}

@@ -1,0 +1,167 @@
+//! What this node knows of what the other replicas have on disk.
+//!
+//! Each clock that another replica sends is an acknowledgement of everything in it: it speaks of
+//! what is on that replica's disk, so it can be relied on until that disk is lost. Three
+//! lines follow, each a set of dots:
+//!
+//! | line | every dot in it is | what may rest on it |
+//! | --- | --- | --- |
+//! | settled | at all replicas | its line in the log is dropped |
+//! | region-settled | at all replicas of this region | |
+//! | quorum-settled | at most of the replicas | a read need not write it back |
+//!
+//! None of this is stored. A node that starts has heard nothing, so nothing is settled for it,
+//! and a second later it has heard all that matter again.
+//!
+//! The same messages say how far *this* replica is behind. A node cannot know when another one
+//! said something, as their clocks differ; but a reply to what it said itself was said
+//! later than that. So every clock that is sent repeats the last stamp that was heard:
+//!
+//! ```text
+//! at 10.0  we send stamp 7                        at 10.4  they send: echo 7, my clock is {..}
+//! at 10.5  it arrives, and we have all of it:     at 10.0 we lacked nothing that they have now,
+//!                                                 so whoever reads here misses at most what was
+//!                                                 written since
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use causality::{Dot, DotSet};
+use model::{NodeId, Now, ShardId};
+
+/// What is known of one shard at one other replica.
+#[derive(Debug, Default)]
+struct Known {
+    /// Its clock, as it last said.
+    clock: DotSet,
+    /// It said so after this moment of ours.
+    since: Option<Now>,
+    /// What it had at this moment, we have.
+    had: Option<Now>,
+    /// Dots that it has and could not produce.
+    gaps: u64,
+}
+
+impl Known {
+    /// The other clock has nothing that ours lacks.
+    fn has_all(&mut self) {
+        self.had = self.had.max(self.since);
+    }
+}
+
+/// How one shard stands with one other replica.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Lag {
+    /// Dots that it has and we lack.
+    pub(crate) behind: u64,
+    /// Dots that we have and it lacks.
+    pub(crate) ahead: u64,
+    /// Dots that it has and could not produce.
+    pub(crate) gaps: u64,
+    /// How long ago we had everything that it had. Nothing if that was never so in this life.
+    pub(crate) since: Option<Duration>,
+}
+
+/// What is known of all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Acks(BTreeMap<(ShardId, NodeId), Known>);
+
+impl Acks {
+    /// A replica has the same clock, which is `ours`, and said so after `since`.
+    pub(crate) fn equal(
+        &mut self,
+        node: NodeId,
+        shard: ShardId,
+        ours: &DotSet,
+        since: Option<Now>,
+    ) {
+        let known = self.0.entry((shard, node)).or_default();
+        if known.clock != *ours {
+            known.clock.clone_from(ours);
+        }
+        known.since = known.since.max(since);
+        known.gaps = 0;
+        known.has_all();
+    }
+
+    /// A replica has this clock, and said so after `since`.
+    pub(crate) fn heard(
+        &mut self,
+        node: NodeId,
+        shard: ShardId,
+        clock: DotSet,
+        since: Option<Now>,
+        ours: &DotSet,
+    ) {
+        let known = self.0.entry((shard, node)).or_default();
+        (known.clock, known.since) = (clock, since);
+        if ours.is_superset(&known.clock) {
+            known.gaps = 0;
+            known.has_all();
+        }
+    }
+
+    /// Looks again at whether a shard has caught up with what was heard of it.
+    pub(crate) fn look(&mut self, shard: ShardId, ours: &DotSet) {
+        for (_, known) in self.of_mut(shard) {
+            if known.had < known.since && ours.is_superset(&known.clock) {
+                known.has_all();
+            }
+        }
+    }
+
+    /// A replica could not produce so many of the dots that we had asked for; `more` of them
+    /// than it said before in the same answer.
+    pub(crate) fn gaps(&mut self, node: NodeId, shard: ShardId, more: bool, gaps: u64) {
+        let known = self.0.entry((shard, node)).or_default();
+        known.gaps = if more { known.gaps.saturating_add(gaps) } else { gaps };
+    }
+
+    /// The part of `ours` that all of these have, too.
+    pub(crate) fn settled(&self, shard: ShardId, others: &[NodeId], ours: &DotSet) -> DotSet {
+        others.iter().fold(ours.clone(), |settled, node| {
+            let known = self.0.get(&(shard, *node));
+            known.map_or_else(DotSet::new, |known| settled.intersection(&known.clock))
+        })
+    }
+
+    /// How many of these have a dot.
+    pub(crate) fn count(&self, shard: ShardId, others: &[NodeId], dot: Dot) -> usize {
+        let has = |node: &&NodeId| {
+            self.0.get(&(shard, **node)).is_some_and(|known| known.clock.contains(dot))
+        };
+        others.iter().filter(has).count()
+    }
+
+    /// How old what is read here can be: a write that one of these had acknowledged before is
+    /// here. Nothing if one of them was not heard of yet.
+    pub(crate) fn staleness(
+        &self,
+        shard: ShardId,
+        others: &[NodeId],
+        now: Now,
+    ) -> Option<Duration> {
+        let had = |node: &NodeId| self.0.get(&(shard, *node))?.had;
+        let since = others.iter().map(|node| Some(now.since(had(node)?)));
+        since.collect::<Option<Vec<_>>>().map(|all| all.into_iter().max().unwrap_or_default())
+    }
+
+    /// How a shard stands with another replica.
+    pub(crate) fn lag(&self, shard: ShardId, node: NodeId, ours: &DotSet, now: Now) -> Lag {
+        let Some(known) = self.0.get(&(shard, node)) else {
+            return Lag { behind: 0, ahead: ours.len(), gaps: 0, since: None };
+        };
+        Lag {
+            behind: known.clock.difference(ours).len(),
+            ahead: ours.difference(&known.clock).len(),
+            gaps: known.gaps,
+            since: known.had.map(|had| now.since(had)),
+        }
+    }
+
+    fn of_mut(&mut self, shard: ShardId) -> impl Iterator<Item = (&NodeId, &mut Known)> {
+        let (first, last) = ((shard, NodeId::new(0)), (shard, NodeId::new(u16::MAX)));
+        self.0.range_mut(first..=last).map(|((_, node), known)| (node, known))
+    }
+}

@@ -1,0 +1,141 @@
+//! What another replica lacks, and sending it.
+//!
+//! The dots that it lacks are looked up in the log, lowest first: those of one incarnation come
+//! in the order in which they were made, so that the clock of the receiver grows at its ends and
+//! has few gaps on the way. Each key is sent once, in its current state: what was
+//! superseded meanwhile is in the context.
+
+use std::collections::BTreeSet;
+
+use causality::{Dot, DotSet, Run};
+use lattice::Lattice as _;
+use model::{Address, NodeId, Object, ShardId};
+use mutant::{Mutant, is};
+
+use crate::message::{Lack, Sent};
+use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
+
+/// The most lines of the log that are looked at in one step. Each may be a read from the disk,
+/// and clients wait meanwhile.
+const ENTRIES_MAX: usize = 256;
+
+/// What an object counts for at least, however small it is: the work that it makes.
+const OBJECT_BYTES_MIN: usize = 512;
+
+/// What is on its way to a replica that had asked.
+struct Parcel {
+    shard: ShardId,
+    missing: DotSet,
+    /// The dots sent, or found to be missing here as well.
+    covered: DotSet,
+    seen: BTreeSet<Address>,
+    objects: Vec<(Address, Object)>,
+    credit: usize,
+    looked: usize,
+}
+
+impl Node {
+    /// A node says what it has of a shard. It is sent what it lacks, up to its credit.
+    pub(crate) fn lack<D: Disk>(&mut self, from: NodeId, lack: Lack, turn: &mut Turn<'_, D>) {
+        let Lack { request, shard, clock, after, credit, stamp, echo } = lack;
+        if !self.is_shared(shard, from) {
+            return;
+        }
+        let since = self.exchange.hear(from, stamp, echo);
+        self.kept(shard);
+        let kept = self.shards.get(&shard).expect("it was looked at above");
+        let ours = kept.replica.clock();
+        let missing = from_on(ours.difference(&clock), after);
+        self.exchange.acks.heard(from, shard, clock, since, ours);
+        let mut parcel = Parcel {
+            shard,
+            missing,
+            covered: DotSet::new(),
+            seen: BTreeSet::new(),
+            objects: Vec::new(),
+            credit,
+            looked: 0,
+        };
+        let next = parcel.fill(turn.disk);
+        let left = next.map(|next| from_on(parcel.missing.clone(), Some(next)));
+        let examined = parcel.missing.difference(&left.unwrap_or_default());
+        let gaps = examined.difference(&parcel.covered).len();
+        for (address, object) in parcel.objects {
+            let (request, sync, cause) = (RequestId::NOBODY, false, Cause::Exchange);
+            let merge = Merge { request, address, object, sync, cause };
+            turn.send(from, Message::Merge(merge), After::Now);
+        }
+        turn.send(from, Message::Sent(Sent { request, next, gaps }), After::Now);
+    }
+}
+
+impl Parcel {
+    /// Collects objects until the credit is used up. Returns where to go on, if there is more.
+    fn fill<D: Disk>(&mut self, disk: &D) -> Option<Dot> {
+        for run in self.missing.clone().runs() {
+            let mut rest = *run;
+            loop {
+                let left = ENTRIES_MAX.saturating_sub(self.looked);
+                if left == 0 || self.credit == 0 {
+                    return Some(Dot::new(rest.incarnation, rest.first));
+                }
+                // What cannot be read is a gap, until it can.
+                let Ok(entries) = disk.log(self.shard, rest, left) else { break };
+                let is_last = entries.len() < left;
+                for entry in &entries {
+                    if self.credit == 0 {
+                        let first = entry.run.first.max(rest.first);
+                        return Some(Dot::new(rest.incarnation, first));
+                    }
+                    self.looked += 1;
+                    self.add(disk, entry.run, &entry.address);
+                }
+                let last = entries.last().map(|entry| entry.run.last);
+                match last.filter(|last| !is_last && *last < rest.last) {
+                    Some(last) => rest.first = last + 1,
+                    None => break,
+                }
+            }
+        }
+        None
+    }
+
+    /// Adds the object at an address, if it carries a dot that is missing and not sent yet.
+    fn add<D: Disk>(&mut self, disk: &D, run: Run, address: &Address) {
+        let dots = DotSet::from_runs(vec![run]).expect("a run of a log is a set");
+        if self.covered.is_superset(&dots) || !self.seen.insert(address.clone()) {
+            return;
+        }
+        let Ok(Some(object)) = disk.object(self.shard, address) else { return };
+        let unknown = self.missing.difference(object.context());
+        let carried = self.missing.difference(&unknown);
+        if is(Mutant::EvidenceIgnored) {
+            let (values, mut context) = object.into_parts();
+            let _ = context.merge(dots);
+            let object = Object::from_parts(values, context).expect("the context only grew");
+            let _ = self.covered.merge(carried);
+            return self.objects.push((address.clone(), object));
+        }
+        if carried.is_empty() {
+            return;
+        }
+        let values = object.values().values();
+        let bytes: usize = values.map(|value| value.content_type.len() + value.body.len()).sum();
+        let bytes = bytes + object.context().runs().len() * size_of::<Run>();
+        self.credit = self.credit.saturating_sub(bytes.max(OBJECT_BYTES_MIN));
+        let _ = self.covered.merge(carried);
+        self.objects.push((address.clone(), object));
+    }
+}
+
+/// The part of a set that begins with a dot.
+fn from_on(set: DotSet, first: Option<Dot>) -> DotSet {
+    let Some(first) = first else { return set };
+    let cut = |run: &Run| match run.incarnation.cmp(&first.incarnation) {
+        std::cmp::Ordering::Less => None,
+        std::cmp::Ordering::Greater => Some(*run),
+        std::cmp::Ordering::Equal => Some(Run { first: run.first.max(first.seq), ..*run })
+            .filter(|run| run.first <= run.last),
+    };
+    DotSet::from_runs(set.runs().iter().filter_map(cut).collect()).expect("parts of runs in order")
+}

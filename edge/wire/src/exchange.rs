@@ -1,0 +1,132 @@
+//! What replicas say of their clocks, as headers.
+
+use bytes::Bytes;
+use codec::dots;
+use model::{KeyspaceId, ShardId};
+use node::{RequestId, Stamp};
+use prost::Message;
+
+use crate::parts::{PlainDot, Usable, coded, narrow, wrong};
+
+/// Ten bytes for each shard, or eleven.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Clocks {
+    #[prost(fixed64, tag = "1")]
+    stamp: u64,
+    #[prost(fixed64, tag = "2")]
+    echo: u64,
+    #[prost(message, repeated, tag = "3")]
+    keyspaces: Vec<ClocksOfKeyspace>,
+}
+
+/// One shard and one hash after the other, as many of these as of those.
+#[derive(Clone, PartialEq, Message)]
+struct ClocksOfKeyspace {
+    #[prost(uint32, tag = "1")]
+    keyspace: u32,
+    #[prost(uint32, repeated, tag = "2")]
+    shards: Vec<u32>,
+    #[prost(fixed64, repeated, tag = "3")]
+    hashes: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Lack {
+    #[prost(fixed64, tag = "1")]
+    request: u64,
+    #[prost(uint32, tag = "2")]
+    keyspace: u32,
+    #[prost(uint32, tag = "3")]
+    shard: u32,
+    #[prost(bytes = "bytes", tag = "4")]
+    clock: Bytes,
+    #[prost(message, optional, tag = "5")]
+    after: Option<PlainDot>,
+    #[prost(uint64, tag = "6")]
+    credit: u64,
+    #[prost(fixed64, tag = "7")]
+    stamp: u64,
+    #[prost(fixed64, tag = "8")]
+    echo: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Sent {
+    #[prost(fixed64, tag = "1")]
+    request: u64,
+    #[prost(message, optional, tag = "2")]
+    next: Option<PlainDot>,
+    #[prost(uint64, tag = "3")]
+    gaps: u64,
+}
+
+impl Clocks {
+    pub(crate) fn put(clocks: &node::Clocks) -> Self {
+        let mut keyspaces: Vec<ClocksOfKeyspace> = Vec::new();
+        for (shard, hash) in &clocks.shards {
+            let keyspace = shard.keyspace.number();
+            if keyspaces.last().is_none_or(|last| last.keyspace != keyspace) {
+                keyspaces.push(ClocksOfKeyspace { keyspace, ..ClocksOfKeyspace::default() });
+            }
+            if let Some(last) = keyspaces.last_mut() {
+                last.shards.push(shard.index.into());
+                last.hashes.push(*hash);
+            }
+        }
+        Self { stamp: clocks.stamp.0, echo: clocks.echo.0, keyspaces }
+    }
+
+    pub(crate) fn take(self) -> Usable<node::Clocks> {
+        let mut shards = Vec::new();
+        for ClocksOfKeyspace { keyspace, shards: indices, hashes } in self.keyspaces {
+            if indices.len() != hashes.len() {
+                return Err(wrong("shards without clocks"));
+            }
+            let keyspace = KeyspaceId::new(keyspace);
+            for (index, hash) in indices.into_iter().zip(hashes) {
+                shards.push((ShardId { keyspace, index: narrow(index)? }, hash));
+            }
+        }
+        Ok(node::Clocks { stamp: Stamp(self.stamp), echo: Stamp(self.echo), shards })
+    }
+}
+
+impl Lack {
+    pub(crate) fn put(lack: &node::Lack) -> Self {
+        Self {
+            request: lack.request.0,
+            keyspace: lack.shard.keyspace.number(),
+            shard: lack.shard.index.into(),
+            clock: coded(|out| dots::encode(&lack.clock, out)),
+            after: lack.after.map(PlainDot::put),
+            credit: lack.credit as u64,
+            stamp: lack.stamp.0,
+            echo: lack.echo.0,
+        }
+    }
+
+    pub(crate) fn take(self) -> Usable<node::Lack> {
+        let keyspace = KeyspaceId::new(self.keyspace);
+        Ok(node::Lack {
+            request: RequestId(self.request),
+            shard: ShardId { keyspace, index: narrow(self.shard)? },
+            clock: dots::decode(&self.clock)?,
+            after: self.after.map(PlainDot::take),
+            credit: narrow(self.credit)?,
+            stamp: Stamp(self.stamp),
+            echo: Stamp(self.echo),
+        })
+    }
+}
+
+impl Sent {
+    pub(crate) fn put(sent: &node::Sent) -> Self {
+        let next = sent.next.map(PlainDot::put);
+        Self { request: sent.request.0, next, gaps: sent.gaps }
+    }
+
+    pub(crate) fn take(self) -> node::Sent {
+        let next = self.next.map(PlainDot::take);
+        node::Sent { request: RequestId(self.request), next, gaps: self.gaps }
+    }
+}
