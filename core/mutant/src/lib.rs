@@ -151,8 +151,6 @@ mutants! {
     ClocksOvertake,
     /// What the log speaks of is said to be superseded, though its object does not know it.
     EvidenceIgnored,
-    /// A node that hears, and says that it is not heard, counts as alive.
-    DeafnessIgnored,
 }
 
 #[cfg(feature = "on")]

@@ -33,6 +33,11 @@ every! {
         NoFalseDominance,
         /// Replicas that have heard everything hold the same.
         ReplicasConverge,
+        /// Once there are no faults, each replica has every write that another one can produce,
+        /// without a read.
+        ExchangeConverges,
+        /// A log has each dot that somebody may lack.
+        LogReachesBack,
         /// What is held in the end are the latest writes of the true history, and whatever is
         /// missing of it was lost in a way that the guarantees name.
         HistoryIsHeld,
@@ -127,6 +132,10 @@ impl Invariant {
             Invariant::HistoryIsHeld => {
                 "What is held in the end are the latest writes of the true history, and whatever is missing of it was lost in a way that the guarantees name."
             }
+            Invariant::ExchangeConverges => {
+                "Once there are no faults, each replica has every write that another one can produce, without a read."
+            }
+            Invariant::LogReachesBack => "A log has each dot that somebody may lack.",
             Invariant::DotsAreUnique => "A dot names one write, for ever.",
             Invariant::WritesHappenOnce => "A write has one dot, however often it is sent.",
             Invariant::QuorumsMeet => {
@@ -182,7 +191,10 @@ impl Invariant {
             Invariant::NothingIsInvented => &[Stored, Answered, Quiet],
             Invariant::NoFalseSibling | Invariant::NoFalseDominance => &[Stored, Answered],
             Invariant::NothingIsLeft => &[Stepped, Quiet],
-            Invariant::ReplicasConverge | Invariant::HistoryIsHeld => &[Quiet],
+            Invariant::ReplicasConverge
+            | Invariant::ExchangeConverges
+            | Invariant::HistoryIsHeld => &[Quiet],
+            Invariant::LogReachesBack => &[Stored, Stepped],
             Invariant::DotsAreUnique | Invariant::WritesHappenOnce => &[Stored],
             Invariant::QuorumsMeet
             | Invariant::ReceiptsAreTrue
@@ -247,15 +259,15 @@ pub const PROMISES: &[Promise] = {
         promise("the hybrid clock follows nobody too far", &[], "wall-clock time"),
         promise(
             "object and clock are stored together",
-            &[ClocksAreExact],
-            "the log, the sum and the tree of a shard",
+            &[ClocksAreExact, LogReachesBack],
+            "the sum and the tree of a shard",
         ),
         promise("the evicted never come back as themselves", &[], "changes of membership"),
         promise("a session sees what it has seen, or an error", &[], "sessions"),
         promise(
             "what a node says never overtakes the data it speaks of",
-            &[DurableIsOnDisk],
-            "clocks that nodes tell each other",
+            &[DurableIsOnDisk, LogReachesBack],
+            "",
         ),
         promise("one region mints in each epoch of ownership", &[], "home regions"),
         promise(
@@ -265,7 +277,7 @@ pub const PROMISES: &[Promise] = {
         ),
         promise(
             "after the faults, replicas hold the same, and what the history says",
-            &[ReplicasConverge, HistoryIsHeld],
+            &[ReplicasConverge, ExchangeConverges, HistoryIsHeld],
             "",
         ),
         promise(

@@ -49,6 +49,7 @@ mod dice;
 mod disk;
 mod ending;
 mod every;
+mod exchanged;
 mod faults;
 mod host;
 mod inspect;

@@ -72,6 +72,7 @@ impl World {
             self.be_live()?;
             self.phase = Phase::Quiet;
             self.go_on(LATE_MAX)?;
+            self.check_exchanged(None)?;
             self.be_quiet()?;
         }
         Ok(())
@@ -89,7 +90,9 @@ impl World {
         self.go_on(self.plan.safety)?;
         self.phase = Phase::Quiet;
         self.end_faults()?;
-        self.go_on(SETTLE)
+        let healed = self.now;
+        self.go_on(SETTLE)?;
+        self.check_exchanged(Some(healed))
     }
 
     fn be_live(&mut self) -> Result<(), Broken> {

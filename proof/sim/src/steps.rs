@@ -30,6 +30,7 @@ impl World {
         let effects = host.step(now, input);
         host.disk.overwrite_next(None);
         self.look(at, write)?;
+        self.check_forgotten(at)?;
         self.check_node(at)?;
         if is_asked {
             self.check_refusals(at, &effects, fails)?;
@@ -101,6 +102,7 @@ impl World {
     fn look(&mut self, at: NodeId, write: Option<WriteId>) -> Result<(), Broken> {
         let host = self.hosts.get_mut(&at).expect("events name nodes of the layout");
         for (place, gained) in host.disk.take_touched() {
+            let host = self.hosts.get(&at).expect("events name nodes of the layout");
             let spot = self.oracle.spot_of(&place)?;
             let Some(object) = host.disk.view().objects.get(&place) else { continue };
             self.trace.note_object(object);
@@ -126,6 +128,7 @@ impl World {
                 let detail = format!("the clock of {at} takes in {unheard:?} with {object:?}");
                 return Err(Broken::of(Invariant::ClocksAreExact, spot, detail));
             }
+            self.check_logged(at, spot, &gained)?;
         }
         Ok(())
     }

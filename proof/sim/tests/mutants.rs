@@ -178,6 +178,7 @@ fn inside() -> Vec<Row> {
         (In::ClockNotAdvanced, any, &[ClocksAreExact, SupersededStaysAway]),
         (In::ClockWidened, any, &[ClocksAreExact, ReplicasConverge]),
         (In::ClockNotStored, any, &[ClocksAreExact]),
+        (In::LogNotStored, any, &[LogReachesBack]),
         (In::PutAnswersEarly, any, &[ReceiptsAreTrue]),
         (In::GetAnswersEarly, any, &[ReceiptsAreTrue]),
         (In::FailureCounts, any, &[DurableIsOnDisk]),
@@ -222,6 +223,8 @@ fn inside() -> Vec<Row> {
         (In::ReadTakenForWrite, any, &[RefusalsAreTrue]),
         (In::ExpiredServed, any, &[NothingIsLeft]),
         (In::LiveReadsDropped, any, &[HealthyRequestsSucceed]),
+        (In::NothingPulled, any, &[ExchangeConverges]),
+        (In::EvidenceIgnored, any, &[NoFalseDominance, NothingIsInvented]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }
@@ -296,6 +299,9 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (NoFalseDominance, Mutant::AbsenceDeletes, ANY, ALL),
         (NoFalseDominance, Mutant::AbsenceDeletes, ANY, Look::Answers),
         (ReplicasConverge, Mutant::Inside(In::RepairForgotten), ANY, ALL),
+        (ExchangeConverges, Mutant::Inside(In::NothingPulled), ANY, ALL),
+        (ExchangeConverges, Mutant::Inside(In::NothingPulled), ANY, Look::Quiet),
+        (LogReachesBack, Mutant::Inside(In::LogNotStored), ANY, ALL),
         (HistoryIsHeld, Mutant::AbsenceDeletes, ANY, Look::Quiet),
         (HistoryIsHeld, Mutant::Inside(In::FirstWins), ANY, Look::Quiet),
         (DotsAreUnique, Mutant::Inside(In::DotReused), ANY, ALL),
