@@ -298,6 +298,9 @@ pub struct Limits {
     /// How many bytes a replica that lacks something is sent at once, about. A sixteenth of it
     /// while it has clients to serve.
     pub exchange_bytes_max: usize,
+    /// How many writes of one shard a node remembers the places of, so that replicas which lack
+    /// them can be sent them. Beyond it the oldest are forgotten, and who lacks them is marked.
+    pub log_entries_max: usize,
 }
 
 impl Default for Limits {
@@ -306,7 +309,8 @@ impl Default for Limits {
     /// together, so that what three replicas accepted blindly still fits into 64 MiB;
     /// 10,000 requests, which at 8 KiB each is 80 MiB; 1,000 keys for a page, which a disk
     /// reads in one go; clocks every second, which costs ten bytes for each shard, and 1 MiB
-    /// at once, which takes a network a hundredth of a second.
+    /// at once, which takes a network a hundredth of a second; 100,000 writes of a shard, which
+    /// are about 10 MB on disk.
     fn default() -> Self {
         Self {
             value_bytes_max: 8 << 20,
@@ -316,6 +320,7 @@ impl Default for Limits {
             page_objects_max: 1_000,
             exchange_interval: Duration::from_secs(1),
             exchange_bytes_max: 1 << 20,
+            log_entries_max: 100_000,
         }
     }
 }

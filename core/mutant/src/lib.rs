@@ -151,6 +151,10 @@ mutants! {
     ClocksOvertake,
     /// What the log speaks of is said to be superseded, though its object does not know it.
     EvidenceIgnored,
+    /// A line of the log is dropped when one other replica has its dots.
+    LogPrunedEarly,
+    /// No line of the log is ever dropped for being settled.
+    LogKept,
 }
 
 #[cfg(feature = "on")]

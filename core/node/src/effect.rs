@@ -1,6 +1,6 @@
 //! What happens to a node, and what it wants done.
 use catalog::Acceptor;
-use model::{NodeId, Reply, Request};
+use model::{NodeId, Reply, Request, ShardId};
 
 use crate::Message;
 
@@ -77,4 +77,8 @@ pub enum Effect {
 pub trait Disk: replica::Store {
     /// Stages what this node must remember to vote on catalogs.
     fn keep_acceptor(&mut self, acceptor: &Acceptor);
+
+    /// Stages that a replica of a shard lacks something that the log cannot bring it any more, or
+    /// that it has it.
+    fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool);
 }

@@ -32,6 +32,7 @@
 
 pub(crate) mod acks;
 pub(crate) mod owed;
+pub(crate) mod prune;
 pub(crate) mod pulls;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -47,6 +48,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::message::{Clocks, Lack, Sent, Stamp};
 use crate::{After, Disk, Message, Node, Turn};
 use acks::Acks;
+use prune::Lines;
 use pulls::{Pull, Pulls};
 
 /// The stamps remembered. An echo that takes longer than so many intervals says nothing.
@@ -66,6 +68,13 @@ pub(crate) struct Exchange {
     /// Messages of clients' requests since the last round, to see how busy this node is.
     pub(crate) served: u64,
     is_busy: bool,
+    /// When the logs are looked through next, and from which shard on, while there is something
+    /// to drop.
+    pruning: Option<(Now, ShardId)>,
+    /// Replicas that lack a write of which the line was dropped, as it is on disk.
+    pub(crate) marks: BTreeSet<(ShardId, NodeId)>,
+    /// Dots of which the line was dropped although somebody may lack them.
+    pub(crate) dropped: u64,
 }
 
 /// A shard that this node keeps.
@@ -74,11 +83,13 @@ pub(crate) struct Kept {
     pub(crate) replica: Replica,
     /// What the clock comes to, until it changes.
     hash: Option<u64>,
+    lines: Lines,
 }
 
 impl Kept {
     pub(crate) fn new(replica: Replica) -> Self {
-        Self { replica, hash: None }
+        let lines = Lines::found(replica.clock());
+        Self { replica, hash: None, lines }
     }
 
     /// The replica, to be changed.
@@ -116,12 +127,15 @@ impl Exchange {
             echoes: BTreeMap::new(),
             served: 0,
             is_busy: false,
+            pruning: None,
+            marks: BTreeSet::new(),
+            dropped: 0,
         }
     }
 
-    /// When [`Node::exchange`] has something to do.
+    /// When [`Node::exchange`] or [`Node::prune`] has something to do.
     pub(crate) fn wake_at(&self) -> Now {
-        self.due
+        self.pruning.map_or(self.due, |(at, _)| at.min(self.due))
     }
 
     /// A new stamp for what is said at this moment.
@@ -168,6 +182,9 @@ impl Node {
             turn.send(to, Message::Clocks(clocks), after);
         }
         self.pull(turn);
+        if self.exchange.pruning.is_none() {
+            self.exchange.pruning = self.shards.keys().next().map(|first| (turn.now, *first));
+        }
     }
 
     /// What the clocks come to of all shards that are kept here and at another node, by node.
@@ -203,6 +220,7 @@ impl Node {
                 let clock = self.shards.get(shard).map(|kept| kept.replica.clock());
                 let clock = clock.expect("it was looked at above");
                 self.exchange.acks.equal(from, *shard, clock, since);
+                self.unmark(*shard, from, turn.disk);
             } else if !is(Mutant::NothingPulled) {
                 self.exchange.pulls.want(*shard, from, *theirs);
             }

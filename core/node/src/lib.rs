@@ -164,6 +164,12 @@ impl Node {
         }
     }
 
+    /// The node, which has marked in a former life that these replicas lack something.
+    pub fn with_marks(mut self, marks: BTreeSet<(ShardId, NodeId)>) -> Self {
+        self.exchange.marks = marks;
+        self
+    }
+
     /// Takes in what happened, and appends what is to be done.
     pub fn step<D: Disk>(&mut self, now: Now, input: Input, disk: &mut D, out: &mut Vec<Effect>) {
         let mut turn = Turn { now, disk, out };
@@ -310,6 +316,7 @@ impl Node {
             self.timer(id, turn);
         }
         self.exchange(turn);
+        self.prune(turn);
     }
 
     fn probe<D: Disk>(&mut self, node: NodeId, turn: &mut Turn<'_, D>) {

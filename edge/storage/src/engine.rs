@@ -144,6 +144,14 @@ impl Engine {
         if let Some(acceptor) = &group.acceptor {
             batch.insert(&self.meta, record::ACCEPTOR, record::seal_acceptor(acceptor));
         }
+        for ((shard, node), lacks) in &group.marks {
+            let (key, value) = record::seal_mark(*shard, *node);
+            if *lacks {
+                batch.insert(&self.meta, key, value);
+            } else {
+                batch.remove(&self.meta, key);
+            }
+        }
         batch.insert(&self.meta, record::WITNESS, record::seal_witness(witness));
         batch.commit().map_err(|error| self.flush_error(&error))?;
         self.rotate()

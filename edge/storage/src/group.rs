@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use catalog::Acceptor;
 use causality::{Dot, Incarnation, Run};
-use model::{Object, ShardId};
+use model::{NodeId, Object, ShardId};
 use replica::{Change, Entry};
 
 use crate::record;
@@ -25,6 +25,8 @@ pub(crate) struct Group {
     pub(crate) log: BTreeMap<Bytes, Option<Entry>>,
     /// The last state of the acceptor, if it changed.
     pub(crate) acceptor: Option<Acceptor>,
+    /// Replicas that lack something of a shard, and those that lack it no more.
+    pub(crate) marks: BTreeMap<(ShardId, NodeId), bool>,
     changes: usize,
     bytes: usize,
 }
@@ -51,6 +53,11 @@ impl Group {
         for run in runs {
             self.log.insert(record::log_key(shard, Dot::new(run.incarnation, run.last)), None);
         }
+    }
+
+    pub(crate) fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
+        self.changes += 1;
+        self.marks.insert((shard, node), lacks);
     }
 
     pub(crate) fn stage_acceptor(&mut self, acceptor: Acceptor) {

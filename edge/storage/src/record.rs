@@ -5,6 +5,7 @@
 //! clocks    keyspace, shard, incarnation   -> runs of dots
 //! log       keyspace, shard, last dot      -> where the object is that came with these dots
 //! meta      "acceptor", "witness"          -> one record each
+//! meta      "lacks ", keyspace, shard, node -> nothing: that it is there says all
 //! ```
 
 use std::fmt::Display;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use catalog::Acceptor;
 use causality::{Dot, Incarnation, Run};
 use codec::record::{Kind, open, seal, seal_into};
-use model::{Address, Key, Object, ShardId, TableId};
+use model::{Address, Key, KeyspaceId, NodeId, Object, ShardId, TableId};
 use replica::{Entry, Span, StoreError};
 
 use crate::witness::Witness;
@@ -24,6 +25,9 @@ pub(crate) const ACCEPTOR: &[u8] = b"acceptor";
 
 /// Where the witness of the last group lies.
 pub(crate) const WITNESS: &[u8] = b"witness";
+
+/// What the keys of marks begin with.
+pub(crate) const MARK: &[u8] = b"lacks ";
 
 /// From where to where a scan goes.
 pub(crate) type Bounds = (Bound<Bytes>, Bound<Bytes>);
@@ -133,6 +137,25 @@ pub(crate) fn seal_witness(witness: &Witness) -> Vec<u8> {
 pub(crate) fn open_witness(record: &Bytes) -> Result<Witness, StoreError> {
     let body = open(Kind::Meta, WITNESS, record).map_err(|error| corrupt(WITNESS, &error))?;
     Witness::decode(&body).ok_or_else(|| corrupt(WITNESS, &"it is no witness"))
+}
+
+/// Where it lies that a replica lacks something, and the record, which is empty.
+pub(crate) fn seal_mark(shard: ShardId, node: NodeId) -> (Vec<u8>, Vec<u8>) {
+    let mut key = MARK.to_vec();
+    key.extend(codec::clock::prefix_of(shard));
+    key.extend(node.number().to_be_bytes());
+    let record = seal(Kind::Meta, &key, |_| {});
+    (key, record)
+}
+
+pub(crate) fn open_mark(key: &[u8], record: &Bytes) -> Result<(ShardId, NodeId), StoreError> {
+    let body = open(Kind::Meta, key, record).map_err(|error| corrupt(key, &error))?;
+    let parts = key.strip_prefix(MARK).and_then(|rest| rest.try_into().ok());
+    let [a, b, c, d, shard @ .., high, low]: [u8; 8] =
+        parts.filter(|_| body.is_empty()).ok_or_else(|| corrupt(key, &"it is no mark"))?;
+    let keyspace = KeyspaceId::new(u32::from_be_bytes([a, b, c, d]));
+    let shard = ShardId { keyspace, index: u16::from_be_bytes(shard) };
+    Ok((shard, NodeId::new(u16::from_be_bytes([high, low]))))
 }
 
 /// Names the record by its key, as an operator may have to find it.

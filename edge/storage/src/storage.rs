@@ -1,6 +1,6 @@
 //! The storage of one node, as its driver sees it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,6 +64,8 @@ pub struct Recovered {
     pub clocks: BTreeMap<ShardId, DotSet>,
     /// The node's vote on catalogs.
     pub acceptor: Acceptor,
+    /// Replicas that lack something which the log cannot bring them any more.
+    pub marks: BTreeSet<(ShardId, NodeId)>,
 }
 
 /// The disk of one node.
@@ -212,6 +214,10 @@ impl node::Disk for Storage {
     fn keep_acceptor(&mut self, acceptor: &Acceptor) {
         self.open.stage_acceptor(acceptor.clone());
     }
+
+    fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
+        self.open.mark(shard, node, lacks);
+    }
 }
 
 /// Opens the database, and makes sure that the journal has kept what it was given.
@@ -253,11 +259,17 @@ fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> 
         Some(value) => record::open_acceptor(&bytes(&value)).map_err(|error| damaged(&error))?,
         None => Acceptor::default(),
     };
+    let mut marks = BTreeSet::new();
+    for entry in engine.meta.prefix(record::MARK) {
+        let (key, value) = entry.into_inner().map_err(|error| damaged(&error))?;
+        let mark = record::open_mark(&key, &bytes(&value)).map_err(|error| damaged(&error))?;
+        marks.insert(mark);
+    }
     let written = match meta(record::WITNESS)? {
         Some(value) => {
             record::open_witness(&bytes(&value)).map_err(|error| damaged(&error))?.number
         }
         None => 0,
     };
-    Ok((Recovered { clocks, acceptor }, written))
+    Ok((Recovered { clocks, acceptor, marks }, written))
 }

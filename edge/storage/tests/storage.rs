@@ -265,3 +265,21 @@ fn a_directory_that_cannot_be_written_is_named_with_the_reason() {
     let refusal = refusal("/proc/merganser".as_ref());
     assert!(refusal.starts_with("cannot create /proc/merganser: "), "{refusal}");
 }
+
+#[test]
+fn a_mark_that_a_replica_lacks_something_is_there_after_a_crash_until_it_is_taken_back() {
+    use node::Disk as _;
+    let dir = tempdir().unwrap();
+    let (n2, n3) = (model::NodeId::new(2), model::NodeId::new(3));
+    let (mut storage, _) = open(dir.path());
+    storage.mark(SHARD, n2, true);
+    storage.mark(SHARD, n3, true);
+    flush(&mut storage, Durability::Synced).unwrap();
+    drop(storage);
+    let (mut storage, recovered) = open(dir.path());
+    assert_eq!(recovered.marks, [(SHARD, n2), (SHARD, n3)].into());
+    storage.mark(SHARD, n2, false);
+    flush(&mut storage, Durability::Synced).unwrap();
+    drop(storage);
+    assert_eq!(open(dir.path()).1.marks, [(SHARD, n3)].into());
+}

@@ -22,6 +22,7 @@ pub(crate) enum Part {
     Rot,
     Clocks,
     Levels,
+    Logs,
 }
 
 /// The chance of one part of the world.

@@ -4,10 +4,13 @@
 //! the faults have ended, and again when all late messages have arrived, each replica is
 //! therefore looked at *before* anybody reads: it must have heard of every write that
 //! another one can produce. One that cannot be produced is no matter here: its record is lost, or its
-//! line in the log was dropped while all had it, and then a disk was lost.
+//! line in the log was dropped: while all had it, and then a disk was lost, or because the log is
+//! full, and then the replica is marked.
 //!
 //! A line may be dropped only when every replica of the shard has its dots on disk, or is marked
 //! as needing repair. That is looked at on the true disks, at the moment when it is dropped.
+
+use std::collections::BTreeSet;
 
 use causality::{Dot, DotSet, Run};
 use model::{NodeId, ShardId};
@@ -50,6 +53,30 @@ impl World {
         Ok(())
     }
 
+    /// No log is longer than it may be, and that of a shard which all replicas have is empty.
+    pub(crate) fn check_logs_are_short(&self) -> Result<(), Broken> {
+        let shards: BTreeSet<ShardId> = self.oracle.spots.iter().map(|spot| spot.shard).collect();
+        let max = self.limits.log_entries_max as u64;
+        for (host, shard) in
+            self.hosts.values().flat_map(|host| shards.iter().map(move |s| (host, *s)))
+        {
+            let logged = host.disk.view().log.dots(shard);
+            let clocks = self.hosts.values().filter(|host| self.keeps(host.id, shard));
+            let clocks: BTreeSet<_> = clocks.map(|host| host.disk.view().clock(shard)).collect();
+            let is_settled = clocks.len() == 1;
+            if max < logged.len() || is_settled && !logged.is_empty() {
+                let detail = format!("the log of {shard} at {} has {logged:?}", host.id);
+                return Err(Broken::new(Invariant::LimitsHold, detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn keeps(&self, node: NodeId, shard: ShardId) -> bool {
+        let spot = self.oracle.spots.iter().find(|spot| spot.shard == shard);
+        spot.is_some_and(|spot| spot.replicas.contains(&node))
+    }
+
     fn check_everywhere(
         &self,
         index: usize,
@@ -60,8 +87,10 @@ impl World {
         let (shard, place) = (spot.shard, spot.place());
         let hosts = || spot.replicas.iter().filter_map(|node| self.hosts.get(node));
         for host in hosts().filter(|host| !host.disk.view().has_heard(shard, dot)) {
+            let is_marked = |other: &Host| other.disk.view().marks.contains(&(shard, host.id));
             let owes = |other: &&Host| {
-                let is_logged = other.disk.has_logged(shard, dot) || !host.is_astray;
+                let may_lack = host.is_astray || is_marked(other);
+                let is_logged = other.disk.has_logged(shard, dot) || !may_lack;
                 is_logged && other.disk.can_produce(&place, dot)
             };
             if let Some(other) = hosts().find(owes) {
@@ -97,7 +126,10 @@ impl World {
             let replicas = spot.map(|spot| spot.replicas.as_slice()).unwrap_or_default();
             let others = replicas.iter().filter_map(|node| self.hosts.get(node));
             let run = DotSet::from_runs(vec![run]).expect("a run of a log is a set");
-            for host in others.filter(|host| !host.is_astray && host.id != at) {
+            let marks = self.hosts.get(&at).map(|host| &host.disk.view().marks);
+            let is_marked = |node| marks.is_some_and(|marks| marks.contains(&(shard, node)));
+            let must = |host: &&Host| !host.is_astray && host.id != at && !is_marked(host.id);
+            for host in others.filter(must) {
                 let has = |dot: &Dot| host.disk.contents().has_heard(shard, *dot);
                 if let Some(dot) = dots(&run).find(|dot| !has(dot)) {
                     let detail = format!(

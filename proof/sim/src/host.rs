@@ -133,7 +133,9 @@ impl Host {
         if reuse {
             clocks.values_mut().for_each(|clock| forget(clock, self.incarnation));
         }
-        self.node = Some(Node::new(config, clocks, acceptor, self.clock.read(now)));
+        let marks = found.marks.clone();
+        let node = Node::new(config, clocks, acceptor, self.clock.read(now));
+        self.node = Some(node.with_marks(marks));
     }
 
     /// Ends the process, and takes from the disk what the crash takes. Returns what had been

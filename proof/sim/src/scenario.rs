@@ -73,6 +73,7 @@ impl World {
             self.phase = Phase::Quiet;
             self.go_on(LATE_MAX)?;
             self.check_exchanged(None)?;
+            self.check_logs_are_short()?;
             self.be_quiet()?;
         }
         Ok(())

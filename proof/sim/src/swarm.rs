@@ -40,6 +40,9 @@ pub struct Plan {
     pub requests_max: usize,
     /// The most keys that a replica looks at for one page of a list.
     pub page_objects_max: usize,
+    /// The most writes of a shard that a log remembers.
+    #[serde(default = "long_log")]
+    pub log_entries_max: usize,
     /// Mean microseconds between two declarations of further keyspaces and tables. Zero
     /// for none.
     pub declares: u64,
@@ -195,6 +198,10 @@ pub struct FaultPlan {
     pub kinds: BTreeMap<FaultKind, u32>,
 }
 
+fn long_log() -> usize {
+    100_000
+}
+
 const MILLISECOND: u64 = 1_000;
 const SECOND: u64 = 1_000_000;
 
@@ -221,6 +228,7 @@ impl Plan {
             siblings_max: dice.pick(&[100, 100, 4]),
             requests_max: dice.pick(&[10_000, 10_000, 10_000, 4]),
             page_objects_max: dice.pick(&[1_000, 1_000, 5, 2]),
+            log_entries_max: Dice::new(seed, Part::Logs).pick(&[long_log(), long_log(), 200, 20]),
             declares: dice.pick(&[0, 0, often, 2 * SECOND]),
             clients: ClientPlan { demands: levels.pick(&[0, 0, 50, 300]), ..clients(&mut dice) },
             network,

@@ -142,9 +142,14 @@ impl World {
         let dice = |part| Dice::new(seed, part);
         let regions: Vec<(NodeId, Name)> =
             layout.members.iter().map(|(node, member)| (*node, member.region.clone())).collect();
-        let Plan { siblings_max, requests_max, page_objects_max, .. } = plan;
-        let mut limits =
-            Limits { siblings_max, requests_max, page_objects_max, ..Limits::default() };
+        let Plan { siblings_max, requests_max, page_objects_max, log_entries_max, .. } = plan;
+        let mut limits = Limits {
+            siblings_max,
+            requests_max,
+            page_objects_max,
+            log_entries_max,
+            ..Limits::default()
+        };
         if plan.clients.large != 0 {
             (limits.value_bytes_max, limits.object_bytes_max) = workload::SMALL_LIMITS;
         }

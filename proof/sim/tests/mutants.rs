@@ -224,7 +224,10 @@ fn inside() -> Vec<Row> {
         (In::ExpiredServed, any, &[NothingIsLeft]),
         (In::LiveReadsDropped, any, &[HealthyRequestsSucceed]),
         (In::NothingPulled, any, &[ExchangeConverges]),
+        (In::ClocksOvertake, any, &[LogReachesBack]),
         (In::EvidenceIgnored, any, &[NoFalseDominance, NothingIsInvented]),
+        (In::LogPrunedEarly, any, &[LogReachesBack, ExchangeConverges]),
+        (In::LogKept, any, &[LimitsHold]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }

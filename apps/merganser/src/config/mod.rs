@@ -291,6 +291,7 @@ fn resolve_limits(
         page_objects_max: default.page_objects_max,
         exchange_interval: default.exchange_interval,
         exchange_bytes_max: default.exchange_bytes_max,
+        log_entries_max: default.log_entries_max,
     })
 }
 

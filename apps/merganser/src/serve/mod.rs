@@ -280,6 +280,7 @@ fn new_node(config: &Config, incarnation: Incarnation, recovered: Recovered) -> 
         seed: rand::random(),
     };
     Node::new(node, recovered.clocks, recovered.acceptor, Now::default())
+        .with_marks(recovered.marks)
 }
 
 /// What the wall clock says, which may be anything.

@@ -126,6 +126,11 @@ impl Acks {
         })
     }
 
+    /// Whether a replica is known to have these dots.
+    pub(crate) fn has(&self, shard: ShardId, node: NodeId, dots: &DotSet) -> bool {
+        self.0.get(&(shard, node)).is_some_and(|known| known.clock.is_superset(dots))
+    }
+
     /// How many of these have a dot.
     pub(crate) fn count(&self, shard: ShardId, others: &[NodeId], dot: Dot) -> usize {
         let has = |node: &&NodeId| {

@@ -74,6 +74,8 @@ impl Disk for Memory {
     fn keep_acceptor(&mut self, acceptor: &Acceptor) {
         self.acceptor = acceptor.clone();
     }
+
+    fn mark(&mut self, _: ShardId, _: NodeId, _: bool) {}
 }
 
 /// Nodes, their disks, and the messages between them, all delivered at once.

@@ -102,6 +102,8 @@ impl Store for Memory {
 
 impl Disk for Memory {
     fn keep_acceptor(&mut self, _: &Acceptor) {}
+
+    fn mark(&mut self, _: ShardId, _: NodeId, _: bool) {}
 }
 
 fn name(text: &str) -> Name {

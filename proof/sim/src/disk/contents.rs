@@ -1,10 +1,10 @@
 //! What is on a disk: objects, the clocks that speak of them, and a vote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use catalog::Acceptor;
 use causality::{Dot, DotSet, Incarnation, Run};
-use model::{Object, ShardId};
+use model::{NodeId, Object, ShardId};
 use replica::{Change, Log};
 
 use super::Place;
@@ -16,6 +16,8 @@ pub(crate) struct Contents {
     pub(super) clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
     pub(crate) acceptor: Acceptor,
     pub(crate) log: Log,
+    /// Replicas that lack something of a shard.
+    pub(crate) marks: BTreeSet<(ShardId, NodeId)>,
 }
 
 /// One thing that was staged.
@@ -23,6 +25,7 @@ pub(crate) struct Contents {
 pub(super) enum Record {
     Change(Change),
     Forget(ShardId, Vec<Run>),
+    Mark(ShardId, NodeId, bool),
     Acceptor(Acceptor),
 }
 
@@ -31,7 +34,7 @@ impl Record {
     pub(super) fn place(&self) -> Option<Place> {
         match self {
             Record::Change(change) => Some((change.shard, change.address.clone())),
-            Record::Forget(..) | Record::Acceptor(_) => None,
+            Record::Forget(..) | Record::Mark(..) | Record::Acceptor(_) => None,
         }
     }
 }
@@ -45,6 +48,8 @@ impl Contents {
                 self.log.take(change);
             }
             Record::Forget(shard, runs) => self.log.forget(*shard, runs),
+            Record::Mark(shard, node, true) => drop(self.marks.insert((*shard, *node))),
+            Record::Mark(shard, node, false) => drop(self.marks.remove(&(*shard, *node))),
             Record::Acceptor(acceptor) => self.acceptor = acceptor.clone(),
         }
     }
@@ -79,6 +84,16 @@ impl Contents {
         let runs = self.clocks.get(&(shard, dot.incarnation)).map(Vec::as_slice);
         let runs = runs.unwrap_or_default();
         runs.iter().any(|run| run.first <= dot.seq && dot.seq <= run.last)
+    }
+
+    /// The clock of one shard.
+    pub(crate) fn clock(&self, shard: ShardId) -> Vec<Run> {
+        let (first, last) = (Incarnation::new(0), Incarnation::new(u64::MAX));
+        self.clocks
+            .range((shard, first)..=(shard, last))
+            .flat_map(|(_, runs)| runs)
+            .copied()
+            .collect()
     }
 
     /// The clocks of all shards, as a starting node finds them.

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use catalog::Acceptor;
 use causality::Run;
-use model::{Address, Key, Object, ShardId, TableId};
+use model::{Address, Key, NodeId, Object, ShardId, TableId};
 use node::Disk;
 use replica::{Change, Entry, Page, PageNeed, Span, Store, StoreError};
 
@@ -81,6 +81,10 @@ impl Store for SimDisk {
 impl Disk for SimDisk {
     fn keep_acceptor(&mut self, acceptor: &Acceptor) {
         self.stage(Record::Acceptor(acceptor.clone()));
+    }
+
+    fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
+        self.stage(Record::Mark(shard, node, lacks));
     }
 }
 

@@ -65,6 +65,8 @@ impl node::Disk for FakeDisk {
     fn keep_acceptor(&mut self, _: &Acceptor) {
         self.staged += 1;
     }
+
+    fn mark(&mut self, _: ShardId, _: NodeId, _: bool) {}
 }
 
 impl Disk for FakeDisk {

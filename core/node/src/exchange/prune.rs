@@ -1,0 +1,173 @@
+//! Dropping lines of the log.
+//!
+//! A line is of use as long as some replica may ask for its dots. When all have them on disk,
+//! it is dropped: in the background, some at a time, beside clients. The log of a healthy
+//! shard is therefore about as long as what was written in the last second or two.
+//!
+//! While a replica is away nothing is settled, and the log grows with every write. It has a
+//! bound, because an absence has none. Beyond it the oldest lines are dropped, and each
+//! replica that lacks one of them is *marked*, on disk: the exchange alone cannot make it whole
+//! any more. The mark goes when its clock is equal to ours.
+//!
+//! Which lines there are is not known after a start, and nobody waits for it to be found out. What
+//! is known is where none are: the log of what is settled is looked through once.
+
+use std::time::Duration;
+
+use causality::{DotSet, Run};
+use model::{NodeId, ShardId};
+use mutant::{Mutant, is};
+
+use crate::{Disk, Node, Turn};
+
+/// The most lines looked at in one step: about a millisecond. Clients wait meanwhile.
+const ENTRIES_MAX: usize = 512;
+
+/// How long clients have the node for themselves between two steps. With both figures, some
+/// 25,000 lines are dropped in a second.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What is known of the log of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    /// Dots of the clock that have no line.
+    absent: DotSet,
+    /// Dots of which nobody has looked in this life whether they have one.
+    unseen: DotSet,
+}
+
+impl Lines {
+    /// The log as it was found, under this clock.
+    pub(crate) fn found(clock: &DotSet) -> Self {
+        Self { absent: DotSet::new(), unseen: clock.clone() }
+    }
+
+    /// Looks through a part of the log, and drops the lines of which all dots may go. Returns
+    /// how many lines were looked at, and the dots of those that were dropped.
+    fn sweep<D: Disk>(
+        &mut self,
+        shard: ShardId,
+        part: &DotSet,
+        may_go: &DotSet,
+        entries_max: usize,
+        disk: &mut D,
+    ) -> (usize, DotSet) {
+        let (mut looked, mut gone) = (0, DotSet::new());
+        for run in part.difference(&self.absent).runs() {
+            let left = entries_max - looked;
+            if left == 0 {
+                break;
+            }
+            let Ok(entries) = disk.log(shard, *run, left) else { break };
+            looked += entries.len();
+            let end = entries.last().filter(|_| entries.len() == left).map(|last| last.run.last);
+            let mut empty = set(Run { last: end.unwrap_or(run.last).min(run.last), ..*run });
+            self.unseen = self.unseen.difference(&empty);
+            let (go, stay): (Vec<Run>, Vec<Run>) = entries
+                .iter()
+                .map(|entry| entry.run)
+                .partition(|run| may_go.is_superset(&set(*run)));
+            for run in stay {
+                empty = empty.difference(&set(run));
+            }
+            for run in &go {
+                let _ = gone.union(&set(*run));
+            }
+            let _ = self.absent.union(&empty);
+            disk.forget(shard, &go);
+        }
+        let _ = self.absent.union(&gone);
+        (looked, gone)
+    }
+
+    /// How many dots have a line, or may have one.
+    fn len(&self, clock: &DotSet) -> u64 {
+        clock.len().saturating_sub(self.absent.len())
+    }
+
+    /// The first dots that have a line, of the incarnation that has most.
+    fn oldest(&self, clock: &DotSet, count: u64) -> DotSet {
+        let logged = clock.difference(&self.absent);
+        let runs = || logged.runs().chunk_by(|a, b| a.incarnation == b.incarnation);
+        let dots = |runs: &[Run]| runs.iter().map(|run| run.last - run.first + 1).sum::<u64>();
+        let most = runs().max_by_key(|runs| dots(runs)).and_then(<[Run]>::first);
+        let first = |run: &Run| Run { last: run.last.min(run.first + count.max(1) - 1), ..*run };
+        most.map(|run| set(first(run))).unwrap_or_default()
+    }
+}
+
+fn set(run: Run) -> DotSet {
+    DotSet::from_runs(vec![run]).expect("a part of a run is a set")
+}
+
+impl Node {
+    /// Drops some lines of logs that nobody needs any more, and goes on with it in a while if
+    /// there may be more.
+    pub(crate) fn prune<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        let Some(from) = self.exchange.pruning.filter(|(at, _)| *at <= turn.now) else { return };
+        let mut left = ENTRIES_MAX;
+        let shards: Vec<ShardId> = self.shards.range(from.1..).map(|(shard, _)| *shard).collect();
+        for shard in shards {
+            self.prune_shard(shard, &mut left, turn.disk);
+            if left == 0 {
+                self.exchange.pruning = Some((turn.now + PAUSE, shard));
+                return;
+            }
+        }
+        self.exchange.pruning = None;
+    }
+
+    fn prune_shard<D: Disk>(&mut self, shard: ShardId, left: &mut usize, disk: &mut D) {
+        let others = self.others(shard);
+        let Some(kept) = self.shards.get_mut(&shard) else { return };
+        let clock = kept.replica.clock();
+        let asked = if is(Mutant::LogPrunedEarly) { others.get(..1) } else { None };
+        let settled = self.exchange.acks.settled(shard, asked.unwrap_or(&others), clock);
+        let lines = &mut kept.lines;
+        if !is(Mutant::LogKept) {
+            *left -= lines.sweep(shard, &settled, &settled, *left, disk).0;
+        }
+        let max = self.config.limits.log_entries_max as u64;
+        if lines.len(clock) <= max {
+            return;
+        }
+        let unseen = lines.unseen.clone();
+        *left -= lines.sweep(shard, &unseen, &DotSet::new(), *left, disk).0;
+        let mut gone = DotSet::new();
+        while 0 < *left && lines.unseen.is_empty() && max < lines.len(clock) {
+            let before = lines.len(clock);
+            let oldest = lines.oldest(clock, before - max);
+            let (looked, dropped) = lines.sweep(shard, &oldest, clock, *left, disk);
+            *left -= looked;
+            let _ = gone.union(&dropped);
+            if lines.len(clock) == before {
+                break;
+            }
+        }
+        self.mark(shard, &others, &gone, disk);
+    }
+
+    /// Marks those who lack a write that the log can no longer bring them.
+    fn mark<D: Disk>(&mut self, shard: ShardId, others: &[NodeId], gone: &DotSet, disk: &mut D) {
+        self.exchange.dropped += gone.len();
+        for node in others {
+            let lacks = !self.exchange.acks.has(shard, *node, gone);
+            if lacks && self.exchange.marks.insert((shard, *node)) {
+                disk.mark(shard, *node, true);
+            }
+        }
+    }
+
+    /// A replica has all that there is: whatever it lacked, it has it.
+    pub(crate) fn unmark<D: Disk>(&mut self, shard: ShardId, node: NodeId, disk: &mut D) {
+        if self.exchange.marks.remove(&(shard, node)) {
+            disk.mark(shard, node, false);
+        }
+    }
+
+    /// The other replicas of a shard.
+    pub(crate) fn others(&self, shard: ShardId) -> Vec<NodeId> {
+        let replicas = self.contracts.replicas(shard).iter().copied();
+        replicas.filter(|node| *node != self.config.id).collect()
+    }
+}
