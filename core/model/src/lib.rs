@@ -24,7 +24,7 @@ pub use names::{ClusterId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Z
 pub use need::{Need, REPLICAS_MAX, VOTES_MAX, Voter};
 pub use receipt::{Ack, Kind, Receipt};
 pub use request::{
-    Declare, Declared, Failure, Get, Limits, List, Listed, Listing, Mutation, NodeStatus, Put,
+    Declare, Declared, Failure, Get, Lag, Limits, List, Listed, Listing, Mutation, NodeStatus, Put,
     Range, Read, Refusal, Reply, Request, Standing, Status, Written,
 };
 pub use schema::{

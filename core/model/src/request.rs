@@ -247,6 +247,8 @@ pub struct Status {
     pub requests: usize,
     /// Merges sent because a read had found a replica behind.
     pub read_repairs: u64,
+    /// Writes whose place was forgotten although some replica may lack them: the log was full.
+    pub log_dropped: u64,
 }
 
 /// One node, as another sees it.
@@ -262,6 +264,24 @@ pub struct NodeStatus {
     pub zone: Zone,
     /// What the nodes of the cluster tell each other of it.
     pub standing: Standing,
+    /// How far it and the node that was asked are apart. Nothing if they keep no shard together.
+    pub lag: Option<Lag>,
+}
+
+/// How far two replicas are apart, as one of them sees it, over all shards that both keep.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Lag {
+    /// Writes that the other one has and this one lacks.
+    pub behind: u64,
+    /// Writes that this one has and the other one lacks.
+    pub ahead: u64,
+    /// Writes that the other one has heard of and could not produce.
+    pub gaps: u64,
+    /// Shards of which the other one lacks something that the log cannot bring it any more.
+    pub marked: u64,
+    /// This node has everything that the other one had so long ago, in every shard. Nothing if
+    /// that is not known yet.
+    pub since: Option<Duration>,
 }
 
 /// What the cluster says of a node.

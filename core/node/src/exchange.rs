@@ -38,8 +38,8 @@ pub(crate) mod pulls;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use causality::DotSet;
-use model::{NodeId, Now, ShardId};
+use causality::{Dot, DotSet};
+use model::{Lag, NodeId, Now, ShardId};
 use mutant::{Mutant, is};
 use rand::RngExt;
 use replica::Replica;
@@ -175,6 +175,8 @@ impl Node {
         self.exchange.served = 0;
         self.exchange.stamp(turn.now);
         self.exchange.pulls.expire(turn.now);
+        let shards: Vec<ShardId> = self.shards.keys().copied().collect();
+        shards.into_iter().for_each(|shard| self.look(shard));
         for (to, shards) in self.clocks_by_node() {
             let (stamp, echo) = self.exchange.stamps_for(to);
             let clocks = Clocks { stamp, echo, shards };
@@ -277,15 +279,56 @@ impl Node {
         let Some(pull) = self.exchange.pulls.end(sent.request, from) else { return };
         let (shard, gaps) = (pull.shard, sent.gaps);
         self.exchange.acks.gaps(from, shard, pull.after.is_some(), gaps);
+        self.look(shard);
         if sent.next.is_some() {
             self.exchange.pulls.again(Pull { after: sent.next, hash: None, ..pull });
         }
         self.pull(turn);
     }
 
+    /// Looks whether a shard has caught up with what was heard of it.
+    fn look(&mut self, shard: ShardId) {
+        if let Some(kept) = self.shards.get(&shard) {
+            self.exchange.acks.look(shard, kept.replica.clock());
+        }
+    }
+
     /// The connection to a node broke.
     pub(crate) fn exchange_lost(&mut self, node: NodeId) {
         self.exchange.pulls.lost(node);
+    }
+
+    /// How old what is read of a shard here can be, at most: a write that was acknowledged by any
+    /// replica before that is here. Nothing if one of the others was not heard of yet, in this
+    /// life of the node.
+    pub fn staleness(&self, shard: ShardId, now: Now) -> Option<Duration> {
+        self.exchange.acks.staleness(shard, &self.others(shard), now)
+    }
+
+    /// Whether most replicas of a shard have a write on disk, as far as this node knows.
+    pub fn is_quorum_settled(&self, shard: ShardId, dot: Dot) -> bool {
+        let others = self.others(shard);
+        let here = self.shards.get(&shard).is_some_and(|kept| kept.replica.clock().contains(dot));
+        let count = self.exchange.acks.count(shard, &others, dot) + usize::from(here);
+        others.len() + 1 < 2 * count
+    }
+
+    /// How far this node and another are apart. Nothing if they keep no shard together.
+    pub(crate) fn lag(&self, node: NodeId, now: Now) -> Option<Lag> {
+        let shards = self.contracts.kept_by(self.config.id).map(|(shard, _)| shard);
+        let mut shared = shards.filter(|shard| self.is_shared(*shard, node)).peekable();
+        shared.peek()?;
+        let mut lag = Lag { since: Some(Duration::ZERO), ..Lag::default() };
+        let nothing = DotSet::new();
+        for shard in shared {
+            let kept = self.shards.get(&shard).map(|kept| kept.replica.clock());
+            let clock = kept.or(self.recovered.get(&shard)).unwrap_or(&nothing);
+            self.exchange.acks.add_lag(shard, node, clock, &mut lag);
+            lag.marked += u64::from(self.exchange.marks.contains(&(shard, node)));
+            let since = self.exchange.acks.staleness(shard, &[node], now);
+            lag.since = lag.since.zip(since).map(|(a, b)| a.max(b));
+        }
+        Some(lag)
     }
 
     /// Whether a shard is kept here and by another node.

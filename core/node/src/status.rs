@@ -14,6 +14,7 @@ impl Node {
             region: member.region.clone(),
             zone: member.zone.clone(),
             standing: self.membership.standing(*node),
+            lag: self.lag(*node, now),
         };
         Status {
             node: self.config.id,
@@ -25,6 +26,7 @@ impl Node {
             tables: self.in_force().tables.values().cloned().collect(),
             requests: self.flights.len(),
             read_repairs: self.read_repairs,
+            log_dropped: self.exchange.dropped,
         }
     }
 }

@@ -68,6 +68,16 @@ impl Log {
         here.map(|(_, entry)| entry.clone()).take(entries_max).collect()
     }
 
+    /// How many lines there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The dots that the log of a shard has.
     pub fn dots(&self, shard: ShardId) -> DotSet {
         let mut dots = DotSet::new();

@@ -176,6 +176,9 @@ pub struct Status {
     pub requests: u64,
     /// Merges sent because a read had found a replica behind.
     pub read_repairs: u64,
+    /// Writes whose place was forgotten although some replica may lack them.
+    #[serde(default)]
+    pub log_dropped: u64,
 }
 
 /// One node, as another sees it.
@@ -193,6 +196,27 @@ pub struct NodeState {
     /// What the nodes of the cluster tell each other of it: `up`, `suspected`, `down` or `unknown`.
     #[serde(default)]
     pub standing: String,
+    /// How far it and the node that was asked are apart, if they keep a shard together and the
+    /// node tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<Lag>,
+}
+
+/// How far another replica and the node that was asked are apart, over all shards that both keep.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Lag {
+    /// Writes that the other one has and the node that was asked lacks.
+    pub behind: u64,
+    /// Writes that the node that was asked has and the other one lacks.
+    pub ahead: u64,
+    /// Writes that the other one has heard of and could not produce.
+    pub gaps: u64,
+    /// Shards of which the other one lacks something that the log cannot bring it any more.
+    pub needs_repair: u64,
+    /// The node that was asked has everything that the other one had so many seconds ago, if
+    /// that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_seconds: Option<f64>,
 }
 
 impl Client {

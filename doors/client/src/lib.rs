@@ -59,7 +59,7 @@ use std::time::Duration;
 
 pub use batch::{Operation, Outcome};
 pub use catalog::{
-    Durability, KeyspaceContract, KeyspaceInfo, NodeState, Replicas, Status, TableContract,
+    Durability, KeyspaceContract, KeyspaceInfo, Lag, NodeState, Replicas, Status, TableContract,
     TableInfo,
 };
 pub use error::{Error, Problem};

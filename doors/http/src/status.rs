@@ -42,6 +42,8 @@ pub(crate) struct StatusJson {
     requests: u64,
     /// Merges sent because a read had found a replica behind.
     read_repairs: u64,
+    /// Writes whose place was forgotten although some replica may lack them: the log was full.
+    log_dropped: u64,
 }
 
 /// One node, as another sees it.
@@ -58,6 +60,35 @@ pub(crate) struct NodeJson {
     zone: String,
     /// What the nodes of the cluster tell each other of it.
     standing: StandingJson,
+    /// How far it and the node that was asked are apart; missing if they keep no shard together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag: Option<LagJson>,
+}
+
+/// How far another replica and the node that was asked are apart, over all shards that both keep.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Lag)]
+pub(crate) struct LagJson {
+    /// Writes that the other one has and the node that was asked lacks.
+    behind: u64,
+    /// Writes that the node that was asked has and the other one lacks.
+    ahead: u64,
+    /// Writes that the other one has heard of and could not produce.
+    gaps: u64,
+    /// Shards of which the other one lacks something that the log cannot bring it any more.
+    needs_repair: u64,
+    /// The node that was asked has everything that the other one had so many seconds ago;
+    /// missing if that is not known yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since_seconds: Option<f64>,
+}
+
+impl From<&model::Lag> for LagJson {
+    fn from(lag: &model::Lag) -> Self {
+        let model::Lag { behind, ahead, gaps, marked, since } = *lag;
+        let since_seconds = since.map(|since| since.as_secs_f64());
+        Self { behind, ahead, gaps, needs_repair: marked, since_seconds }
+    }
 }
 
 /// `up`: it answers somebody. `suspected`: it answered nobody who asked. `down`: and did not
@@ -86,6 +117,7 @@ impl From<&model::NodeStatus> for NodeJson {
             region: node.region.to_string(),
             zone: node.zone.to_string(),
             standing,
+            lag: node.lag.as_ref().map(LagJson::from),
         }
     }
 }
@@ -109,6 +141,7 @@ impl From<&model::Status> for StatusJson {
             tables: tables.map(|table| TableJson::new(keyspace_of(table), table)).collect(),
             requests: status.requests as u64,
             read_repairs: status.read_repairs,
+            log_dropped: status.log_dropped,
         }
     }
 }

@@ -158,6 +158,8 @@ struct Status {
     requests: u64,
     #[prost(uint64, tag = "9")]
     read_repairs: u64,
+    #[prost(uint64, tag = "10")]
+    log_dropped: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -172,6 +174,35 @@ struct NodeStatus {
     zone: Bytes,
     #[prost(uint32, tag = "5")]
     standing: u32,
+    #[prost(message, optional, tag = "6")]
+    lag: Option<Lag>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Lag {
+    #[prost(uint64, tag = "1")]
+    behind: u64,
+    #[prost(uint64, tag = "2")]
+    ahead: u64,
+    #[prost(uint64, tag = "3")]
+    gaps: u64,
+    #[prost(uint64, tag = "4")]
+    marked: u64,
+    #[prost(message, optional, tag = "5")]
+    since: Option<Time>,
+}
+
+impl Lag {
+    fn put(lag: model::Lag) -> Self {
+        let model::Lag { behind, ahead, gaps, marked, since } = lag;
+        Self { behind, ahead, gaps, marked, since: since.map(Time::put) }
+    }
+
+    fn take(self) -> Usable<model::Lag> {
+        let Self { behind, ahead, gaps, marked, since } = self;
+        let since = since.map(Time::take).transpose()?;
+        Ok(model::Lag { behind, ahead, gaps, marked, since })
+    }
 }
 
 impl Status {
@@ -187,6 +218,7 @@ impl Status {
                 Standing::Suspected => 2,
                 Standing::Down => 3,
             },
+            lag: node.lag.map(Lag::put),
         };
         let keyspace = |keyspace| coded(|out| contracts::encode_keyspace(keyspace, out));
         let table = |table| coded(|out| contracts::encode_table(table, out));
@@ -200,13 +232,14 @@ impl Status {
             tables: status.tables.iter().map(table).collect(),
             requests: status.requests as u64,
             read_repairs: status.read_repairs,
+            log_dropped: status.log_dropped,
         }
     }
 
     fn take(self) -> Usable<model::Status> {
         let node = |node: &NodeStatus| {
             let (region, zone) = (take_name(&node.region)?, take_name(&node.zone)?);
-            let (standing, alive) = (node.standing, node.alive);
+            let (standing, alive, lag) = (node.standing, node.alive, node.lag.clone());
             let node = NodeId::new(narrow(node.node)?);
             let standing = match standing {
                 1 => Standing::Up,
@@ -214,7 +247,8 @@ impl Status {
                 3 => Standing::Down,
                 _ => Standing::Unknown,
             };
-            Ok(model::NodeStatus { node, alive, region, zone, standing })
+            let lag = lag.map(Lag::take).transpose()?;
+            Ok(model::NodeStatus { node, alive, region, zone, standing, lag })
         };
         let keyspaces = self.keyspaces.iter().map(contracts::decode_keyspace);
         let tables = self.tables.iter().map(contracts::decode_table);
@@ -228,6 +262,7 @@ impl Status {
             tables: tables.collect::<Result<_, _>>()?,
             requests: narrow(self.requests)?,
             read_repairs: self.read_repairs,
+            log_dropped: self.log_dropped,
         })
     }
 }

@@ -83,6 +83,13 @@ fn show_tables(asked: &[Asked]) -> Result<(), CliError> {
             eprintln!("{url}: {err}");
         }
     }
+    let lags = lag_rows(asked);
+    if !lags.is_empty() {
+        let mut table =
+            print::table(&["node", "with", "lacks", "is ahead by", "has all of", "remarks"]);
+        lags.into_iter().for_each(|row| drop(table.add_row(row)));
+        print::line(table)?;
+    }
     let newest = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
     let Some(newest) = newest.max_by_key(|status| status.catalog_version) else { return Ok(()) };
     let mut tables = print::table(&["keyspace", "shards", "replicas", "tables"]);
@@ -128,6 +135,44 @@ fn row(url: &str, status: &Status) -> Vec<String> {
         status.read_repairs.to_string(),
         format!("{alive} of {}{away}", status.nodes.len()),
     ]
+}
+
+/// A row for each two replicas that are apart, as one of them sees it.
+fn lag_rows(asked: &[Asked]) -> Vec<Vec<String>> {
+    let statuses = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
+    let pairs = statuses.flat_map(|status| status.nodes.iter().map(move |node| (status, node)));
+    let row = |(status, node): (&Status, &client::NodeState)| {
+        let lag = node.lag?;
+        let since = lag.since_seconds.map(|since| format!("{} ago", up_for(since)));
+        let is_apart = 0 < lag.behind + lag.ahead + lag.gaps + lag.needs_repair;
+        let is_old = lag.since_seconds.is_none_or(|since| LAG_SECONDS < since);
+        let mut remarks = Vec::new();
+        if 0 < lag.gaps {
+            remarks.push(format!("{} writes that nobody could produce", lag.gaps));
+        }
+        if 0 < lag.needs_repair {
+            remarks.push(format!("{} shards need repair there", lag.needs_repair));
+        }
+        (is_apart || is_old).then(|| {
+            vec![
+                format!("n{}", status.node),
+                format!("n{}", node.node),
+                writes(lag.behind),
+                writes(lag.ahead),
+                since.unwrap_or_else(|| "unknown".to_owned()),
+                remarks.join(", "),
+            ]
+        })
+    };
+    pairs.filter_map(row).collect()
+}
+
+/// What is less is how replicas are that nothing is wrong with: they compare their clocks every
+/// second, and it takes them two messages to know.
+const LAG_SECONDS: f64 = 5.0;
+
+fn writes(count: u64) -> String {
+    if count == 1 { "1 write".to_owned() } else { format!("{count} writes") }
 }
 
 fn up_for(seconds: f64) -> String {

@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use causality::{Dot, DotSet};
-use model::{NodeId, Now, ShardId};
+use model::{Lag, NodeId, Now, ShardId};
 
 /// What is known of one shard at one other replica.
 #[derive(Debug, Default)]
@@ -48,19 +48,6 @@ impl Known {
     fn has_all(&mut self) {
         self.had = self.had.max(self.since);
     }
-}
-
-/// How one shard stands with one other replica.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Lag {
-    /// Dots that it has and we lack.
-    pub(crate) behind: u64,
-    /// Dots that we have and it lacks.
-    pub(crate) ahead: u64,
-    /// Dots that it has and could not produce.
-    pub(crate) gaps: u64,
-    /// How long ago we had everything that it had. Nothing if that was never so in this life.
-    pub(crate) since: Option<Duration>,
 }
 
 /// What is known of all of them.
@@ -152,17 +139,13 @@ impl Acks {
         since.collect::<Option<Vec<_>>>().map(|all| all.into_iter().max().unwrap_or_default())
     }
 
-    /// How a shard stands with another replica.
-    pub(crate) fn lag(&self, shard: ShardId, node: NodeId, ours: &DotSet, now: Now) -> Lag {
-        let Some(known) = self.0.get(&(shard, node)) else {
-            return Lag { behind: 0, ahead: ours.len(), gaps: 0, since: None };
-        };
-        Lag {
-            behind: known.clock.difference(ours).len(),
-            ahead: ours.difference(&known.clock).len(),
-            gaps: known.gaps,
-            since: known.had.map(|had| now.since(had)),
-        }
+    /// Adds to `lag` how a shard stands with another replica.
+    pub(crate) fn add_lag(&self, shard: ShardId, node: NodeId, ours: &DotSet, lag: &mut Lag) {
+        let nothing = Known::default();
+        let known = self.0.get(&(shard, node)).unwrap_or(&nothing);
+        lag.behind += known.clock.difference(ours).len();
+        lag.ahead += ours.difference(&known.clock).len();
+        lag.gaps += known.gaps;
     }
 
     fn of_mut(&mut self, shard: ShardId) -> impl Iterator<Item = (&NodeId, &mut Known)> {

@@ -121,7 +121,7 @@ impl Parcel {
         }
         let values = object.values().values();
         let bytes: usize = values.map(|value| value.content_type.len() + value.body.len()).sum();
-        let bytes = bytes + object.context().runs().len() * size_of::<Run>();
+        let bytes = bytes + size_of_val(object.context().runs());
         self.credit = self.credit.saturating_sub(bytes.max(OBJECT_BYTES_MIN));
         let _ = self.covered.merge(carried);
         self.objects.push((address.clone(), object));

@@ -21,6 +21,7 @@ pub(crate) struct Memory {
     pub(crate) objects: BTreeMap<(ShardId, TableId, Key), Object>,
     pub(crate) acceptor: Acceptor,
     pub(crate) log: replica::Log,
+    pub(crate) marks: BTreeSet<(ShardId, NodeId)>,
 }
 
 impl Store for Memory {
@@ -75,7 +76,13 @@ impl Disk for Memory {
         self.acceptor = acceptor.clone();
     }
 
-    fn mark(&mut self, _: ShardId, _: NodeId, _: bool) {}
+    fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
+        if lacks {
+            self.marks.insert((shard, node));
+        } else {
+            self.marks.remove(&(shard, node));
+        }
+    }
 }
 
 /// Nodes, their disks, and the messages between them, all delivered at once.
@@ -134,6 +141,22 @@ impl Cluster {
             }
         }
         cluster.settle();
+        cluster
+    }
+
+    /// A cluster with a table at all its nodes, which have these limits.
+    pub(crate) fn with_limits(size: u16, limits: Limits) -> Self {
+        let mut cluster = Self::new(size);
+        for (id, (node, disk)) in &mut cluster.nodes {
+            let config = Config { limits, ..config(*id, 1, &cluster.layout) };
+            *node = Node::new(config, BTreeMap::new(), disk.acceptor.clone(), cluster.now);
+            for other in cluster.layout.members.keys().filter(|other| *other != id) {
+                cluster.inputs.push_back((*id, Input::Connected(*other)));
+            }
+        }
+        cluster.settle();
+        cluster.ask(1, Request::Declare(keyspace(1, size.try_into().unwrap())));
+        cluster.ask(1, Request::Declare(table(Durability::Synced)));
         cluster
     }
 

@@ -8,6 +8,7 @@
 )]
 
 mod declarations;
+mod exchange;
 mod harness;
 mod levels;
 mod requests;

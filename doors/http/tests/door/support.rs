@@ -237,12 +237,14 @@ impl State {
                 region: Name::new("north").unwrap(),
                 zone: Name::new("a").unwrap(),
                 standing: Standing::Up,
+                lag: None,
             }],
             catalog_version: 3,
             keyspaces: self.keyspaces.clone(),
             tables: self.tables.clone(),
             requests: 0,
             read_repairs: 0,
+            log_dropped: 0,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use causality::Incarnation;
 use model::{
-    Ack, Declare, Declared, Failure, Get, KeyspaceId, Kind, List, Listed, Listing, Malformed,
+    Ack, Declare, Declared, Failure, Get, KeyspaceId, Kind, Lag, List, Listed, Listing, Malformed,
     Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Receipt, Refusal, Reply, Request,
     ShardId, Spread, Standing, Status, TableId, Voting, WriteOptions, Written,
 };
@@ -69,14 +69,24 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn lags()(
+        (behind, ahead, gaps, marked) in any::<(u64, u64, u64, u64)>(),
+        since in option::of(times()),
+    ) -> Lag {
+        Lag { behind, ahead, gaps, marked, since }
+    }
+}
+
+prop_compose! {
     fn node_states()(
         node in nodes(),
         alive: bool,
         region in names(),
         zone in names(),
         standing in standings(),
+        lag in option::of(lags()),
     ) -> NodeStatus {
-        NodeStatus { node, alive, region, zone, standing }
+        NodeStatus { node, alive, region, zone, standing, lag }
     }
 }
 
@@ -227,10 +237,11 @@ prop_compose! {
         tables in vec(tables(), 0..3),
         requests: usize,
         read_repairs: u64,
+        log_dropped: u64,
     ) -> Status {
         let incarnation = Incarnation::new(incarnation);
         Status {
-            node, incarnation, uptime, nodes, catalog_version, keyspaces, tables, requests, read_repairs,
+            node, incarnation, uptime, nodes, catalog_version, keyspaces, tables, requests, read_repairs, log_dropped,
         }
     }
 }

@@ -1,0 +1,125 @@
+//! What replicas bring each other without a read.
+
+use crate::harness::*;
+
+impl Cluster {
+    /// A node that was away is back, in the same life.
+    fn come_back(&mut self, node: u16) {
+        let node = NodeId::new(node);
+        self.down.remove(&node);
+        for other in self.layout.members.keys().copied().filter(|other| *other != node) {
+            self.inputs.push_back((node, Input::Connected(other)));
+            self.inputs.push_back((other, Input::Connected(node)));
+        }
+        self.settle();
+    }
+
+    fn disk(&self, node: u16) -> &Memory {
+        &self.nodes[&NodeId::new(node)].1
+    }
+
+    fn objects(&self, node: u16) -> Vec<Object> {
+        self.disk(node).objects.values().cloned().collect()
+    }
+
+    fn lag(&mut self, at: u16, with: u16) -> model::Lag {
+        let Reply::Status(status) = self.ask(at, Request::Status) else { panic!("no status") };
+        status.nodes[usize::from(with) - 1].lag.unwrap()
+    }
+}
+
+#[test]
+fn a_replica_that_was_away_has_everything_within_two_seconds_and_nobody_has_read() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.stop(3);
+    let first = cluster.put(1, "k0", "first", &none());
+    cluster.put(2, "k0", "second", &first.context);
+    for number in 1..400 {
+        cluster.put(1, &format!("k{number}"), "v", &none());
+    }
+    cluster.wait(3_000);
+    assert_eq!(cluster.disk(3).objects.len(), 0);
+    assert_eq!(cluster.lag(1, 3).ahead, 401);
+    cluster.come_back(3);
+    cluster.wait(2_000);
+    assert_eq!(cluster.objects(3), cluster.objects(1));
+    let key = |text: &str| key(text, "");
+    let address = |(_, _, at): &&(ShardId, TableId, Key)| *at == key("k0");
+    let held = cluster.disk(3).objects.keys().find(address).unwrap().clone();
+    assert_eq!(texts(&cluster.disk(3).objects[&held]), ["second"]);
+    let lag = cluster.lag(1, 3);
+    assert_eq!((lag.ahead, lag.behind, lag.gaps, lag.marked), (0, 0, 0, 0));
+}
+
+#[test]
+fn lines_of_the_log_stay_while_a_replica_is_away_and_go_when_all_have_them() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.put(1, "k0", "before", &none());
+    cluster.wait(3_000);
+    let logged = |cluster: &Cluster, node| cluster.disk(node).log.len();
+    assert_eq!([1, 2, 3].map(|node| logged(&cluster, node)), [0, 0, 0]);
+    cluster.stop(3);
+    cluster.put(1, "k1", "meanwhile", &none());
+    cluster.wait(3_000);
+    assert_eq!([1, 2].map(|node| logged(&cluster, node)), [1, 1]);
+    cluster.come_back(3);
+    cluster.wait(4_000);
+    assert_eq!([1, 2, 3].map(|node| logged(&cluster, node)), [0, 0, 0]);
+}
+
+#[test]
+fn a_dot_whose_record_was_lost_is_a_gap_and_is_not_covered() {
+    let mut cluster = Cluster::with_table(2, 2);
+    cluster.stop(2);
+    let options = WriteOptions { w: Some(Level::One), ..WriteOptions::default() };
+    let Reply::Written(_) = cluster.ask(1, put("k", "v", &none(), options)) else { panic!() };
+    let (_, disk) = cluster.nodes.get_mut(&NodeId::new(1)).unwrap();
+    disk.objects.clear();
+    cluster.come_back(2);
+    cluster.wait(3_000);
+    assert_eq!(cluster.disk(2).objects.len(), 0);
+    let lag = cluster.lag(2, 1);
+    assert_eq!((lag.gaps, cluster.lag(1, 2).ahead), (1, 1));
+    assert_eq!(cluster.disk(1).log.len(), 1, "it may come back");
+}
+
+#[test]
+fn a_full_log_drops_its_oldest_lines_and_marks_who_lacks_them() {
+    let limits = Limits { log_entries_max: 5, ..Limits::default() };
+    let mut cluster = Cluster::with_limits(3, limits);
+    cluster.stop(3);
+    let mut context = none();
+    for number in 0..12 {
+        context = cluster.put(1, "k", &number.to_string(), &context).context;
+    }
+    cluster.wait(3_000);
+    assert_eq!([1, 2].map(|node| cluster.disk(node).log.len()), [5, 5]);
+    assert_eq!((cluster.lag(1, 3).marked, cluster.lag(1, 2).marked), (1, 0));
+    assert_eq!(cluster.disk(1).marks.len(), 1);
+    // The last write carries all that it superseded, so that this replica is whole all the same.
+    cluster.come_back(3);
+    cluster.wait(4_000);
+    assert_eq!(cluster.objects(3), cluster.objects(1));
+    assert_eq!((cluster.lag(1, 3).marked, cluster.disk(1).marks.len()), (0, 0));
+}
+
+#[test]
+fn what_is_read_is_as_old_as_the_last_word_of_the_replica_that_is_silent() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.put(1, "k", "v", &none());
+    cluster.wait(3_000);
+    let shard = *cluster.disk(1).objects.keys().next().map(|(shard, _, _)| shard).unwrap();
+    let staleness = |cluster: &Cluster, at| {
+        let (node, _) = &cluster.nodes[&NodeId::new(at)];
+        node.staleness(shard, cluster.now).unwrap()
+    };
+    assert!(staleness(&cluster, 1) < Duration::from_secs(3));
+    cluster.stop(3);
+    cluster.wait(20_000);
+    assert!(Duration::from_secs(20) <= staleness(&cluster, 1));
+    cluster.come_back(3);
+    // A connection says nothing about what the other end has.
+    assert!(Duration::from_secs(20) <= staleness(&cluster, 1));
+    cluster.wait(4_000);
+    assert!(staleness(&cluster, 1) < Duration::from_secs(3));
+}
