@@ -87,7 +87,9 @@ fn show_tables(asked: &[Asked]) -> Result<(), CliError> {
     if !lags.is_empty() {
         let mut table =
             print::table(&["node", "with", "lacks", "is ahead by", "has all of", "remarks"]);
-        lags.into_iter().for_each(|row| drop(table.add_row(row)));
+        for row in lags {
+            table.add_row(row);
+        }
         print::line(table)?;
     }
     let newest = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
