@@ -31,6 +31,8 @@ pub enum GetEvent<T> {
     Digested(NodeId, Digest),
     /// A replica could not read, or cannot be reached any more.
     Failed(NodeId),
+    /// The answers take longer than usual: ask one more who may help.
+    Hedge,
     /// The answers take long: ask everybody who may help.
     Slow,
     /// The client waits no longer.
@@ -144,6 +146,7 @@ impl<T: Lattice + Clone> Get<T> {
                 let _ = self.hear(node, Heard::Digest(digest));
             }
             GetEvent::Failed(node) => self.fail(node, out),
+            GetEvent::Hedge => self.ask_one(out),
             GetEvent::Slow => self.ask_all(out),
             GetEvent::Deadline => self.give_up(out),
         }
@@ -169,6 +172,22 @@ impl<T: Lattice + Clone> Get<T> {
             if let Some(node) = self.spares.remove(index) {
                 self.ask(node, want, out);
             }
+        }
+    }
+
+    /// Asks one spare for the object, who could take the place of any that is late: of the one
+    /// that was asked for the object as well as of one that was asked for a digest.
+    fn ask_one(&mut self, out: &mut Vec<GetEffect<T>>) {
+        if self.is_answered {
+            return;
+        }
+        let known = self.known();
+        let has = |node: NodeId| known.iter().any(|(heard, _)| *heard == node);
+        let Some(index) = self.spares.iter().position(|node| self.need.wants(*node, has)) else {
+            return;
+        };
+        if let Some(node) = self.spares.remove(index) {
+            self.ask(node, Want::Full, out);
         }
     }
 
@@ -332,7 +351,7 @@ impl<T: Lattice + Clone> Get<T> {
 
 #[cfg(test)]
 mod tests {
-    use GetEvent::{Deadline, Digested, Failed, Fetched, Slow};
+    use GetEvent::{Deadline, Digested, Failed, Fetched, Hedge, Slow};
     use lattice::Max;
 
     use super::*;
@@ -356,6 +375,7 @@ mod tests {
                 Fetched(node, max) => format!("fetched {node} {}", max.0),
                 Digested(node, digest) => format!("digested {node} {}", digest.0),
                 Failed(node) => format!("failed {node}"),
+                Hedge => "hedge".into(),
                 Slow => "slow".into(),
                 Deadline => "deadline".into(),
             };
@@ -412,6 +432,30 @@ mod tests {
             fetched n1 7:
             failed n2: fetch n3
             fetched n3 7: answer 7 by n1 n3 done
+            ",
+        );
+    }
+
+    #[test]
+    fn get_that_takes_longer_than_usual_asks_one_more_whoever_is_late() {
+        check(
+            &run(2, &[Digested(N2, Digest(7)), Hedge, Hedge, Fetched(N3, Max(7))]),
+            "
+            start: fetch n1 digest n2
+            digested n2 7:
+            hedge: fetch n3
+            hedge:
+            fetched n3 7: answer 7 by n2 n3
+            ",
+        );
+        check(
+            &run(2, &[Fetched(N1, Max(7)), Hedge, Fetched(N3, Max(7)), Hedge]),
+            "
+            start: fetch n1 digest n2
+            fetched n1 7:
+            hedge: fetch n3
+            fetched n3 7: answer 7 by n1 n3
+            hedge:
             ",
         );
     }

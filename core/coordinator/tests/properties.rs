@@ -58,6 +58,7 @@ fn digest(max: &Max<u8>) -> Digest {
 fn get_event((kind, node, held): (u8, NodeId, u8)) -> GetEvent<Max<u8>> {
     match kind {
         0 => GetEvent::Deadline,
+        1 if held % 2 == 0 => GetEvent::Hedge,
         1 => GetEvent::Slow,
         2..=4 => GetEvent::Failed(node),
         5..=9 => GetEvent::Digested(node, digest(&Max(held))),
@@ -127,7 +128,7 @@ proptest! {
                     }
                     GetEvent::Deadline => is_ended = true,
                     GetEvent::Fetched(..) | GetEvent::Digested(..) => {}
-                    GetEvent::Failed(_) | GetEvent::Slow => {}
+                    GetEvent::Failed(_) | GetEvent::Hedge | GetEvent::Slow => {}
                 }
                 get.step(event, &mut out);
             }

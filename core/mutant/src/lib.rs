@@ -139,6 +139,8 @@ mutants! {
     OverloadedEarly,
     /// A node that has too much in hand says that its disk failed.
     DiskBlamed,
+    /// A read asks one more replica whenever it takes long, however many have.
+    HedgesUnpaid,
     /// A read that too few replicas answered says that a write may have been applied.
     ReadTakenForWrite,
     /// A read for which nobody waits any more is answered all the same.

@@ -14,7 +14,7 @@ use crate::{Disk, Node, RequestId, Ticket, Turn};
 
 /// How long the first answers to a read may take before everybody else is asked, too.
 /// Longer than a healthy fsync queue, shorter than a client's patience.
-const SLOW: Duration = Duration::from_millis(200);
+pub(crate) const SLOW: Duration = Duration::from_millis(200);
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug)]
@@ -64,9 +64,9 @@ impl Node {
         RequestId(self.last_request)
     }
 
-    /// Keeps a request until it is done. A read is looked at again after a while.
+    /// Keeps a request until it is done. A list is looked at again after a while.
     pub(crate) fn keep(&mut self, id: RequestId, now: Now, mut flight: Flight) {
-        if matches!(flight.work, Work::Get(_) | Work::List(_)) {
+        if matches!(flight.work, Work::List(_)) {
             flight.timer = flight.deadline.min(now + SLOW);
         }
         self.keep_until(id, flight);
@@ -95,10 +95,7 @@ impl Node {
         flight.timer = flight.deadline;
         match &flight.work {
             Work::Put(_) => self.put_event(id, flight, coordinator::PutEvent::Deadline, turn),
-            Work::Get(_) => {
-                use coordinator::GetEvent::{Deadline, Slow};
-                self.get_event(id, flight, if is_late { Deadline } else { Slow }, turn);
-            }
+            Work::Get(_) => self.get_timer(id, flight, turn),
             Work::List(_) => {
                 use coordinator::ListEvent::{Deadline, Slow};
                 self.list_event(id, flight, if is_late { Deadline } else { Slow }, turn);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use coordinator::{Get, GetEffect, GetEvent};
-use model::{Address, Durability, Failure, Object, Read, Reply};
+use model::{Address, Durability, Failure, Now, Object, Read, Reply};
 use mutant::{Mutant, is};
 
-use crate::flight::{Client, Flight, Work};
+use crate::flight::{Client, Flight, SLOW, Work};
 use crate::message::time_left;
 use crate::shards::digest;
 use crate::{
@@ -23,6 +23,8 @@ pub(crate) struct Getting {
     get: Get<Object>,
     site: Site,
     address: Address,
+    /// Replicas that have been asked and have not answered, and since when.
+    waiting: Vec<(NodeId, Now)>,
 }
 
 impl Node {
@@ -41,10 +43,12 @@ impl Node {
         let get = Get::start(&order, need, digest, &mut effects);
         let address = Address { table: site.table.id, key: asked.key.clone() };
         let deadline = turn.now + asked.timeout;
-        let work = Work::Get(Getting { get, site, address });
-        let flight = Flight { client, begun: turn.now, deadline, timer: deadline, work };
-        self.get_effects(id, &flight, effects, turn);
-        self.keep(id, turn.now, flight);
+        let hedge = turn.now + self.pace.begin(site.table.id).min(SLOW);
+        let work = Work::Get(Getting { get, site, address, waiting: Vec::new() });
+        let timer = deadline.min(hedge);
+        let mut flight = Flight { client, begun: turn.now, deadline, timer, work };
+        self.get_effects(id, &mut flight, effects, turn);
+        self.keep_until(id, flight);
         Ok(())
     }
 
@@ -57,8 +61,9 @@ impl Node {
         let Some(Flight { work: Work::Get(_), .. }) = self.flights.get(&fetched.request) else {
             return;
         };
-        let Some(flight) = self.take(fetched.request) else { return };
+        let Some(mut flight) = self.take(fetched.request) else { return };
         self.count_reply(from, &flight, turn.now);
+        self.heard_of(from, &mut flight, turn.now);
         let event = match fetched.found {
             Found::Full(object) => GetEvent::Fetched(from, object),
             Found::Digest(digest) => GetEvent::Digested(from, digest),
@@ -76,26 +81,73 @@ impl Node {
     ) {
         let Work::Get(getting) = &mut flight.work else { return };
         let mut effects = Vec::new();
+        let is_hedge = matches!(event, GetEvent::Hedge);
         getting.get.step(event, &mut effects);
+        if is_hedge && !effects.is_empty() {
+            self.pace.hedged();
+        }
         let is_done = getting.get.is_done();
         if getting.get.is_answered() {
             flight.deadline = flight.deadline.min(turn.now + LINGER);
             flight.timer = flight.deadline;
         }
-        self.get_effects(id, &flight, effects, turn);
-        if !is_done {
+        self.get_effects(id, &mut flight, effects, turn);
+        if is_done {
+            self.give_up_waiting(&flight, turn.now);
+        } else {
             self.keep_until(id, flight);
+        }
+    }
+
+    /// The timer of a read has fired. Too late is the deadline; before that one more replica
+    /// is asked, and later all.
+    pub(crate) fn get_timer<D: Disk>(
+        &mut self,
+        id: RequestId,
+        mut flight: Flight,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let slow = flight.begun + SLOW;
+        let event = if flight.deadline <= turn.now {
+            GetEvent::Deadline
+        } else if slow <= turn.now {
+            flight.timer = flight.deadline;
+            GetEvent::Slow
+        } else {
+            flight.timer = flight.deadline.min(slow);
+            if !self.pace.may_hedge() {
+                return self.keep_until(id, flight);
+            }
+            GetEvent::Hedge
+        };
+        self.get_event(id, flight, event, turn);
+    }
+
+    /// Takes note of how long a replica took.
+    fn heard_of(&mut self, from: NodeId, flight: &mut Flight, now: Now) {
+        let Work::Get(getting) = &mut flight.work else { return };
+        let Some(index) = getting.waiting.iter().position(|(node, _)| *node == from) else {
+            return;
+        };
+        let (_, since) = getting.waiting.swap_remove(index);
+        self.pace.answered(from, now.since(since), now);
+    }
+
+    fn give_up_waiting(&mut self, flight: &Flight, now: Now) {
+        let Work::Get(getting) = &flight.work else { return };
+        for (node, since) in &getting.waiting {
+            self.pace.given_up(*node, now.since(*since), now);
         }
     }
 
     fn get_effects<D: Disk>(
         &mut self,
         id: RequestId,
-        flight: &Flight,
+        flight: &mut Flight,
         effects: Vec<GetEffect<Object>>,
         turn: &mut Turn<'_, D>,
     ) {
-        let Work::Get(getting) = &flight.work else { return };
+        let Work::Get(getting) = &mut flight.work else { return };
         for effect in effects {
             match effect {
                 GetEffect::Fetch(to, want) => {
@@ -103,8 +155,11 @@ impl Node {
                     let left = time_left(flight.deadline, turn.now);
                     let fetch = Fetch { request: id, address, want, left };
                     turn.send(to, Message::Fetch(fetch), After::Now);
+                    getting.waiting.push((to, turn.now));
+                    self.pace.asked(to);
                 }
                 GetEffect::Met(object, nodes) => {
+                    self.pace.end(getting.site.table.id, turn.now.since(flight.begun));
                     let receipt = getting.site.read_receipt(&nodes, getting.get.need());
                     self.answer(flight.client, Reply::Read(Read { object, receipt }), turn);
                 }

@@ -36,6 +36,7 @@ mod levels;
 mod list;
 mod measure;
 mod message;
+mod pace;
 mod put;
 mod shards;
 mod status;
@@ -109,6 +110,7 @@ pub struct Node {
     last_request: u64,
     taken: forward::Taken,
     read_repairs: u64,
+    pace: pace::Pace,
     counts: Counts,
 }
 
@@ -160,6 +162,7 @@ impl Node {
             last_request,
             taken: forward::Taken::default(),
             read_repairs: 0,
+            pace: pace::Pace::default(),
             counts: Counts::default(),
         }
     }
@@ -357,9 +360,8 @@ impl Node {
     }
 
     /// The replicas in the order to ask them: this node, then those whose links are steady, the
-    /// near ones first, and beginning with another one each time, then those whose links are
-    /// not, then the rest.
-    fn in_order(&self, site: &Site, now: Now) -> Vec<NodeId> {
+    /// near ones first and by their [`pace`], then those whose links are not, then the rest.
+    fn in_order(&mut self, site: &Site, now: Now) -> Vec<NodeId> {
         let (mut near, mut far, mut shaky, mut away) = (vec![], vec![], vec![], vec![]);
         let mut first = None;
         for voter in site.voters.iter() {
@@ -377,8 +379,7 @@ impl Node {
             others.push(voter.node);
         }
         for nodes in [&mut near, &mut far] {
-            let turn = usize::try_from(self.last_request % nodes.len().max(1) as u64);
-            nodes.rotate_left(turn.unwrap_or_default());
+            self.pace.order(nodes, now, &mut self.rng);
         }
         first.into_iter().chain(near).chain(far).chain(shaky).chain(away).collect()
     }

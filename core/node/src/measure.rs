@@ -66,6 +66,10 @@ pub struct Counts {
     pub siblings_max: usize,
     /// Merges sent because a read had found a replica behind.
     pub read_repairs: u64,
+    /// Reads of single keys that began here.
+    pub reads: u64,
+    /// Replicas asked because those that were asked took longer than usual.
+    pub hedges: u64,
     /// How long replicas took to answer, from the beginning of the request. Of writes the
     /// time to disk is part of it.
     pub replicas: BTreeMap<NodeId, Replied>,
@@ -83,7 +87,14 @@ pub struct Replied {
 impl Node {
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
-        Counts { read_repairs: self.read_repairs, ..self.counts.clone() }
+        let (reads, hedges) = self.hedges();
+        Counts { read_repairs: self.read_repairs, reads, hedges, ..self.counts.clone() }
+    }
+
+    /// How many reads of single keys began here, and for how many of them one more replica was
+    /// asked because others took longer than usual. One of twenty, at the most.
+    pub fn hedges(&self) -> (u64, u64) {
+        (self.pace.reads, self.pace.hedges)
     }
 
     /// Counts the values of a key that was just written here.

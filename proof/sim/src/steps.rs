@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    /// A node has no more requests in hand than it may, and its catalog does not grow older.
+    /// A node has no more requests in hand than it may, does not hedge too often, and its catalog does not grow older.
     fn check_node(&mut self, at: NodeId) -> Result<(), Broken> {
         let max = self.limits.requests_max;
         let host = self.host(at);
@@ -65,6 +65,11 @@ impl World {
         let (requests, catalog) = (node.requests(), node.catalog_version());
         if max < requests {
             let detail = format!("{at} has {requests} requests in hand, and at most {max}");
+            return Err(Broken::new(Invariant::LimitsHold, detail));
+        }
+        let (reads, hedges) = node.hedges();
+        if reads < 20 * hedges {
+            let detail = format!("{at} has hedged {hedges} of {reads} reads, and may one of 20");
             return Err(Broken::new(Invariant::LimitsHold, detail));
         }
         if catalog < host.catalog_version {

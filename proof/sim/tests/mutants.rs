@@ -220,6 +220,7 @@ fn inside() -> Vec<Row> {
         (In::UnmetNamesAll, any, &[ReceiptsAreTrue]),
         (In::OverloadedEarly, any, &[RefusalsAreTrue]),
         (In::DiskBlamed, any, &[RefusalsAreTrue]),
+        (In::HedgesUnpaid, any, &[LimitsHold]),
         (In::ReadTakenForWrite, any, &[RefusalsAreTrue]),
         (In::ExpiredServed, any, &[NothingIsLeft]),
         (In::LiveReadsDropped, any, &[HealthyRequestsSucceed]),
