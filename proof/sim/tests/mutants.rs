@@ -129,7 +129,7 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
         (Mutant::SiblingsDropped, any, &[NoFalseDominance, NothingIsInvented]),
         (Mutant::AckBeforeSync, any, &[DurableIsOnDisk]),
         (Mutant::SyncLies, any, &[DurableIsOnDisk]),
-        (Mutant::RecoveredCountsAsSynced, of_short_lives, &[DurableIsOnDisk]),
+        (Mutant::RecoveredCountsAsSynced, of_short_lives, &[DurableIsOnDisk, LogReachesBack]),
         (
             Mutant::IncarnationReused,
             any,
@@ -214,7 +214,11 @@ fn inside() -> Vec<Row> {
         (In::OldCatalogLearned, of_unlucky_operators, &[ContractsStand]),
         (In::ShardWrong, any, &[NothingIsInvented, ReceiptsAreTrue]),
         (In::DeadForEver, any, &[HealthyRequestsSucceed]),
-        (In::IncarnationReadBack, any, &[DotsAreUnique, NothingIsInvented]),
+        (
+            In::IncarnationReadBack,
+            any,
+            &[DotsAreUnique, NothingIsInvented, NoFalseDominance, ReceiptsAreTrue],
+        ),
         (In::MergeNotIdempotent, any, &[NoFalseDominance]),
         (In::DoneKept, any, &[NothingIsLeft]),
         (In::UnmetNamesAll, any, &[ReceiptsAreTrue]),
@@ -226,7 +230,7 @@ fn inside() -> Vec<Row> {
         (In::LiveReadsDropped, any, &[HealthyRequestsSucceed]),
         (In::NothingPulled, any, &[ExchangeConverges]),
         (In::ClocksOvertake, any, &[LogReachesBack]),
-        (In::EvidenceIgnored, any, &[NoFalseDominance, NothingIsInvented]),
+        (In::EvidenceIgnored, any, &[NoFalseDominance, NoFalseSibling, NothingIsInvented]),
         (In::LogPrunedEarly, any, &[LogReachesBack, ExchangeConverges]),
         (In::LogKept, any, &[LimitsHold]),
     ];
