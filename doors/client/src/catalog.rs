@@ -151,6 +151,31 @@ pub struct TableInfo {
     pub may_miss: bool,
 }
 
+/// A question about the health of a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HealthLevel {
+    /// Does its loop turn?
+    Live,
+    /// Can it begin and keep what it is given?
+    Ready,
+    /// Can every shard be read and written at the default levels, as it sees it?
+    Shards,
+}
+
+impl HealthLevel {
+    /// All of them.
+    pub const ALL: [HealthLevel; 3] = [Self::Live, Self::Ready, Self::Shards];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Ready => "ready",
+            Self::Shards => "shards",
+        }
+    }
+}
+
 /// The state of a node, as it sees itself and the others.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Status {
@@ -301,6 +326,36 @@ impl Client {
     /// See [`Error`].
     pub async fn status(&self) -> Result<Status, Error> {
         self.look("/v1/status".to_owned()).await
+    }
+
+    /// Asks a node for what it has counted, as text for Prometheus.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn metrics(&self) -> Result<String, Error> {
+        let answer = self.send(&Call::look("/metrics".to_owned())).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(refused(&answer));
+        }
+        let text = String::from_utf8(answer.into_body().to_vec());
+        text.map_err(|err| Error::protocol(format!("metrics that are no text: {err}")))
+    }
+
+    /// Asks a node one of three questions about its health. What is said beside a yes is what
+    /// is not as it should be.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; if the server answered at all, it says no, and its problem why.
+    pub async fn health_of(&self, level: HealthLevel) -> Result<Vec<String>, Error> {
+        #[derive(Default, Deserialize)]
+        struct Health {
+            #[serde(default)]
+            reasons: Vec<String>,
+        }
+        let health: Health = self.look(format!("/health/{}", level.as_str())).await?;
+        Ok(health.reasons)
     }
 
     /// Asks whether a node serves.

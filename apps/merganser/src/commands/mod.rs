@@ -9,9 +9,11 @@ pub(crate) mod error;
 mod bench;
 mod connect;
 mod del;
+mod doctor;
 mod explain;
 mod export;
 mod get;
+mod health;
 mod import;
 mod keyspace;
 mod list;
@@ -50,6 +52,10 @@ pub(crate) enum Command {
     Predict(predict::Predict),
     /// Show the state of the nodes.
     Status(status::Show),
+    /// Ask whether the nodes are live, ready, and can serve all shards.
+    Health(health::Health),
+    /// Find out what is wrong with the nodes, and what to do about it.
+    Doctor(doctor::Doctor),
 }
 
 impl Command {
@@ -72,6 +78,8 @@ impl Command {
             Self::Bench(bench) => bench.run(),
             Self::Predict(predict) => predict.run(),
             Self::Status(status) => status.run(),
+            Self::Health(health) => health.run(),
+            Self::Doctor(doctor) => doctor.run(),
         }
     }
 }

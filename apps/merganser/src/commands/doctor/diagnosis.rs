@@ -1,0 +1,363 @@
+//! From symptoms to causes.
+//!
+//! One number of one node says little: that n1 is slow to answer n2 can be n1, n2, or what is
+//! between them. So all nodes are asked, twice with a moment between, and each rule here
+//! compares what they say. A rule names a cause only where the numbers leave one; what it
+//! reads, and from which number on it speaks, is in its own lines.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use client::Status;
+
+use super::finding::Finding;
+use super::scrape::Scrape;
+
+/// What was seen of one endpoint.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) url: String,
+    pub(super) answer: Answer,
+}
+
+/// What an endpoint said.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// Everything that was asked.
+    Said(Box<Said>),
+    /// Nothing: nobody listens there.
+    Refused(String),
+    /// Nothing, though somebody may listen there.
+    Silent(String),
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) status: Status,
+    /// A moment ago.
+    pub(super) before: Scrape,
+    pub(super) now: Scrape,
+    /// By how many seconds its clock is ahead of ours, and how far off that may be.
+    pub(super) ahead: (f64, f64),
+}
+
+/// With fewer values than this a quantile or a mean is chance.
+const VALUES_MIN: f64 = 20.0;
+
+/// Disks of databases sync within some milliseconds.
+const SYNC_P99_MAX: f64 = 0.1;
+
+/// A replica is a straggler if it is so many times slower than the middle one.
+const STRAGGLER_FACTOR: f64 = 3.0;
+
+/// Below this nobody notices, however many times it is of something.
+const STRAGGLER_MIN: f64 = 0.005;
+
+/// Timestamps of nodes that are further apart than this are of little use to people.
+const SKEW_MAX: f64 = 0.5;
+
+const DISK_FREE_LOW: f64 = 2e9;
+const DISK_FREE_END: f64 = 256e6;
+
+/// What is wrong with a cluster, the worst first.
+pub(super) fn diagnose(seen: &[Seen]) -> Vec<Finding> {
+    let said: Vec<(&str, &Said)> = seen
+        .iter()
+        .filter_map(|seen| match &seen.answer {
+            Answer::Said(said) => Some((seen.url.as_str(), &**said)),
+            Answer::Refused(_) | Answer::Silent(_) => None,
+        })
+        .collect();
+    let mut findings: Vec<Finding> = silent_endpoints(seen).collect();
+    findings.extend(absent_nodes(&said));
+    findings.extend(one_way_links(&said));
+    findings.extend(lacking_shards(&said));
+    for (url, said) in &said {
+        findings.extend(disk(url, said));
+        findings.extend(load(url, said));
+    }
+    findings.extend(stragglers(&said));
+    findings.extend(clocks(&said));
+    findings.extend(differences(&said));
+    findings.extend(fragile_tables(&said));
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+fn silent_endpoints(seen: &[Seen]) -> impl Iterator<Item = Finding> {
+    seen.iter().filter_map(|Seen { url, answer }| match answer {
+        Answer::Said(_) => None,
+        Answer::Refused(why) => Some(
+            Finding::critical("node_down", format!("nobody listens at {url}"))
+                .because(why.clone())
+                .so("start the node (merganser serve --config FILE); the end of its log says why it ended"),
+        ),
+        Answer::Silent(why) => Some(
+            Finding::critical("node_hangs", format!("{url} does not answer, though somebody may be there"))
+                .because(why.clone())
+                .so("on that machine: kill -CONT $(cat DATA_DIR/node.pid) if it was stopped; else look at its disk (iostat -x 1) and memory, and restart it"),
+        ),
+    })
+}
+
+/// Whom each node hears, by number.
+fn heard(said: &[(&str, &Said)]) -> BTreeMap<u16, BTreeMap<u16, bool>> {
+    let of = |status: &Status| {
+        (status.node, status.nodes.iter().map(|node| (node.node, node.alive)).collect())
+    };
+    said.iter().map(|(_, said)| of(&said.status)).collect()
+}
+
+/// Nodes that nobody who was asked hears, and that said nothing themselves.
+fn absent_nodes(said: &[(&str, &Said)]) -> Vec<Finding> {
+    let heard = heard(said);
+    let known: BTreeSet<u16> = heard.values().flat_map(|others| others.keys().copied()).collect();
+    let mut findings = Vec::new();
+    for node in known.into_iter().filter(|node| !heard.contains_key(node)) {
+        let deaf: Vec<String> = heard
+            .iter()
+            .filter(|(_, others)| others.get(&node) == Some(&false))
+            .map(|(by, _)| format!("n{by}"))
+            .collect();
+        if deaf.len() == heard.len() && !deaf.is_empty() {
+            findings.push(
+                Finding::critical("node_down", format!("n{node} is away"))
+                    .because(format!("{} do not hear it", deaf.join(", ")))
+                    .so(format!("start n{node} (merganser serve --config FILE), or mend the network to it; with --node URL the doctor asks it, too")),
+            );
+        } else if !deaf.is_empty() {
+            findings.push(
+                Finding::warning("partly_cut_off", format!("n{node} is heard by some nodes only"))
+                    .because(format!("{} do not hear it, others do", deaf.join(", ")))
+                    .so(format!("check the network between {} and n{node}", deaf.join(", "))),
+            );
+        }
+    }
+    findings
+}
+
+/// Links over which one node hears the other, and not the other way round.
+fn one_way_links(said: &[(&str, &Said)]) -> Vec<Finding> {
+    let heard = heard(said);
+    let hears = |by: u16, node: u16| heard.get(&by).and_then(|others| others.get(&node)).copied();
+    let mut findings = Vec::new();
+    for (a, others) in &heard {
+        for b in others.keys().filter(|b| *b != a) {
+            let (there, back) = (hears(*a, *b), hears(*b, *a));
+            if there == Some(false) && back == Some(true) {
+                findings.push(
+                    Finding::critical("one_way_link", format!("n{b} hears n{a}, and n{a} does not hear n{b}"))
+                        .because("each says so in its status".to_owned())
+                        .so(format!("check firewalls and routes from n{b} to n{a}; both directions of the peer port must be open")),
+                );
+            } else if there == Some(false) && back == Some(false) && a < b {
+                findings.push(
+                    Finding::critical(
+                        "cut_link",
+                        format!("n{a} and n{b} do not hear each other, and both live"),
+                    )
+                    .because("each says so in its status".to_owned())
+                    .so(format!("check the network and the peer addresses between n{a} and n{b}")),
+                );
+            }
+        }
+    }
+    findings
+}
+
+/// The most that any node says of each table and operation.
+fn shards(said: &[(&str, &Said)], name: &str) -> BTreeMap<(String, String, String), f64> {
+    let mut most = BTreeMap::new();
+    for (labels, value) in said.iter().flat_map(|(_, said)| said.now.all(name)) {
+        let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+        let worst: &mut f64 =
+            most.entry((label("keyspace"), label("table"), label("operation"))).or_default();
+        *worst = worst.max(value);
+    }
+    most.retain(|_, value| 0.0 < *value);
+    most
+}
+
+fn lacking_shards(said: &[(&str, &Said)]) -> impl Iterator<Item = Finding> {
+    shards(said, "shards_lacking").into_iter().map(|((keyspace, table, operation), shards)| {
+        let what = format!("{keyspace}/{table}: {operation}s at the default level fail in {shards} shards");
+        Finding::critical("shards_lacking", what)
+            .because("too few replicas are alive there, as /health/shards says".to_owned())
+            .so(format!("bring the nodes back that are away; until then --level ONE may do: merganser table explain {keyspace} {table}"))
+    })
+}
+
+fn fragile_tables(said: &[(&str, &Said)]) -> impl Iterator<Item = Finding> {
+    shards(said, "shards_fragile").into_iter().map(|((keyspace, table, operation), shards)| {
+        let what = format!("{keyspace}/{table}: {operation}s survive no further loss in {shards} shards");
+        Finding::warning("fragile", what)
+            .because("there the loss of some one node ends them at the default level".to_owned())
+            .so(format!("if no node is away, it is how the table is declared: merganser table explain {keyspace} {table}"))
+    })
+}
+
+fn disk(url: &str, said: &Said) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let waits = said.now.value("disk_wait_seconds").unwrap_or_default();
+    if 5.0 <= waits {
+        findings.push(
+            Finding::critical("disk_hangs", format!("the disk of {url} does not come back"))
+                .because(format!("{waits:.0} s for one group of changes"))
+                .so("dmesg | tail on that machine; replace the disk, or stop the node so that others take over"),
+        );
+    }
+    if let Some((p99, count)) = said.now.quantile("sync_seconds", 0.99)
+        && VALUES_MIN <= count
+        && SYNC_P99_MAX < p99
+    {
+        findings.push(
+            Finding::warning("slow_disk", format!("the disk of {url} is slow"))
+                .because(format!("one in a hundred syncs takes up to {:.0} ms, of {count:.0}", 1_000.0 * p99))
+                .so("iostat -x 1 on that machine; move the data to a faster disk, or what else uses it away"),
+        );
+    }
+    let free = said.now.value("disk_free_bytes").unwrap_or(f64::MAX);
+    if free < DISK_FREE_LOW {
+        let what = format!("the disk of {url} is nearly full");
+        let finding = match free < DISK_FREE_END {
+            true => Finding::critical("disk_full", what),
+            false => Finding::warning("disk_full", what),
+        };
+        findings.push(finding.because(format!("{:.0} MB left", free / 1e6)).so(
+            "free some space, or enlarge the volume: at the end the node stops (du -sh DATA_DIR)",
+        ));
+    }
+    findings
+}
+
+fn load(url: &str, said: &Said) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let refused = said.now.growth("overload_refusals_total", &said.before);
+    if 0.0 < refused || said.now.value("overloaded") == Some(1.0) {
+        let waiting = said.now.value("requests_waiting").unwrap_or_default();
+        findings.push(
+            Finding::critical("overload", format!("{url} refuses requests: it has too much to do"))
+                .because(format!("{refused:.0} refused just now, {waiting:.0} wait"))
+                .so("spread clients over all nodes, or add nodes; merganser bench says what the cluster can do"),
+        );
+    }
+    let dropped = said.now.growth("peer_messages_dropped_total", &said.before);
+    if 0.0 < dropped {
+        findings.push(
+            Finding::warning("messages_dropped", format!("{url} drops messages to its peers"))
+                .because(format!("{dropped:.0} just now"))
+                .so("a peer is away or reads too slowly: merganser status"),
+        );
+    }
+    findings
+}
+
+/// The mean time each replica took, as the others see it, by operation.
+fn means(said: &[(&str, &Said)], operation: &str) -> BTreeMap<String, f64> {
+    let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for (_, said) in said {
+        for (part, name) in ["replica_seconds_sum", "replica_seconds_count"].iter().enumerate() {
+            for (labels, value) in said.now.all(name) {
+                let (Some(replica), Some(of)) = (labels.get("replica"), labels.get("operation"))
+                else {
+                    continue;
+                };
+                // What a node says of itself leaves out the network.
+                if of == operation && *replica != format!("n{}", said.status.node) {
+                    let (sum, count) = sums.entry(replica.clone()).or_default();
+                    *(if part == 0 { sum } else { count }) += value;
+                }
+            }
+        }
+    }
+    sums.retain(|_, (_, count)| VALUES_MIN <= *count);
+    sums.into_iter().map(|(replica, (sum, count))| (replica, sum / count)).collect()
+}
+
+fn stragglers(said: &[(&str, &Said)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for operation in ["read", "write"] {
+        let means = means(said, operation);
+        for (replica, mean) in &means {
+            let mut others: Vec<f64> = means
+                .iter()
+                .filter(|(other, _)| *other != replica)
+                .map(|(_, mean)| *mean)
+                .collect();
+            others.sort_by(f64::total_cmp);
+            let Some(middle) = others.get(others.len() / 2) else { continue };
+            if STRAGGLER_MIN < *mean && STRAGGLER_FACTOR * middle < *mean {
+                findings.push(
+                    Finding::warning("straggler", format!("{replica} answers {operation}s much more slowly than the others"))
+                        .because(format!("{:.1} ms on average since the start, the others {:.1} ms", 1_000.0 * mean, 1_000.0 * middle))
+                        .so(format!("look at the disk and the neighbours of {replica}: top and iostat -x 1 on that machine")),
+                );
+            }
+        }
+    }
+    findings
+}
+
+fn clocks(said: &[(&str, &Said)]) -> Option<Finding> {
+    let by = |a: &&(&str, &Said), b: &&(&str, &Said)| a.1.ahead.0.total_cmp(&b.1.ahead.0);
+    let (first, last) = (said.iter().min_by(by)?, said.iter().max_by(by)?);
+    let apart = last.1.ahead.0 - first.1.ahead.0;
+    let doubt = last.1.ahead.1 + first.1.ahead.1;
+    (SKEW_MAX < apart - doubt).then(|| {
+        Finding::warning(
+            "clock_skew",
+            format!("the clock of {} is ahead of that of {}", last.0, first.0),
+        )
+        .because(format!("{apart:.1} s, give or take {doubt:.1} s"))
+        .so("chronyc tracking on both machines: let them follow the same time servers")
+    })
+}
+
+/// Nodes that were started with different programs or layouts.
+fn differences(said: &[(&str, &Said)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (label, cause, severity_do) in [
+        (
+            "version",
+            "versions_differ",
+            "finish the update: restart the nodes of the older version, one after the other",
+        ),
+        (
+            "layout",
+            "layouts_differ",
+            "make `nodes` alike in all configurations, and restart the nodes that differ",
+        ),
+    ] {
+        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (_, said) in said {
+            for (labels, _) in said.now.all("node") {
+                let value = labels.get(label).cloned().unwrap_or_default();
+                groups.entry(value).or_default().push(format!("n{}", said.status.node));
+            }
+        }
+        if 1 < groups.len() {
+            let groups: Vec<String> = groups
+                .iter()
+                .map(|(value, nodes)| format!("{value}: {}", nodes.join(" ")))
+                .collect();
+            findings.push(
+                Finding::warning(cause, format!("nodes have different {label}s"))
+                    .because(groups.join("; "))
+                    .so(severity_do),
+            );
+        }
+    }
+    let versions: BTreeSet<u64> =
+        said.iter().map(|(_, said)| said.status.catalog_version).collect();
+    if 1 < versions.len() {
+        findings.push(
+            Finding::warning("catalogs_differ", "nodes know different catalogs".to_owned())
+                .because(format!("versions {versions:?}"))
+                .so("ask again in a moment; if it stays, a node hears nobody who knows the newer one: merganser status"),
+        );
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests;

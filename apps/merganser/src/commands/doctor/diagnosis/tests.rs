@@ -1,0 +1,159 @@
+//! Clusters with one thing wrong, and what is said of them.
+
+use client::NodeState;
+
+use super::*;
+
+/// A node of three that is well and hears these.
+fn node(number: u16, hears: [bool; 3]) -> Said {
+    let nodes = (1..).zip(hears).map(|(node, alive)| NodeState {
+        node,
+        alive,
+        region: None,
+        zone: None,
+        standing: "up".to_owned(),
+    });
+    let status = Status {
+        node: number,
+        incarnation: String::new(),
+        uptime_seconds: 9.0,
+        version: "1".to_owned(),
+        nodes: nodes.collect(),
+        catalog_version: 4,
+        keyspaces: Vec::new(),
+        tables: Vec::new(),
+        requests: 0,
+        read_repairs: 0,
+    };
+    let mut said =
+        Said { status, before: Scrape::default(), now: Scrape::default(), ahead: (0.0, 0.001) };
+    metrics(&mut said, "merganser_disk_free_bytes 9e10\n");
+    said
+}
+
+/// Has the node say this at the second look.
+fn metrics(said: &mut Said, text: &str) {
+    let own = format!("merganser_node{{version=\"1\",layout=\"a\"}} 1\n{text}");
+    said.now = Scrape::parse(&own);
+}
+
+fn seen(said: Vec<Said>) -> Vec<Seen> {
+    let one = |said: Said| Seen {
+        url: format!("http://n{}", said.status.node),
+        answer: Answer::Said(Box::new(said)),
+    };
+    said.into_iter().map(one).collect()
+}
+
+fn all() -> Vec<Said> {
+    (1..=3).map(|number| node(number, [true; 3])).collect()
+}
+
+fn causes(seen: &[Seen]) -> Vec<&'static str> {
+    let findings = diagnose(seen);
+    for finding in &findings {
+        assert!(!finding.evidence.is_empty() && !finding.do_this.is_empty(), "{finding:?}");
+    }
+    findings.iter().map(|finding| finding.cause).collect()
+}
+
+#[test]
+fn nothing_is_wrong_with_nodes_that_are_well() {
+    assert_eq!(causes(&seen(all())), [""; 0]);
+}
+
+#[test]
+fn a_node_that_is_gone_is_down_and_one_that_says_nothing_hangs() {
+    let mut seen = seen(vec![node(1, [true, true, false]), node(2, [true, true, false])]);
+    assert_eq!(causes(&seen), ["node_down"], "the others say so");
+    let answer = Answer::Silent("no answer in time".to_owned());
+    seen.push(Seen { url: "http://n3".to_owned(), answer });
+    assert!(causes(&seen).contains(&"node_hangs"));
+    let answer = Answer::Refused("connection refused".to_owned());
+    seen[2].answer = answer;
+    assert_eq!(causes(&seen), ["node_down", "node_down"]);
+}
+
+#[test]
+fn a_link_that_works_one_way_is_told_from_one_that_is_cut() {
+    let one_way = vec![node(1, [true; 3]), node(2, [false, true, true]), node(3, [true; 3])];
+    assert_eq!(causes(&seen(one_way)), ["one_way_link"]);
+    let cut = vec![node(1, [true, false, true]), node(2, [false, true, true]), node(3, [true; 3])];
+    assert_eq!(causes(&seen(cut)), ["cut_link"]);
+    let partly = vec![node(1, [true, true, false]), node(2, [true; 3])];
+    assert_eq!(causes(&seen(partly)), ["partly_cut_off"]);
+}
+
+#[test]
+fn each_symptom_of_one_node_has_its_own_cause() {
+    for (text, cause) in [
+        ("merganser_disk_wait_seconds 6", "disk_hangs"),
+        (
+            "merganser_sync_seconds_bucket{le=\"0.05\"} 90\nmerganser_sync_seconds_bucket{le=\"0.5\"} 100",
+            "slow_disk",
+        ),
+        ("merganser_disk_free_bytes 1e9", "disk_full"),
+        ("merganser_disk_free_bytes 1e8", "disk_full"),
+        ("merganser_overload_refusals_total 3", "overload"),
+        ("merganser_overloaded 1", "overload"),
+        ("merganser_peer_messages_dropped_total 3", "messages_dropped"),
+        (
+            "merganser_shards_lacking{keyspace=\"k\",table=\"t\",operation=\"write\"} 3",
+            "shards_lacking",
+        ),
+        ("merganser_shards_fragile{keyspace=\"k\",table=\"t\",operation=\"read\"} 3", "fragile"),
+        ("merganser_node{version=\"2\",layout=\"a\"} 1", "versions_differ"),
+        ("merganser_node{version=\"1\",layout=\"b\"} 1", "layouts_differ"),
+    ] {
+        let mut all = all();
+        metrics(&mut all[1], text);
+        assert_eq!(causes(&seen(all)), [cause], "{text}");
+    }
+}
+
+#[test]
+fn a_few_slow_syncs_of_a_node_that_was_just_started_say_nothing() {
+    let mut all = all();
+    metrics(&mut all[0], "merganser_sync_seconds_bucket{le=\"0.5\"} 10");
+    assert_eq!(causes(&seen(all)), [""; 0]);
+}
+
+#[test]
+fn a_straggler_is_compared_with_the_others_as_others_see_it() {
+    let replied = |node: u16, millis: f64| {
+        let sum = 100.0 * millis / 1_000.0;
+        format!(
+            "merganser_replica_seconds_sum{{replica=\"n{node}\",operation=\"read\"}} {sum}\n\
+             merganser_replica_seconds_count{{replica=\"n{node}\",operation=\"read\"}} 100\n"
+        )
+    };
+    let with = |slow: f64| {
+        let mut all = all();
+        for said in &mut all {
+            // What n3 says of itself hides that it is slow.
+            let own = if said.status.node == 3 { 1.0 } else { slow };
+            let text = replied(1, 2.0) + &replied(2, 2.5) + &replied(3, own);
+            metrics(said, &text);
+        }
+        causes(&seen(all))
+    };
+    assert_eq!(with(20.0), ["straggler"]);
+    assert_eq!(with(5.0), [""; 0]);
+}
+
+#[test]
+fn clocks_that_are_apart_are_named_unless_the_answer_took_as_long() {
+    let mut all = all();
+    all[2].ahead = (3.0, 0.1);
+    assert_eq!(causes(&seen(all.clone())), ["clock_skew"]);
+    all[2].ahead = (3.0, 2.9);
+    assert_eq!(causes(&seen(all)), [""; 0]);
+}
+
+#[test]
+fn the_worst_comes_first() {
+    let mut all = all();
+    metrics(&mut all[0], "merganser_disk_free_bytes 1e9");
+    metrics(&mut all[1], "merganser_disk_wait_seconds 6");
+    assert_eq!(causes(&seen(all)), ["disk_hangs", "disk_full"]);
+}
