@@ -326,3 +326,52 @@ fn a_peer_that_stands_still_is_missed_in_the_log_and_heard_again() {
 fn serve(options: &[&str]) -> Output {
     Command::new(PROGRAM).arg("serve").args(options).output().expect("the program is there")
 }
+
+/// What the doctor finds: the causes, and whether something is critical.
+fn doctor(cluster: &Cluster) -> (Vec<String>, bool) {
+    let nodes: Vec<String> =
+        (1..=3).map(|node| format!("http://{}", cluster.address(node))).collect();
+    let output = Command::new(PROGRAM)
+        .args(["doctor", "--json", "--node", &nodes.join(",")])
+        .output()
+        .expect("the program runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"));
+    let findings = said["findings"].as_array().expect("a list").iter();
+    let causes = findings.map(|finding| finding["cause"].as_str().unwrap_or_default().to_owned());
+    (causes.collect(), !output.status.success())
+}
+
+#[test]
+fn the_doctor_tells_a_node_that_is_gone_from_one_that_stands_still() {
+    let mut cluster = Cluster::start_with_table(3);
+    for number in 0..50 {
+        let path = format!("/v1/kv/demo/notes/k{number}");
+        assert_eq!(cluster.put(1, &path, "value").status, 204);
+    }
+    let metrics = cluster.get(1, "/metrics").text();
+    let puts = "merganser_request_seconds_count{operation=\"put\",outcome=\"met\"} 50";
+    assert!(metrics.contains(puts), "{metrics}");
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+    assert_eq!(cluster.get(1, "/health/shards").status, 200);
+    let (causes, is_critical) = doctor(&cluster);
+    // How slow the disk and how full the machine of a test is, is no matter here.
+    assert!(!is_critical, "{causes:?}");
+
+    signal("-STOP", cluster.pid(2));
+    eventually("n1 misses n2", || cluster.get(1, "/health").text().contains("n2"));
+    let (causes, is_critical) = doctor(&cluster);
+    assert!(is_critical && causes.contains(&"node_hangs".to_owned()), "{causes:?}");
+    signal("-CONT", cluster.pid(2));
+    cluster.wait_for_alive(1, 3);
+
+    cluster.kill(3);
+    cluster.wait_for("n3 ended");
+    eventually("n1 misses n3", || cluster.get(1, "/health").text().contains("n3"));
+    let (causes, _) = doctor(&cluster);
+    assert!(causes.contains(&"node_down".to_owned()), "{causes:?}");
+    assert!(causes.contains(&"fragile".to_owned()), "one more, and nothing works: {causes:?}");
+    let shards = cluster.get(1, "/health/shards");
+    assert_eq!(shards.status, 200, "two of three suffice: {}", shards.text());
+    cluster.stop();
+}
