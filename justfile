@@ -47,6 +47,10 @@ demo:
 bench:
     bash scripts/bench.sh
 
+# Five times what a cluster of three can do, for a minute: what is still done, what the others are told, and what is left of it.
+overload *options:
+    bash scripts/overload.sh {{options}}
+
 # The documentation of all crates.
 docs:
     cargo doc --workspace --no-deps --document-private-items --open

@@ -337,8 +337,9 @@ fn doctor(cluster: &Cluster) -> (Vec<String>, bool) {
         .expect("the program runs");
     let text = String::from_utf8_lossy(&output.stdout);
     let said: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"));
-    let findings = said["findings"].as_array().expect("a list").iter();
-    let causes = findings.map(|finding| finding["cause"].as_str().unwrap_or_default().to_owned());
+    let findings = said.get("findings").and_then(|list| list.as_array()).expect("a list").iter();
+    let cause = |finding: &serde_json::Value| finding.get("cause")?.as_str().map(str::to_owned);
+    let causes = findings.filter_map(cause);
     (causes.collect(), !output.status.success())
 }
 

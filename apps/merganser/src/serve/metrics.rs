@@ -128,6 +128,7 @@ impl Collector for Scrape {
         self.load(&mut to)?;
         self.disk(&mut to)?;
         self.peers(&mut to)?;
+        self.lags(&mut to)?;
         self.tables(&mut to)?;
         self.process(&mut to)
     }
@@ -222,6 +223,29 @@ impl Scrape {
         });
         let help = "1 for each node that answers this one, itself included";
         to.family(("peer_alive", help, None), MetricType::Gauge, members)
+    }
+
+    fn lags(&self, to: &mut Writer<'_>) -> Encoded {
+        let status = &self.examined.status;
+        let help = "Writes whose place in the log was forgotten though a replica may lack them";
+        to.counter("log_dropped", help, status.log_dropped)?;
+        let lags = || status.nodes.iter().filter_map(|node| Some((node.node, node.lag?)));
+        let mut family = |name: &str, help: &str, of: fn(model::Lag) -> u64| {
+            let members = lags()
+                .map(|(node, lag)| ([("peer", node.to_string())], ConstGauge::new(of(lag) as f64)));
+            to.family((name, help, None), MetricType::Gauge, members)
+        };
+        family("lag_behind", "Writes that the peer has and this node lacks", |lag| lag.behind)?;
+        family("lag_ahead", "Writes that this node has and the peer lacks", |lag| lag.ahead)?;
+        family("lag_gaps", "Writes that the peer knows of and cannot produce", |lag| lag.gaps)?;
+        let help = "Shards of which the peer lacks what the log cannot bring it any more";
+        family("needs_repair", help, |lag| lag.marked)?;
+        let members = lags().filter_map(|(node, lag)| {
+            let since = lag.since?.as_secs_f64();
+            Some(([("peer", node.to_string())], ConstGauge::new(since)))
+        });
+        let help = "How long ago this node had everything that the peer has";
+        to.family(("lag", help, Some(&Unit::Seconds)), MetricType::Gauge, members)
     }
 
     fn tables(&self, to: &mut Writer<'_>) -> Encoded {

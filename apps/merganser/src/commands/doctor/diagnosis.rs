@@ -56,6 +56,10 @@ const STRAGGLER_MIN: f64 = 0.005;
 /// Timestamps of nodes that are further apart than this are of little use to people.
 const SKEW_MAX: f64 = 0.5;
 
+/// Replicas that hear each other are told of each write, and compare what they have about
+/// every second.
+const LAG_MAX: f64 = 60.0;
+
 const DISK_FREE_LOW: f64 = 2e9;
 const DISK_FREE_END: f64 = 256e6;
 
@@ -76,6 +80,7 @@ pub(super) fn diagnose(seen: &[Seen]) -> Vec<Finding> {
         findings.extend(disk(url, said));
         findings.extend(load(url, said));
     }
+    findings.extend(said.iter().flat_map(|(_, said)| lags(said)));
     findings.extend(stragglers(&said));
     findings.extend(clocks(&said));
     findings.extend(differences(&said));
@@ -248,6 +253,38 @@ fn load(url: &str, said: &Said) -> Vec<Finding> {
                 .because(format!("{dropped:.0} just now"))
                 .so("a peer is away or reads too slowly: merganser status"),
         );
+    }
+    findings
+}
+
+/// What replicas lack of each other, and for how long.
+fn lags(said: &Said) -> Vec<Finding> {
+    let here = said.status.node;
+    let mut findings = Vec::new();
+    for (node, lag) in said.status.nodes.iter().filter_map(|node| Some((node.node, node.lag?))) {
+        if 0 < lag.needs_repair {
+            findings.push(
+                Finding::critical("needs_repair", format!("n{node} lacks writes that n{here} cannot bring it any more"))
+                    .because(format!("in {} shards the log does not reach back so far", lag.needs_repair))
+                    .so("read each table at ALL, which repairs what it finds: merganser export KEYSPACE TABLE --level ALL >/dev/null"),
+            );
+        }
+        if 0 < lag.gaps {
+            findings.push(
+                Finding::warning("gaps", format!("n{node} knows of writes that it cannot produce"))
+                    .because(format!("{}, as n{here} sees it", lag.gaps))
+                    .so(format!("look into the log of n{node} for damaged records, and read at ALL what may be concerned")),
+            );
+        }
+        if let Some(since) = lag.since_seconds
+            && LAG_MAX < since
+        {
+            findings.push(
+                Finding::warning("lag", format!("n{here} is behind n{node}"))
+                    .because(format!("{} writes, the oldest {since:.0} s old", lag.behind))
+                    .so(format!("if n{node} is there, look whether it answers n{here}, and at the disks of both: merganser status")),
+            );
+        }
     }
     findings
 }

@@ -116,6 +116,7 @@ async fn phases(args: Args) -> Result<serde_json::Value, Problem> {
         "after": {
             "per_second": after.useful_per_second().round(),
             "of_peak": ratio(after.useful_per_second(), peak),
+            "per_cpu_second": after.useful_per_cpu_second().round(),
             "seconds_to_95_percent": after.seconds_to(0.95 * peak),
             "seconds": after.seconds.clone(),
             "watched_seconds": ended.elapsed().as_secs(),

@@ -12,6 +12,7 @@ fn node(number: u16, hears: [bool; 3]) -> Said {
         region: None,
         zone: None,
         standing: "up".to_owned(),
+        lag: None,
     });
     let status = Status {
         node: number,
@@ -24,6 +25,7 @@ fn node(number: u16, hears: [bool; 3]) -> Said {
         tables: Vec::new(),
         requests: 0,
         read_repairs: 0,
+        log_dropped: 0,
     };
     let mut said =
         Said { status, before: Scrape::default(), now: Scrape::default(), ahead: (0.0, 0.001) };
@@ -148,6 +150,21 @@ fn clocks_that_are_apart_are_named_unless_the_answer_took_as_long() {
     assert_eq!(causes(&seen(all.clone())), ["clock_skew"]);
     all[2].ahead = (3.0, 2.9);
     assert_eq!(causes(&seen(all)), [""; 0]);
+}
+
+#[test]
+fn replicas_that_are_far_apart_are_named_and_those_that_are_just_behind_are_not() {
+    let with = |since, needs_repair, gaps| {
+        let mut all = all();
+        let since_seconds = Some(since);
+        let lag = client::Lag { behind: 4, ahead: 0, gaps, needs_repair, since_seconds };
+        all[0].status.nodes[1].lag = Some(lag);
+        causes(&seen(all))
+    };
+    assert_eq!(with(2.0, 0, 0), [""; 0]);
+    assert_eq!(with(90.0, 0, 0), ["lag"]);
+    assert_eq!(with(2.0, 1, 0), ["needs_repair"]);
+    assert_eq!(with(2.0, 0, 1), ["gaps"]);
 }
 
 #[test]
