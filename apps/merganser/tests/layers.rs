@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mutant", &[]),
     ("lattice", &[]),
     ("causality", &["lattice"]),
-    ("crdt", &["causality", "lattice"]),
+    ("crdt", &["causality", "lattice", "mutant"]),
     ("model", &["causality", "crdt", "mutant"]),
     ("placement", &["model"]),
     ("membership", &["model", "mutant"]),

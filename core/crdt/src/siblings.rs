@@ -16,6 +16,9 @@
 //! An object without values but with a context is a *tombstone*: it says which writes a
 //! delete had seen, so that they cannot come back.
 //!
+//! An object also remembers the [`Marks`] of its dots, to know which of them are one write
+//! that was tried twice; see [`twins`](crate::twins).
+//!
 //! Contexts are exact sets, not "everything up to n": a replica that lost a record would
 //! otherwise claim to have superseded what it merely forgot.
 //!
@@ -28,18 +31,21 @@ use std::collections::BTreeMap;
 use causality::{Dot, DotSet};
 use lattice::{Change, Lattice};
 
+use crate::Marks;
+
 /// The concurrent values of one key.
 ///
-/// Invariant: `context` contains the dot of every value.
+/// Invariant: `context` contains the dot of every value, and of every mark.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Siblings<V> {
-    values: BTreeMap<Dot, V>,
-    context: DotSet,
+    pub(crate) values: BTreeMap<Dot, V>,
+    pub(crate) context: DotSet,
+    pub(crate) marks: Marks,
 }
 
 impl<V> Default for Siblings<V> {
     fn default() -> Self {
-        Self { values: BTreeMap::new(), context: DotSet::new() }
+        Self { values: BTreeMap::new(), context: DotSet::new(), marks: Marks::new() }
     }
 }
 
@@ -49,14 +55,14 @@ impl<V> Siblings<V> {
     /// Returns nothing if the context lacks the dot of a value: no write can make that.
     pub fn from_parts(values: BTreeMap<Dot, V>, context: DotSet) -> Option<Self> {
         let complete = values.keys().all(|dot| context.contains(*dot));
-        complete.then_some(Self { values, context })
+        complete.then_some(Self { values, context, marks: Marks::new() })
     }
 
     /// The object that one write makes: a value that supersedes what its client had read.
     pub fn written(dot: Dot, read: DotSet, value: V) -> Self {
         let mut context = read;
         let _ = context.insert(dot);
-        Self { values: BTreeMap::from([(dot, value)]), context }
+        Self { values: BTreeMap::from([(dot, value)]), context, marks: Marks::new() }
     }
 
     /// The object that one delete makes: no value, and a context of what its client had
@@ -65,7 +71,7 @@ impl<V> Siblings<V> {
     pub fn deleted(dot: Dot, read: DotSet) -> Self {
         let mut context = read;
         let _ = context.insert(dot);
-        Self { values: BTreeMap::new(), context }
+        Self { values: BTreeMap::new(), context, marks: Marks::new() }
     }
 
     /// The concurrent values, each under the dot of the write that made it.
@@ -78,7 +84,7 @@ impl<V> Siblings<V> {
         &self.context
     }
 
-    /// Takes the object apart.
+    /// Takes the object apart. Its marks are forgotten.
     pub fn into_parts(self) -> (BTreeMap<Dot, V>, DotSet) {
         (self.values, self.context)
     }
@@ -99,12 +105,14 @@ impl<V> Siblings<V> {
     pub fn leave_out(&mut self, dot: Dot) {
         self.values.remove(&dot);
         self.context.remove(dot);
+        self.marks.remove(&dot);
     }
 }
 
 impl<V> Lattice for Siblings<V> {
     /// Keeps a value that both sides hold, and a value that one side holds unless the
-    /// other has its dot in its context, and is therefore known to have superseded it.
+    /// other has its dot in its context, and is therefore known to have superseded it. A
+    /// value goes, too, if it has a twin that is superseded.
     fn merge(&mut self, other: Self) -> Change {
         let held = self.values.len();
         self.values
@@ -117,6 +125,7 @@ impl<V> Lattice for Siblings<V> {
             }
         }
         let context = self.context.union(&other.context);
+        changed |= self.merge_marks(other.marks) == Change::Grew;
         if changed || context == Change::Grew { Change::Grew } else { Change::Unchanged }
     }
 }

@@ -33,5 +33,7 @@ pub use schema::{
 };
 pub use time::Now;
 
+pub use crdt::{MARKS_MAX, Mark, Marks, Token};
+
 /// What a replica stores under a key.
 pub type Object = crdt::Siblings<Value>;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use causality::DotSet;
+use crdt::{Marks, Token};
 use thiserror::Error;
 
 use crate::{
@@ -79,6 +80,11 @@ pub struct Put {
     /// The writes that the client had read, and that this one supersedes. A client that
     /// never read the key passes the empty set, and supersedes nothing.
     pub context: DotSet,
+    /// The client's name for this write. If it comes again, at whatever node, it is the same
+    /// write. None if the client does not repeat it.
+    pub token: Option<Token>,
+    /// The marks of dots in the context, as they were handed out with it.
+    pub marks: Marks,
     /// How many replicas must have it.
     pub options: WriteOptions,
     /// How long the client waits.
@@ -91,6 +97,10 @@ pub struct Written {
     /// The context to pass when writing again without reading: what the client had read,
     /// and this write.
     pub context: DotSet,
+    /// The marks of dots in the context, to pass with it.
+    pub marks: Marks,
+    /// Whether this node had heard of the write before: it came with the same token.
+    pub repeated: bool,
     /// Who took part.
     pub receipt: Receipt,
 }
@@ -113,7 +123,7 @@ pub struct Get {
 /// What a read found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Read {
-    /// The merge of what the replicas hold. Bottom if none has heard of the key; without
+    /// The merge of what the replicas hold; of a write that was tried twice, one value. Bottom if none has heard of the key; without
     /// values but with a context if it was deleted.
     pub object: Object,
     /// Who took part.
@@ -321,6 +331,11 @@ pub struct Limits {
     /// How many writes of one shard a node remembers the places of, so that replicas which lack
     /// them can be sent them. Beyond it the oldest are forgotten, and who lacks them is marked.
     pub log_entries_max: usize,
+    /// How old a token may be, by the clock of the node that is asked. An older one is refused,
+    /// because nobody may remember any longer whether it was used.
+    pub retry_window: Duration,
+    /// How far a token may be ahead of that clock.
+    pub token_ahead_max: Duration,
 }
 
 impl Default for Limits {
@@ -330,7 +345,8 @@ impl Default for Limits {
     /// 10,000 requests, which at 8 KiB each is 80 MiB; 1,000 keys for a page, which a disk
     /// reads in one go; clocks every second, which costs ten bytes for each shard, and 1 MiB
     /// at once, which takes a network a hundredth of a second; 100,000 writes of a shard, which
-    /// are about 10 MB on disk.
+    /// are about 10 MB on disk; an hour for retries, in which a client restarts and a network
+    /// is mended; five minutes between clocks, which anybody's time service keeps.
     fn default() -> Self {
         Self {
             value_bytes_max: 8 << 20,
@@ -341,6 +357,8 @@ impl Default for Limits {
             exchange_interval: Duration::from_secs(1),
             exchange_bytes_max: 1 << 20,
             log_entries_max: 100_000,
+            retry_window: Duration::from_secs(3_600),
+            token_ahead_max: Duration::from_secs(300),
         }
     }
 }
@@ -535,6 +553,39 @@ pub enum Refusal {
         "a delete removes what its context names, and this one has none; read the key, and delete it with the context of that read"
     )]
     EmptyDelete,
+    /// The token is older than retries may be.
+    #[error(
+        "the idempotency key was made {seconds} s ago by the clock of this node, and is taken for at most {max} s; ask for the outcome, or read, and write with a new one"
+    )]
+    TokenExpired {
+        /// How old it is.
+        seconds: u64,
+        /// How old it may be.
+        max: u64,
+    },
+    /// The token is of a time that has not come.
+    #[error(
+        "the idempotency key is of a time {seconds} s from now by the clock of this node, at most {max} s are accepted; check the clocks"
+    )]
+    TokenFromFuture {
+        /// How far ahead it is.
+        seconds: u64,
+        /// How far ahead it may be.
+        max: u64,
+    },
+    /// The token has named another write.
+    #[error(
+        "the idempotency key was used for another write to this key: other bytes, another type or another context; use a new one for each write"
+    )]
+    TokenReused,
+    /// So many writes to the key have come after the token that nobody remembers it.
+    #[error(
+        "more than {max} writes to this key are younger than the idempotency key, and whether it was used before is not known any more; read the key, and write with a new one"
+    )]
+    TokenForgotten {
+        /// How many are remembered.
+        max: usize,
+    },
     /// The node has as much to do as it can bear.
     #[error(
         "the node has as much to do as it can bear (at most {max} requests at once); retry after a moment"

@@ -157,6 +157,27 @@ mutants! {
     LogPrunedEarly,
     /// No line of the log is ever dropped for being settled.
     LogKept,
+    /// A token that is older than retries may be is taken like any other.
+    ExpiredTokenTaken,
+    /// What comes with a token is not compared with what came with it before.
+    FingerprintIgnored,
+    /// A write that was tried at two nodes is shown twice.
+    TwinsShown,
+    /// The second attempt of a write stays when the first is superseded.
+    TwinKept,
+    /// A value that is superseded takes its mark with it.
+    MarkForgotten,
+    /// Objects are stored without their marks.
+    MarksNotStored,
+    /// A write takes no marks along of what it supersedes.
+    MarksNotSent,
+    /// A write is not looked for before it is accepted.
+    RepetitionMinted,
+    /// A write that comes again is answered, and not sent to anybody.
+    RepetitionNotSpread,
+    /// A node that is no replica says that a write was refused, although the replica that it asked
+    /// first may have it.
+    RefusalBelieved,
 }
 
 #[cfg(feature = "on")]

@@ -100,7 +100,7 @@ impl Node {
                 use coordinator::ListEvent::{Deadline, Slow};
                 self.list_event(id, flight, if is_late { Deadline } else { Slow }, turn);
             }
-            Work::Forward(_) => self.forward_failed(&flight, turn),
+            Work::Forward(_) => self.forward_failed(flight, turn),
             Work::Declare(_) => self.declare_timer(id, flight, is_late, turn),
         }
     }
@@ -121,7 +121,7 @@ impl Node {
                     self.list_event(id, flight, coordinator::ListEvent::Failed(node), turn);
                 }
                 Work::Forward(forwarding) if forwarding.to == node => {
-                    self.forward_failed(&flight, turn);
+                    self.forward_failed(flight, turn);
                 }
                 Work::Declare(_) => self.declare_lost(id, flight, node, turn),
                 Work::Forward(_) => self.keep_until(id, flight),

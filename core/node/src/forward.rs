@@ -2,6 +2,10 @@
 //!
 //! Only a replica mints dots for a shard, so the request moves on to one that is alive.
 //! Reads need no such detour: any node can ask the replicas.
+//!
+//! A replica that does not answer may have done what was asked. Asking another would make two
+//! writes of one, unless the write has a token: then the next one is asked, for as long as
+//! there is time, and whatever it says afterwards, the first may have it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -23,6 +27,8 @@ pub(crate) struct Forwarding {
     rest: VecDeque<NodeId>,
     asked: Put,
     wanted: u8,
+    /// Whether somebody was asked who did not answer, and who may have done it.
+    is_unsure: bool,
     /// What to say if none of them knows it.
     not_attempted: Failure,
 }
@@ -87,7 +93,8 @@ impl Node {
         }
         let deadline = turn.now + asked.timeout;
         let rest = alive.into_iter().collect();
-        let forwarding = Forwarding { to: self.config.id, rest, asked, wanted, not_attempted };
+        let (to, is_unsure) = (self.config.id, false);
+        let forwarding = Forwarding { to, rest, asked, wanted, is_unsure, not_attempted };
         let work = Work::Forward(forwarding);
         self.forward_next(
             Flight { client, begun: turn.now, deadline, timer: deadline, work },
@@ -101,7 +108,10 @@ impl Node {
         let left = flight.deadline.since(turn.now);
         let Work::Forward(forwarding) = &mut flight.work else { return };
         let Some(to) = forwarding.rest.pop_front() else {
-            let failure = forwarding.not_attempted.clone();
+            let failure = match forwarding.is_unsure {
+                true => forwarding.unknown(),
+                false => forwarding.not_attempted.clone(),
+            };
             return self.fail(flight.client, failure, turn);
         };
         forwarding.to = to;
@@ -109,9 +119,14 @@ impl Node {
         // The other node gives up first, so that its answer, which tells who took part, is
         // there in time.
         asked.timeout = left.saturating_sub(HEAD_START.min(left / 4));
+        flight.timer = flight.deadline;
+        if forwarding.may_ask_next() {
+            // Half of the time that is left is enough for a node that is there.
+            flight.timer = flight.deadline.min(turn.now + left / 2);
+        }
         let asked = Request::Put(asked);
         turn.send(to, Message::Forward(Forward { request: id, asked }), After::Now);
-        self.keep(id, turn.now, flight);
+        self.keep_until(id, flight);
     }
 
     pub(crate) fn forwarded<D: Disk>(&mut self, forwarded: Forwarded, turn: &mut Turn<'_, D>) {
@@ -122,15 +137,26 @@ impl Node {
         let Some(flight) = self.take(forwarded.request) else { return };
         // This node knows the table, so the other one has only not heard of it yet.
         if is_unknown_table(&forwarded.reply) {
-            self.forward_next(flight, turn);
-        } else {
-            self.answer(flight.client, forwarded.reply, turn);
+            return self.forward_next(flight, turn);
         }
+        let Work::Forward(forwarding) = &flight.work else { return };
+        let is_certain = !forwarding.is_unsure || is(Mutant::RefusalBelieved);
+        if !is_certain && is_unchanged(&forwarded.reply) {
+            let failure = forwarding.unknown();
+            return self.fail(flight.client, failure, turn);
+        }
+        self.answer(flight.client, forwarded.reply, turn);
     }
 
-    /// The other node did not answer. It may have done what was asked.
-    pub(crate) fn forward_failed<D: Disk>(&mut self, flight: &Flight, turn: &mut Turn<'_, D>) {
-        let Work::Forward(forwarding) = &flight.work else { return };
+    /// The other node did not answer. It may have done what was asked. A write with a token can
+    /// be asked of the next one all the same.
+    pub(crate) fn forward_failed<D: Disk>(&mut self, mut flight: Flight, turn: &mut Turn<'_, D>) {
+        let is_late = flight.deadline <= turn.now;
+        let Work::Forward(forwarding) = &mut flight.work else { return };
+        if !is_late && forwarding.may_ask_next() {
+            forwarding.is_unsure = true;
+            return self.forward_next(flight, turn);
+        }
         if is(Mutant::UnknownForwardedAgain)
             && let Some(to) = forwarding.rest.front()
         {
@@ -138,10 +164,27 @@ impl Node {
             let forward = Forward { request: self.new_request(), asked };
             turn.send(*to, Message::Forward(forward), After::Now);
         }
-        let (wanted, lacks) = (forwarding.wanted, String::new());
-        let failure = Failure::Unknown { wanted, got: 0, receipt: None, lacks };
+        let failure = forwarding.unknown();
         self.fail(flight.client, failure, turn);
     }
+}
+
+impl Forwarding {
+    /// Whether another node can be asked although one may have done it.
+    fn may_ask_next(&self) -> bool {
+        self.asked.token.is_some() && !self.rest.is_empty()
+    }
+
+    /// What to say if nobody has said what became of it.
+    fn unknown(&self) -> Failure {
+        let (wanted, lacks) = (self.wanted, String::new());
+        Failure::Unknown { wanted, got: 0, receipt: None, lacks }
+    }
+}
+
+/// Whether an answer says that nothing was changed.
+fn is_unchanged(reply: &Reply) -> bool {
+    matches!(reply, Reply::Failed(Failure::Refused(_) | Failure::NotAttempted { .. }))
 }
 
 fn is_unknown_table(reply: &Reply) -> bool {

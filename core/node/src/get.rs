@@ -27,6 +27,11 @@ pub(crate) struct Getting {
     waiting: Vec<(NodeId, Now)>,
 }
 
+/// What a client sees of an object. A write that was tried twice is one.
+pub(crate) fn shown(object: Object) -> Object {
+    if is(Mutant::TwinsShown) { object } else { object.shown() }
+}
+
 impl Node {
     /// Asks as many replicas as the read needs.
     pub(crate) fn get<D: Disk>(
@@ -161,6 +166,7 @@ impl Node {
                 GetEffect::Met(object, nodes) => {
                     self.pace.end(getting.site.table.id, turn.now.since(flight.begun));
                     let receipt = getting.site.read_receipt(&nodes, getting.get.need());
+                    let object = shown(object);
                     self.answer(flight.client, Reply::Read(Read { object, receipt }), turn);
                 }
                 GetEffect::Unmet(nodes) => {

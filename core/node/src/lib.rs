@@ -40,6 +40,7 @@ mod pace;
 mod put;
 mod shards;
 mod status;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -79,8 +80,9 @@ pub struct Config {
     pub limits: Limits,
     /// Where others reach this node, as `host:port`. What the others are told.
     pub address: String,
-    /// The milliseconds of the wall clock at the start. Only orders the lives of this node in
-    /// what others know of it; a clock that was set back is put up with.
+    /// The milliseconds of the wall clock at the start. Orders the lives of this node in what
+    /// others know of it, where a clock that was set back is put up with, and tells how old the
+    /// tokens of clients are.
     pub started_millis: u64,
     /// Seeds every choice the node makes by chance.
     pub seed: u64,

@@ -14,6 +14,7 @@ use model::{
 use replica::{PageNeed, Span};
 
 use crate::flight::{Client, Flight, Work};
+use crate::get::shown;
 use crate::message::time_left;
 use crate::{After, Disk, Message, Node, NodeId, RequestId, Scan, Scanned, Site, Turn};
 
@@ -232,7 +233,7 @@ impl Lister {
             last = Some(key.clone());
             if !object.values().is_empty() {
                 self.bytes += object.values().values().map(|value| value.body.len()).sum::<usize>();
-                self.found.push(Listing { key, object });
+                self.found.push(Listing { key, object: shown(object) });
             }
         }
         if page.more {

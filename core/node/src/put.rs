@@ -3,12 +3,13 @@
 use causality::{Dot, DotSet};
 use coordinator::{Put, PutEffect, PutEvent};
 use model::{
-    Ack, Address, Durability, Failure, Mutation, Object, Receipt, Refusal, Reply, Written,
+    Ack, Address, Durability, Failure, Marks, Mutation, Object, Receipt, Refusal, Reply, Written,
 };
 use mutant::{Mutant, is};
-use replica::{Refused, Stored};
+use replica::{Asked, Refused, Stored};
 
 use crate::flight::{Client, Flight, Work};
+use crate::tokens::mark;
 use crate::{
     After, Cause, Disk, Merge, Merged, Message, Node, NodeId, RequestId, Site, Turn, Verdict,
 };
@@ -20,6 +21,8 @@ pub(crate) struct Putting {
     site: Site,
     dot: Dot,
     context: DotSet,
+    marks: Marks,
+    repeated: bool,
 }
 
 impl Node {
@@ -32,6 +35,7 @@ impl Node {
     ) -> Result<(), Failure> {
         let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition())?;
         self.check(&asked)?;
+        asked.token.map(|token| self.check_token(token, turn.now)).transpose()?;
         let need = site.electorate().write(asked.options, &self.here)?;
         self.attempt(&site, &[&need.acks, &need.disks], turn.now)?;
         if !site.replicas.contains(&self.config.id) {
@@ -39,12 +43,19 @@ impl Node {
         }
         let deadline = turn.now + asked.timeout;
         let sync = site.table.durability == Durability::Synced || asked.options.dw.is_some();
-        let address = Address { table: site.table.id, key: asked.key };
-        let stored = self.apply(&site, &address, asked.mutation, asked.context, turn)?;
+        let address = Address { table: site.table.id, key: asked.key.clone() };
+        let mark = asked.token.map(|token| mark(token, &address, &asked));
+        let model::Put { mutation, context, marks, .. } = asked;
+        let asked = Asked { mutation, read: context, marks, mark };
+        let stored = self.apply(&site, &address, asked, turn)?;
 
         let id = self.new_request();
         if is(Mutant::RefusedAfterAll) && id.0.is_multiple_of(16) {
             return Err(Refusal::EmptyDelete.into());
+        }
+        let mut stored = stored;
+        if is(Mutant::RepetitionNotSpread) && stored.repeated {
+            stored.object = Object::default();
         }
         let mut effects = Vec::new();
         let put = Put::start(&site.replicas, need, &mut effects);
@@ -54,8 +65,9 @@ impl Node {
             }
         }
         self.count_siblings(stored.object.values().len());
-        let (dot, context) = (stored.dot, stored.object.context().clone());
-        let putting = Putting { put, site, dot, context };
+        let Stored { dot, object, context, repeated } = stored;
+        let marks = object.marks_in(&context);
+        let putting = Putting { put, site, dot, context, marks, repeated };
         let work = Work::Put(putting);
         let flight = Flight { client, begun: turn.now, deadline, timer: deadline, work };
         self.keep(id, turn.now, flight);
@@ -77,19 +89,18 @@ impl Node {
         &mut self,
         site: &Site,
         address: &Address,
-        mutation: Mutation,
-        read: DotSet,
+        asked: Asked,
         turn: &mut Turn<'_, D>,
     ) -> Result<Stored, Refusal> {
         let limits = self.config.limits;
         let replica = self.replica(site.shard);
-        replica.apply(turn.disk, address, mutation, read, &limits).map_err(
-            |refused| match refused {
-                Refused::LargeObject { bytes, max } => Refusal::LargeObject { bytes, max },
-                Refused::ManySiblings { siblings, max } => Refusal::ManySiblings { siblings, max },
-                Refused::Store(err) => Refusal::Disk(err.to_string()),
-            },
-        )
+        replica.apply_marked(turn.disk, address, asked, &limits).map_err(|refused| match refused {
+            Refused::LargeObject { bytes, max } => Refusal::LargeObject { bytes, max },
+            Refused::ManySiblings { siblings, max } => Refusal::ManySiblings { siblings, max },
+            Refused::TokenReused => Refusal::TokenReused,
+            Refused::TokenForgotten { max } => Refusal::TokenForgotten { max },
+            Refused::Store(err) => Refusal::Disk(err.to_string()),
+        })
     }
 
     /// Sends a write to one replica. This node has it already, and only has to say so,
@@ -147,7 +158,9 @@ impl Node {
                 PutEffect::Met(acks) => {
                     let receipt = putting.receipt(acks);
                     let context = std::mem::take(&mut putting.context);
-                    self.answer(client, Reply::Written(Written { context, receipt }), turn);
+                    let marks = std::mem::take(&mut putting.marks);
+                    let written = Written { context, marks, repeated: putting.repeated, receipt };
+                    self.answer(client, Reply::Written(written), turn);
                 }
                 PutEffect::Unmet(mut acks) => {
                     if is(Mutant::UnmetNamesAll) {

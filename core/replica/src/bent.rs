@@ -46,7 +46,7 @@ pub(crate) fn bend(
     } else if is(Mutant::FirstWins) && !here.values().is_empty() {
         values.clear();
     }
-    Object::from_parts(values, context)
+    Object::from_parts(values, context).map(|bent| bent.marked(incoming.marks().clone()))
 }
 
 /// What is stored in place of an object and its clock, if a rule is to be broken.
@@ -54,15 +54,19 @@ pub(crate) fn commit(
     object: Object,
     clock: Vec<(Incarnation, Vec<Run>)>,
 ) -> (Object, Vec<(Incarnation, Vec<Run>)>) {
+    if is(Mutant::MarksNotStored) {
+        return (object.marked(Default::default()), clock);
+    }
     if is(Mutant::TombstoneForgotten) && object.values().is_empty() {
         return (Object::default(), clock);
     }
     if is(Mutant::ContextForgotten) {
         let held = object.values().keys().copied().collect();
+        let marks = object.marks().clone();
         let (values, context) = object.into_parts();
         let context = if values.is_empty() { context } else { held };
         let object = Object::from_parts(values, context).expect("the dots of the values are held");
-        return (object, clock);
+        return (object.marked(marks), clock);
     }
     if is(Mutant::ClockWidened) {
         let widen = |runs: &mut Vec<Run>| {
@@ -81,9 +85,11 @@ pub(crate) fn commit(
 
 /// The object without the first of its values, which stays in its context.
 pub(crate) fn without_first(object: Object) -> Object {
+    let marks = object.marks().clone();
     let (mut values, context) = object.into_parts();
     values.pop_first();
-    Object::from_parts(values, context).expect("fewer values need no more context")
+    let rest = Object::from_parts(values, context).expect("fewer values need no more context");
+    rest.marked(marks)
 }
 
 /// What a clock has of the incarnations in a context, up to the last dot of each.

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use causality::{Dot, DotSet, Incarnation};
+use crdt::MARKS_MAX;
 use lattice::Lattice;
-use model::{Address, Limits, Mutation, Object, ShardId};
+use model::{Address, Limits, Mark, Marks, Mutation, Object, ShardId};
 use mutant::{Mutant, is};
 use thiserror::Error;
 
@@ -30,6 +31,15 @@ pub enum Refused {
         /// How many they may have.
         max: usize,
     },
+    /// The token of the write has named another one.
+    #[error("the token was used for another write")]
+    TokenReused,
+    /// Whether the token of the write was used before is not known any more.
+    #[error("more than {max} writes came after the token")]
+    TokenForgotten {
+        /// How many are remembered.
+        max: usize,
+    },
     /// The object cannot be read.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -43,12 +53,37 @@ pub struct Stored {
     /// The write as an object: its value, and exactly what its client had read. This is
     /// what travels to the other replicas.
     pub object: Object,
+    /// What the client has read and written.
+    pub context: DotSet,
+    /// Whether the write was known here. No dot was minted, and the object is all that is
+    /// held under the key: others may lack the write, or what came after it.
+    pub repeated: bool,
+}
+
+/// What a client asks of a replica.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Asked {
+    /// What to do.
+    pub mutation: Mutation,
+    /// What the client had read, and is superseded.
+    pub read: DotSet,
+    /// The marks of that, as far as the client was told.
+    pub marks: Marks,
+    /// What this write is known by when it comes again, if it may.
+    pub mark: Option<Mark>,
+}
+
+impl Asked {
+    /// A write that does not come again.
+    pub fn once(mutation: Mutation, read: DotSet) -> Self {
+        Self { mutation, read, marks: Marks::new(), mark: None }
+    }
 }
 
 /// Refuses one more concurrent value than a key may hold.
 fn check_siblings(siblings: usize, merged: &Object, limits: &Limits) -> Result<(), Refused> {
     let Limits { siblings_max, object_bytes_max, .. } = *limits;
-    if siblings_max < merged.values().len() {
+    if siblings_max < merged.width() {
         return Err(Refused::ManySiblings { siblings, max: siblings_max });
     }
     let bytes = merged.values().values().map(|value| value.body.len()).sum();
@@ -56,6 +91,36 @@ fn check_siblings(siblings: usize, merged: &Object, limits: &Limits) -> Result<(
         return Err(Refused::LargeObject { bytes, max: object_bytes_max });
     }
     Ok(())
+}
+
+/// What becomes of a write that may be known here, if it is, or if that cannot be told.
+fn known(here: &Object, mark: Mark, read: &DotSet) -> Result<Option<Stored>, Refused> {
+    match here.of_token(mark.token) {
+        Some((_, known)) if known != mark => Err(Refused::TokenReused),
+        Some((dot, _)) => {
+            let mut context = read.clone();
+            let _ = context.insert(dot);
+            Ok(Some(Stored { dot, object: here.clone(), context, repeated: true }))
+        }
+        None if here.may_have_forgotten(mark.token) => {
+            Err(Refused::TokenForgotten { max: MARKS_MAX })
+        }
+        None => Ok(None),
+    }
+}
+
+/// A write with the marks of what it supersedes, so that whoever hears of it knows their twins.
+fn marked(object: Object, here: &Object, told: Marks, mine: Option<(Dot, Mark)>) -> Object {
+    if here.marks().is_empty() && told.is_empty() && mine.is_none() {
+        return object;
+    }
+    let mut marks = here.marks_in(object.context());
+    marks.extend(told);
+    if is(Mutant::MarksNotSent) {
+        marks.clear();
+    }
+    marks.extend(mine);
+    object.marked(marks)
 }
 
 /// One shard as one node holds it.
@@ -102,8 +167,28 @@ impl Replica {
         read: DotSet,
         limits: &Limits,
     ) -> Result<Stored, Refused> {
+        self.apply_marked(store, address, Asked::once(mutation, read), limits)
+    }
+
+    /// The same for a write that may come again. If it is known here, nothing is changed, and
+    /// it only remains to tell the others.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]; nothing was changed.
+    pub fn apply_marked<S: Store>(
+        &mut self,
+        store: &mut S,
+        address: &Address,
+        asked: Asked,
+        limits: &Limits,
+    ) -> Result<Stored, Refused> {
         let here = store.object(self.shard, address)?.unwrap_or_default();
-        let mut read = read;
+        let Asked { mutation, mut read, marks, mark } = asked;
+        let known = |mark| known(&here, mark, &read).transpose();
+        if let Some(stored) = mark.filter(|_| !is(Mutant::RepetitionMinted)).and_then(known) {
+            return stored;
+        }
         if is(Mutant::DeleteTakesAll) && matches!(mutation, Mutation::Delete) {
             let _ = read.union(here.context());
         }
@@ -113,19 +198,21 @@ impl Replica {
             Mutation::Store(value) => Object::written(dot, read, value),
             Mutation::Delete => Object::deleted(dot, read),
         };
-        let siblings = here.values().len();
+        let object = marked(object, &here, marks, mark.map(|mark| (dot, mark)));
+        let siblings = here.width();
         let mut merged = here;
         let _ = merged.merge(object.clone());
         if is(Mutant::SiblingDropped) && limits.siblings_max <= siblings {
             merged = without_first(merged);
         }
         let is_limited = !is(Mutant::SiblingsUnlimited);
-        if is_limited && 0 < siblings && siblings < merged.values().len() {
+        if is_limited && 0 < siblings && siblings < merged.width() {
             check_siblings(siblings, &merged, limits)?;
         }
         self.minted = dot.seq;
         self.commit(store, address, merged, object.context());
-        Ok(Stored { dot, object })
+        let context = object.context().clone();
+        Ok(Stored { dot, object, context, repeated: false })
     }
 
     /// Merges an object that came over any road.

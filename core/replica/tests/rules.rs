@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use causality::{Dot, DotSet, Incarnation};
 use lattice::Change::{Grew, Unchanged};
-use model::{Address, Key, KeyspaceId, Limits, Mutation, Object, ShardId, TableId, Value};
-use replica::{Change, Page, PageNeed, Refused, Replica, Span, Store, StoreError};
+use model::{
+    Address, Key, KeyspaceId, Limits, Mark, Mutation, Object, ShardId, TableId, Token, Value,
+};
+use replica::{Asked, Change, Page, PageNeed, Refused, Replica, Span, Store, StoreError};
 
 const SHARD: ShardId = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
 
@@ -237,4 +239,54 @@ fn each_dot_that_the_clock_gains_is_in_the_log_with_the_key_that_it_came_with() 
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].address, address());
     }
+}
+
+fn asked(text: &'static str, read: DotSet, number: u64) -> Asked {
+    let value = Value { content_type: Bytes::new(), body: Bytes::from_static(text.as_bytes()) };
+    let mark = Mark { token: Token::new(number, number.into()), fingerprint: number };
+    Asked { mark: Some(mark), ..Asked::once(Mutation::Store(value), read) }
+}
+
+#[test]
+fn a_write_that_comes_again_gets_no_second_dot_even_after_it_was_superseded() {
+    let mut site = Site::new(1);
+    let limits = Limits::default();
+    let mut apply =
+        |asked| site.replica.apply_marked(&mut site.disk, &address(), asked, &limits).unwrap();
+    let first = apply(asked("one", DotSet::new(), 1));
+    let again = apply(asked("one", DotSet::new(), 1));
+    assert_eq!((again.dot, again.repeated, first.repeated), (first.dot, true, false));
+    let over = apply(asked("two", first.context.clone(), 2));
+    let late = apply(asked("one", DotSet::new(), 1));
+    assert_eq!((late.dot, late.repeated), (first.dot, true));
+    assert_eq!(late.object.values().keys().collect::<Vec<_>>(), [&over.dot], "what is sent on");
+}
+
+#[test]
+fn a_token_of_another_write_is_refused_and_changes_nothing() {
+    let mut site = Site::new(1);
+    let limits = Limits::default();
+    let mut other = asked("two", DotSet::new(), 1);
+    other.mark.as_mut().unwrap().fingerprint = 2;
+    let first = asked("one", DotSet::new(), 1);
+    site.replica.apply_marked(&mut site.disk, &address(), first, &limits).unwrap();
+    let before = site.disk.commits;
+    let refused = site.replica.apply_marked(&mut site.disk, &address(), other, &limits);
+    assert_eq!(refused, Err(Refused::TokenReused));
+    assert_eq!(site.disk.commits, before);
+}
+
+#[test]
+fn twins_are_one_sibling_to_the_limit() {
+    let (mut a, mut b) = (Site::new(1), Site::new(2));
+    let limits = Limits { siblings_max: 2, ..Limits::default() };
+    let apply = |site: &mut Site, asked| {
+        site.replica.apply_marked(&mut site.disk, &address(), asked, &limits)
+    };
+    let twin = apply(&mut b, asked("one", DotSet::new(), 1)).unwrap();
+    apply(&mut a, asked("one", DotSet::new(), 1)).unwrap();
+    assert_eq!(a.merge(&twin.object), Grew);
+    apply(&mut a, asked("two", DotSet::new(), 2)).unwrap();
+    let third = apply(&mut a, asked("three", DotSet::new(), 3));
+    assert_eq!(third, Err(Refused::ManySiblings { siblings: 2, max: 2 }));
 }

@@ -20,8 +20,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use causality::DotSet;
 use model::{
-    Get, Key, Kind, Level, Mutation, Name, Put, Read, ReadOptions, Spread, Value, WriteOptions,
-    Written,
+    Get, Key, Kind, Level, Marks, Mutation, Name, Put, Read, ReadOptions, Spread, Token, Value,
+    WriteOptions, Written,
 };
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -96,6 +96,10 @@ pub(crate) struct OperationJson {
     content_type: Option<String>,
     /// Of a put or delete: the context of a read.
     context: Option<String>,
+    /// Of a put or delete: a UUID of version 7, made for this operation. The same operation with
+    /// the same key, at any node, within an hour, has one effect. Each operation has its own.
+    #[serde(rename = "idempotency_key")]
+    token: Option<String>,
     /// Sets `r` or `w`.
     level: Option<LevelJson>,
     /// Of a get: replicas that must answer.
@@ -145,6 +149,10 @@ pub(crate) struct OutcomesJson {
 pub(crate) struct OutcomeJson {
     /// The status that the operation would have been answered with by itself.
     status: u16,
+    /// Whether a write had come before, with the same idempotency key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    repeated: bool,
     /// Of a get that found something: the concurrent values.
     #[serde(skip_serializing_if = "Option::is_none")]
     values: Option<Vec<ValueJson>>,
@@ -163,7 +171,7 @@ impl From<Problem> for OutcomeJson {
     fn from(problem: Problem) -> Self {
         let status = problem.status();
         let problem = Some(problem.into_json());
-        Self { status, values: None, context: None, receipt: None, problem }
+        Self { status, repeated: false, values: None, context: None, receipt: None, problem }
     }
 }
 
@@ -281,25 +289,30 @@ async fn run<N: Node>(
         Action::Get(options) => {
             let get = Get { keyspace, table, key: key.clone(), options, timeout };
             let read = kv::present(door, &scope, &key, gets.read(door, get).await?)?;
-            let context = door.seal(&scope, &key, read.object.context());
+            let context = door.seal(&scope, &key, read.object.context(), read.object.marks());
             gets.add(context.len() + ValueJson::bytes(&read.object))?;
             let values = ValueJson::all(&read.object);
             Ok(OutcomeJson {
                 status: if values.len() == 1 { 200 } else { 300 },
+                repeated: false,
                 values: Some(values),
                 context: Some(context),
                 receipt: Some((&read.receipt).into()),
                 problem: None,
             })
         }
-        Action::Write(mutation, context, options) => {
+        Action::Write(write) => {
+            let Write { mutation, context: (context, marks), token, options } = *write;
+            let key = key.clone();
             let put =
-                Put { keyspace, table, key: key.clone(), mutation, context, options, timeout };
-            let Written { context, receipt } = door.write(put).await?;
+                Put { keyspace, table, key, mutation, context, token, marks, options, timeout };
+            let key = put.key.clone();
+            let Written { context, marks, repeated, receipt } = door.write(put).await?;
             Ok(OutcomeJson {
                 status: 204,
+                repeated,
                 values: None,
-                context: Some(door.seal(&scope, &key, &context)),
+                context: Some(door.seal(&scope, &key, &context, &marks)),
                 receipt: Some((&receipt).into()),
                 problem: None,
             })
@@ -316,7 +329,14 @@ struct Operation {
 
 enum Action {
     Get(ReadOptions),
-    Write(Mutation, DotSet, WriteOptions),
+    Write(Box<Write>),
+}
+
+struct Write {
+    mutation: Mutation,
+    context: (DotSet, Marks),
+    token: Option<Token>,
+    options: WriteOptions,
 }
 
 impl Operation {
@@ -330,8 +350,9 @@ impl Operation {
         let scope = Scope { keyspace: Name::new(&json.keyspace)?, table: Name::new(&json.table)? };
         let context = match &json.context {
             Some(token) => door.open(&scope, &key, token)?,
-            None => DotSet::new(),
+            None => Default::default(),
         };
+        let token = json.token.as_deref().map(kv::parse_token).transpose()?;
         let level = |level: Option<LevelJson>| level.map(|level| level.0);
         let count = |own: Option<LevelJson>| -> Option<Level> { level(own.or(json.level)) };
         let (w, pw, dw) = (count(json.w), level(json.pw), level(json.dw));
@@ -340,11 +361,15 @@ impl Operation {
             OpJson::Get => {
                 Action::Get(ReadOptions { r: count(json.r), pr: level(json.pr), spread, min })
             }
-            OpJson::Delete => Action::Write(Mutation::Delete, context, write),
+            OpJson::Delete => {
+                let mutation = Mutation::Delete;
+                Action::Write(Box::new(Write { mutation, context, token, options: write }))
+            }
             OpJson::Put => {
                 let max = door.config.value_bytes_max;
                 let value = value(json.value, json.content_type, max)?;
-                Action::Write(Mutation::Store(value), context, write)
+                let mutation = Mutation::Store(value);
+                Action::Write(Box::new(Write { mutation, context, token, options: write }))
             }
         };
         Ok(Self { scope, key, action })
@@ -391,6 +416,7 @@ fn refuse_foreign_fields(json: &OperationJson) -> Result<(), Problem> {
         OpJson::Get if stores || json.context.is_some() => {
             Some("value, content_type and context do not apply to a get")
         }
+        OpJson::Get if json.token.is_some() => Some("idempotency_key does not apply to a get"),
         OpJson::Put | OpJson::Delete if reads => Some("r and pr apply to a get only"),
         OpJson::Delete if stores => Some("value and content_type apply to a put only"),
         _ if json.level.is_some() && (json.r.is_some() || json.w.is_some()) => {

@@ -10,7 +10,8 @@ use causality::DotSet;
 use codec::cursor;
 use codec::token::{self, Place};
 use model::{
-    Declare, Declared, Get, Key, List, Listed, Put, Range, Read, Reply, Request, Status, Written,
+    Declare, Declared, Get, Key, List, Listed, Marks, Put, Range, Read, Reply, Request, Status,
+    Written,
 };
 
 use crate::budget::Budget;
@@ -96,8 +97,9 @@ impl<N: Node> Door<N> {
     /// The token of a context that belongs to `key`. One that is longer than
     /// [`token::TEXT_BYTES_MAX`] is given all the same, for what it was read with is worth
     /// reading, but no node will take it back.
-    pub(crate) fn seal(&self, scope: &Scope, key: &Key, context: &DotSet) -> String {
-        let token = token::seal(&self.config.token_key, &place(scope, key), context);
+    pub(crate) fn seal(&self, scope: &Scope, key: &Key, context: &DotSet, marks: &Marks) -> String {
+        let place = place(scope, key);
+        let token = token::seal_marked(&self.config.token_key, &place, context, marks);
         if token::TEXT_BYTES_MAX < token.len() {
             self.complain(scope, token.len());
         }
@@ -124,8 +126,13 @@ impl<N: Node> Door<N> {
     /// # Errors
     ///
     /// `context_invalid` for a token that this cluster did not give for this key.
-    pub(crate) fn open(&self, scope: &Scope, key: &Key, token: &str) -> Result<DotSet, Problem> {
-        token::open(&self.config.token_key, &place(scope, key), token)
+    pub(crate) fn open(
+        &self,
+        scope: &Scope,
+        key: &Key,
+        token: &str,
+    ) -> Result<(DotSet, Marks), Problem> {
+        token::open_marked(&self.config.token_key, &place(scope, key), token)
             .map_err(|error| Problem::new(Code::ContextInvalid, error.to_string()))
     }
 

@@ -73,6 +73,10 @@ pub(crate) struct ValuesJson {
 pub(crate) struct WrittenJson {
     /// What to pass when writing the key again without reading it.
     pub(crate) context: String,
+    /// Whether the write had come before, with the same idempotency key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub(crate) repeated: bool,
     /// Who took part.
     pub(crate) receipt: ReceiptJson,
 }

@@ -19,7 +19,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use causality::DotSet;
-use model::{Get, Key, Mutation, Object, Put, Read, Value, Written};
+use model::{Get, Key, Marks, Mutation, Object, Put, Read, Token, Value, Written};
 use serde::Serialize;
 
 use crate::Node;
@@ -29,7 +29,7 @@ use crate::json::{ValueJson, ValuesJson, WrittenJson};
 use crate::openapi::{KeyPath, ReadParams, ReadProblems, WriteParams, WriteProblems};
 use crate::params::{self, Detail, Query};
 use crate::path::{self, Scope};
-use crate::problem::{CONTEXT, Code, Facts, NOSNIFF, Problem, RECEIPT};
+use crate::problem::{CONTEXT, Code, Facts, IDEMPOTENCY_KEY, NOSNIFF, Problem, RECEIPT, REPEATED};
 use crate::receipt::{self, ReceiptJson};
 use crate::siblings;
 
@@ -67,6 +67,9 @@ impl Target {
     params(
         KeyPath, WriteParams,
         ("Merganser-Context" = Option<String>, Header, description = "The context of a read."),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "A UUID of version 7, made for this write. The same write with the same \
+                key, at any node, within an hour, has one effect."),
     ),
     request_body(content_type = "*/*", description = "The value: any bytes, also none."),
     responses(
@@ -75,6 +78,8 @@ impl Target {
             ("Merganser-Warning" = Option<String>,
                 description = "context-too-large: no node takes this context back."),
             ("Merganser-Receipt" = String, description = "Who took part."),
+            ("Merganser-Repeated" = Option<String>,
+                description = "true: the write had come before, with the same idempotency key."),
         )),
         (status = 200, description = "Written; with receipt=full.", body = WrittenJson,
             content_type = "application/json"),
@@ -88,6 +93,7 @@ pub(crate) async fn put<N: Node>(
     let (head, body) = request.into_parts();
     let target = Target::of(&head, params::WRITE)?;
     let context = context(&door, &target, &head.headers)?;
+    let token = token(&head.headers)?;
     refuse_partial_content(&head.headers)?;
     let content_type = match single(&head.headers, &header::CONTENT_TYPE)? {
         Some(given) => content_type(given.as_bytes())?,
@@ -96,7 +102,7 @@ pub(crate) async fn put<N: Node>(
     let cap = Cap::Value(door.config.value_bytes_max);
     let Held { content: body, share } = body::read(&door.bodies, body, cap).await?;
     let mutation = Mutation::Store(Value { content_type, body });
-    let answer = write(&door, target, mutation, context).await;
+    let answer = write(&door, target, mutation, context, token).await;
     drop(share);
     answer
 }
@@ -113,6 +119,9 @@ pub(crate) async fn put<N: Node>(
     params(
         KeyPath, WriteParams,
         ("Merganser-Context" = Option<String>, Header, description = "The context of a read."),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "A UUID of version 7, made for this write. The same write with the same \
+                key, at any node, within an hour, has one effect."),
     ),
     responses(
         (status = 204, description = "Deleted.", headers(
@@ -120,6 +129,8 @@ pub(crate) async fn put<N: Node>(
             ("Merganser-Warning" = Option<String>,
                 description = "context-too-large: no node takes this context back."),
             ("Merganser-Receipt" = String, description = "Who took part."),
+            ("Merganser-Repeated" = Option<String>,
+                description = "true: the write had come before, with the same idempotency key."),
         )),
         (status = 200, description = "Deleted; with receipt=full.", body = WrittenJson,
             content_type = "application/json"),
@@ -133,14 +144,16 @@ pub(crate) async fn delete<N: Node>(
     let (head, _) = request.into_parts();
     let target = Target::of(&head, params::WRITE)?;
     let context = context(&door, &target, &head.headers)?;
-    write(&door, target, Mutation::Delete, context).await
+    let token = token(&head.headers)?;
+    write(&door, target, Mutation::Delete, context, token).await
 }
 
 async fn write<N: Node>(
     door: &Door<N>,
     target: Target,
     mutation: Mutation,
-    context: DotSet,
+    (context, marks): (DotSet, Marks),
+    token: Option<Token>,
 ) -> Result<Response, Problem> {
     let Target { scope, key, query } = target;
     let put = Put {
@@ -149,20 +162,25 @@ async fn write<N: Node>(
         key: key.clone(),
         mutation,
         context,
+        token,
+        marks,
         options: query.write_options(),
         timeout: query.timeout,
     };
-    let Written { context, receipt } = door.write(put).await?;
-    let context = door.seal(&scope, &key, &context);
+    let Written { context, marks, repeated, receipt } = door.write(put).await?;
+    let context = door.seal(&scope, &key, &context, &marks);
     let line = receipt::header(&receipt);
     let mut response = match query.receipt {
         Detail::Line => StatusCode::NO_CONTENT.into_response(),
         Detail::Full => {
-            let written = WrittenJson { context: context.clone(), receipt: (&receipt).into() };
-            json(StatusCode::OK, &written)
+            let (context, receipt) = (context.clone(), (&receipt).into());
+            json(StatusCode::OK, &WrittenJson { context, repeated, receipt })
         }
     };
     label(&mut response, context, line);
+    if repeated {
+        response.headers_mut().insert(REPEATED, HeaderValue::from_static("true"));
+    }
     Ok(response)
 }
 
@@ -219,7 +237,7 @@ pub(crate) async fn get<N: Node>(
         timeout: query.timeout,
     };
     let read = present(&door, &scope, &key, door.read(get).await?)?;
-    let context = door.seal(&scope, &key, read.object.context());
+    let context = door.seal(&scope, &key, read.object.context(), read.object.marks());
     let line = receipt::header(&read.receipt);
     let mut response = match (query.receipt, only(&read.object)) {
         (Detail::Full, _) => full(context.clone(), &read),
@@ -246,7 +264,7 @@ pub(crate) fn present<N: Node>(
         let facts = Facts { receipt, ..Facts::default() };
         return Err(Problem::new(Code::NotFound, "the key was never written").with(facts));
     }
-    let context = Some(door.seal(scope, key, read.object.context()));
+    let context = Some(door.seal(scope, key, read.object.context(), read.object.marks()));
     let facts = Facts { receipt, context, ..Facts::default() };
     Err(Problem::new(Code::Deleted, "the key was deleted; pass the context to write it again")
         .with(facts))
@@ -295,10 +313,29 @@ fn context<N: Node>(
     door: &Door<N>,
     target: &Target,
     headers: &HeaderMap,
-) -> Result<DotSet, Problem> {
-    let Some(token) = single(headers, &CONTEXT)? else { return Ok(DotSet::new()) };
+) -> Result<(DotSet, Marks), Problem> {
+    let Some(token) = single(headers, &CONTEXT)? else { return Ok(Default::default()) };
     let token = String::from_utf8_lossy(token.as_bytes());
     door.open(&target.scope, &target.key, &token)
+}
+
+/// The idempotency key that a client passes, with or without quotation marks around it.
+fn token(headers: &HeaderMap) -> Result<Option<Token>, Problem> {
+    let Some(line) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
+    parse_token(&String::from_utf8_lossy(line.as_bytes())).map(Some)
+}
+
+/// Reads an idempotency key.
+///
+/// # Errors
+///
+/// `token_malformed`.
+pub(crate) fn parse_token(text: &str) -> Result<Token, Problem> {
+    let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    Token::parse(quoted.unwrap_or(text)).ok_or_else(|| {
+        let detail = "an idempotency key is a UUID of version 7, which says when it was made";
+        Problem::new(Code::TokenMalformed, detail)
+    })
 }
 
 /// The one header line of this name. Two would mean different things to us and to a proxy.

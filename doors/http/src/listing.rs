@@ -160,7 +160,7 @@ fn entry<N: Node>(door: &Door<N>, scope: &Scope, listing: &Listing, values: bool
         key_base64: partition.base64,
         sort: sort.text,
         sort_base64: sort.base64,
-        context: door.seal(scope, key, object.context()),
+        context: door.seal(scope, key, object.context(), object.marks()),
         values: values.then(|| ValueJson::all(object)),
     }
 }

@@ -246,7 +246,7 @@ problems! {
     /// Of a write.
     WriteProblems: [
         DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
-        WeakerThanWanted, ContextInvalid,
+        WeakerThanWanted, ContextInvalid, TokenMalformed, TokenFromFuture, TokenExpired, TokenReused,
         ContextRequired, UnknownKeyspace, UnknownTable, TooManySiblings, ValueTooLarge,
         NotAttempted, UnknownOutcome
     ],

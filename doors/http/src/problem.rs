@@ -26,6 +26,12 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 /// The header that carries a context token.
 pub(crate) const CONTEXT: HeaderName = HeaderName::from_static("merganser-context");
 
+/// The header that carries an idempotency key.
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The header that says that a write had come before.
+pub(crate) const REPEATED: HeaderName = HeaderName::from_static("merganser-repeated");
+
 /// Of values, which are whatever their writers sent: keeps a browser from taking one for a
 /// page that may do things in our name.
 pub(crate) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -76,6 +82,10 @@ codes! {
     MayMissRequired   "may_miss_required"   400 "Requests at the table's levels can miss writes",
     ContextInvalid    "context_invalid"     400 "The context is not one that this cluster gave for this key",
     ContextRequired   "context_required"    428 "A delete needs the context of a read",
+    TokenMalformed    "token_malformed"     400 "The idempotency key is no UUID of version 7",
+    TokenFromFuture   "token_from_future"   400 "The idempotency key is of a time to come",
+    TokenExpired      "token_expired"       410 "The idempotency key is too old",
+    TokenReused       "token_reused"        422 "The idempotency key was used for another write",
     CursorInvalid     "cursor_invalid"      400 "The cursor is not one that this cluster gave for this list",
     UnknownKeyspace   "unknown_keyspace"    404 "There is no such keyspace",
     UnknownTable      "unknown_table"       404 "There is no such table",
@@ -269,6 +279,9 @@ impl From<Refusal> for Problem {
             Refusal::Weak { .. } => Code::LevelTooWeak,
             Refusal::NotLocal { .. } => Code::NoLocalReplicas,
             Refusal::MayMiss { .. } => Code::MayMissRequired,
+            Refusal::TokenExpired { .. } | Refusal::TokenForgotten { .. } => Code::TokenExpired,
+            Refusal::TokenFromFuture { .. } => Code::TokenFromFuture,
+            Refusal::TokenReused => Code::TokenReused,
             Refusal::Overloaded { .. } => Code::Overloaded,
             Refusal::Disk(_) => Code::DiskFailed,
             Refusal::Level { asked, replicas, .. } => {

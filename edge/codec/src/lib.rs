@@ -15,6 +15,7 @@
 //! | [`log`] | which dots were taken in with which object | disk |
 //! | [`catalog`] | keyspaces, tables, and a node's vote on them | disk, other nodes |
 //! | [`dots`] | an exact set of dots | inside the others |
+//! | [`marks`] | which of them are one write | inside the others |
 //! | [`token`] | the context that a client reads and hands back, authenticated | clients |
 //! | [`cursor`] | where a list or scan goes on, authenticated | clients |
 //!
@@ -32,6 +33,7 @@ pub mod cursor;
 pub mod dots;
 pub mod key;
 pub mod log;
+pub mod marks;
 pub mod object;
 mod reader;
 pub mod record;
@@ -43,8 +45,12 @@ pub use reader::Reader;
 use thiserror::Error;
 
 /// The version of every encoding here that ends up on a disk, but for
-/// [catalogs](catalog::VERSION).
+/// [catalogs](catalog::VERSION), and for objects with marks.
 pub const VERSION: u8 = 1;
+
+/// The version of objects that have marks. Others stay what they were, so that a program
+/// which does not know of marks reads them.
+pub const VERSION_MARKED: u8 = 2;
 
 /// Bytes that are no encoding of anything.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]

@@ -7,12 +7,16 @@
 //!
 //! ```text
 //! object = context  values  { skip  offset  content-type  length  body }
+//! marked = object  marks
 //! ```
 //!
 //! `skip` counts the runs of the context between the value before and this one; `offset`
 //! counts the dots of the run below this one, or since the value before if both are in one
 //! run. Both are zero for the only value of an object that superseded nothing. A common
 //! content type is one byte, any other is a zero byte, a length and its bytes.
+//!
+//! Few objects have marks. Those that do are of another version on the disk, and are sent under
+//! another header, so that the others cost nothing for it.
 //!
 //! Bodies and content types are not copied out of the bytes. An object that is kept for
 //! long should be a copy, because it holds all the memory that it was decoded from.
@@ -24,7 +28,7 @@ use causality::{Dot, Run};
 use model::{Object, Value};
 
 use crate::reader::Reader;
-use crate::{Malformed, dots, varint};
+use crate::{Malformed, dots, marks, varint};
 
 /// Content types that are written as one byte, counting from 1. A change needs another
 /// [`VERSION`](crate::VERSION), because an object would get a second encoding.
@@ -42,7 +46,13 @@ const COMMON_TYPES: [&str; 8] = [
 /// The fewest bytes that a value can have: two numbers, a content type and a length.
 const VALUE_BYTES_MIN: usize = 4;
 
-/// Appends an object.
+/// Appends an object and its marks.
+pub fn encode_marked(object: &Object, out: &mut impl BufMut) {
+    encode(object, out);
+    marks::encode(object.marks(), object.context(), out);
+}
+
+/// Appends an object without its marks.
 pub fn encode(object: &Object, out: &mut impl BufMut) {
     dots::encode(object.context(), out);
     varint::put_len(object.values().len(), out);
@@ -62,7 +72,34 @@ pub fn encode(object: &Object, out: &mut impl BufMut) {
 pub fn encoded_len_max(object: &Object) -> usize {
     let context = 10 + object.context().runs().len() * (8 + 30);
     let bytes = |value: &Value| 10 + 20 + 11 + value.content_type.len() + value.body.len();
-    context + 10 + object.values().values().map(bytes).sum::<usize>()
+    let marks = 10 + object.marks().len() * marks::MARK_BYTES_MAX;
+    context + 10 + object.values().values().map(bytes).sum::<usize>() + marks
+}
+
+/// Reads an object and its marks, of which it has some, that fill the bytes.
+///
+/// # Errors
+///
+/// [`Malformed`] if the bytes are not what [`encode_marked`] makes of such an object.
+pub fn decode_marked(bytes: &Bytes) -> Result<Object, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let object = read_marked(&mut reader)?;
+    reader.finish()?;
+    match object.marks().is_empty() {
+        true => Err(Malformed::Invalid("an object of this version without marks")),
+        false => Ok(object),
+    }
+}
+
+/// Reads the object and the marks that come next.
+///
+/// # Errors
+///
+/// [`Malformed`] if what comes next is not what [`encode_marked`] makes.
+pub fn read_marked(reader: &mut Reader<'_>) -> Result<Object, Malformed> {
+    let object = read(reader)?;
+    let marks = marks::read(reader, object.context())?;
+    Ok(object.marked(marks))
 }
 
 /// Reads an object that fills the bytes.
@@ -99,28 +136,28 @@ pub fn read(reader: &mut Reader<'_>) -> Result<Object, Malformed> {
 const OUTSIDE: Malformed = Malformed::Invalid("a value whose dot is not in the context");
 
 /// Where the values have got to in the runs of the context.
-struct Place {
+pub(crate) struct Place {
     run: usize,
     /// The least number that the next value in this run can have, if there is one.
     least: Option<u64>,
 }
 
 impl Place {
-    const START: Place = Place { run: 0, least: Some(0) };
+    pub(crate) const START: Place = Place { run: 0, least: Some(0) };
 
     /// Goes on to `dot`, which is above all before, and says how far that was.
-    fn advance_to(&mut self, dot: Dot, runs: &[Run]) -> (usize, u64) {
+    pub(crate) fn advance_to(&mut self, dot: Dot, runs: &[Run]) -> (usize, u64) {
         let ends_below = |run: &&Run| (run.incarnation, run.last) < (dot.incarnation, dot.seq);
         let skip = runs.iter().skip(self.run).take_while(ends_below).count();
         self.run += skip;
-        let run = runs.get(self.run).expect("the context has the dot of every value");
+        let run = runs.get(self.run).expect("the context has the dot of every value and mark");
         let floor = self.floor(skip, run).expect("dots of values are in order");
         self.least = dot.seq.checked_add(1);
         (skip, dot.seq - floor)
     }
 
     /// Goes on as far as the bytes say, and returns the dot that is there.
-    fn advance_by(&mut self, skip: usize, offset: u64, runs: &[Run]) -> Option<Dot> {
+    pub(crate) fn advance_by(&mut self, skip: usize, offset: u64, runs: &[Run]) -> Option<Dot> {
         self.run = self.run.checked_add(skip)?;
         let run = runs.get(self.run)?;
         let seq = self.floor(skip, run)?.checked_add(offset)?;

@@ -14,10 +14,11 @@
 //! record that passes but has a greater version was really written by a later program.
 
 use bytes::Bytes;
+use model::Object;
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::VERSION;
+use crate::{Malformed, VERSION, VERSION_MARKED, object};
 
 /// The bytes before the body.
 pub const HEADER_BYTES: usize = 10;
@@ -53,7 +54,7 @@ impl Kind {
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum RecordError {
     /// The record is whole. A later program wrote it, and this one must leave it alone.
-    #[error("the record has format version {found}, this program reads up to {VERSION}")]
+    #[error("the record has format version {found}, this program reads up to {VERSION_MARKED}")]
     Newer {
         /// Its version.
         found: u8,
@@ -74,12 +75,52 @@ pub fn seal(kind: Kind, key: &[u8], body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> 
 /// Makes the record to store under `key` in `record`, which is emptied first. For callers
 /// that know how much room to make, or reuse it.
 pub fn seal_into(kind: Kind, key: &[u8], record: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    seal_version(VERSION, kind, key, record, body);
+}
+
+/// Makes the record of an object in `record`, which is emptied first.
+pub fn seal_object(key: &[u8], object: &Object, record: &mut Vec<u8>) {
+    if object.marks().is_empty() {
+        return seal_into(Kind::Object, key, record, |out| object::encode(object, out));
+    }
+    let body = |out: &mut Vec<u8>| object::encode_marked(object, out);
+    seal_version(VERSION_MARKED, Kind::Object, key, record, body);
+}
+
+/// Returns the object in the record that was found under `key`.
+///
+/// # Errors
+///
+/// [`ObjectError`]; nothing of the record may be used.
+pub fn open_object(key: &[u8], record: &Bytes) -> Result<Object, ObjectError> {
+    let (version, body) = open_version(VERSION_MARKED, Kind::Object, key, record)?;
+    Ok(if version == VERSION { object::decode(&body)? } else { object::decode_marked(&body)? })
+}
+
+/// Why a record is no object.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum ObjectError {
+    /// The record cannot be used.
+    #[error("{0}")]
+    Record(#[from] RecordError),
+    /// The record is whole, and its body is no object.
+    #[error("{0}")]
+    Body(#[from] Malformed),
+}
+
+fn seal_version(
+    version: u8,
+    kind: Kind,
+    key: &[u8],
+    record: &mut Vec<u8>,
+    body: impl FnOnce(&mut Vec<u8>),
+) {
     record.clear();
-    record.extend([VERSION, kind.byte()]);
+    record.extend([version, kind.byte()]);
     record.extend([0; size_of::<u64>()]);
     body(record);
     let (header, body) = record.split_at_mut(HEADER_BYTES);
-    let checksum = checksum(VERSION, kind.byte(), key, body);
+    let checksum = checksum(version, kind.byte(), key, body);
     let (_, place) = header.split_at_mut(2);
     place.copy_from_slice(&checksum.to_le_bytes());
 }
@@ -90,18 +131,28 @@ pub fn seal_into(kind: Kind, key: &[u8], record: &mut Vec<u8>, body: impl FnOnce
 ///
 /// [`RecordError`]; nothing of the record may be used.
 pub fn open(kind: Kind, key: &[u8], record: &Bytes) -> Result<Bytes, RecordError> {
+    open_version(VERSION, kind, key, record).map(|(_, body)| body)
+}
+
+/// The version and the body of a record of up to the version `most`.
+fn open_version(
+    most: u8,
+    kind: Kind,
+    key: &[u8],
+    record: &Bytes,
+) -> Result<(u8, Bytes), RecordError> {
     let Some((&[version, found], rest)) = record.split_first_chunk() else { return Err(SHORT) };
     let Some((sum, body)) = rest.split_first_chunk() else { return Err(SHORT) };
     if checksum(version, found, key, body) != u64::from_le_bytes(*sum) {
         return Err(RecordError::Corrupt("the checksum does not fit the key and the bytes"));
     }
-    if VERSION < version {
+    if VERSION_MARKED < version {
         return Err(RecordError::Newer { found: version });
     }
-    if version != VERSION || found != kind.byte() {
+    if !(VERSION..=most).contains(&version) || found != kind.byte() {
         return Err(RecordError::Corrupt("the record is of another kind"));
     }
-    Ok(record.slice(HEADER_BYTES..))
+    Ok((version, record.slice(HEADER_BYTES..)))
 }
 
 const SHORT: RecordError = RecordError::Corrupt("the record is shorter than its header");
@@ -146,12 +197,13 @@ mod tests {
 
     #[test]
     fn a_whole_record_of_a_later_version_is_newer_and_not_corrupt() {
-        let sum = checksum(VERSION + 1, 99, b"key", b"whatever");
-        let mut later = vec![VERSION + 1, 99];
+        let next = VERSION_MARKED + 1;
+        let sum = checksum(next, 99, b"key", b"whatever");
+        let mut later = vec![next, 99];
         later.extend(sum.to_le_bytes());
         later.extend(b"whatever");
         let opened = open(Kind::Object, b"key", &later.into());
-        assert_eq!(opened, Err(RecordError::Newer { found: VERSION + 1 }));
+        assert_eq!(opened, Err(RecordError::Newer { found: next }));
     }
 
     #[test]

@@ -7,9 +7,12 @@
 //! a proxy or edited by hand.
 //!
 //! ```text
-//! token = base64url( version (1)  place (4)  dot set  tag (16) )
+//! token = base64url( version (1)  place (4)  dot set  marks  tag (16) )
 //! tag   = keyed BLAKE3 of everything before it, and of keyspace, table and key
 //! ```
+//!
+//! The marks say which of the dots were written with an idempotency key. Where none was, they
+//! are left out, and the version is the first.
 //!
 //! `place` is a plain hash of keyspace, table and key. It protects nothing; it lets a
 //! refusal say that the token belongs to another key, the most common mistake.
@@ -23,14 +26,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use causality::DotSet;
-use model::{Key, Name};
+use model::{Key, Marks, Name};
 use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{Malformed, dots};
+use crate::reader::Reader;
+use crate::{Malformed, dots, marks};
 
 /// The version of the token format. Tokens live as long as clients keep them.
 const VERSION: u8 = 1;
+
+/// The version of tokens with marks.
+const VERSION_MARKED: u8 = 2;
 
 /// The most bytes of a token as text: room for some twenty thousand gaps between the dots
 /// of one incarnation. A context that long is a runaway, and headers in front of a node
@@ -111,10 +118,18 @@ pub enum ContextError {
 
 /// Makes the token for what was read at `place`.
 pub fn seal(key: &TokenKey, place: &Place<'_>, context: &DotSet) -> String {
+    seal_marked(key, place, context, &Marks::new())
+}
+
+/// Makes the token for what was read at `place`, with the marks of it.
+pub fn seal_marked(key: &TokenKey, place: &Place<'_>, context: &DotSet, marks: &Marks) -> String {
     let mut token = Vec::with_capacity(64);
-    token.push(VERSION);
+    token.push(if marks.is_empty() { VERSION } else { VERSION_MARKED });
     token.extend(place_of(place));
     dots::encode(context, &mut token);
+    if !marks.is_empty() {
+        marks::encode(marks, context, &mut token);
+    }
     let tag = tag(key, place, &token);
     token.extend(tag);
     URL_SAFE_NO_PAD.encode(token)
@@ -126,23 +141,39 @@ pub fn seal(key: &TokenKey, place: &Place<'_>, context: &DotSet) -> String {
 ///
 /// [`ContextError`] for anything else.
 pub fn open(key: &TokenKey, place: &Place<'_>, token: &str) -> Result<DotSet, ContextError> {
+    open_marked(key, place, token).map(|(context, _)| context)
+}
+
+/// Returns the context in a token that this cluster made for `place`, and the marks of it.
+///
+/// # Errors
+///
+/// [`ContextError`] for anything else.
+pub fn open_marked(
+    key: &TokenKey,
+    place: &Place<'_>,
+    token: &str,
+) -> Result<(DotSet, Marks), ContextError> {
     if TEXT_BYTES_MAX < token.len() {
         return Err(ContextError::TooLong);
     }
     let token = Bytes::from(URL_SAFE_NO_PAD.decode(token).map_err(|_| ContextError::NotText)?);
-    match token.first() {
+    let is_marked = match token.first() {
         None => return Err(ContextError::Truncated),
-        Some(&VERSION) => {}
-        Some(&version) if version == VERSION + 1 => return Err(ContextError::Newer(version)),
+        Some(&VERSION) => false,
+        Some(&VERSION_MARKED) => true,
+        Some(&version) if version == VERSION_MARKED + 1 => {
+            return Err(ContextError::Newer(version));
+        }
         // Text that somebody made up, as far as anyone can tell.
         Some(_) => return Err(ContextError::Forged),
-    }
+    };
     let (claim, theirs) = token.split_last_chunk().ok_or(ContextError::Truncated)?;
     let body_start = 1 + PLACE_BYTES;
     if claim.len() < body_start {
         return Err(ContextError::Truncated);
     }
-    let context = dots::decode(&token.slice(body_start..claim.len()));
+    let context = read(&token.slice(body_start..claim.len()), is_marked);
     if !same(&tag(key, place, claim), theirs) {
         return Err(diagnose(claim, place, &context));
     }
@@ -150,8 +181,16 @@ pub fn open(key: &TokenKey, place: &Place<'_>, token: &str) -> Result<DotSet, Co
     context.map_err(|_| ContextError::Forged)
 }
 
+fn read(body: &Bytes, is_marked: bool) -> Result<(DotSet, Marks), Malformed> {
+    let mut reader = Reader::new(body);
+    let context = dots::read(&mut reader)?;
+    let marks = if is_marked { marks::read(&mut reader, &context)? } else { Marks::new() };
+    reader.finish()?;
+    Ok((context, marks))
+}
+
 /// Says what is probably wrong with a token whose tag does not fit.
-fn diagnose(claim: &[u8], place: &Place<'_>, context: &Result<DotSet, Malformed>) -> ContextError {
+fn diagnose<T>(claim: &[u8], place: &Place<'_>, context: &Result<T, Malformed>) -> ContextError {
     match context {
         Err(Malformed::Truncated) => ContextError::Truncated,
         Ok(_) if claim.get(1..=PLACE_BYTES) != Some(&place_of(place)[..]) => ContextError::Foreign,

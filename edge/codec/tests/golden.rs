@@ -15,8 +15,8 @@ use codec::record::{self, Kind};
 use codec::token::{self, Place, TokenKey};
 use codec::{catalog as contracts, clock, cursor, key, log, object};
 use model::{
-    Address, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Name, NodeId, Object, Policy,
-    Range, ShardId, Spread, Table, TableId, Value, Voting,
+    Address, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Name, NodeId, Object,
+    Policy, Range, ShardId, Spread, Table, TableId, Token, Value, Voting,
 };
 
 const A: Incarnation = Incarnation::new(0x0a0a_0a0a_0a0a_0a0a);
@@ -102,6 +102,33 @@ fn objects_in_their_records() {
     assert_golden("object-key.hex", &key);
     let record = record::seal(Kind::Object, &key, |out| object::encode(&siblings(), out));
     assert_golden("object-record.hex", &record);
+}
+
+fn marked() -> Object {
+    let token = |random| Token::new(1_800_000_000_000, random);
+    let mark = |random| Mark { token: token(random), fingerprint: 0x0102_0304_0506_0708 };
+    siblings().marked([(Dot::new(A, 1), mark(1)), (Dot::new(B, 300), mark(2))].into())
+}
+
+#[test]
+fn objects_with_marks_in_their_records() {
+    let key = key::object_key(TableId::new(2), 17, &read());
+    let mut record = Vec::new();
+    record::seal_object(&key, &marked(), &mut record);
+    assert_golden("object-record-2.hex", &record);
+    let first = kept("object-record.hex");
+    assert_eq!(record::open_object(&key, &first), Ok(siblings()), "the first version is read");
+    record::seal_object(&key, &siblings(), &mut record);
+    assert_eq!(record, first, "and is written where there are no marks");
+}
+
+#[test]
+fn contexts_with_marks() {
+    let (keyspace, table, key) = (name("default"), name("tle"), read());
+    let place = Place { keyspace: &keyspace, table: &table, key: &key };
+    let secret = TokenKey::derive(&[1; 32]);
+    let token = token::seal_marked(&secret, &place, marked().context(), marked().marks());
+    assert_golden("token-2.hex", token.as_bytes());
 }
 
 #[test]

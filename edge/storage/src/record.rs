@@ -14,7 +14,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use catalog::Acceptor;
 use causality::{Dot, Incarnation, Run};
-use codec::record::{Kind, open, seal, seal_into};
+use codec::record::{Kind, open, seal};
 use model::{Address, Key, KeyspaceId, NodeId, Object, ShardId, TableId};
 use replica::{Entry, Span, StoreError};
 
@@ -71,13 +71,12 @@ pub(crate) fn open_object_key(key: &Bytes) -> Result<Key, StoreError> {
 pub(crate) fn seal_object(key: &[u8], object: &Object) -> Vec<u8> {
     let bytes = codec::record::HEADER_BYTES + codec::object::encoded_len_max(object);
     let mut record = Vec::with_capacity(bytes);
-    seal_into(Kind::Object, key, &mut record, |out| codec::object::encode(object, out));
+    codec::record::seal_object(key, object, &mut record);
     record
 }
 
 pub(crate) fn open_object(key: &[u8], record: &Bytes) -> Result<Object, StoreError> {
-    let body = open(Kind::Object, key, record).map_err(|error| corrupt(key, &error))?;
-    codec::object::decode(&body).map_err(|error| corrupt(key, &error))
+    codec::record::open_object(key, record).map_err(|error| corrupt(key, &error))
 }
 
 /// Where the runs of an incarnation lie, and the record of them.

@@ -268,6 +268,8 @@ fn forward(bytes: usize) -> Message {
         key,
         mutation: model::Mutation::Store(value),
         context: Default::default(),
+        token: None,
+        marks: Default::default(),
         options: Default::default(),
         timeout: PATIENCE,
     };

@@ -174,6 +174,10 @@ impl Refused {
                 nodes: parts.nodes()?,
                 written: parts.nodes()?,
             },
+            24 => Refusal::TokenExpired { seconds: parts.number()?, max: parts.number()? },
+            25 => Refusal::TokenFromFuture { seconds: parts.number()?, max: parts.number()? },
+            26 => Refusal::TokenReused,
+            27 => Refusal::TokenForgotten { max: parts.number()? },
             _ => Refusal::Contract(self.text),
         })
     }
@@ -213,6 +217,10 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<Cow<'_, str>>, Vec<u64>) {
         Refusal::Overloaded { max } => (11, vec![], vec![*max as u64]),
         Refusal::Disk(text) => (12, vec![text], vec![]),
         Refusal::NoMajority { alive, nodes } => (13, vec![], vec![*alive as u64, *nodes as u64]),
+        Refusal::TokenExpired { seconds, max } => (24, vec![], vec![*seconds, *max]),
+        Refusal::TokenFromFuture { seconds, max } => (25, vec![], vec![*seconds, *max]),
+        Refusal::TokenReused => (26, vec![], vec![]),
+        Refusal::TokenForgotten { max } => (27, vec![], vec![*max as u64]),
         Refusal::EmptyDelete => (14, vec![], vec![]),
         Refusal::LargeObject { bytes, max } => (15, vec![], vec![*bytes as u64, *max as u64]),
     };

@@ -18,7 +18,7 @@ use crate::request::Request;
 pub(crate) struct Header {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 24"
     )]
     pub(crate) kind: Option<Kind>,
 }
@@ -66,6 +66,16 @@ pub(crate) enum Kind {
     Lack(Lack),
     #[prost(message, tag = "20")]
     Sent(Sent),
+    #[prost(message, tag = "24")]
+    Marked(Marked),
+}
+
+/// Another header, and each object that follows has its marks behind it. A node that does not
+/// know of marks skips the whole message, and nothing is taken for less than it is.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Marked {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) header: Bytes,
 }
 
 /// One object follows.

@@ -15,7 +15,7 @@ use replica::{PageNeed, Span};
 use crate::WireError;
 use crate::header::{self, Header, Kind};
 use crate::parts::{
-    Address, Ballot, Key, Objects, Unusable, Usable, coded, narrow, numbered, present,
+    Address, Ballot, Key, Objects, Unusable, Usable, coded, narrow, numbered, present, wrong,
 };
 use crate::{exchange, reply, request};
 
@@ -35,12 +35,22 @@ numbered!(put_verdict, take_verdict, Verdict {
 
 /// Appends a message, without a frame around it.
 pub fn encode_message(message: &Message, out: &mut BytesMut) {
-    let header = Header { kind: Some(put(message)) };
-    let mut room = header.encoded_len() + 10;
-    each_object(message, |object| room += object::encoded_len_max(object));
-    out.reserve(room);
+    let mut header = Header { kind: Some(put(message)) };
+    let (mut room, mut is_marked) = (0, false);
+    each_object(message, |object| {
+        room += object::encoded_len_max(object);
+        is_marked |= !object.marks().is_empty();
+    });
+    if is_marked {
+        let marked = header::Marked { header: header.encode_to_vec().into() };
+        header = Header { kind: Some(Kind::Marked(marked)) };
+    }
+    out.reserve(header.encoded_len() + 10 + room);
     header.encode_length_delimited(out).expect("a growing buffer has room");
-    each_object(message, |object| object::encode(object, out));
+    each_object(message, |object| match is_marked {
+        true => object::encode_marked(object, out),
+        false => object::encode(object, out),
+    });
 }
 
 /// Reads a message that fills `body`. Nothing if a later version sent it and this one
@@ -59,8 +69,14 @@ pub fn decode_message(mut body: Bytes) -> Result<Option<Message>, WireError> {
 
 fn read(body: &mut Bytes) -> Usable<Message> {
     let header = Header::decode_length_delimited(&mut *body)?;
-    let mut objects = Objects::new(body);
-    let message = take(header.kind.ok_or(Unusable::Unknown)?, &mut objects)?;
+    let mut kind = header.kind.ok_or(Unusable::Unknown)?;
+    let mut is_marked = false;
+    if let Kind::Marked(marked) = kind {
+        kind = Header::decode(marked.header)?.kind.ok_or(Unusable::Unknown)?;
+        is_marked = true;
+    }
+    let mut objects = Objects::new(body, is_marked);
+    let message = take(kind, &mut objects)?;
     objects.finish()?;
     Ok(message)
 }
@@ -223,6 +239,7 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Clocks(clocks) => Message::Clocks(clocks.take()?),
         Kind::Lack(lack) => Message::Lack(lack.take()?),
         Kind::Sent(sent) => Message::Sent(sent.take()),
+        Kind::Marked(_) => return Err(wrong("a header in a header in a header")),
     })
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use causality::{Dot, Incarnation};
+use causality::{Dot, DotSet, Incarnation};
 use codec::Reader;
-use model::{Ack, KeyspaceId, Level, Name, NodeId, Object, ShardId, Spread, TableId};
+use model::{Ack, KeyspaceId, Level, Marks, Name, NodeId, Object, ShardId, Spread, TableId};
 use prost::Message;
 
 use crate::WireError;
@@ -80,20 +80,39 @@ numbered!(put_kind, take_kind, model::Kind {
 });
 
 /// The objects behind a header.
-pub(crate) struct Objects<'a>(Reader<'a>);
+pub(crate) struct Objects<'a> {
+    reader: Reader<'a>,
+    is_marked: bool,
+}
 
 impl<'a> Objects<'a> {
-    pub(crate) fn new(bytes: &'a Bytes) -> Self {
-        Self(Reader::new(bytes))
+    pub(crate) fn new(bytes: &'a Bytes, is_marked: bool) -> Self {
+        Self { reader: Reader::new(bytes), is_marked }
     }
 
     pub(crate) fn next(&mut self) -> Usable<Object> {
-        Ok(codec::object::read(&mut self.0)?)
+        Ok(match self.is_marked {
+            true => codec::object::read_marked(&mut self.reader)?,
+            false => codec::object::read(&mut self.reader)?,
+        })
     }
 
     pub(crate) fn finish(self) -> Usable<()> {
-        Ok(self.0.finish()?)
+        Ok(self.reader.finish()?)
     }
+}
+
+/// A set of dots, and behind it the marks of some of them, if it has any.
+pub(crate) fn put_context(context: &DotSet, marks: &Marks) -> (Bytes, Option<Bytes>) {
+    let dots = coded(|out| codec::dots::encode(context, out));
+    let marks = (!marks.is_empty()).then(|| coded(|out| codec::marks::encode(marks, context, out)));
+    (dots, marks)
+}
+
+pub(crate) fn take_context(dots: &Bytes, marks: Option<&Bytes>) -> Usable<(DotSet, Marks)> {
+    let context = codec::dots::decode(dots)?;
+    let marks = marks.map(|marks| codec::marks::decode(marks, &context)).transpose()?;
+    Ok((context, marks.unwrap_or_default()))
 }
 
 /// Encodes with `codec`.

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use causality::Incarnation;
-use codec::{catalog as contracts, dots};
+use codec::catalog as contracts;
 use model::{Declared, Listed, Listing, NodeId, Read, Standing, Written};
 use prost::{Message, Oneof};
 
 use crate::failure::Failure;
 use crate::parts::{
-    Key, Objects, Receipt, Time, Unusable, Usable, coded, narrow, present, put_name, take_name,
+    Key, Objects, Receipt, Time, Unusable, Usable, coded, narrow, present, put_context, put_name,
+    take_context, take_name,
 };
 use crate::request::Range;
 
@@ -45,6 +46,10 @@ struct PlainWritten {
     context: Bytes,
     #[prost(message, optional, tag = "2")]
     receipt: Option<Receipt>,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    marks: Option<Bytes>,
+    #[prost(bool, tag = "4")]
+    repeated: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -69,10 +74,7 @@ struct Contract {
 impl Reply {
     pub(crate) fn put(reply: &model::Reply) -> Self {
         let answer = match reply {
-            model::Reply::Written(Written { context, receipt }) => Answer::Written(PlainWritten {
-                context: coded(|out| dots::encode(context, out)),
-                receipt: Some(Receipt::put(receipt)),
-            }),
+            model::Reply::Written(written) => Answer::Written(PlainWritten::put(written)),
             model::Reply::Read(Read { receipt, object: _ }) => Answer::Read(Receipt::put(receipt)),
             model::Reply::Listed(listed) => Answer::Listed(PlainListed::put(listed)),
             model::Reply::Declared(declared) => put_declared(declared),
@@ -84,10 +86,7 @@ impl Reply {
 
     pub(crate) fn take(self, objects: &mut Objects<'_>) -> Usable<model::Reply> {
         Ok(match self.answer.ok_or(Unusable::Unknown)? {
-            Answer::Written(PlainWritten { context, receipt }) => model::Reply::Written(Written {
-                context: dots::decode(&context)?,
-                receipt: present(receipt)?.take()?,
-            }),
+            Answer::Written(written) => model::Reply::Written(written.take()?),
             Answer::Read(receipt) => {
                 model::Reply::Read(Read { object: objects.next()?, receipt: receipt.take()? })
             }
@@ -116,6 +115,20 @@ fn put_declared(declared: &Declared) -> Answer {
             let contract = coded(|out| contracts::encode_table(table, out));
             Answer::Table(Contract { contract, created: *created })
         }
+    }
+}
+
+impl PlainWritten {
+    fn put(written: &Written) -> Self {
+        let (context, marks) = put_context(&written.context, &written.marks);
+        let receipt = Some(Receipt::put(&written.receipt));
+        Self { context, receipt, marks, repeated: written.repeated }
+    }
+
+    fn take(self) -> Usable<Written> {
+        let (context, marks) = take_context(&self.context, self.marks.as_ref())?;
+        let receipt = present(self.receipt)?.take()?;
+        Ok(Written { context, marks, repeated: self.repeated, receipt })
     }
 }
 

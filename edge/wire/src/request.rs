@@ -1,17 +1,17 @@
 //! Requests that one node hands to another.
 //!
 //! A request can demand what the first version did not know: a spread, a minimum kind, votes
-//! of a table. A node of that version would skip the field and do less than was asked, so such
+//! of a table, a token. A node of that version would skip the field and do less than was asked, so such
 //! requests have numbers of their own, which it does not know either.
 
 use bytes::Bytes;
-use codec::{Reader, catalog as contracts, dots};
-use model::{Durability, Mutation, Policy, ReadOptions, Voting, WriteOptions};
+use codec::{Reader, catalog as contracts};
+use model::{Durability, Mutation, Policy, ReadOptions, Token, Voting, WriteOptions};
 use prost::{Message, Oneof};
 
 use crate::parts::{
-    Demands, Key, Time, Unusable, Usable, coded, narrow, numbered, present, put_level, put_name,
-    take_level, take_name,
+    Demands, Key, Time, Unusable, Usable, coded, narrow, numbered, present, put_context, put_level,
+    put_name, take_context, take_level, take_name, wrong,
 };
 
 numbered!(put_policy, take_policy, Policy { Policy::Siblings = 1 });
@@ -24,7 +24,7 @@ numbered!(put_durability, take_durability, Durability {
 /// Any request.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 24")]
     asked: Option<Asked>,
 }
 
@@ -50,12 +50,17 @@ enum Asked {
     DemandingList(List),
     #[prost(message, tag = "10")]
     DeclareVotingTable(DeclareTable),
+    #[prost(message, tag = "24")]
+    TokenPut(Write),
 }
 
 impl Request {
     pub(crate) fn put(request: &model::Request) -> Self {
         let asked = match request {
             model::Request::Put(put) => match Write::put(put) {
+                write @ (Write { token: Some(_), .. } | Write { marks: Some(_), .. }) => {
+                    Asked::TokenPut(write)
+                }
                 write @ Write { demands: None, .. } => Asked::Put(write),
                 write @ Write { demands: Some(_), .. } => Asked::DemandingPut(write),
             },
@@ -75,7 +80,9 @@ impl Request {
 
     pub(crate) fn take(self) -> Usable<model::Request> {
         Ok(match self.asked.ok_or(Unusable::Unknown)? {
-            Asked::Put(put) | Asked::DemandingPut(put) => model::Request::Put(put.take()?),
+            Asked::Put(put) | Asked::DemandingPut(put) | Asked::TokenPut(put) => {
+                model::Request::Put(put.take()?)
+            }
             Asked::Get(get) | Asked::DemandingGet(get) => model::Request::Get(get.take()?),
             Asked::List(list) | Asked::DemandingList(list) => model::Request::List(list.take()?),
             Asked::DeclareKeyspace(declare) => model::Request::Declare(declare.take()?),
@@ -128,6 +135,10 @@ struct Write {
     timeout: Option<Time>,
     #[prost(message, optional, tag = "10")]
     demands: Option<Demands>,
+    #[prost(bytes = "bytes", optional, tag = "11")]
+    token: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "12")]
+    marks: Option<Bytes>,
 }
 
 /// A delete is said and never implied: a change that this version does not know must not
@@ -154,6 +165,8 @@ impl Write {
             content_type: value.content_type.clone(),
             body: value.body.clone(),
         };
+        let (context, marks) = put_context(&put.context, &put.marks);
+        let token = put.token.map(|token| Bytes::copy_from_slice(&token.bits().to_be_bytes()));
         Self {
             place: Place::put(&put.keyspace, &put.table),
             key: Some(Key::put(&put.key)),
@@ -161,16 +174,20 @@ impl Write {
                 Mutation::Store(value) => Change::Store(store(value)),
                 Mutation::Delete => Change::Delete(true),
             }),
-            context: coded(|out| dots::encode(&put.context, out)),
+            context,
             w: put_level(put.options.w),
             pw: put_level(put.options.pw),
             dw: put_level(put.options.dw),
             timeout: Some(Time::put(put.timeout)),
             demands: Demands::put(put.options.spread, put.options.min),
+            token,
+            marks,
         }
     }
 
     fn take(self) -> Usable<model::Put> {
+        let (context, marks) = take_context(&self.context, self.marks.as_ref())?;
+        let token = self.token.as_deref().map(take_token).transpose()?;
         let (keyspace, table) = Place::take(self.place)?;
         let mutation = match self.change.ok_or(Unusable::Unknown)? {
             Change::Store(Value { content_type, body }) => {
@@ -185,11 +202,18 @@ impl Write {
             table,
             key: present(self.key)?.take()?,
             mutation,
-            context: dots::decode(&self.context)?,
+            context,
+            token,
+            marks,
             options: WriteOptions { w, pw, dw, spread, min },
             timeout: present(self.timeout)?.take()?,
         })
     }
+}
+
+fn take_token(bytes: &[u8]) -> Usable<Token> {
+    let bits = <[u8; 16]>::try_from(bytes).ok().map(u128::from_be_bytes);
+    bits.and_then(Token::from_bits).ok_or(wrong("a token that is no UUID of version 7"))
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -216,6 +216,8 @@ fn who_knows_no_minima_does_not_take_a_request_for_one_without() {
             key: Key::new("k".into(), Bytes::new()).unwrap(),
             mutation: Mutation::Delete,
             context: DotSet::new(),
+            token: None,
+            marks: Default::default(),
             options: WriteOptions { spread, min, ..WriteOptions::default() },
             timeout: Duration::from_secs(1),
         });

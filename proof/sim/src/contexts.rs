@@ -7,6 +7,7 @@
 
 use causality::DotSet;
 use codec::token::{self, Place, TokenKey};
+use model::Marks;
 
 use crate::invariant::Invariant;
 use crate::mutant::Mutant;
@@ -17,19 +18,20 @@ use crate::report::Broken;
 pub(crate) fn check(
     here: &Spot,
     there: &Spot,
-    context: &DotSet,
+    (context, marks): (&DotSet, &Marks),
     draw: u64,
     mutant: Option<Mutant>,
 ) -> Result<(), Broken> {
     let key = TokenKey::derive(&[7; 32]);
     let is_bound = mutant != Some(Mutant::TokensUnbound);
     let place = |spot| place(if is_bound { spot } else { there });
-    let token = token::seal(&key, &place(there), context);
+    let token = token::seal_marked(&key, &place(there), context, marks);
     let complain = |what: &str| {
         let detail = format!("the token {token} of {:?} {what} {:?}", there.key, here.key);
         Err(Broken::new(Invariant::TokensAreBound, detail))
     };
-    if token::open(&key, &place(there), &token).as_ref() != Ok(context) {
+    let opened = token::open_marked(&key, &place(there), &token);
+    if opened.as_ref().map(|(context, marks)| (context, marks)) != Ok((context, marks)) {
         return complain("is refused where it was made, or is another there, beside");
     }
     let is_same = (&here.table.name, &here.key) == (&there.table.name, &there.key);

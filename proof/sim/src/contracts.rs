@@ -214,6 +214,10 @@ impl World {
             | Refusal::LargeValue { .. }
             | Refusal::ManySiblings { .. }
             | Refusal::LargeObject { .. }
+            | Refusal::TokenExpired { .. }
+            | Refusal::TokenFromFuture { .. }
+            | Refusal::TokenReused
+            | Refusal::TokenForgotten { .. }
             | Refusal::EmptyDelete
             | Refusal::Disk(_) => false,
             Refusal::Overloaded { max } => *max == self.plan.requests_max,

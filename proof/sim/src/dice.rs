@@ -23,6 +23,7 @@ pub(crate) enum Part {
     Clocks,
     Levels,
     Logs,
+    Tokens,
 }
 
 /// The chance of one part of the world.

@@ -27,9 +27,10 @@ use model::{
 
 use crate::host::Host;
 use crate::invariant::Invariant;
-use crate::oracle::{Look, Oracle, Spot, Write, dots};
+use crate::oracle::{Look, Oracle, Spot, Write, WriteId, dots};
 use crate::report::Broken;
 use crate::scenario::SECOND;
+use crate::tokens::plain;
 use crate::world::World;
 
 /// The keys on one page of a list at the end. Small, so that lists have several pages.
@@ -60,12 +61,23 @@ impl Oracle {
         }
         for (id, write) in self.writes_of(spot) {
             let Some(dot) = write.dot.filter(heard) else { continue };
-            let is_latest = write.value.is_some() && !had_read.contains(dot);
+            let mut twins = self.twins(id, dot, read.context());
+            let is_superseded = had_read.contains(dot) || twins.any(|twin| had_read.contains(twin));
+            let is_latest = write.value.is_some() && !is_superseded;
             let held = read.values().get(&dot);
-            if held.is_some() && (!is_latest || held != write.value.as_ref()) {
+            let mut twins = self.twins(id, dot, read.context());
+            if held.is_none() && twins.any(|twin| read.values().contains_key(&twin)) {
+                continue;
+            }
+            let is_by_twin = is_superseded && !had_read.contains(dot);
+            let is_forgotten = is_by_twin && self.may_be_forgotten(id);
+            if held.is_some() && !is_forgotten && (!is_latest || held != write.value.as_ref()) {
                 return complain(format!("w{} is not what there is to hold, in {read:?}", id.0));
             }
-            if held.is_none() && is_latest && !self.is_claimed(spot, dot) {
+            let mut twins = self.twins(id, dot, read.context());
+            let is_claimed =
+                self.is_claimed(spot, dot) || twins.any(|twin| self.is_claimed(spot, twin));
+            if held.is_none() && is_latest && !is_claimed {
                 return complain(format!(
                     "w{} is not held, and nothing in {read:?} had read it",
                     id.0
@@ -147,13 +159,36 @@ impl World {
             let view = self.hosts.get(node).map(|host| host.disk.view());
             let held = view.and_then(|view| view.objects.get(&spot.place())).unwrap_or(&bottom);
             let lost = self.oracle.losses.of_node(*node, index);
-            if held != read && !lost.is_some_and(|lost| is_rest(held, read, lost)) {
+            let (held, read) = (&plain(held), &plain(read));
+            let is_rest = |lost| is_rest(held, read, lost) || self.is_rest(index, held, read, lost);
+            if held != read && !lost.is_some_and(is_rest) {
                 let detail =
                     format!("{node} holds {held:?} and all together {read:?}; lost was {lost:?}");
                 return Err(Broken::of(Invariant::ReplicasConverge, index, detail));
             }
         }
         Ok(())
+    }
+
+    /// The same as [`is_rest`] for a key whose writes were tried again: a replica that has lost
+    /// one attempt may hold another, so it is the writes that are compared.
+    fn is_rest(&self, index: usize, held: &Object, read: &Object, lost: &DotSet) -> bool {
+        let oracle = &self.oracle;
+        let writes = |object: &Object| -> BTreeSet<Option<WriteId>> {
+            let mut dots = object.values().keys();
+            let first = |dot: &Dot| oracle.named(index, *dot).map(|id| oracle.first_attempt(id));
+            dots.by_ref().map(first).collect()
+        };
+        let may_lack = |id: Option<WriteId>| {
+            let mut attempts = id.into_iter().flat_map(|id| [&[id], oracle.family(id)].concat());
+            attempts.any(|id| oracle.write(id).dot.is_some_and(|dot| lost.contains(dot)))
+        };
+        let (has, all) = (writes(held), writes(read));
+        let lacks = read.context().difference(held.context());
+        read.context().is_superset(held.context())
+            && lost.is_superset(&lacks)
+            && has.is_subset(&all)
+            && all.difference(&has).all(|id| may_lack(*id))
     }
 
     /// A write that nobody has heard of was lost by whoever accepted it.
@@ -201,8 +236,8 @@ impl World {
                     })
                     .collect();
                 expected.sort_by_key(|(spot, _)| (spot.shard, spot.key.clone()));
-                let same = expected.iter().map(|(spot, object)| (&spot.key, *object));
-                if !same.eq(listed.iter().map(|(key, object)| (key, object))) {
+                let same = expected.iter().map(|(spot, object)| (&spot.key, plain(object)));
+                if !same.eq(listed.iter().map(|(key, object)| (key, plain(object)))) {
                     let detail = format!("{range:?} of {table} lists {listed:?}");
                     return Err(Broken::new(Invariant::ListsAgree, detail));
                 }

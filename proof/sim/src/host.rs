@@ -17,6 +17,7 @@ use crate::disk::{Contents, Crash, Place, SimDisk};
 use crate::faults::FaultKind;
 use crate::losses::Records;
 use crate::mutant::{self, Mutant};
+use crate::tokens::{WALL_BEGINS, WALL_SPREAD};
 
 /// The longest that something waits for a slow node: shorter than the cluster needs to
 /// settle after the last fault.
@@ -124,7 +125,7 @@ impl Host {
             limits,
             address: String::new(),
             // Wall clocks are set back, too.
-            started_millis: dice.between(0, 1 << 30),
+            started_millis: WALL_BEGINS + dice.between(0, WALL_SPREAD),
             seed: dice.bits(),
         };
         self.disk.open();

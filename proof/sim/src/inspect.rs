@@ -44,13 +44,16 @@ impl Oracle {
         let lines = self.writes.iter().enumerate().filter(of_key).map(|(id, write)| {
             let Write { at, context, begun, ended, outcome, dot, acks, .. } = write;
             let what = if write.value.is_some() { "put" } else { "delete" };
+            let token = write.family.map_or(String::new(), |first| {
+                format!(" with the token of w{}", first.0)
+            });
             let dot = dot.map_or("no dot".to_string(), |dot| dot.to_string());
             let acks: Vec<_> = acks
                 .iter()
                 .map(|ack| format!("{}{}", ack.node, if ack.durable { " durable" } else { "" }))
                 .collect();
             format!(
-                "w{id} {what} by {at} at {begun}..{ended} {outcome:?} as {dot}, acks [{}], had read {context:?}",
+                "w{id} {what}{token} by {at} at {begun}..{ended} {outcome:?} as {dot}, acks [{}], had read {context:?}",
                 acks.join(", ")
             )
         });

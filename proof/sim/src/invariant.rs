@@ -45,6 +45,8 @@ every! {
         DotsAreUnique,
         /// A write has one dot, however often it is sent.
         WritesHappenOnce,
+        /// A write that is tried again with the same token has one effect.
+        TokensTakeEffectOnce,
         /// A read whose replicas meet those of an acknowledged write sees it.
         QuorumsMeet,
         /// A receipt says who took part.
@@ -138,6 +140,9 @@ impl Invariant {
             Invariant::LogReachesBack => "A log has each dot that somebody may lack.",
             Invariant::DotsAreUnique => "A dot names one write, for ever.",
             Invariant::WritesHappenOnce => "A write has one dot, however often it is sent.",
+            Invariant::TokensTakeEffectOnce => {
+                "A write that is tried again with the same token has one effect."
+            }
             Invariant::QuorumsMeet => {
                 "A read whose replicas meet those of an acknowledged write sees it."
             }
@@ -189,7 +194,9 @@ impl Invariant {
         match self {
             Invariant::AcknowledgedIsKept => &[Lost, Quiet],
             Invariant::NothingIsInvented => &[Stored, Answered, Quiet],
-            Invariant::NoFalseSibling | Invariant::NoFalseDominance => &[Stored, Answered],
+            Invariant::NoFalseSibling
+            | Invariant::NoFalseDominance
+            | Invariant::TokensTakeEffectOnce => &[Stored, Answered],
             Invariant::NothingIsLeft => &[Stepped, Quiet],
             Invariant::ReplicasConverge
             | Invariant::ExchangeConverges
@@ -255,7 +262,12 @@ pub const PROMISES: &[Promise] = {
             "forgetting: until it is built, nothing at all may be forgotten, and that is checked",
         ),
         promise("strict means that quorums meet", &[ReceiptsAreTrue, QuorumsMeet], ""),
-        promise("an expired token is refused", &[], "tokens for retries"),
+        promise(
+            "a write that is tried again has one effect",
+            &[TokensTakeEffectOnce, NoFalseDominance, HistoryIsHeld],
+            "",
+        ),
+        promise("an expired token is refused", &[ImproperIsRefused], ""),
         promise("the hybrid clock follows nobody too far", &[], "wall-clock time"),
         promise(
             "object and clock are stored together",

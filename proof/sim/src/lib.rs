@@ -71,6 +71,7 @@ mod steps;
 mod summary;
 mod swarm;
 mod tables;
+mod tokens;
 mod trace;
 mod verdicts;
 mod words;

@@ -22,7 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use causality::{Dot, DotSet, Incarnation};
-use model::{Address, Key, Name, NodeId, Object, ShardId, Table, Value};
+use model::{Address, Key, Marks, Name, NodeId, Object, ShardId, Table, Token, Value};
 
 use crate::invariant::Invariant;
 use crate::levels::{Places, Poll};
@@ -75,6 +75,11 @@ pub(crate) struct Write {
     /// The value, or nothing for a delete.
     pub(crate) value: Option<Value>,
     pub(crate) context: DotSet,
+    /// The marks of the context.
+    pub(crate) marks: Marks,
+    pub(crate) token: Option<Token>,
+    /// Of a write with a token: the first attempt, or itself.
+    pub(crate) family: Option<WriteId>,
     pub(crate) begun: u64,
     pub(crate) ended: u64,
     pub(crate) outcome: Outcome,
@@ -121,6 +126,8 @@ pub(crate) struct Oracle {
     pub(crate) writes: Vec<Write>,
     /// The writes to each key, in the order of requests.
     pub(crate) by_spot: BTreeMap<usize, Vec<WriteId>>,
+    /// The attempts of writes with tokens, by the first.
+    pub(crate) families: BTreeMap<WriteId, Vec<WriteId>>,
     by_dot: BTreeMap<(ShardId, Dot), WriteId>,
     /// The writes whose context has a dot.
     covered_by: BTreeMap<(ShardId, Dot), Vec<WriteId>>,
@@ -150,8 +157,13 @@ impl Oracle {
     }
 
     /// A client asks for a write.
-    pub(crate) fn begin(&mut self, write: Write) -> WriteId {
+    pub(crate) fn begin(&mut self, mut write: Write) -> WriteId {
         let id = WriteId(self.writes.len());
+        let same = write.family.or_else(|| self.same_write(&write));
+        write.family = write.token.map(|_| same.unwrap_or(id));
+        if let Some(first) = write.family {
+            self.families.entry(first).or_default().push(id);
+        }
         self.by_spot.entry(write.spot).or_default().push(id);
         self.writes.push(write);
         id
@@ -199,10 +211,14 @@ impl Oracle {
             |dot: &Dot| dot.incarnation == minter && !self.by_dot.contains_key(&(shard, *dot));
         let minted = match &write.value {
             Some(value) => {
-                let mut mine = object.values().iter().filter(|(_, held)| *held == value);
+                let mine = object.values().iter().filter(|(_, held)| *held == value);
                 let new = mine.clone().map(|(dot, _)| *dot).find(is_new);
-                // A dot that is not new was minted twice, which is for `mint` to say.
-                new.or_else(|| mine.next().map(|(dot, _)| *dot))
+                // A dot that is not new was minted twice, which is for `mint` to say, or is that
+                // of an earlier attempt.
+                let is_tried = |dot: &Dot| {
+                    self.family(id).iter().any(|twin| self.write(*twin).dot == Some(*dot))
+                };
+                new.or_else(|| mine.map(|(dot, _)| *dot).find(|dot| !is_tried(dot)))
             }
             None => dots(object.context()).find(is_new),
         };
@@ -214,7 +230,9 @@ impl Oracle {
 
     fn mint(&mut self, id: WriteId, dot: Dot) -> Result<(), Broken> {
         let write = self.write(id);
-        let (spot, shard) = (write.spot, self.spot(write.spot).shard);
+        let spot = write.spot;
+        let id = if write.dot.is_some() && write.token.is_some() { self.split(id) } else { id };
+        let write = self.write(id);
         if let Some(first) = write.dot {
             let detail = format!("w{} was accepted as {first} and again as {dot}", id.0);
             return Err(Broken::of(Invariant::WritesHappenOnce, spot, detail));
@@ -223,15 +241,21 @@ impl Oracle {
             let detail = format!("w{} was refused and then accepted as {dot}", id.0);
             return Err(Broken::of(Invariant::RefusedStaysAway, spot, detail));
         }
-        if let Some(other) = self.by_dot.insert((shard, dot), id) {
+        if let Some(other) = self.name(dot, id) {
             let detail = format!("{dot} was minted for w{} and for w{}", other.0, id.0);
             return Err(Broken::of(Invariant::DotsAreUnique, spot, detail));
         }
+        Ok(())
+    }
+
+    /// A dot names a write, and the write supersedes what its client had read.
+    pub(crate) fn name(&mut self, dot: Dot, id: WriteId) -> Option<WriteId> {
+        let shard = self.spot(self.write(id).spot).shard;
         for read in dots(&self.write(id).context.clone()) {
             self.covered_by.entry((shard, read)).or_default().push(id);
         }
         self.write_mut(id).dot = Some(dot);
-        Ok(())
+        self.by_dot.insert((shard, dot), id)
     }
 
     /// Checks an object that is stored under a key, or was handed to a client. Returns what it
@@ -267,7 +291,7 @@ impl Oracle {
         max: usize,
     ) -> Result<(), Broken> {
         let Some(before) = self.bases.get(&(Viewer::Replica(at), spot)) else { return Ok(()) };
-        let (had, has) = (before.values.len(), object.values().len());
+        let (had, has) = (before.values.len(), object.width());
         if 0 < had && had < has && max < has {
             let detail = format!("{at} has accepted sibling number {has}, of at most {max}");
             return Err(Broken::of(Invariant::LimitsHold, spot, detail));
@@ -279,7 +303,7 @@ impl Oracle {
     /// this object has heard of supersedes it.
     fn check_values(&self, viewer: Viewer, spot: usize, object: &Object) -> Result<(), Broken> {
         for (dot, value) in object.values() {
-            let id = self.named(viewer, spot, *dot)?;
+            let id = self.expect_named(viewer, spot, *dot)?;
             if self.write(id).value.as_ref() != Some(value) {
                 let detail = format!("{viewer:?} has a foreign value under {dot} of w{}", id.0);
                 return Err(Broken::of(Invariant::NothingIsInvented, spot, detail));
@@ -291,6 +315,7 @@ impl Oracle {
                 );
                 return Err(Broken::of(Invariant::NoFalseSibling, spot, detail));
             }
+            self.check_twins(viewer, spot, (id, *dot), object)?;
             let Viewer::Replica(node) = viewer else { continue };
             if self.losses.was_superseded(node, spot, *dot) {
                 let detail = format!("{dot} (w{}) is back at {node}, which had dropped it", id.0);
@@ -312,7 +337,7 @@ impl Oracle {
     ) -> Result<DotSet, Broken> {
         let fresh = object.context().difference(&base.context);
         for dot in dots(&fresh).chain(base.values.iter().copied()) {
-            let id = self.named(viewer, spot, dot)?;
+            let id = self.expect_named(viewer, spot, dot)?;
             let is_delete = self.write(id).value.is_none();
             if is_delete || object.values().contains_key(&dot) {
                 continue;
@@ -320,7 +345,11 @@ impl Oracle {
             if self.cover(spot, dot, object.context()).is_some() || self.is_claimed(spot, dot) {
                 continue;
             }
-            if !self.may_claim(viewer, spot, dot) {
+            let may_claim = self.may_claim(viewer, spot, dot);
+            if !may_claim && self.is_gone_with_twin(viewer, spot, (id, dot), object) {
+                continue;
+            }
+            if !may_claim {
                 let detail = format!(
                     "{viewer:?} has dropped {dot} (w{}), which nothing in {:?} had read",
                     id.0,
@@ -336,7 +365,7 @@ impl Oracle {
     /// Whether a viewer may say that a write is superseded without being able to say by what:
     /// a replica that has lost the record of a value that had superseded it, and leaves the
     /// dot of that value out of what arrives. The dot of a delete is never left out.
-    fn may_claim(&self, viewer: Viewer, spot: usize, dot: Dot) -> bool {
+    pub(crate) fn may_claim(&self, viewer: Viewer, spot: usize, dot: Dot) -> bool {
         let Viewer::Replica(node) = viewer else { return false };
         let lost = self.losses.of_node(node, spot);
         lost.is_some_and(|lost| self.is_read_by_value_in(spot, dot, lost))
@@ -362,17 +391,21 @@ impl Oracle {
     }
 
     /// The write that a dot names, if it was one to this key.
-    fn named(&self, viewer: Viewer, spot: usize, dot: Dot) -> Result<WriteId, Broken> {
-        let shard = self.spot(spot).shard;
-        let id = self.by_dot.get(&(shard, dot)).filter(|id| self.write(**id).spot == spot);
-        id.copied().ok_or_else(|| {
+    fn expect_named(&self, viewer: Viewer, spot: usize, dot: Dot) -> Result<WriteId, Broken> {
+        self.named(spot, dot).ok_or_else(|| {
             let detail = format!("{viewer:?} has {dot}, which is no write to this key");
             Broken::of(Invariant::NothingIsInvented, spot, detail)
         })
     }
 
+    /// The write to this key that a dot names.
+    pub(crate) fn named(&self, spot: usize, dot: Dot) -> Option<WriteId> {
+        let id = self.by_dot.get(&(self.spot(spot).shard, dot)).copied();
+        id.filter(|id| self.write(*id).spot == spot)
+    }
+
     /// A write in `context` that had read `dot`.
-    fn cover(&self, spot: usize, dot: Dot, context: &DotSet) -> Option<WriteId> {
+    pub(crate) fn cover(&self, spot: usize, dot: Dot, context: &DotSet) -> Option<WriteId> {
         let covers = self.covered_by.get(&(self.spot(spot).shard, dot))?;
         let heard = |id: &&WriteId| self.write(**id).dot.is_some_and(|dot| context.contains(dot));
         covers.iter().find(heard).copied()
@@ -395,6 +428,10 @@ impl Oracle {
                 }
                 next.extend(write.dot.filter(|dot| seen.insert(*dot)));
             }
+            // What has superseded its twin has superseded it.
+            let twins = self.named(spot, dot).map(|id| self.family(id)).unwrap_or_default();
+            let twins = twins.iter().filter_map(|twin| self.write(*twin).dot);
+            next.extend(twins.filter(|dot| seen.insert(*dot)));
         }
         false
     }

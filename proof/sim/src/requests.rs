@@ -128,9 +128,9 @@ impl World {
 
     /// A client goes away, and turns to something else. The node is not told, and goes on.
     pub(crate) fn leave(&mut self, ticket: Ticket) {
-        let Some(client) = self.open.get_mut(&ticket).and_then(|open| open.client.take()) else {
-            return;
-        };
+        let Some(open) = self.open.get_mut(&ticket) else { return };
+        let Some(client) = open.client.take() else { return };
+        self.workload.gone(client, &open.op, &self.oracle);
         *self.requests.entry(("clients", "gone")).or_default() += 1;
         self.rest(client);
     }

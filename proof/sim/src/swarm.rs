@@ -138,6 +138,8 @@ pub struct ClientPlan {
     pub foreign: u32,
     /// How often in a thousand a client goes away before it is answered.
     pub leaves: u32,
+    /// How often in a thousand a write has a token, and is tried again with it.
+    pub tokens: u32,
     /// Mean microseconds that a client is willing to wait.
     pub timeout: u64,
 }
@@ -230,7 +232,11 @@ impl Plan {
             page_objects_max: dice.pick(&[1_000, 1_000, 5, 2]),
             log_entries_max: Dice::new(seed, Part::Logs).pick(&[long_log(), long_log(), 200, 20]),
             declares: dice.pick(&[0, 0, often, 2 * SECOND]),
-            clients: ClientPlan { demands: levels.pick(&[0, 0, 50, 300]), ..clients(&mut dice) },
+            clients: ClientPlan {
+                demands: levels.pick(&[0, 0, 50, 300]),
+                tokens: Dice::new(seed, Part::Tokens).pick(&[0, 0, 500, 1000]),
+                ..clients(&mut dice)
+            },
             network,
             disk: DiskPlan {
                 commit: dice.pick(&[20, 100, 500]),
@@ -339,6 +345,7 @@ fn clients(dice: &mut Dice) -> ClientPlan {
         large: dice.pick(&[0, 0, 100]),
         foreign: dice.pick(&[0, 20, 100]),
         leaves: dice.pick(&[0, 0, 50]),
+        tokens: 0,
         timeout: dice.pick(&[200 * MILLISECOND, SECOND, 3 * SECOND]),
     }
 }

@@ -64,8 +64,8 @@ impl Trace {
     /// back.
     pub(crate) fn note_reply(&mut self, reply: &Reply) {
         match reply {
-            Reply::Written(Written { context, receipt }) => {
-                context.hash(self);
+            Reply::Written(Written { context, marks, repeated, receipt }) => {
+                (context, marks, repeated).hash(self);
                 self.note_receipt(receipt);
             }
             Reply::Read(Read { object, receipt }) => {
@@ -164,7 +164,10 @@ mod tests {
         assert_ne!(hash(&first), hash(&read(Object::default(), false)));
         let context = DotSet::new();
         let Reply::Read(Read { receipt, .. }) = first else { return };
-        let written = |context| Reply::Written(Written { context, receipt: receipt.clone() });
+        let written = |context| {
+            let (marks, receipt) = (Default::default(), receipt.clone());
+            Reply::Written(Written { context, marks, repeated: false, receipt })
+        };
         let other = object("", 1).context().clone();
         assert_ne!(hash(&written(context)), hash(&written(other)));
     }

@@ -25,6 +25,9 @@ impl World {
             (Op::Write { id, options }, Reply::Written(written)) => {
                 self.check_proper(open)?;
                 self.count(&open.op, "acknowledged");
+                self.note_repeated(*id, written);
+                self.check_token(*id)?;
+                self.oracle.adopt(*id, &written.receipt);
                 self.oracle.check_written(*id, *options, written)?;
                 self.oracle.acked(*id, written, self.now);
                 self.check_on_disk(*id, &written.receipt.acks)?;
@@ -56,6 +59,16 @@ impl World {
         Ok(())
     }
 
+    /// Counts writes that were tried again, for the summary.
+    fn note_repeated(&mut self, id: WriteId, written: &model::Written) {
+        if self.oracle.write(id).token.is_some() {
+            *self.requests.entry(("tokens", "acknowledged")).or_default() += 1;
+        }
+        if written.repeated {
+            *self.requests.entry(("tokens", "repeated")).or_default() += 1;
+        }
+    }
+
     fn judge_failure(&mut self, open: &Open, op: &Op, failure: &Failure) -> Result<(), Broken> {
         let (outcome, name) = match failure {
             Failure::Refused(_) => (Outcome::Refused, "refused"),
@@ -65,6 +78,9 @@ impl World {
             Failure::Weaker { .. } => (Outcome::Unknown, "weaker"),
         };
         self.count(op, name);
+        if let (Op::Write { id, .. }, Some(receipt)) = (op, receipt_of(failure)) {
+            self.oracle.adopt(*id, receipt);
+        }
         self.check_unmet(open.at, op, failure)?;
         if let Op::Write { id, .. } = op {
             self.oracle.failed(*id, outcome, self.now)?;
@@ -127,6 +143,10 @@ impl World {
                 | Refusal::LargeValue { .. }
                 | Refusal::ManySiblings { .. }
                 | Refusal::LargeObject { .. }
+                | Refusal::TokenExpired { .. }
+                | Refusal::TokenFromFuture { .. }
+                | Refusal::TokenReused
+                | Refusal::TokenForgotten { .. }
                 | Refusal::EmptyDelete => true,
             };
             if !is_true {
@@ -197,6 +217,13 @@ impl World {
             Refusal::Level { .. } | Refusal::NotLocal { .. } | Refusal::Weak { .. } => {
                 !self.is_proper(open)
             }
+            Refusal::TokenExpired { .. }
+            | Refusal::TokenFromFuture { .. }
+            | Refusal::TokenReused
+            | Refusal::TokenForgotten { .. } => match &open.op {
+                Op::Write { id, .. } => self.deserves_token(*id, refusal),
+                Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => false,
+            },
             Refusal::ManySiblings { siblings, max } => {
                 *max == self.limits.siblings_max && *max <= *siblings
             }
@@ -337,6 +364,15 @@ fn fits(failure: &Failure, op: &Op) -> bool {
     }
 }
 
+/// Who took part in what failed, if that is told.
+fn receipt_of(failure: &Failure) -> Option<&Receipt> {
+    match failure {
+        Failure::Unknown { receipt, .. } => receipt.as_ref(),
+        Failure::Weaker { receipt } => Some(receipt),
+        Failure::Refused(_) | Failure::NotAttempted { .. } | Failure::TooFewAnswers { .. } => None,
+    }
+}
+
 /// What a request wants its answer to be worth.
 fn demanded(op: &Op) -> Kind {
     match op {
@@ -393,7 +429,17 @@ mod tests {
     fn put(mutation: Mutation) -> Request {
         let (context, options) = Default::default();
         let (keyspace, table, timeout) = (name("space"), name("table"), Duration::ZERO);
-        Request::Put(Put { keyspace, table, key: key(), mutation, context, options, timeout })
+        Request::Put(Put {
+            keyspace,
+            table,
+            key: key(),
+            mutation,
+            context,
+            token: None,
+            marks: Default::default(),
+            options,
+            timeout,
+        })
     }
 
     fn list() -> List {
@@ -410,8 +456,20 @@ mod tests {
     fn one_of_each(world: &mut World) -> Vec<(Op, Request)> {
         let (context, acks) = Default::default();
         let (at, outcome, value) = (NodeId::new(1), Outcome::Open, None);
-        let write =
-            Write { spot: 0, at, value, context, begun: 0, ended: 0, outcome, dot: None, acks };
+        let write = Write {
+            spot: 0,
+            at,
+            value,
+            context,
+            marks: Default::default(),
+            token: None,
+            family: None,
+            begun: 0,
+            ended: 0,
+            outcome,
+            dot: None,
+            acks,
+        };
         let id = world.oracle.begin(write);
         vec![
             (Op::Write { id, options: WriteOptions::default() }, put(Mutation::Delete)),

@@ -3,9 +3,9 @@
 //! Each client has one request at a time, at a node that it picks anew for each. It
 //! remembers the contexts it was handed for a key, and mostly hands back the last one, as
 //! applications do; sometimes an older one, as applications do that cache; sometimes none.
-//! After a failure it may try again elsewhere, as a new write with a new value, since the
-//! outcome of the first is unknown. Every value is unique, so that a value found anywhere
-//! tells which write it came from.
+//! After a failure it may try again elsewhere: without a token as a new write with a new value,
+//! since the outcome of the first is unknown; with a token as the same write. Every value is
+//! unique but for that, so that a value found anywhere tells which write it came from.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,17 +13,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use causality::DotSet;
 use model::{
-    Declare, Get, Kind, Level, List, Mutation, NodeId, Put, Range, ReadOptions, Reply, Request,
-    Spread, Value, WriteOptions,
+    Declare, Get, Kind, Level, List, Marks, Mutation, NodeId, Put, Range, ReadOptions, Reply,
+    Request, Spread, Token, Value, WriteOptions,
 };
 
 use crate::contexts;
-use crate::dice::Dice;
+use crate::dice::{Dice, Part};
 use crate::mutant::Mutant;
 use crate::oracle::{Oracle, Outcome, Spot, Write, WriteId};
 use crate::report::Broken;
 use crate::scenario::name;
 use crate::swarm::ClientPlan;
+use crate::tokens::{TOO_FAR, WALL_BEGINS};
 
 /// What a request was for, to judge its answer.
 #[derive(Clone, Debug)]
@@ -54,18 +55,41 @@ pub(crate) struct Next {
 #[derive(Clone, Default)]
 struct Client {
     /// The contexts it was handed, by key, the last one last.
-    contexts: BTreeMap<usize, Vec<DotSet>>,
+    contexts: BTreeMap<usize, Vec<Known>>,
     /// A write that failed and that it will try again.
     again: Option<Again>,
 }
+
+/// What a client was handed for a key, to hand back.
+type Known = (DotSet, Marks);
 
 /// A write that is tried again: the same intent, after the same reading, at another node.
 #[derive(Clone)]
 struct Again {
     spot: usize,
     is_delete: bool,
-    context: DotSet,
+    known: Known,
     failed_at: NodeId,
+    /// If it has a token: with that, as the same write.
+    token: Option<(Token, WriteId)>,
+}
+
+/// How often in a thousand a client tries again with a token: as those do that want an answer.
+const PERSISTENCE: u32 = 900;
+
+/// How often in a thousand a token is one of another year, and how often
+/// it is one that was used for another write.
+const TOKENS_OLD: u32 = 10;
+const TOKENS_REUSED: u32 = 20;
+
+/// What a client wants to write.
+struct Intent {
+    spot: usize,
+    is_delete: bool,
+    known: Known,
+    token: Option<Token>,
+    /// The first attempt, if this is not it.
+    family: Option<WriteId>,
 }
 
 /// What no keyspace and no table is called.
@@ -81,6 +105,8 @@ pub(crate) const SMALL_LIMITS: (usize, usize) = (256, 600);
 pub(crate) struct Workload {
     plan: ClientPlan,
     dice: Dice,
+    /// What is drawn for tokens, so that a world without them is the same as ever.
+    token_dice: Dice,
     nodes: Vec<NodeId>,
     clients: Vec<Client>,
     /// How long clients wait that are sure to be answered, for one key and for a list. Nothing
@@ -89,9 +115,11 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    pub(crate) fn new(plan: &ClientPlan, nodes: Vec<NodeId>, dice: Dice) -> Self {
+    pub(crate) fn new(plan: &ClientPlan, nodes: Vec<NodeId>, seed: u64) -> Self {
         let clients = vec![Client::default(); plan.count];
-        Self { plan: plan.clone(), dice, nodes, clients, patience: None }
+        let dice = Dice::new(seed, Part::Workload);
+        let token_dice = Dice::new(seed, Part::Tokens);
+        Self { plan: plan.clone(), dice, token_dice, nodes, clients, patience: None }
     }
 
     pub(crate) fn set_patience(&mut self, patience: Option<(Duration, Duration)>) {
@@ -128,16 +156,36 @@ impl Workload {
         let [put, delete, get, list] = self.plan.weights;
         match self.dice.weighted(&[(put, 0), (delete, 1), (get, 2), (list, 3)]) {
             kind @ (0 | 1) => {
-                let context = self.context(client, spot);
-                self.put(spot, kind == 1, context, at, timeout, oracle, now)
+                let known = self.context(client, spot);
+                let token = self.token(oracle, now);
+                let intent = Intent { spot, is_delete: kind == 1, known, token, family: None };
+                self.put(intent, at, timeout, oracle, now)
             }
             2 => self.get(oracle.spot(spot), spot, at, timeout),
             _ => self.list(oracle.spot(spot), at, timeout),
         }
     }
 
-    /// The same write once more, at another node if there is one. Its value is another, so
-    /// that each can be told apart: to the cluster it is a new write anyway.
+    /// A token for the next write, if it is to have one.
+    fn token(&mut self, oracle: &Oracle, now: u64) -> Option<Token> {
+        if self.plan.tokens == 0 || !self.token_dice.chance(self.plan.tokens) {
+            return None;
+        }
+        let used = oracle.writes.last().and_then(|write| write.token);
+        if self.token_dice.chance(TOKENS_REUSED) && used.is_some() {
+            return used;
+        }
+        let of_the_day = WALL_BEGINS + now / 1_000;
+        let millis = match self.token_dice.chance(TOKENS_OLD) {
+            false => of_the_day,
+            true if self.token_dice.chance(500) => of_the_day - TOO_FAR,
+            true => of_the_day + TOO_FAR,
+        };
+        Some(Token::new(millis, self.token_dice.bits().into()))
+    }
+
+    /// The same write once more, at another node if there is one. Without a token its value is
+    /// another, so that each can be told apart: to the cluster it is a new write anyway.
     fn try_again(
         &mut self,
         again: Again,
@@ -146,11 +194,12 @@ impl Workload {
         oracle: &mut Oracle,
         now: u64,
     ) -> Next {
-        let Again { spot, is_delete, context, failed_at } = again;
+        let Again { spot, is_delete, known, failed_at, token } = again;
         let others: Vec<NodeId> =
             self.nodes.iter().copied().filter(|node| *node != failed_at).collect();
         let at = if others.is_empty() { at } else { self.dice.pick(&others) };
-        self.put(spot, is_delete, context, at, timeout, oracle, now)
+        let (token, family) = (token.map(|(token, _)| token), token.map(|(_, first)| first));
+        self.put(Intent { spot, is_delete, known, token, family }, at, timeout, oracle, now)
     }
 
     /// A read from a keyspace or table that nobody declared.
@@ -168,12 +217,9 @@ impl Workload {
         self.patience.map_or(Duration::from_micros(micros), |(key, _)| key)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is drawn before the kind is known")]
     fn put(
         &mut self,
-        spot: usize,
-        is_delete: bool,
-        context: DotSet,
+        intent: Intent,
         at: NodeId,
         timeout: Duration,
         oracle: &mut Oracle,
@@ -181,9 +227,13 @@ impl Workload {
     ) -> Next {
         let options = self.write_options();
         let number = oracle.writes.len();
-        let value = (!is_delete).then(|| Value {
-            content_type: Bytes::from_static(b"text/plain"),
-            body: self.body(number),
+        let Intent { spot, is_delete, known: (context, marks), token, family } = intent;
+        let first = family.map(|first| oracle.write(first).value.clone());
+        let value = first.unwrap_or_else(|| {
+            (!is_delete).then(|| Value {
+                content_type: Bytes::from_static(b"text/plain"),
+                body: self.body(number),
+            })
         });
         let known = oracle.spot(spot);
         let request = Request::Put(Put {
@@ -192,6 +242,8 @@ impl Workload {
             key: known.key.clone(),
             mutation: value.clone().map_or(Mutation::Delete, Mutation::Store),
             context: context.clone(),
+            token,
+            marks: marks.clone(),
             options,
             timeout,
         });
@@ -200,6 +252,9 @@ impl Workload {
             at,
             value,
             context,
+            marks,
+            token,
+            family,
             begun: now,
             ended: u64::MAX,
             outcome: Outcome::Open,
@@ -274,11 +329,12 @@ impl Workload {
     ) -> Result<(), Broken> {
         let (here, there) =
             (self.dice.index(oracle.spots.len()), self.dice.index(oracle.spots.len()));
-        let (context, draw) = (self.context(client, there), self.dice.bits());
-        contexts::check(oracle.spot(here), oracle.spot(there), &context, draw, mutant)
+        let ((context, marks), draw) = (self.context(client, there), self.dice.bits());
+        let known = (&context, &marks);
+        contexts::check(oracle.spot(here), oracle.spot(there), known, draw, mutant)
     }
 
-    fn context(&mut self, client: usize, spot: usize) -> DotSet {
+    fn context(&mut self, client: usize, spot: usize) -> Known {
         let (blind, stale) = (self.dice.chance(self.plan.blind), self.dice.chance(self.plan.stale));
         let known = self.clients.get(client).and_then(|client| client.contexts.get(&spot));
         let context = match known {
@@ -335,30 +391,40 @@ impl Workload {
         }
     }
 
+    /// A client has gone away before it was answered. One with a token tries again elsewhere,
+    /// while the first attempt may still be under way.
+    pub(crate) fn gone(&mut self, client: usize, op: &Op, oracle: &Oracle) {
+        let Op::Write { id, .. } = op else { return };
+        let again = again_of(oracle, *id);
+        if let Some(client) = self.clients.get_mut(client).filter(|_| again.token.is_some()) {
+            client.again = Some(again);
+        }
+    }
+
     /// A client hears the answer to its request, or that there will be none.
     pub(crate) fn hear(&mut self, client: usize, op: &Op, oracle: &Oracle, reply: Option<&Reply>) {
         let failed = !matches!(reply, Some(Reply::Written(_) | Reply::Read(_) | Reply::Listed(_)));
         let again = self.dice.chance(500);
+        let persists = self.plan.tokens != 0 && self.token_dice.chance(PERSISTENCE);
         let Some(client) = self.clients.get_mut(client) else { return };
-        let remember = |client: &mut Client, spot: usize, context: &DotSet| {
+        let remember = |client: &mut Client, spot: usize, context: &DotSet, marks: &Marks| {
             let known = client.contexts.entry(spot).or_default();
-            known.push(context.clone());
+            known.push((context.clone(), marks.clone()));
             if CONTEXTS_MAX < known.len() {
                 known.remove(0);
             }
         };
         match (op, reply) {
             (Op::Write { id, .. }, Some(Reply::Written(written))) => {
-                remember(client, oracle.write(*id).spot, &written.context);
+                remember(client, oracle.write(*id).spot, &written.context, &written.marks);
             }
-            (Op::Write { id, .. }, _) if failed && again => {
-                let write = oracle.write(*id);
-                let (spot, is_delete) = (write.spot, write.value.is_none());
-                let context = write.context.clone();
-                client.again = Some(Again { spot, is_delete, context, failed_at: write.at });
+            (Op::Write { id, .. }, _) if failed => {
+                let again_as = again_of(oracle, *id);
+                let tries = if again_as.token.is_some() { persists } else { again };
+                client.again = Some(again_as).filter(|_| tries);
             }
             (Op::Read { spot, .. }, Some(Reply::Read(read))) => {
-                remember(client, *spot, read.object.context());
+                remember(client, *spot, read.object.context(), read.object.marks());
             }
             (
                 Op::Write { .. }
@@ -370,5 +436,17 @@ impl Workload {
                 _,
             ) => {}
         }
+    }
+}
+
+/// A write as its client tries it again.
+fn again_of(oracle: &Oracle, id: WriteId) -> Again {
+    let write = oracle.write(id);
+    Again {
+        spot: write.spot,
+        is_delete: write.value.is_none(),
+        known: (write.context.clone(), write.marks.clone()),
+        failed_at: write.at,
+        token: write.token.map(|token| (token, write.family.unwrap_or(id))),
     }
 }

@@ -26,6 +26,7 @@ use crate::outgoing;
 use crate::report::Broken;
 use crate::rot::Rot;
 use crate::swarm::Plan;
+use crate::tokens;
 use crate::trace::Trace;
 use crate::workload::{self, Op, Workload};
 
@@ -148,6 +149,8 @@ impl World {
             requests_max,
             page_objects_max,
             log_entries_max,
+            retry_window: tokens::WINDOW,
+            token_ahead_max: tokens::WINDOW,
             ..Limits::default()
         };
         if plan.clients.large != 0 {
@@ -161,7 +164,7 @@ impl World {
             hosts: nodes.iter().map(|node| (*node, Host::new(*node, rate(), mutant))).collect(),
             network: Network::new(plan.network, &regions, dice(Part::Network)),
             oracle: Oracle::default(),
-            workload: Workload::new(&plan.clients, nodes.clone(), dice(Part::Workload)),
+            workload: Workload::new(&plan.clients, nodes.clone(), seed),
             contracts: Contracts::new(plan.declares, dice(Part::Contracts)),
             faults: Faults::new(plan.faults.clone(), nodes, dice(Part::Faults)),
             trace: Trace::default(),

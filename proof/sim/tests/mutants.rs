@@ -69,6 +69,15 @@ fn of_short_lives(seed: u64) -> Plan {
     plan
 }
 
+/// A world in which all writes have tokens, and three of ten clients go away before they are
+/// answered and try again elsewhere.
+#[cfg(feature = "mutants")]
+fn of_retries(seed: u64) -> Plan {
+    let mut plan = Plan::draw(seed);
+    (plan.clients.tokens, plan.clients.leaves, plan.clients.timeout) = (1000, 300, 200_000);
+    plan
+}
+
 /// The first violation that a mutant causes.
 fn find(mutant: Mutant, worlds: Worlds, look: Look) -> Option<Box<Violation>> {
     let options = |seed, mutant| {
@@ -233,6 +242,20 @@ fn inside() -> Vec<Row> {
         (In::EvidenceIgnored, any, &[NoFalseDominance, NoFalseSibling, NothingIsInvented]),
         (In::LogPrunedEarly, any, &[LogReachesBack, ExchangeConverges]),
         (In::LogKept, any, &[LimitsHold]),
+        (In::ExpiredTokenTaken, of_retries, &[ImproperIsRefused]),
+        (In::FingerprintIgnored, of_retries, &[ReceiptsAreTrue, NoFalseDominance, HistoryIsHeld]),
+        (In::TwinsShown, of_retries, &[TokensTakeEffectOnce]),
+        (In::TwinKept, of_retries, &[TokensTakeEffectOnce]),
+        (In::MarkForgotten, of_retries, &[TokensTakeEffectOnce]),
+        (In::MarksNotStored, of_retries, &[TokensTakeEffectOnce]),
+        (In::MarksNotSent, of_retries, &[TokensTakeEffectOnce]),
+        (
+            In::RepetitionMinted,
+            of_retries,
+            &[TokensTakeEffectOnce, WritesHappenOnce, NothingIsInvented],
+        ),
+        (In::RepetitionNotSpread, of_retries, &[DurableIsOnDisk, QuorumsMeet]),
+        (In::RefusalBelieved, of_retries, &[RefusedStaysAway]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }
@@ -315,6 +338,8 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (DotsAreUnique, Mutant::Inside(In::DotReused), ANY, ALL),
         (DotsAreUnique, Mutant::Inside(In::IncarnationReadBack), ANY, ALL),
         (WritesHappenOnce, Mutant::Inside(In::ForwardTakenTwice), ANY, ALL),
+        (TokensTakeEffectOnce, Mutant::Inside(In::TwinKept), of_retries, ALL),
+        (TokensTakeEffectOnce, Mutant::Inside(In::TwinsShown), of_retries, Look::Answers),
         (QuorumsMeet, Mutant::Inside(In::DigestIgnored), ANY, ALL),
         (QuorumsMeet, Mutant::SyncLies, ANY, Look::Answers),
         (ReceiptsAreTrue, Mutant::Inside(In::StrictAlways), ANY, ALL),

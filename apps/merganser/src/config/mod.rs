@@ -292,6 +292,8 @@ fn resolve_limits(
         exchange_interval: default.exchange_interval,
         exchange_bytes_max: default.exchange_bytes_max,
         log_entries_max: default.log_entries_max,
+        retry_window: default.retry_window,
+        token_ahead_max: default.token_ahead_max,
     })
 }
 

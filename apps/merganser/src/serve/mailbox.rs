@@ -362,6 +362,8 @@ mod tests {
                 body: vec![0; bytes].into(),
             }),
             context: Default::default(),
+            token: None,
+            marks: Default::default(),
             options: Default::default(),
             timeout: SOON,
         })

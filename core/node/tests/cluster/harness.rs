@@ -305,6 +305,8 @@ pub(crate) fn mutate(
         key,
         mutation,
         context: context.clone(),
+        token: None,
+        marks: Default::default(),
         options,
         timeout: Duration::from_secs(5),
     })

@@ -12,3 +12,4 @@ mod exchange;
 mod harness;
 mod levels;
 mod requests;
+mod tokens;

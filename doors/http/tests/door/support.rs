@@ -153,7 +153,8 @@ impl State {
         if self.keeps {
             let _ = self.objects.entry((table.id, put.key)).or_default().merge(object);
         }
-        Ok(Written { context, receipt: receipt(&keyspace, need.least(), Some(dot)) })
+        let receipt = receipt(&keyspace, need.least(), Some(dot));
+        Ok(Written { context, marks: Default::default(), repeated: false, receipt })
     }
 
     fn list(&self, list: &List) -> Result<Listed, Failure> {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use catalog::{Acceptor, Ballot, Catalog};
 use causality::{Dot, DotSet, Incarnation};
 use model::{
-    Durability, Holder, Key, Keyspace, KeyspaceId, Level, Name, NodeId, Object, Policy, Range,
-    ReplicaMap, SHARDS_MAX, Spread, Table, TableId, VOTES_MAX, Value, Voting,
+    Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Marks, Name, NodeId, Object,
+    Policy, Range, ReplicaMap, SHARDS_MAX, Spread, Table, TableId, Token, VOTES_MAX, Value, Voting,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -54,6 +54,34 @@ prop_compose! {
         let _ = context.union(&values.keys().copied().collect());
         Object::from_parts(values, context).expect("the dots were just added")
     }
+}
+
+pub(crate) fn tokens() -> impl Strategy<Value = Token> {
+    (0..1_u64 << 48, any::<u128>()).prop_map(|(millis, random)| Token::new(millis, random))
+}
+
+prop_compose! {
+    /// A set of dots, and the marks of some of them.
+    pub(crate) fn contexts()(
+        marked in btree_map(dots(), (tokens(), any::<u64>()), 0..5),
+        seen in dot_sets(),
+    ) -> (DotSet, Marks) {
+        let mut context = seen;
+        let _ = context.union(&marked.keys().copied().collect());
+        let mark = |(token, fingerprint)| Mark { token, fingerprint };
+        (context, marked.into_iter().map(|(dot, parts)| (dot, mark(parts))).collect())
+    }
+}
+
+/// Objects with marks, some of which are of values.
+pub(crate) fn marked_objects() -> impl Strategy<Value = Object> {
+    (objects(), contexts(), tokens()).prop_map(|(object, (seen, mut marks), token)| {
+        let (values, mut context) = object.into_parts();
+        let _ = context.union(&seen);
+        marks.extend(values.keys().map(|dot| (*dot, Mark { token, fingerprint: dot.seq })));
+        let object = Object::from_parts(values, context).expect("nothing was taken out");
+        object.marked(marks)
+    })
 }
 
 prop_compose! {

@@ -18,8 +18,8 @@ use node::{
     RequestId, Scan, Scanned, Sent, Stamp, Verdict, Want,
 };
 use parts::{
-    ballots, bytes, catalogs, dot_sets, dots, durabilities, keys, keyspaces, levels, names,
-    objects, ranges, replica_maps, spreads, tables, values, votings,
+    ballots, bytes, catalogs, contexts, dot_sets, dots, durabilities, keys, keyspaces, levels,
+    marked_objects, names, objects, ranges, replica_maps, spreads, tables, tokens, values, votings,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -119,12 +119,13 @@ prop_compose! {
     fn puts()(
         (keyspace, table, key) in (names(), names(), keys()),
         value in option::of(values()),
-        context in dot_sets(),
+        (context, marks) in contexts(),
+        token in option::of(tokens()),
         options in write_options(),
         timeout in times(),
     ) -> Put {
         let mutation = value.map_or(Mutation::Delete, Mutation::Store);
-        Put { keyspace, table, key, mutation, context, options, timeout }
+        Put { keyspace, table, key, mutation, context, token, marks, options, timeout }
     }
 }
 
@@ -208,6 +209,10 @@ fn refusals() -> impl Strategy<Value = Refusal> {
         any::<(usize, usize)>().prop_map(|(siblings, max)| Refusal::ManySiblings { siblings, max }),
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeObject { bytes, max }),
         Just(Refusal::EmptyDelete),
+        Just(Refusal::TokenReused),
+        any::<(u64, u64)>().prop_map(|(seconds, max)| Refusal::TokenExpired { seconds, max }),
+        any::<(u64, u64)>().prop_map(|(seconds, max)| Refusal::TokenFromFuture { seconds, max }),
+        any::<usize>().prop_map(|max| Refusal::TokenForgotten { max }),
         any::<usize>().prop_map(|max| Refusal::Overloaded { max }),
         any::<String>().prop_map(Refusal::Disk),
         any::<(usize, usize)>().prop_map(|(alive, nodes)| Refusal::NoMajority { alive, nodes }),
@@ -246,12 +251,20 @@ prop_compose! {
     }
 }
 
+fn any_objects() -> impl Strategy<Value = model::Object> {
+    prop_oneof![objects(), marked_objects()]
+}
+
 pub(crate) fn replies() -> impl Strategy<Value = Reply> {
-    let listing = (keys(), objects()).prop_map(|(key, object)| Listing { key, object });
+    let listing = (keys(), any_objects()).prop_map(|(key, object)| Listing { key, object });
     prop_oneof![
-        (dot_sets(), receipts())
-            .prop_map(|(context, receipt)| Reply::Written(Written { context, receipt })),
-        (objects(), receipts()).prop_map(|(object, receipt)| Reply::Read(Read { object, receipt })),
+        (contexts(), any::<bool>(), receipts()).prop_map(
+            |((context, marks), repeated, receipt)| {
+                Reply::Written(Written { context, marks, repeated, receipt })
+            }
+        ),
+        (any_objects(), receipts())
+            .prop_map(|(object, receipt)| Reply::Read(Read { object, receipt })),
         (vec(listing, 0..4), option::of(ranges()), receipts()).prop_map(
             |(listings, next, receipt)| Reply::Listed(Listed { listings, next, receipt })
         ),
@@ -275,12 +288,12 @@ fn data() -> impl Strategy<Value = Message> {
         prop_oneof![Just(Verdict::Durable), Just(Verdict::Buffered), Just(Verdict::Failed)];
     let wants = prop_oneof![Just(Want::Full), Just(Want::Digest)];
     let found = prop_oneof![
-        objects().prop_map(Found::Full),
+        any_objects().prop_map(Found::Full),
         any::<u64>().prop_map(|digest| Found::Digest(Digest(digest))),
         Just(Found::Failed),
     ];
     prop_oneof![
-        (requests_ids(), addresses(), objects(), any::<bool>(), causes).prop_map(
+        (requests_ids(), addresses(), any_objects(), any::<bool>(), causes).prop_map(
             |(request, address, object, sync, cause)| {
                 Message::Merge(Merge { request, address, object, sync, cause })
             }
@@ -352,7 +365,7 @@ fn exchange() -> impl Strategy<Value = Message> {
 
 /// Any message.
 pub(crate) fn messages() -> impl Strategy<Value = Message> {
-    let page = option::of((vec((keys(), objects()), 0..4), any::<bool>()));
+    let page = option::of((vec((keys(), any_objects()), 0..4), any::<bool>()));
     prop_oneof![
         2 => data(),
         1 => exchange(),

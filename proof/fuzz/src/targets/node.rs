@@ -323,6 +323,8 @@ fn requests() -> (model::Request, model::Request) {
     let value =
         model::Value { content_type: Bytes::from_static(b"a/b"), body: Bytes::from_static(b"v") };
     let put = model::Put {
+        token: None,
+        marks: Default::default(),
         keyspace: keyspace.clone(),
         table: table.clone(),
         key: samples::first_key(),

@@ -214,6 +214,8 @@ fn put(table: &str) -> Put {
         key: Key::new("key".into(), "".into()).unwrap(),
         mutation: Mutation::Store(Value { content_type: "".into(), body: "value".into() }),
         context: Default::default(),
+        token: None,
+        marks: Default::default(),
         options: WriteOptions::default(),
         timeout: ms(300),
     }

@@ -1,0 +1,308 @@
+//! Twins: dots that are one write, because a client tried it at two nodes.
+//!
+//! Both attempts may succeed, at replicas that had not heard of each other. Their values then
+//! meet in one object, and may do so long after one of them was read and overwritten. The
+//! client meant one write, so it must have one effect: it is shown once, and when either is
+//! superseded, both are.
+//!
+//! ```text
+//! A: values {a1: "tea"}    context {a1}       marks {a1: t}      the first attempt
+//! B: values {b1: "tea"}    context {b1}       marks {b1: t}      the second
+//! C: values {c1: "milk"}   context {a1 c1}    marks {a1: t}      had read the first
+//! A ⊔ B: values {a1 b1}    context {a1 b1}    marks {a1: t  b1: t}    shown once
+//! B ⊔ C: values {c1}       context {a1 b1 c1} marks {a1: t  b1: t}    b1 went with a1
+//! ```
+//!
+//! A value goes only if a dot with its mark is in the context and not held. That dot was
+//! superseded, which never becomes untrue, so it does not matter when the two are heard of, or
+//! in which order: what is superseded only grows, and is closed under "twin of".
+//!
+//! The mark of a superseded dot therefore stays after its value, for as long as a retry may
+//! turn up: see [`MARKS_REACH`] and [`MARKS_MAX`]. Marks are knowledge, and no state: two
+//! replicas may have different ones and hold the same values.
+
+use std::collections::BTreeSet;
+
+use causality::{Dot, DotSet};
+use lattice::Change;
+use mutant::{Mutant, is};
+
+use crate::{Mark, Marks, Siblings, Token};
+
+/// How many marks of superseded dots an object keeps: the youngest. More would make an object
+/// that is overwritten all day larger than its value; at 26 bytes each, these are 3 KiB.
+pub const MARKS_MAX: usize = 128;
+
+/// How much older than the youngest token of its object a mark may become, in milliseconds. A
+/// day: longer than clients retry, and than most networks stay divided. It is measured between
+/// tokens, so that no clock is needed.
+pub const MARKS_REACH: u64 = 24 * 3_600 * 1_000;
+
+impl<V> Siblings<V> {
+    /// The marks of dots in the context: of values, and of what was superseded lately.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// The object with these marks, as far as their dots are in its context.
+    #[must_use]
+    pub fn marked(mut self, marks: Marks) -> Self {
+        self.marks = marks;
+        self.marks.retain(|dot, _| self.context.contains(*dot));
+        self
+    }
+
+    /// The marks of those dots, which somebody who has read them needs when writing.
+    pub fn marks_in(&self, dots: &DotSet) -> Marks {
+        let marks = self.marks.iter().filter(|(dot, _)| dots.contains(**dot));
+        marks.map(|(dot, mark)| (*dot, *mark)).collect()
+    }
+
+    /// The write that came with a token, if it is known here: a value before what was
+    /// superseded, and of several the least dot.
+    pub fn of_token(&self, token: Token) -> Option<(Dot, Mark)> {
+        let twins = || self.marks.iter().filter(|(_, mark)| mark.token == token);
+        let held = twins().find(|(dot, _)| self.values.contains_key(dot));
+        held.or_else(|| twins().next()).map(|(dot, mark)| (*dot, *mark))
+    }
+
+    /// Whether a token that is not known here may have been, and was forgotten because so many
+    /// writes came after it.
+    pub fn may_have_forgotten(&self, token: Token) -> bool {
+        let superseded = self.marks.iter().filter(|(dot, _)| !self.values.contains_key(dot));
+        let mut tokens = superseded.map(|(_, mark)| mark.token);
+        MARKS_MAX <= tokens.clone().count() && tokens.all(|kept| token < kept)
+    }
+
+    /// The object as clients see it: of twins, only the one with the least dot. Not to be
+    /// merged into anything, because the others look superseded.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        if !self.marks.is_empty() {
+            let mut seen = BTreeSet::new();
+            let marks = &self.marks;
+            self.values.retain(|dot, _| marks.get(dot).is_none_or(|mark| seen.insert(*mark)));
+        }
+        self
+    }
+
+    /// How many values there are, twins counted once.
+    pub fn width(&self) -> usize {
+        let marks: BTreeSet<Mark> = self.values.keys().filter_map(|dot| self.mark(*dot)).collect();
+        let plain = self.values.keys().filter(|dot| self.mark(**dot).is_none());
+        plain.count() + marks.len()
+    }
+
+    fn mark(&self, dot: Dot) -> Option<Mark> {
+        self.marks.get(&dot).copied()
+    }
+
+    /// Takes in marks, and drops the values whose twins are superseded.
+    pub(crate) fn merge_marks(&mut self, theirs: Marks) -> Change {
+        if self.marks.is_empty() && theirs.is_empty() {
+            return Change::Unchanged;
+        }
+        let ours = if theirs.is_empty() { None } else { Some(self.marks.clone()) };
+        self.marks.extend(theirs);
+        let held = self.values.len();
+        if !is(Mutant::TwinKept) {
+            self.drop_twins();
+        }
+        self.forget_marks();
+        let is_same = ours.is_none_or(|ours| ours == self.marks);
+        if is_same && held == self.values.len() { Change::Unchanged } else { Change::Grew }
+    }
+
+    fn drop_twins(&mut self) {
+        let (values, marks) = (&self.values, &self.marks);
+        let superseded = marks.iter().filter(|(dot, _)| !values.contains_key(dot));
+        let gone: BTreeSet<Mark> = superseded.map(|(_, mark)| *mark).collect();
+        self.values.retain(|dot, _| marks.get(dot).is_none_or(|mark| !gone.contains(mark)));
+    }
+
+    /// Forgets the marks of superseded dots that are beyond the reach of retries.
+    fn forget_marks(&mut self) {
+        if is(Mutant::MarkForgotten) {
+            self.marks.retain(|dot, _| self.values.contains_key(dot));
+        }
+        let youngest = self.marks.values().map(|mark| mark.token.millis()).max().unwrap_or(0);
+        let values = &self.values;
+        self.marks.retain(|dot, mark| {
+            values.contains_key(dot) || youngest <= mark.token.millis().saturating_add(MARKS_REACH)
+        });
+        let superseded = self.marks.iter().filter(|(dot, _)| !values.contains_key(dot));
+        let mut superseded: Vec<(Mark, Dot)> =
+            superseded.map(|(dot, mark)| (*mark, *dot)).collect();
+        if let Some(excess) = superseded.len().checked_sub(MARKS_MAX + 1) {
+            superseded.sort_unstable();
+            for (_, dot) in superseded.iter().take(excess + 1) {
+                self.marks.remove(dot);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causality::Incarnation;
+    use lattice::Lattice;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: Incarnation = Incarnation::new(0xa);
+    const B: Incarnation = Incarnation::new(0xb);
+    const C: Incarnation = Incarnation::new(0xc);
+
+    fn mark(number: u64) -> Mark {
+        Mark { token: Token::new(number, number.into()), fingerprint: number }
+    }
+
+    /// A write with a token, after reading `read` somewhere.
+    fn written(dot: Dot, read: &Siblings<u64>, number: u64) -> Siblings<u64> {
+        let mut marks = read.marks().clone();
+        marks.insert(dot, mark(number));
+        Siblings::written(dot, read.context().clone(), number).marked(marks)
+    }
+
+    fn merged(parts: &[&Siblings<u64>]) -> Siblings<u64> {
+        let mut merged = Siblings::default();
+        for part in parts {
+            let _ = merged.merge((*part).clone());
+        }
+        merged
+    }
+
+    #[test]
+    fn a_second_attempt_goes_with_the_first_whenever_it_is_heard_of() {
+        let nothing = Siblings::default();
+        let first = written(Dot::new(A, 1), &nothing, 1);
+        let second = written(Dot::new(B, 1), &nothing, 1);
+        let both = merged(&[&first, &second]);
+        assert_eq!((both.values().len(), both.width()), (2, 1));
+        assert_eq!(both.clone().shown().values().len(), 1, "and is shown once");
+        let over = written(Dot::new(C, 1), &first, 2);
+        for order in [[&first, &second, &over], [&over, &second, &first], [&second, &over, &over]] {
+            let left: Vec<u64> = merged(&order).values().values().copied().collect();
+            assert_eq!(left, [2], "{order:?}");
+        }
+    }
+
+    #[test]
+    fn another_payload_under_the_same_token_is_another_write() {
+        let mut second = written(Dot::new(B, 1), &Siblings::default(), 1);
+        second.marks.values_mut().for_each(|mark| mark.fingerprint += 1);
+        let over = written(Dot::new(C, 1), &written(Dot::new(A, 1), &Siblings::default(), 1), 2);
+        assert_eq!(merged(&[&over, &second]).width(), 2);
+    }
+
+    #[test]
+    fn marks_of_superseded_writes_are_forgotten_by_number_and_by_age() {
+        let mut object = Siblings::default();
+        let last = MARKS_MAX as u64 + 10;
+        for number in 1..=last {
+            let next = written(Dot::new(A, number), &object, number);
+            let _ = object.merge(next);
+        }
+        assert_eq!(object.marks().len(), MARKS_MAX + 1, "and the one of the value");
+        assert!(object.may_have_forgotten(mark(1).token));
+        assert!(!object.may_have_forgotten(mark(last + 1).token));
+        let late = written(Dot::new(A, last + 1), &object, last + MARKS_REACH);
+        let _ = object.merge(late);
+        let kept: Vec<u64> = object.marks().values().map(|mark| mark.token.millis()).collect();
+        assert_eq!(kept, [last, last + MARKS_REACH]);
+        assert!(!object.may_have_forgotten(mark(1).token), "that is for whoever knows the time");
+    }
+
+    /// Some clients at one of three replicas, each after reading one of them; some try again
+    /// what was tried before.
+    #[derive(Clone, Debug)]
+    struct Step {
+        at: usize,
+        from: usize,
+        again: Option<usize>,
+        delete: bool,
+        exchange: bool,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let again = proptest::option::of(0..6_usize);
+        let step = (0..3_usize, 0..3_usize, again, any::<bool>(), any::<bool>());
+        let step = step.prop_map(|(at, from, again, delete, exchange)| Step {
+            at,
+            from,
+            again,
+            delete: delete && exchange,
+            exchange: exchange && !delete,
+        });
+        proptest::collection::vec(step, 0..20)
+    }
+
+    /// Three replicas after the steps, and for each attempt its dot, and what it had read.
+    fn run(steps: &[Step]) -> (Vec<Siblings<u64>>, Vec<(Dot, u64, DotSet)>) {
+        let mut replicas = vec![Siblings::<u64>::default(); 3];
+        let mut tried: Vec<(u64, bool, Siblings<u64>)> = Vec::new();
+        let mut dots = Vec::new();
+        for (step, seq) in steps.iter().zip(1..) {
+            if step.exchange {
+                let theirs = replicas[step.from].clone();
+                let _ = replicas[step.at].merge(theirs);
+                continue;
+            }
+            let known = step.again.and_then(|index| tried.get(index).cloned());
+            let (number, is_delete, read) =
+                known.unwrap_or_else(|| (seq, step.delete, replicas[step.from].clone()));
+            tried.push((number, is_delete, read.clone()));
+            if replicas[step.at].of_token(mark(number).token).is_some() {
+                continue;
+            }
+            let dot = Dot::new(Incarnation::new(step.at as u64), seq);
+            let mut write = written(dot, &read, number);
+            if is_delete {
+                write.values.clear();
+            }
+            dots.push((dot, number, read.context().clone()));
+            let _ = replicas[step.at].merge(write);
+        }
+        (replicas, dots)
+    }
+
+    proptest! {
+        #[test]
+        fn obeys_the_laws(steps in steps()) {
+            let (replicas, _) = run(&steps);
+            lattice::laws::check(&replicas[0], &replicas[1], &replicas[2]);
+        }
+
+        /// Whatever was exchanged when: an attempt is held exactly if nobody who is known of
+        /// had read any attempt of the same write.
+        #[test]
+        fn a_write_has_one_effect_however_often_it_was_tried(steps in steps()) {
+            let (mut replicas, dots) = run(&steps);
+            let all = merged(&replicas.iter().collect::<Vec<_>>());
+            replicas.push(all);
+            for replica in &replicas {
+                let heard = |dot: Dot| replica.context().contains(dot);
+                for (dot, number, _) in dots.iter().filter(|(dot, ..)| heard(*dot)) {
+                    let twins = dots.iter().filter(|twin| twin.1 == *number && heard(twin.0));
+                    let read = |twin: Dot| dots.iter().any(|(by, _, read)| heard(*by) && read.contains(twin));
+                    let is_superseded = twins.clone().any(|twin| read(twin.0));
+                    if is_superseded {
+                        prop_assert!(!replica.values().contains_key(dot), "{dot} in {replica:?}");
+                    }
+                }
+                let shown = replica.clone().shown();
+                prop_assert_eq!(shown.values().len(), replica.width());
+                let numbers: BTreeSet<u64> = shown.values().values().copied().collect();
+                prop_assert_eq!(numbers.len(), shown.values().len());
+            }
+        }
+
+        #[test]
+        fn the_context_has_the_dot_of_every_mark(steps in steps()) {
+            for replica in run(&steps).0 {
+                prop_assert_eq!(replica.clone().marked(replica.marks().clone()), replica);
+            }
+        }
+    }
+}

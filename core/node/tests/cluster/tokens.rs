@@ -1,0 +1,98 @@
+//! Writes that are tried again with the same token.
+
+use model::{Marks, Token};
+
+use super::harness::*;
+
+/// The nodes of these tests begin at the first millisecond, and so do tokens.
+fn token(number: u128) -> Token {
+    Token::new(1_000, number)
+}
+
+fn put_with(text: &str, token: Token, context: &DotSet, marks: &Marks) -> Request {
+    let Request::Put(put) = put("k", text, context, WriteOptions::default()) else {
+        unreachable!("it is a put");
+    };
+    Request::Put(Put { token: Some(token), marks: marks.clone(), ..put })
+}
+
+fn written(reply: Reply) -> Written {
+    match reply {
+        Reply::Written(written) => written,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_same_token_at_another_node_is_the_same_write() {
+    let mut cluster = Cluster::with_table(3, 3);
+    let ask = |cluster: &mut Cluster, at| {
+        written(cluster.ask(at, put_with("once", token(1), &none(), &Marks::new())))
+    };
+    let (first, again) = (ask(&mut cluster, 1), ask(&mut cluster, 2));
+    assert_eq!(again.receipt.dot, first.receipt.dot);
+    assert_eq!((first.repeated, again.repeated), (false, true));
+    assert_eq!(again.context, first.context);
+    assert_eq!(texts(&cluster.get(3, "k", Level::All).object), ["once"]);
+}
+
+#[test]
+fn two_nodes_that_could_not_know_of_each_other_make_one_write_of_it() {
+    let mut cluster = Cluster::with_table(3, 3);
+    let one = |request| {
+        let Request::Put(mut put) = request else { unreachable!("it is a put") };
+        put.options.w = Some(Level::One);
+        Request::Put(put)
+    };
+    cluster.stop(2);
+    cluster.stop(3);
+    written(cluster.ask(1, one(put_with("once", token(1), &none(), &Marks::new()))));
+    cluster.stop(1);
+    cluster.down.remove(&NodeId::new(2));
+    cluster.wait(3_000);
+    let second = one(put_with("once", token(1), &none(), &Marks::new()));
+    assert!(!written(cluster.ask(2, second)).repeated, "n2 has not heard of the first");
+    let seen = cluster.get(2, "k", Level::One).object;
+    cluster.down.clear();
+    cluster.wait(3_000);
+    let read = cluster.get(3, "k", Level::All).object;
+    assert_eq!(texts(&read), ["once"], "both are there, and one is shown");
+    assert_eq!(read.context().len(), 2);
+    // Who has read one of them has read the write.
+    written(cluster.ask(3, put_with("after", token(2), seen.context(), seen.marks())));
+    assert_eq!(texts(&cluster.get(1, "k", Level::All).object), ["after"]);
+}
+
+#[test]
+fn a_token_is_good_for_one_write_and_for_an_hour() {
+    let mut cluster = Cluster::with_table(3, 3);
+    written(cluster.ask(1, put_with("one", token(1), &none(), &Marks::new())));
+    let other = cluster.ask(2, put_with("two", token(1), &none(), &Marks::new()));
+    assert_eq!(other, Reply::Failed(Refusal::TokenReused.into()));
+    let early = Token::new(3_600_000, 3);
+    let early = cluster.ask(1, put_with("two", early, &none(), &Marks::new()));
+    assert!(matches!(early, Reply::Failed(Failure::Refused(Refusal::TokenFromFuture { .. }))));
+    cluster.wait(3_700_000);
+    let late = cluster.ask(1, put_with("one", token(1), &none(), &Marks::new()));
+    assert!(matches!(late, Reply::Failed(Failure::Refused(Refusal::TokenExpired { .. }))));
+}
+
+#[test]
+fn a_forwarded_write_with_a_token_goes_to_the_next_replica_when_one_is_lost() {
+    let mut cluster = Cluster::with_table(4, 3);
+    let replicas: BTreeSet<NodeId> =
+        cluster.get(1, "k", Level::All).receipt.acks.iter().map(|ack| ack.node).collect();
+    let outside = (1..=4).find(|id| !replicas.contains(&NodeId::new(*id))).unwrap();
+    // The one that is asked first stands still: it is silent, and nobody has noticed yet.
+    for silent in replicas {
+        cluster.down.insert(silent);
+        let number = u128::from(silent.number());
+        let text = format!("by n{number}");
+        let ticket = cluster.begin(outside, put_with(&text, token(number), &none(), &Marks::new()));
+        cluster.wait(4_900);
+        let reply = cluster.answers.remove(&ticket);
+        assert!(matches!(reply, Some(Reply::Written(_))), "{silent} is silent: {reply:?}");
+        cluster.down.clear();
+        cluster.wait(3_000);
+    }
+}
