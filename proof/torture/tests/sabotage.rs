@@ -83,6 +83,7 @@ fn a_fault_that_did_not_happen_is_noticed() {
         ("syscalls", "kills came about"),
         ("read-fails", "only 0 reads failed"),
         ("clients", "nobody misbehaved"),
+        ("overload", "nobody was refused"),
         ("clock", "s from its clock"),
         ("net-split", "to be alive"),
     ] {

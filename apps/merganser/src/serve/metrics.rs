@@ -173,6 +173,10 @@ impl Scrape {
         to.counter("siblings_created", help, counts.siblings_created)?;
         let help = "The most values that a key held after a write accepted here";
         to.gauge("siblings_max", help, None, counts.siblings_max as f64)?;
+        let help = "Reads coordinated here";
+        to.counter("reads", help, counts.reads)?;
+        let help = "Reads that asked one more replica, because the others took longer than usual";
+        to.counter("hedges", help, counts.hedges)?;
         let help = "Reads that found several values";
         to.counter("sibling_reads", help, measured.sibling_reads)?;
         let help = "The most values that a read found";

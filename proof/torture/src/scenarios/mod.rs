@@ -10,6 +10,7 @@ mod kill;
 mod limits;
 mod memory;
 mod net;
+mod overload;
 mod pause;
 mod power;
 mod reads;
@@ -113,7 +114,7 @@ enum Home {
 }
 
 /// All scenarios, by name.
-const ALL: [(&str, Home, Scenario); 20] = [
+const ALL: [(&str, Home, Scenario); 21] = [
     ("kill", Home::Disk, kill::run),
     ("pause", Home::Disk, pause::run),
     ("power", Home::Disk, power::one),
@@ -127,6 +128,7 @@ const ALL: [(&str, Home, Scenario); 20] = [
     ("rot", Home::Disk, rot::run),
     ("memory", Home::Disk, memory::run),
     ("clients", Home::Disk, clients::run),
+    ("overload", Home::Disk, overload::run),
     ("clock", Home::Disk, clock::run),
     ("limits", Home::Disk, limits::run),
     ("stop", Home::Disk, stop::run),
