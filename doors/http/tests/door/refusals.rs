@@ -8,6 +8,23 @@ use crate::support::{Api, VALUE_BYTES_MAX};
 const KEY: &str = "/v1/kv/ks/t/key";
 
 #[tokio::test]
+async fn an_idempotency_key_is_a_uuid_that_says_its_time_or_nothing() {
+    let api = Api::new().await;
+    let kept = api.node.state().kept();
+    for text in ["once", "", "017f22e2-79b0-4cc3-98c4-dc0c0c07398f", "\"once\""] {
+        let refused = api.send("PUT", KEY, &[("idempotency-key", text)], "v").await;
+        assert_eq!(refused.problem(), "400 token_malformed", "{text:?}");
+    }
+    assert_eq!(api.node.state().kept(), kept);
+    let token = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
+    for text in [token.to_owned(), format!("\"{token}\""), token.to_uppercase()] {
+        let written = api.send("PUT", KEY, &[("idempotency-key", &text)], "v").await;
+        assert_eq!(written.header("merganser-repeated"), None, "{text:?}: it had not come before");
+        assert!(written.header("merganser-receipt").is_some(), "{text:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_request_never_reaches_the_node() {
     let api = Api::new().await;
     let before = api.node.state().asked;
@@ -243,6 +260,10 @@ async fn each_failure_of_the_node_has_its_own_code_and_facts() {
         (Refusal::ManySiblings { siblings: 100, max: 100 }.into(), "409 too_many_siblings", &[]),
         (Refusal::LargeValue { bytes: 9, max: 8 }.into(), "413 value_too_large", &[]),
         (Refusal::EmptyDelete.into(), "428 context_required", &[]),
+        (Refusal::TokenReused.into(), "422 token_reused", &[]),
+        (Refusal::TokenExpired { seconds: 2, max: 1 }.into(), "410 token_expired", &[]),
+        (Refusal::TokenFromFuture { seconds: 2, max: 1 }.into(), "400 token_from_future", &[]),
+        (Refusal::TokenForgotten { max: 128 }.into(), "410 token_expired", &[]),
         (Refusal::UnknownKeyspace(name()).into(), "404 unknown_keyspace", &[]),
         (Refusal::Malformed(Malformed::EmptyKey).into(), "400 malformed_key", &[]),
     ];
