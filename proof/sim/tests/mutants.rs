@@ -221,7 +221,7 @@ fn inside() -> Vec<Row> {
         (In::ChosenNotStored, of_operators, &[ContractsStand]),
         (In::AttemptsDuel, of_distant_operators, &[HealthyRequestsSucceed]),
         (In::OldCatalogLearned, of_unlucky_operators, &[ContractsStand]),
-        (In::ShardWrong, any, &[NothingIsInvented, ReceiptsAreTrue]),
+        (In::ShardWrong, any, &[NothingIsInvented, ReceiptsAreTrue, HealthyRequestsSucceed]),
         (In::DeadForEver, any, &[HealthyRequestsSucceed]),
         (
             In::IncarnationReadBack,
