@@ -84,7 +84,7 @@ prop_compose! {
         region in names(),
         zone in names(),
         standing in standings(),
-        lag in option::of(lags()),
+        lag in option::of(lags().boxed()),
     ) -> NodeStatus {
         NodeStatus { node, alive, region, zone, standing, lag }
     }
@@ -367,9 +367,10 @@ fn exchange() -> impl Strategy<Value = Message> {
 pub(crate) fn messages() -> impl Strategy<Value = Message> {
     let page = option::of((vec((keys(), any_objects()), 0..4), any::<bool>()));
     prop_oneof![
-        2 => data(),
-        1 => exchange(),
-        1 => scans(),
+        // Boxed: all strategies in one would not fit on the stack of a thread.
+        2 => data().boxed(),
+        1 => exchange().boxed(),
+        1 => scans().boxed(),
         1 => (requests_ids(), page)
             .prop_map(|(request, page)| Message::Scanned(Scanned { request, page })),
         2 => (requests_ids(), requests())
