@@ -325,7 +325,7 @@ pub struct Limits {
     pub page_objects_max: usize,
     /// How often replicas tell each other what their clocks come to, about.
     pub exchange_interval: Duration,
-    /// How many bytes a replica that lacks something is sent at once, about. A sixteenth of it
+    /// How many bytes a replica that lacks something is sent at once, about. A thirtieth of it
     /// while it has clients to serve.
     pub exchange_bytes_max: usize,
     /// How many writes of one shard a node remembers the places of, so that replicas which lack
@@ -343,8 +343,8 @@ impl Default for Limits {
     /// 100 siblings, where Riak warns that an application has stopped resolving; 16 MiB
     /// together, so that what three replicas accepted blindly still fits into 64 MiB;
     /// 10,000 requests, which at 8 KiB each is 80 MiB; 1,000 keys for a page, which a disk
-    /// reads in one go; clocks every second, which costs ten bytes for each shard, and 1 MiB
-    /// at once, which takes a network a hundredth of a second; 100,000 writes of a shard, which
+    /// reads in one go; clocks every second, which costs ten bytes for each shard, and 4 MiB
+    /// at once, which takes a network some hundredths of a second; 100,000 writes of a shard, which
     /// are about 10 MB on disk; an hour for retries, in which a client restarts and a network
     /// is mended; five minutes between clocks, which anybody's time service keeps.
     fn default() -> Self {
@@ -355,7 +355,7 @@ impl Default for Limits {
             requests_max: 10_000,
             page_objects_max: 1_000,
             exchange_interval: Duration::from_secs(1),
-            exchange_bytes_max: 1 << 20,
+            exchange_bytes_max: 4 << 20,
             log_entries_max: 100_000,
             retry_window: Duration::from_secs(3_600),
             token_ahead_max: Duration::from_secs(300),

@@ -178,6 +178,10 @@ mutants! {
     /// A node that is no replica says that a write was refused, although the replica that it asked
     /// first may have it.
     RefusalBelieved,
+    /// A replica to which a connection is made is taken for one that has nothing new.
+    ConnectedIsFresh,
+    /// What another replica says of its clock is taken for what it had at that moment.
+    StampIgnored,
 }
 
 #[cfg(feature = "on")]

@@ -154,8 +154,11 @@ impl Exchange {
     }
 
     /// When the stamp was made that a node repeats. What the node says with it is said later.
-    fn hear(&mut self, from: NodeId, stamp: Stamp, echo: Stamp) -> Option<Now> {
+    fn hear(&mut self, from: NodeId, stamp: Stamp, echo: Stamp, now: Now) -> Option<Now> {
         self.echoes.insert(from, stamp);
+        if is(Mutant::StampIgnored) {
+            return Some(now);
+        }
         let made = self.stamps.iter().find(|(ours, _)| *ours == echo);
         made.map(|(_, at)| *at)
     }
@@ -212,7 +215,7 @@ impl Node {
         clocks: &Clocks,
         turn: &mut Turn<'_, D>,
     ) {
-        let since = self.exchange.hear(from, clocks.stamp, clocks.echo);
+        let since = self.exchange.hear(from, clocks.stamp, clocks.echo, turn.now);
         for (shard, theirs) in &clocks.shards {
             if !self.is_shared(*shard, from) {
                 continue;
@@ -261,10 +264,11 @@ impl Node {
         }
     }
 
-    /// How many bytes may be sent here at once.
+    /// How many bytes of one shard may be sent here at once. A node with clients to serve takes
+    /// a thirtieth of what it could, in smaller parts.
     fn credit(&self) -> usize {
-        let all = self.config.limits.exchange_bytes_max;
-        if self.exchange.is_busy { all / 16 } else { all }
+        let of_one = self.config.limits.exchange_bytes_max / pulls::PULLS_MAX;
+        if self.exchange.is_busy { of_one / 4 } else { of_one }
     }
 
     /// Whether clients would notice much that happens beside their requests.
@@ -290,6 +294,13 @@ impl Node {
     fn look(&mut self, shard: ShardId) {
         if let Some(kept) = self.shards.get(&shard) {
             self.exchange.acks.look(shard, kept.replica.clock());
+        }
+    }
+
+    /// A connection to a node was made, which says nothing about what it has.
+    pub(crate) fn exchange_connected(&mut self, node: NodeId, now: Now) {
+        if is(Mutant::ConnectedIsFresh) {
+            self.exchange.acks.trust(node, now);
         }
     }
 

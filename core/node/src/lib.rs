@@ -189,6 +189,7 @@ impl Node {
             }
             Input::Connected(node) => {
                 self.membership.connected(node, now);
+                self.exchange_connected(node, now);
                 self.probe(node, &mut turn);
             }
             Input::Lost(node) => {

@@ -16,6 +16,7 @@ use causality::{Dot, DotSet, Run};
 use model::{NodeId, ShardId};
 
 use crate::disk::{Place, SimDisk};
+use crate::faults::FaultKind;
 use crate::host::Host;
 use crate::invariant::Invariant;
 use crate::oracle::{Look, Outcome, Spot, WriteId, dots};
@@ -96,6 +97,40 @@ impl World {
             if let Some(other) = hosts().find(owes) {
                 let detail = format!("{} lacks w{} ({dot}), which {} has", host.id, id.0, other.id);
                 return Err(Broken::of(Invariant::ExchangeConverges, index, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// The replicas that answered a read have what they say to have: each write under this key
+    /// that was acknowledged before the time to which they are up to date. Where clocks are
+    /// wrong, nobody knows how long ago anything was.
+    pub(crate) fn check_staleness(&self, index: usize, nodes: &[NodeId]) -> Result<(), Broken> {
+        let kinds = &self.plan.faults.kinds;
+        let of_clocks = [FaultKind::Jump, FaultKind::Stall, FaultKind::Hurry];
+        if self.plan.drift != 0 || of_clocks.iter().any(|kind| kinds.contains_key(kind)) {
+            return Ok(());
+        }
+        let shard = self.oracle.spot(index).shard;
+        for host in nodes.iter().filter_map(|node| self.hosts.get(node)) {
+            let now = host.clock.read(self.now);
+            let staleness = host.node.as_ref().and_then(|node| node.staleness(shard, now));
+            let Some(staleness) = staleness.and_then(|of| u64::try_from(of.as_micros()).ok())
+            else {
+                continue;
+            };
+            let since = self.now.saturating_sub(staleness);
+            for (id, write) in self.oracle.writes_of(index) {
+                let is_meant = write.outcome == Outcome::Acked && write.ended < since;
+                let Some(dot) = write.dot.filter(|_| is_meant) else { continue };
+                let is_kept = self.oracle.losses.keepers(write, 0).next().is_some();
+                if is_kept && !host.is_astray && !host.disk.view().has_heard(shard, dot) {
+                    let detail = format!(
+                        "{} is up to date to {since} and lacks w{} ({dot}), acknowledged at {}",
+                        host.id, id.0, write.ended
+                    );
+                    return Err(Broken::of(Invariant::StalenessIsTrue, index, detail));
+                }
             }
         }
         Ok(())

@@ -38,6 +38,9 @@ every! {
         ExchangeConverges,
         /// A log has each dot that somebody may lack.
         LogReachesBack,
+        /// A replica has each write that was acknowledged before the time to which it says to be
+        /// up to date.
+        StalenessIsTrue,
         /// What is held in the end are the latest writes of the true history, and whatever is
         /// missing of it was lost in a way that the guarantees name.
         HistoryIsHeld,
@@ -138,6 +141,9 @@ impl Invariant {
                 "Once there are no faults, each replica has every write that another one can produce, without a read."
             }
             Invariant::LogReachesBack => "A log has each dot that somebody may lack.",
+            Invariant::StalenessIsTrue => {
+                "A replica has each write that was acknowledged before the time to which it says to be up to date."
+            }
             Invariant::DotsAreUnique => "A dot names one write, for ever.",
             Invariant::WritesHappenOnce => "A write has one dot, however often it is sent.",
             Invariant::TokensTakeEffectOnce => {
@@ -205,6 +211,7 @@ impl Invariant {
             Invariant::DotsAreUnique | Invariant::WritesHappenOnce => &[Stored],
             Invariant::QuorumsMeet
             | Invariant::ReceiptsAreTrue
+            | Invariant::StalenessIsTrue
             | Invariant::HealthyRequestsSucceed
             | Invariant::ImproperIsRefused
             | Invariant::TokensAreBound => &[Answered],
@@ -278,7 +285,7 @@ pub const PROMISES: &[Promise] = {
         promise("a session sees what it has seen, or an error", &[], "sessions"),
         promise(
             "what a node says never overtakes the data it speaks of",
-            &[DurableIsOnDisk, LogReachesBack],
+            &[DurableIsOnDisk, LogReachesBack, StalenessIsTrue],
             "",
         ),
         promise("one region mints in each epoch of ownership", &[], "home regions"),

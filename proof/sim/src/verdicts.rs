@@ -35,6 +35,8 @@ impl World {
             (Op::Read { spot, options }, Reply::Read(read)) => {
                 self.count(&open.op, "answered");
                 self.oracle.read(*spot, *options, (open.at, open.begun), read)?;
+                let nodes: Vec<NodeId> = read.receipt.acks.iter().map(|ack| ack.node).collect();
+                self.check_staleness(*spot, &nodes)?;
                 if 1 < read.object.values().len() {
                     *self.requests.entry(("gets", "of siblings")).or_default() += 1;
                 }

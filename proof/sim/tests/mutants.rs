@@ -78,6 +78,22 @@ fn of_retries(seed: u64) -> Plan {
     plan
 }
 
+#[cfg(feature = "mutants")]
+/// A world in which one replica is enough, and messages are lost or so late that what they say was
+/// true long ago: who is behind hardly knows it.
+fn of_late_news(seed: u64) -> Plan {
+    use sim::FaultKind::{Isolate, Split};
+    let mut plan = Plan::draw(seed);
+    plan.tables.iter_mut().for_each(|table| {
+        (table.read, table.write) = (model::Level::One, model::Level::One);
+    });
+    (plan.network.late, plan.network.loss, plan.network.window) = (300, 300, Some(1_000));
+    (plan.network.notice, plan.drift, plan.disk.rot) = (1_000, 0, 0);
+    (plan.faults.gap, plan.faults.lasts) = (500_000, 1_000_000);
+    plan.faults.kinds = [(Isolate, 5), (Split, 5)].into();
+    plan
+}
+
 /// The first violation that a mutant causes.
 fn find(mutant: Mutant, worlds: Worlds, look: Look) -> Option<Box<Violation>> {
     let options = |seed, mutant| {
@@ -256,6 +272,8 @@ fn inside() -> Vec<Row> {
         ),
         (In::RepetitionNotSpread, of_retries, &[DurableIsOnDisk, QuorumsMeet]),
         (In::RefusalBelieved, of_retries, &[RefusedStaysAway]),
+        (In::ConnectedIsFresh, of_late_news, &[StalenessIsTrue]),
+        (In::StampIgnored, of_late_news, &[StalenessIsTrue]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }
@@ -333,6 +351,7 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (ExchangeConverges, Mutant::Inside(In::NothingPulled), ANY, ALL),
         (ExchangeConverges, Mutant::Inside(In::NothingPulled), ANY, Look::Quiet),
         (LogReachesBack, Mutant::Inside(In::LogNotStored), ANY, ALL),
+        (StalenessIsTrue, Mutant::Inside(In::ConnectedIsFresh), of_late_news, ALL),
         (HistoryIsHeld, Mutant::AbsenceDeletes, ANY, Look::Quiet),
         (HistoryIsHeld, Mutant::Inside(In::FirstWins), ANY, Look::Quiet),
         (DotsAreUnique, Mutant::Inside(In::DotReused), ANY, ALL),

@@ -41,7 +41,7 @@ impl Node {
         if !self.is_shared(shard, from) {
             return;
         }
-        let since = self.exchange.hear(from, stamp, echo);
+        let since = self.exchange.hear(from, stamp, echo, turn.now);
         self.kept(shard);
         let kept = self.shards.get(&shard).expect("it was looked at above");
         let ours = kept.replica.clock();

@@ -13,8 +13,11 @@ use model::{NodeId, Now, ShardId};
 use crate::RequestId;
 
 /// How many shards are pulled at once by a node with nothing else to do. Each round of one is
-/// a round trip and a sync, and that of others fits into it.
-const PULLS_MAX: usize = 4;
+/// a round trip and a sync, so that few would take long for many shards that are far away.
+pub(crate) const PULLS_MAX: usize = 64;
+
+/// The same while there are clients to serve.
+const PULLS_MAX_BUSY: usize = 8;
 
 /// Something to ask another node for.
 #[derive(Clone, Debug)]
@@ -51,7 +54,7 @@ impl Pulls {
 
     /// Takes out what to ask for next, if there may be one more.
     pub(crate) fn next(&mut self, is_busy: bool) -> Option<Pull> {
-        let max = if is_busy { 1 } else { PULLS_MAX };
+        let max = if is_busy { PULLS_MAX_BUSY } else { PULLS_MAX };
         if max <= self.active.len() {
             return None;
         }
