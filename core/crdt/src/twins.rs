@@ -238,8 +238,11 @@ mod tests {
         proptest::collection::vec(step, 0..20)
     }
 
-    /// Three replicas after the steps, and for each attempt its dot, and what it had read.
-    fn run(steps: &[Step]) -> (Vec<Siblings<u64>>, Vec<(Dot, u64, DotSet)>) {
+    /// One attempt: its dot, the number of the write, and what it had read.
+    type Attempt = (Dot, u64, DotSet);
+
+    /// Three replicas after the steps, and each attempt.
+    fn run(steps: &[Step]) -> (Vec<Siblings<u64>>, Vec<Attempt>) {
         let mut replicas = vec![Siblings::<u64>::default(); 3];
         let mut tried: Vec<(u64, bool, Siblings<u64>)> = Vec::new();
         let mut dots = Vec::new();

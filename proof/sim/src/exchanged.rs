@@ -156,7 +156,9 @@ impl World {
 
     /// What a node has just dropped from its log is on all disks.
     pub(crate) fn check_forgotten(&mut self, at: NodeId) -> Result<(), Broken> {
-        for (shard, run) in self.host(at).disk.take_forgotten() {
+        let forgotten = self.host(at).disk.take_forgotten();
+        let is_looked_at = self.oracle.look == Look::Everywhere;
+        for (shard, run) in forgotten.into_iter().filter(|_| is_looked_at) {
             let spot = self.oracle.spots.iter().find(|spot| spot.shard == shard);
             let replicas = spot.map(|spot| spot.replicas.as_slice()).unwrap_or_default();
             let others = replicas.iter().filter_map(|node| self.hosts.get(node));
