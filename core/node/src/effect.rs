@@ -40,8 +40,11 @@ pub enum After {
     Now,
     /// When everything ever staged has been handed to the operating system.
     Committed,
-    /// When everything ever staged is on disk.
+    /// When everything ever staged is on disk. The disk is asked to bring it there at once.
     Synced,
+    /// When everything ever staged is on disk, whenever that is: the disk is not hurried, and does
+    /// it within about a second anyway.
+    SyncedSometime,
 }
 
 /// What a node wants done.

@@ -183,7 +183,11 @@ impl Node {
         for (to, shards) in self.clocks_by_node() {
             let (stamp, echo) = self.exchange.stamps_for(to);
             let clocks = Clocks { stamp, echo, shards };
-            let after = if is(Mutant::ClocksOvertake) { After::Now } else { After::Synced };
+            // A write that waits for no disk should not wait for one because of this.
+            let after = match is(Mutant::ClocksOvertake) {
+                true => After::Now,
+                false => After::SyncedSometime,
+            };
             turn.send(to, Message::Clocks(clocks), after);
         }
         self.pull(turn);

@@ -166,10 +166,10 @@ impl SimDisk {
         match after {
             After::Now => true,
             After::Committed => group <= self.committed_count,
-            After::Synced if self.mutant == Some(Mutant::AckBeforeSync) => {
+            After::Synced | After::SyncedSometime if self.mutant == Some(Mutant::AckBeforeSync) => {
                 group <= self.committed_count
             }
-            After::Synced => group <= self.synced_count,
+            After::Synced | After::SyncedSometime => group <= self.synced_count,
         }
     }
 

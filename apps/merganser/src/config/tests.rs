@@ -109,7 +109,7 @@ fn every_complaint_names_the_option() {
         ("127.0.0.1:7101", "127.0.0.1", "nodes: \"127.0.0.1\" is not of the form HOST:PORT"),
         ("127.0.0.1:0", "all", "http_listen: \"all\" is no address"),
         ("127.0.0.1:0", "0.0.0.0:7001", "http_listen: 0.0.0.0:7001 is not loopback"),
-        ("127.0.0.1:7101", "10.0.0.1:7101", "nodes: node 1 is reached at 10.0.0.1:7101"),
+        ("127.0.0.1:7101", "10.0.0.1:7101", "nodes: 10.0.0.1:7101 is not loopback"),
         ("\"1MiB\"", "\"1MB\"", "\"1MB\" is no size"),
         ("\"1MiB\"", "0", "value_bytes_max: 0 is out of range: 1 to 16MiB"),
         ("\"1MiB\"", "\"17MiB\"", "value_bytes_max: 17MiB is out of range: 1 to 16MiB"),

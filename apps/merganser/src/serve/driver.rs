@@ -369,6 +369,7 @@ impl<D: Disk, N: Network> Driver<D, N> {
             }
             Effect::Send { after: After::Committed, .. } => Promise::Committed,
             Effect::Send { after: After::Synced, .. } => Promise::Synced,
+            Effect::Send { after: After::SyncedSometime, .. } => Promise::SyncedSometime,
         };
         // With nothing staged, all that the effect can speak of was handed over before.
         let group = if self.disk.staged() == 0 { self.filling - 1 } else { self.filling };

@@ -17,8 +17,10 @@ pub(super) type GroupNumber = u64;
 pub(super) enum Promise {
     /// Handed to the operating system.
     Committed,
-    /// On disk.
+    /// On disk, as soon as can be.
     Synced,
+    /// On disk, whenever that is.
+    SyncedSometime,
 }
 
 /// Effects that wait for the disk.
@@ -26,6 +28,7 @@ pub(super) enum Promise {
 pub(super) struct Held {
     committed: Waiting,
     synced: Waiting,
+    synced_sometime: Waiting,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +48,7 @@ impl Held {
     pub(super) fn is_kept(&self, promise: Promise, group: GroupNumber) -> bool {
         match promise {
             Promise::Committed => group <= self.committed.through,
-            Promise::Synced => group <= self.synced.through,
+            Promise::Synced | Promise::SyncedSometime => group <= self.synced.through,
         }
     }
 
@@ -54,12 +57,14 @@ impl Held {
         match promise {
             Promise::Committed => !self.committed.effects.is_empty(),
             Promise::Synced => !self.synced.effects.is_empty(),
+            Promise::SyncedSometime => !self.synced_sometime.effects.is_empty(),
         }
     }
 
     /// How many effects wait.
     pub(super) fn len(&self) -> usize {
-        self.committed.effects.len() + self.synced.effects.len()
+        let synced = self.synced.effects.len() + self.synced_sometime.effects.len();
+        self.committed.effects.len() + synced
     }
 
     /// Notes that all groups up to `group` have kept `promise`. What is on disk has also
@@ -68,18 +73,21 @@ impl Held {
         self.committed.through = self.committed.through.max(group);
         if promise == Promise::Synced {
             self.synced.through = self.synced.through.max(group);
+            self.synced_sometime.through = self.synced.through;
         }
     }
 
     /// Takes the next effect that may be let out.
     pub(super) fn release(&mut self) -> Option<Effect> {
-        self.committed.release().or_else(|| self.synced.release())
+        let synced = || self.synced.release().or_else(|| self.synced_sometime.release());
+        self.committed.release().or_else(synced)
     }
 
     fn of(&mut self, promise: Promise) -> &mut Waiting {
         match promise {
             Promise::Committed => &mut self.committed,
             Promise::Synced => &mut self.synced,
+            Promise::SyncedSometime => &mut self.synced_sometime,
         }
     }
 }
