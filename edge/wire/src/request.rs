@@ -186,15 +186,16 @@ impl Write {
     }
 
     fn take(self) -> Usable<model::Put> {
-        let (context, marks) = take_context(&self.context, self.marks.as_ref())?;
-        let token = self.token.as_deref().map(take_token).transpose()?;
-        let (keyspace, table) = Place::take(self.place)?;
+        // A change of a later version comes first: what else is unusual may be so for it.
         let mutation = match self.change.ok_or(Unusable::Unknown)? {
             Change::Store(Value { content_type, body }) => {
                 Mutation::Store(model::Value { content_type, body })
             }
             Change::Delete(_) => Mutation::Delete,
         };
+        let (context, marks) = take_context(&self.context, self.marks.as_ref())?;
+        let token = self.token.as_deref().map(take_token).transpose()?;
+        let (keyspace, table) = Place::take(self.place)?;
         let (w, pw, dw) = (take_level(self.w)?, take_level(self.pw)?, take_level(self.dw)?);
         let (spread, min) = Demands::take(self.demands)?;
         Ok(model::Put {
