@@ -26,7 +26,7 @@ pub const HEADER_BYTES: usize = 10;
 /// What a body is an encoding of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// See [`object`](crate::object).
+    /// See [`object`].
     Object,
     /// See [`clock`](crate::clock).
     Clock,
