@@ -6,7 +6,7 @@
 //! | question | answered by | used for |
 //! | --- | --- | --- |
 //! | does it answer *me*? | [`Reach`]: what this node hears on its own links | whom to ask, and whether to try |
-//! | is it there at all, and where? | [`Standing`](model::Standing): what the nodes tell each other | addresses, and what operators see |
+//! | is it there at all, and where? | [`Standing`]: what the nodes tell each other | addresses, and what operators see |
 //!
 //! ```text
 //! any message ──► link ──► steady ── silent, deaf, or lost ──► away ── heard ──► shaky ── for a while ──► steady
@@ -18,7 +18,7 @@
 //! Links take care of three cases that silence alone gets wrong. *One direction is broken*: who
 //! hears us no more says so in its probes, and is not counted on though we hear it. *A link
 //! that comes and goes* is asked last until it has held for a while, longer each time. *This
-//! node itself slept*: see [`awake`].
+//! node itself slept*: see `awake`.
 
 mod awake;
 mod gossip;
