@@ -354,6 +354,12 @@ fn the_doctor_tells_a_node_that_is_gone_from_one_that_stands_still() {
     let puts = "merganser_request_seconds_count{operation=\"put\",outcome=\"met\"} 50";
     assert!(metrics.contains(puts), "{metrics}");
     assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+    let mut names: Vec<&str> =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all, "a name is there twice: Prometheus refuses all of it");
     assert_eq!(cluster.get(1, "/health/shards").status, 200);
     let (causes, is_critical) = doctor(&cluster);
     // How slow the disk and how full the machine of a test is, is no matter here.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use model::TableHealth;
 use serde::Serialize;
@@ -154,6 +154,19 @@ fn ready(vitals: &Vitals) -> Result<(), Problem> {
     Err(Problem::new(Code::NotReady, reasons.join("; ")))
 }
 
+/// What the node says of itself, if its loop turns. These requests take no parameters.
+async fn examine<N: Node>(door: &Door<N>, uri: &Uri) -> Result<Vitals, Problem> {
+    Query::parse(uri.query(), &[])?;
+    door.vitals().await.ok_or_else(not_live)
+}
+
+/// Whether the node is live and ready, and what is wrong beyond it.
+async fn well<N: Node>(door: &Door<N>, uri: &Uri) -> Result<Response, Problem> {
+    let vitals = examine(door, uri).await?;
+    ready(&vitals)?;
+    Ok(answer(degraded(&vitals)))
+}
+
 fn answer(reasons: Vec<String>) -> Response {
     let status = if reasons.is_empty() { "ok" } else { "degraded" };
     json(StatusCode::OK, &HealthJson { status, reasons })
@@ -177,10 +190,7 @@ pub(crate) async fn health<N: Node>(
     State(door): State<Arc<Door<N>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    Query::parse(request.uri().query(), &[])?;
-    let vitals = door.vitals().await.ok_or_else(not_live)?;
-    ready(&vitals)?;
-    Ok(answer(degraded(&vitals)))
+    well(&door, request.uri()).await
 }
 
 /// Ask whether the node's loop turns.
@@ -201,12 +211,12 @@ pub(crate) async fn live<N: Node>(
     State(door): State<Arc<Door<N>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    Query::parse(request.uri().query(), &[])?;
-    door.vitals().await.ok_or_else(not_live)?;
+    examine(&door, request.uri()).await?;
     Ok(answer(Vec::new()))
 }
 
-/// Ask whether clients should be sent to this node.
+/// Ask whether clients should be sent to this node. The same as `/health`, under the name that
+/// balancers ask for.
 #[utoipa::path(
     get,
     path = "/health/ready",
@@ -222,10 +232,7 @@ pub(crate) async fn readiness<N: Node>(
     State(door): State<Arc<Door<N>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    Query::parse(request.uri().query(), &[])?;
-    let vitals = door.vitals().await.ok_or_else(not_live)?;
-    ready(&vitals)?;
-    Ok(answer(degraded(&vitals)))
+    well(&door, request.uri()).await
 }
 
 /// Ask what the tables can do at their default levels, as this node sees it.
@@ -244,8 +251,7 @@ pub(crate) async fn shards<N: Node>(
     State(door): State<Arc<Door<N>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    Query::parse(request.uri().query(), &[])?;
-    let vitals = door.vitals().await.ok_or_else(not_live)?;
+    let vitals = examine(&door, request.uri()).await?;
     let tables: Vec<_> = vitals.tables.iter().map(TableHealthJson::from).collect();
     let lacking: Vec<String> =
         vitals.tables.iter().filter(|table| !table.is_whole()).map(lack).collect();

@@ -167,8 +167,6 @@ impl Scrape {
         let (counts, measured) = (&self.examined.counts, &self.examined.measured);
         let help = "Merges sent because a read had found a replica behind";
         to.counter("read_repairs", help, counts.read_repairs)?;
-        let help = "Replicas asked because those asked before took longer than usual";
-        to.counter("hedges", help, counts.hedges)?;
         let help = "Writes accepted here that left their key with several values";
         to.counter("siblings_created", help, counts.siblings_created)?;
         let help = "The most values that a key held after a write accepted here";
