@@ -116,7 +116,9 @@ mod tests {
         for name in ["a", "b", "c"] {
             let replicas = [(Name::new("here").unwrap(), 1)].into();
             let name = Name::new(name).unwrap();
-            catalog.declare(&Declare::Keyspace { name, shards: 8, replicas }).unwrap();
+            catalog
+                .declare(&Declare::Keyspace { name, shards: 8, replicas, sloppy: false })
+                .unwrap();
             chain.push(catalog.clone());
         }
         chain

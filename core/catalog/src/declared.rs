@@ -44,10 +44,11 @@ impl Catalog {
     /// A [`Refusal`] that says what is wrong with the contract; nothing was changed.
     pub fn declare(&mut self, declare: &Declare) -> Result<Declared, Refusal> {
         match declare {
-            Declare::Keyspace { name, shards, replicas } => {
+            Declare::Keyspace { name, shards, replicas, sloppy } => {
                 let id = KeyspaceId::new(self.last_id + 1);
                 let (name, replicas) = (name.clone(), replicas.clone());
-                self.declare_keyspace(Keyspace { id, name, shards: *shards, replicas })
+                let (shards, sloppy) = (*shards, *sloppy);
+                self.declare_keyspace(Keyspace { id, name, shards, replicas, sloppy })
             }
             Declare::Table { keyspace, name, policy, durability, read, write, voting } => {
                 let keyspace = self.keyspace(keyspace)?.clone();
@@ -75,6 +76,7 @@ impl Catalog {
             let differs = [
                 ("shards", keyspace.shards != wanted.shards),
                 ("replicas", keyspace.replicas != wanted.replicas),
+                ("sloppy", keyspace.sloppy != wanted.sloppy),
             ];
             exists("keyspace", &wanted.name, &differs)?;
             return Ok(Declared::Keyspace { keyspace: keyspace.clone(), created: false });
@@ -161,7 +163,7 @@ mod tests {
 
     fn keyspace(shards: u16, replicas: u8) -> Declare {
         let replicas = [(name("here"), replicas)].into();
-        Declare::Keyspace { name: name("ks"), shards, replicas }
+        Declare::Keyspace { name: name("ks"), shards, replicas, sloppy: false }
     }
 
     fn table(level: Level) -> Declare {

@@ -128,7 +128,8 @@ mod tests {
 
     fn keyspace(name: &str, shards: u16) -> Declare {
         let here = Name::new("here").unwrap();
-        Declare::Keyspace { name: Name::new(name).unwrap(), shards, replicas: [(here, 1)].into() }
+        let (name, replicas) = (Name::new(name).unwrap(), [(here, 1)].into());
+        Declare::Keyspace { name, shards, replicas, sloppy: false }
     }
 
     fn ballot(round: u64, node: NodeId) -> Ballot {

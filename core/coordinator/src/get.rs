@@ -3,15 +3,19 @@
 //! Replicas usually agree, so one of them is asked for the object and the others for a
 //! digest only. A digest that matches no object heard is followed by a fetch of the whole,
 //! so the answer is always the merge of everything that the counted replicas hold.
+//!
+//! Where replicas are away and those that are left cannot be enough, guests are asked what
+//! they keep for them. What a guest says is merged into the answer like anything else. It is
+//! never repaired: it keeps what others are owed, and is nobody's replica.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
 
 use lattice::{Change, Lattice};
-use model::{Need, NodeId};
+use model::{Ack, NodeId, ReadNeed, has_replica, has_vote};
 use mutant::{Mutant, is};
 
-use crate::Digest;
+use crate::{Digest, Guests};
 
 /// How much of an object is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,10 +48,10 @@ pub enum GetEvent<T> {
 pub enum GetEffect<T> {
     /// Ask this replica.
     Fetch(NodeId, Want),
-    /// Answer: these replicas hold this together.
-    Met(T, Vec<NodeId>),
-    /// Answer: only these replicas told what they hold.
-    Unmet(Vec<NodeId>),
+    /// Answer: these hold this together.
+    Met(T, Vec<Ack>),
+    /// Answer: only these told what they hold.
+    Unmet(Vec<Ack>),
     /// Bring this replica up to date.
     Merge(NodeId, T),
 }
@@ -66,7 +70,8 @@ enum Heard<T> {
 /// One read, until its client is answered and its replicas are repaired.
 #[derive(Clone, Debug)]
 pub struct Get<T> {
-    need: Need,
+    need: ReadNeed,
+    guests: Guests,
     digest: fn(&T) -> Digest,
     asked: BTreeMap<NodeId, Heard<T>>,
     spares: VecDeque<NodeId>,
@@ -91,8 +96,12 @@ impl<T: Hash> Hash for Get<T> {
 }
 
 impl<T> Get<T> {
-    fn progress(&self) -> (&Need, &BTreeMap<NodeId, Heard<T>>, &VecDeque<NodeId>, bool, bool) {
-        (&self.need, &self.asked, &self.spares, self.is_answered, self.is_done)
+    #[expect(clippy::type_complexity, reason = "all that two reads are compared by, once")]
+    fn progress(
+        &self,
+    ) -> (&ReadNeed, &Guests, &BTreeMap<NodeId, Heard<T>>, &VecDeque<NodeId>, bool, bool) {
+        let Self { need, guests, asked, spares, .. } = self;
+        (need, guests, asked, spares, self.is_answered, self.is_done)
     }
 }
 
@@ -101,12 +110,14 @@ impl<T: Lattice + Clone> Get<T> {
     /// for digests. The rest are spares.
     pub fn start(
         replicas: &[NodeId],
-        need: Need,
+        guests: Guests,
+        need: ReadNeed,
         digest: fn(&T) -> Digest,
         out: &mut Vec<GetEffect<T>>,
     ) -> Self {
         let mut get = Self {
             need,
+            guests,
             digest,
             asked: BTreeMap::new(),
             spares: replicas.iter().copied().collect(),
@@ -118,7 +129,7 @@ impl<T: Lattice + Clone> Get<T> {
     }
 
     /// Whom it waits for.
-    pub fn need(&self) -> &Need {
+    pub fn need(&self) -> &ReadNeed {
         &self.need
     }
 
@@ -161,18 +172,51 @@ impl<T: Lattice + Clone> Get<T> {
     }
 
     /// Asks spares until those asked are enough, or none is left that would help. The first
-    /// of all is asked for the object.
+    /// of all is asked for the object. Guests are asked when the spares cannot help any more.
     fn ask_enough(&mut self, want: Want, out: &mut Vec<GetEffect<T>>) {
         loop {
-            let is_able =
-                |node: NodeId| !matches!(self.asked.get(&node), None | Some(Heard::Failed));
-            let wanted = |node: &NodeId| self.need.wants(*node, is_able);
-            let Some(index) = self.spares.iter().position(wanted) else { return };
+            let is_able = |node: NodeId| self.is_asked(node);
+            let wanted = |node: &NodeId| {
+                self.need.answers.wants(*node, |node| is_able(node) || self.has_stand_in(node))
+                    || self.need.primaries.wants(*node, is_able)
+            };
+            let Some(index) = self.spares.iter().position(wanted) else { break };
             let want = if self.asked.is_empty() { Want::Full } else { want };
             if let Some(node) = self.spares.remove(index) {
                 self.ask(node, want, out);
             }
         }
+        self.ask_guests(out);
+    }
+
+    /// Asks a guest for each replica that failed and is needed.
+    fn ask_guests(&mut self, out: &mut Vec<GetEffect<T>>) {
+        let failed =
+            |(node, heard): (&NodeId, &Heard<T>)| matches!(heard, Heard::Failed).then_some(*node);
+        let failed: Vec<NodeId> = self.asked.iter().filter_map(failed).collect();
+        for replica in failed {
+            let may_answer = |node: NodeId| self.is_able(node) || self.has_stand_in(node);
+            if self.guests.stands_for(replica).is_none()
+                && self.need.answers.wants(replica, may_answer)
+            {
+                self.stand_in(replica, out);
+            }
+        }
+    }
+
+    fn stand_in(&mut self, replica: NodeId, out: &mut Vec<GetEffect<T>>) {
+        if let Some(guest) = self.guests.call(replica) {
+            self.ask(guest, Want::Full, out);
+        }
+    }
+
+    fn has_stand_in(&self, replica: NodeId) -> bool {
+        self.guests.has_stand_in(replica)
+    }
+
+    /// Whether a replica was asked, and has told what it holds or may.
+    fn is_asked(&self, node: NodeId) -> bool {
+        !matches!(self.asked.get(&node), None | Some(Heard::Failed))
     }
 
     /// Asks one spare for the object, who could take the place of any that is late: of the one
@@ -181,18 +225,20 @@ impl<T: Lattice + Clone> Get<T> {
         if self.is_answered {
             return;
         }
-        let known = self.known();
-        let has = |node: NodeId| known.iter().any(|(heard, _)| *heard == node);
-        let Some(index) = self.spares.iter().position(|node| self.need.wants(*node, has)) else {
-            return;
+        let acks = self.acks(&self.known());
+        let wanted = |node: &NodeId| {
+            self.need.answers.wants(*node, |node| has_vote(&acks, node))
+                || self.need.primaries.wants(*node, |node| has_replica(&acks, node))
         };
+        let Some(index) = self.spares.iter().position(wanted) else { return };
         if let Some(node) = self.spares.remove(index) {
             self.ask(node, Want::Full, out);
         }
     }
 
     /// Asks every spare for the object, and those who sent digests too: the one replica
-    /// that was asked for the object may be the slow one.
+    /// that was asked for the object may be the slow one. No guests: who is slow knows more
+    /// than they do.
     fn ask_all(&mut self, out: &mut Vec<GetEffect<T>>) {
         if self.is_answered {
             return;
@@ -208,12 +254,21 @@ impl<T: Lattice + Clone> Get<T> {
         }
     }
 
-    /// Gives up on a replica that was asked, and asks spares in its place.
+    /// Gives up on whoever was asked, or would have been, and asks spares and guests instead.
     fn fail(&mut self, node: NodeId, out: &mut Vec<GetEffect<T>>) {
-        let change = self.hear(node, Heard::Failed);
-        if change == Change::Grew && !self.is_answered {
-            self.ask_enough(Want::Full, out);
+        if let Some(index) = self.spares.iter().position(|spare| *spare == node) {
+            self.spares.remove(index);
+            self.asked.insert(node, Heard::Failed);
+            return;
         }
+        let change = self.hear(node, Heard::Failed);
+        if change == Change::Unchanged || self.is_answered {
+            return;
+        }
+        if let Some(replica) = self.guests.fail(node) {
+            self.stand_in(replica, out);
+        }
+        self.ask_enough(Want::Full, out);
     }
 
     /// Takes one answer of a replica that was asked and has not told more already.
@@ -294,21 +349,38 @@ impl<T: Lattice + Clone> Get<T> {
             return;
         }
         let known = self.known();
-        let has = |node: NodeId| known.iter().any(|(heard, _)| *heard == node);
+        let acks = self.acks(&known);
         let early = || {
-            let with = |one: NodeId| self.need.is_met(|node| node == one || has(node));
+            let with =
+                |one: NodeId| self.need.answers.is_met(|node| node == one || has_vote(&acks, node));
             is(Mutant::GetAnswersEarly) && self.asked.keys().any(|one| with(*one))
         };
-        if (self.need.is_met(has) || early())
+        if (self.need.is_met(&acks) || early())
             && let Some(merged) = self.merged()
         {
             self.is_answered = true;
-            out.push(GetEffect::Met(merged, known.into_iter().map(|(node, _)| node).collect()));
+            out.push(GetEffect::Met(merged, acks));
             return;
         }
-        if !self.need.is_met(|node| self.is_able(node)) {
+        if !self.can_be_met(&acks) {
             self.give_up(out);
         }
+    }
+
+    fn can_be_met(&self, acks: &[Ack]) -> bool {
+        let may_answer =
+            |node: NodeId| self.is_able(node) || self.has_stand_in(node) || has_vote(acks, node);
+        let may_itself = |node: NodeId| self.is_able(node) || has_replica(acks, node);
+        self.need.answers.is_met(may_answer) && self.need.primaries.is_met(may_itself)
+    }
+
+    /// Those who are known to hold something, as a receipt names them.
+    fn acks(&self, known: &[(NodeId, Digest)]) -> Vec<Ack> {
+        let ack = |(node, _): &(NodeId, Digest)| {
+            let stands_for = self.guests.stands_for(*node);
+            Ack { node: *node, durable: false, stands_for }
+        };
+        known.iter().map(ack).collect()
     }
 
     /// Whether a replica has told what it holds, or may.
@@ -322,8 +394,8 @@ impl<T: Lattice + Clone> Get<T> {
     fn give_up(&mut self, out: &mut Vec<GetEffect<T>>) {
         if !self.is_answered {
             self.is_answered = true;
-            let nodes = self.known().into_iter().map(|(node, _)| node).collect();
-            out.push(GetEffect::Unmet(nodes));
+            let acks = self.acks(&self.known());
+            out.push(GetEffect::Unmet(acks));
         }
         for heard in self.asked.values_mut() {
             if matches!(heard, Heard::Nothing | Heard::Differs) {
@@ -342,7 +414,7 @@ impl<T: Lattice + Clone> Get<T> {
         let Some(merged) = self.merged() else { return };
         let whole = (self.digest)(&merged);
         for (node, digest) in self.known() {
-            if digest != whole {
+            if digest != whole && self.guests.stands_for(node).is_none() {
                 out.push(GetEffect::Merge(node, merged.clone()));
             }
         }
@@ -353,8 +425,10 @@ impl<T: Lattice + Clone> Get<T> {
 mod tests {
     use GetEvent::{Deadline, Digested, Failed, Fetched, Hedge, Slow};
     use lattice::Max;
+    use model::Need;
 
     use super::*;
+    use crate::guests::guests_of;
     use crate::script::{check, votes};
 
     const N1: NodeId = NodeId::new(1);
@@ -362,12 +436,14 @@ mod tests {
     const N3: NodeId = NodeId::new(3);
 
     fn run(need: u16, events: &[GetEvent<Max<u64>>]) -> Vec<String> {
-        run_for(votes(&[(N1, 1), (N2, 1), (N3, 1)], need), events)
+        run_for(votes(&[(N1, 1), (N2, 1), (N3, 1)], need), &[], events)
     }
 
-    fn run_for(need: Need, events: &[GetEvent<Max<u64>>]) -> Vec<String> {
+    fn run_for(answers: Need, guests: &[NodeId], events: &[GetEvent<Max<u64>>]) -> Vec<String> {
         let mut out = Vec::new();
-        let mut get = Get::start(&[N1, N2, N3], need, |max: &Max<u64>| Digest(max.0), &mut out);
+        let (replicas, need) = ([N1, N2, N3], ReadNeed { answers, ..ReadNeed::default() });
+        let (guests, digest) = (guests_of(&replicas, guests), |max: &Max<u64>| Digest(max.0));
+        let mut get = Get::start(&replicas, guests, need, digest, &mut out);
         let mut lines = vec![format!("start:{}", show(&mut out))];
         for event in events {
             get.step(event.clone(), &mut out);
@@ -386,8 +462,11 @@ mod tests {
     }
 
     fn show(out: &mut Vec<GetEffect<Max<u64>>>) -> String {
-        let nodes =
-            |nodes: &[NodeId]| nodes.iter().map(|node| format!(" {node}")).collect::<String>();
+        let place = |ack: &Ack| match ack.stands_for {
+            Some(replica) => format!(" {}({replica})", ack.node),
+            None => format!(" {}", ack.node),
+        };
+        let nodes = |acks: &[Ack]| acks.iter().map(place).collect::<String>();
         let line = |effect: GetEffect<Max<u64>>| match effect {
             GetEffect::Fetch(node, Want::Full) => format!(" fetch {node}"),
             GetEffect::Fetch(node, Want::Digest) => format!(" digest {node}"),
@@ -525,7 +604,7 @@ mod tests {
     fn get_asks_those_whose_votes_it_lacks_and_passes_over_the_others() {
         let far_first = votes(&[(N2, 1), (N3, 1)], 1);
         check(
-            &run_for(far_first.clone(), &[Failed(N2), Fetched(N3, Max(1))]),
+            &run_for(far_first.clone(), &[], &[Failed(N2), Fetched(N3, Max(1))]),
             "
             start: fetch n2
             failed n2: fetch n3
@@ -533,11 +612,52 @@ mod tests {
             ",
         );
         check(
-            &run_for(far_first, &[Failed(N2), Failed(N3)]),
+            &run_for(far_first, &[], &[Failed(N2), Failed(N3)]),
             "
             start: fetch n2
             failed n2: fetch n3
             failed n3: unmet, only done
+            ",
+        );
+    }
+
+    #[test]
+    fn a_guest_is_asked_when_too_few_replicas_are_left_and_is_not_repaired() {
+        let need = votes(&[(N1, 1), (N2, 1), (N3, 1)], 2);
+        let (n4, n5) = (NodeId::new(4), NodeId::new(5));
+        check(
+            &run_for(
+                need,
+                &[n4, n5],
+                &[Failed(N3), Fetched(N1, Max(7)), Failed(N2), Failed(n4), Fetched(n5, Max(0))],
+            ),
+            "
+            start: fetch n1 digest n2
+            failed n3:
+            fetched n1 7:
+            failed n2: fetch n4
+            failed n4: fetch n5
+            fetched n5 0: answer 7 by n1 n5(n2) done
+            ",
+        );
+    }
+
+    #[test]
+    fn what_a_guest_keeps_is_in_the_answer_and_repairs_the_replicas() {
+        let need = votes(&[(N1, 1), (N2, 1), (N3, 1)], 2);
+        let n4 = NodeId::new(4);
+        check(
+            &run_for(
+                need,
+                &[n4],
+                &[Failed(N2), Failed(N3), Fetched(n4, Max(9)), Fetched(N1, Max(7))],
+            ),
+            "
+            start: fetch n1 digest n2
+            failed n2: fetch n3
+            failed n3: fetch n4
+            fetched n4 9:
+            fetched n1 7: answer 9 by n1 n4(n2) merge n1 9 done
             ",
         );
     }

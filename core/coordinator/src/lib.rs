@@ -19,15 +19,18 @@
 //! Whom a request waits for is a [`Need`](model::Need): a rule that more answers never break.
 //! Writes go to all replicas, always; the need says which acknowledgements are awaited. Reads
 //! ask those that the need still lacks, in the order given. Answering cancels nothing: what was sent is in the hands of the node.
+//! Where replicas are away, [`Guests`] may answer in their place.
 //!
 //! Source: Dynamo (DeCandia et al., SOSP 2007), sections 4.5 to 4.7; digest reads after
 //! Cassandra.
 
 mod get;
+mod guests;
 mod list;
 mod put;
 
 pub use get::{Get, GetEffect, GetEvent, Want};
+pub use guests::{Guests, guests_of};
 pub use list::{List, ListEffect, ListEvent, Page};
 pub use put::{Put, PutEffect, PutEvent};
 

@@ -1,21 +1,25 @@
-//! One write on its way to its replicas.
+//! One write on its way to its replicas, and to guests where replicas are away.
 
 use lattice::Change;
-use model::{Ack, NodeId, WriteNeed};
+use model::{Ack, NodeId, WriteNeed, has_replica, has_vote};
 use mutant::{Mutant, is};
+
+use crate::Guests;
 
 /// What happened to a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PutEvent {
-    /// A replica has merged it, and says whether it is on disk there.
+    /// A replica or guest has merged it, and says whether it is on disk there.
     Merged {
         /// Which.
         node: NodeId,
         /// Whether it is on disk there.
         durable: bool,
     },
-    /// A replica could not merge it, or cannot be reached any more.
+    /// A replica or guest could not merge it, or cannot be reached.
     Failed(NodeId),
+    /// The answers take long: guests stand in for whoever has not answered.
+    Slow,
     /// The client waits no longer.
     Deadline,
 }
@@ -25,9 +29,16 @@ pub enum PutEvent {
 pub enum PutEffect {
     /// Send it to this replica.
     Merge(NodeId),
-    /// Answer: enough replicas have it.
+    /// Send it to a guest, for this replica.
+    Stand {
+        /// To whom.
+        guest: NodeId,
+        /// Who is to have it from there.
+        replica: NodeId,
+    },
+    /// Answer: enough have it.
     Met(Vec<Ack>),
-    /// Answer: too few replicas said that they have it. These did; nothing was undone.
+    /// Answer: too few said that they have it. These did; nothing was undone.
     Unmet(Vec<Ack>),
 }
 
@@ -35,20 +46,27 @@ pub enum PutEffect {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Put {
     need: WriteNeed,
-    /// Replicas that may still answer, by node.
+    guests: Guests,
+    /// Replicas and guests that may still answer, by node.
     waiting: Vec<NodeId>,
-    /// Replicas that have it, by node.
+    /// Those that have it, by node.
     acks: Vec<Ack>,
     is_done: bool,
 }
 
 impl Put {
-    /// Sends a write to all its replicas.
-    pub fn start(replicas: &[NodeId], need: WriteNeed, out: &mut Vec<PutEffect>) -> Self {
+    /// Sends a write to all its replicas. Guests are called when replicas fail.
+    pub fn start(
+        replicas: &[NodeId],
+        guests: Guests,
+        need: WriteNeed,
+        out: &mut Vec<PutEffect>,
+    ) -> Self {
         out.extend(replicas.iter().map(|node| PutEffect::Merge(*node)));
         let mut waiting = replicas.to_vec();
         waiting.sort_unstable();
-        Self { need, waiting, acks: Vec::with_capacity(replicas.len()), is_done: false }
+        let acks = Vec::with_capacity(replicas.len());
+        Self { need, guests, waiting, acks, is_done: false }
     }
 
     /// Whom it waits for.
@@ -69,35 +87,62 @@ impl Put {
         match event {
             PutEvent::Merged { node, durable } => self.merged(node, durable),
             PutEvent::Failed(node) if is(Mutant::FailureCounts) => self.merged(node, true),
-            PutEvent::Failed(node) => {
-                let _ = self.hear(node);
+            PutEvent::Failed(node) => self.failed(node, out),
+            PutEvent::Slow => {
+                for node in self.waiting.clone() {
+                    self.stand_in(node, out);
+                }
             }
             PutEvent::Deadline => self.waiting.clear(),
         }
         self.answer(out);
     }
 
-    /// A replica that was not asked, or has answered, has no second vote.
+    /// Who was not asked, or has answered, has no second vote.
     fn merged(&mut self, node: NodeId, durable: bool) {
         let durable = durable || is(Mutant::BufferedCountsAsDurable);
         if self.hear(node) == Change::Grew {
-            self.add(Ack { node, durable });
+            self.add(node, durable);
         } else if is(Mutant::DoubledAckCounts)
             && let Some(other) = self.waiting.first().copied()
         {
             let _ = self.hear(other);
-            self.add(Ack { node: other, durable });
+            self.add(other, durable);
         }
     }
 
-    /// Waits no longer for a replica.
+    /// Another one takes the place of a replica, or of the guest in its place.
+    fn failed(&mut self, node: NodeId, out: &mut Vec<PutEffect>) {
+        if self.hear(node) == Change::Unchanged {
+            return;
+        }
+        match self.guests.stands_for(node) {
+            None => self.stand_in(node, out),
+            Some(_) => {
+                if let Some(replica) = self.guests.fail(node) {
+                    self.stand_in(replica, out);
+                }
+            }
+        }
+    }
+
+    /// Calls a guest to the place of a replica. A guest has no guests.
+    fn stand_in(&mut self, replica: NodeId, out: &mut Vec<PutEffect>) {
+        let Some(guest) = self.guests.call(replica) else { return };
+        let index = self.waiting.partition_point(|node| *node < guest);
+        self.waiting.insert(index, guest);
+        out.push(PutEffect::Stand { guest, replica });
+    }
+
+    /// Waits no longer for a node.
     fn hear(&mut self, node: NodeId) -> Change {
         let Ok(index) = self.waiting.binary_search(&node) else { return Change::Unchanged };
         self.waiting.remove(index);
         Change::Grew
     }
 
-    fn add(&mut self, ack: Ack) {
+    fn add(&mut self, node: NodeId, durable: bool) {
+        let ack = Ack { node, durable, stands_for: self.guests.stands_for(node) };
         let index = self.acks.partition_point(|other| other.node < ack.node);
         self.acks.insert(index, ack);
     }
@@ -115,15 +160,24 @@ impl Put {
     fn is_met(&self) -> bool {
         let acked = self.need.acks.is_met(|node| self.has(node))
             || (is(Mutant::PutAnswersEarly) && self.lacks_one());
-        acked && self.need.disks.is_met(|node| self.has_on_disk(node))
+        acked
+            && self.need.primaries.is_met(|node| has_replica(&self.acks, node))
+            && self.need.disks.is_met(|node| self.has_on_disk(node))
     }
 
+    /// Whether somebody has it for this replica.
     fn has(&self, node: NodeId) -> bool {
-        self.acks.iter().any(|ack| ack.node == node)
+        has_vote(&self.acks, node) || (is(Mutant::GuestsCountTwice) && self.is_doubled())
+    }
+
+    /// Whether a guest has it, and the replica that it stands in for, too.
+    fn is_doubled(&self) -> bool {
+        let guests = self.acks.iter().filter(|ack| !ack.is_primary());
+        guests.map(Ack::voter).any(|replica| has_replica(&self.acks, replica))
     }
 
     fn has_on_disk(&self, node: NodeId) -> bool {
-        self.acks.iter().any(|ack| ack.node == node && ack.durable)
+        self.acks.iter().any(|ack| ack.voter() == node && ack.durable)
     }
 
     /// Whether the acknowledgement of one more replica would be enough.
@@ -132,33 +186,49 @@ impl Put {
         self.waiting.iter().any(|one| with(*one))
     }
 
+    /// Whether somebody may still answer for this replica.
+    fn may_answer_for(&self, replica: NodeId) -> bool {
+        let is_for = |node: &NodeId| self.guests.stands_for(*node) == Some(replica);
+        self.waiting.contains(&replica) || self.waiting.iter().any(is_for)
+    }
+
     fn can_be_met(&self) -> bool {
-        let may_ack = |node: NodeId| self.waiting.contains(&node) || self.has(node);
-        let may_sync = |node: NodeId| self.waiting.contains(&node) || self.has_on_disk(node);
-        self.need.acks.is_met(may_ack) && self.need.disks.is_met(may_sync)
+        let may_ack = |node: NodeId| self.may_answer_for(node) || self.has(node);
+        let may_itself =
+            |node: NodeId| self.waiting.contains(&node) || has_replica(&self.acks, node);
+        let may_sync = |node: NodeId| self.may_answer_for(node) || self.has_on_disk(node);
+        self.need.acks.is_met(may_ack)
+            && self.need.primaries.is_met(may_itself)
+            && self.need.disks.is_met(may_sync)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use PutEvent::{Deadline, Failed, Merged};
-
-    use model::Need;
+    use PutEvent::{Deadline, Failed, Merged, Slow};
 
     use super::*;
+    use crate::guests::guests_of;
     use crate::script::{check, votes};
 
     const N1: NodeId = NodeId::new(1);
     const N2: NodeId = NodeId::new(2);
     const N3: NodeId = NodeId::new(3);
+    const N4: NodeId = NodeId::new(4);
+    const N5: NodeId = NodeId::new(5);
 
     fn merged(node: NodeId) -> PutEvent {
         Merged { node, durable: true }
     }
 
     fn run(need: WriteNeed, events: &[PutEvent]) -> Vec<String> {
+        run_with(&[], need, events)
+    }
+
+    fn run_with(guests: &[NodeId], need: WriteNeed, events: &[PutEvent]) -> Vec<String> {
         let mut out = Vec::new();
-        let mut put = Put::start(&[N1, N2, N3], need, &mut out);
+        let replicas = [N1, N2, N3];
+        let mut put = Put::start(&replicas, guests_of(&replicas, guests), need, &mut out);
         let mut lines = vec![format!("start:{}", show(&mut out))];
         for event in events {
             put.step(*event, &mut out);
@@ -166,6 +236,7 @@ mod tests {
                 Merged { node, durable: true } => format!("merged {node}"),
                 Merged { node, durable: false } => format!("buffered {node}"),
                 Failed(node) => format!("failed {node}"),
+                Slow => "slow".into(),
                 Deadline => "deadline".into(),
             };
             lines.push(format!("{event}:{}", show(&mut out)));
@@ -174,18 +245,24 @@ mod tests {
     }
 
     fn show(out: &mut Vec<PutEffect>) -> String {
-        let nodes =
-            |acks: &[Ack]| acks.iter().map(|ack| format!(" {}", ack.node)).collect::<String>();
+        let nodes = |acks: &[Ack]| {
+            acks.iter().map(|ack| format!(" {}{}", ack.node, place(ack))).collect::<String>()
+        };
         let line = |effect: PutEffect| match effect {
             PutEffect::Merge(node) => format!(" merge {node}"),
+            PutEffect::Stand { guest, replica } => format!(" stand {guest} for {replica}"),
             PutEffect::Met(acks) => format!(" met by{}", nodes(&acks)),
             PutEffect::Unmet(acks) => format!(" unmet, only{}", nodes(&acks)),
         };
         out.drain(..).map(line).collect()
     }
 
+    fn place(ack: &Ack) -> String {
+        ack.stands_for.map_or(String::new(), |replica| format!("({replica})"))
+    }
+
     fn w(w: u16) -> WriteNeed {
-        WriteNeed { acks: votes(&[(N1, 1), (N2, 1), (N3, 1)], w), disks: Need::default() }
+        WriteNeed { acks: votes(&[(N1, 1), (N2, 1), (N3, 1)], w), ..WriteNeed::default() }
     }
 
     #[test]
@@ -267,7 +344,7 @@ mod tests {
     #[test]
     fn put_waits_for_votes_and_gives_up_without_the_one_that_has_them() {
         let acks = votes(&[(N1, 3), (N2, 1), (N3, 1)], 3);
-        let need = WriteNeed { acks, disks: Need::default() };
+        let need = WriteNeed { acks, ..WriteNeed::default() };
         check(
             &run(need.clone(), &[merged(N2), merged(N1)]),
             "
@@ -282,6 +359,94 @@ mod tests {
             start: merge n1 merge n2 merge n3
             merged n2:
             failed n1: unmet, only n2
+            ",
+        );
+    }
+
+    #[test]
+    fn a_guest_counts_for_the_replica_it_stands_in_for() {
+        check(
+            &run_with(&[N4, N5], w(2), &[Failed(N2), merged(N4), merged(N1)]),
+            "
+            start: merge n1 merge n2 merge n3
+            failed n2: stand n4 for n2
+            merged n4:
+            merged n1: met by n1 n4(n2)
+            ",
+        );
+    }
+
+    #[test]
+    fn a_guest_that_fails_is_replaced_and_without_another_the_replica_is_given_up() {
+        check(
+            &run_with(
+                &[N4, N5],
+                w(2),
+                &[Failed(N2), Failed(N4), Failed(N3), Failed(N5), merged(N1)],
+            ),
+            "
+            start: merge n1 merge n2 merge n3
+            failed n2: stand n4 for n2
+            failed n4: stand n5 for n2
+            failed n3:
+            failed n5: unmet, only
+            merged n1:
+            ",
+        );
+    }
+
+    #[test]
+    fn a_replica_that_is_late_counts_itself_and_its_guest_adds_nothing() {
+        check(
+            &run_with(&[N4, N5], w(2), &[merged(N1), Slow, Slow, Failed(N5), Failed(N3)]),
+            "
+            start: merge n1 merge n2 merge n3
+            merged n1:
+            slow: stand n4 for n2 stand n5 for n3
+            slow:
+            failed n5:
+            failed n3:
+            ",
+        );
+        check(
+            &run_with(&[N4, N5], w(3), &[Slow, merged(N2), merged(N4), merged(N5), merged(N1)]),
+            "
+            start: merge n1 merge n2 merge n3
+            slow: stand n4 for n1 stand n5 for n2
+            merged n2:
+            merged n4:
+            merged n5:
+            merged n1:
+            ",
+        );
+    }
+
+    #[test]
+    fn a_guest_does_not_count_where_replicas_are_asked_for() {
+        let need = WriteNeed { primaries: w(2).acks, ..w(2) };
+        check(
+            &run_with(&[N4, N5], need, &[Failed(N2), merged(N4), merged(N1), Failed(N3)]),
+            "
+            start: merge n1 merge n2 merge n3
+            failed n2: stand n4 for n2
+            merged n4:
+            merged n1:
+            failed n3: stand n5 for n3 unmet, only n1 n4(n2)
+            ",
+        );
+    }
+
+    #[test]
+    fn a_guest_whose_disk_has_it_counts_for_dw() {
+        let need = WriteNeed { disks: w(2).acks, ..w(2) };
+        check(
+            &run_with(&[N4], need, &[Failed(N2), Failed(N3), merged(N1), merged(N4)]),
+            "
+            start: merge n1 merge n2 merge n3
+            failed n2: stand n4 for n2
+            failed n3:
+            merged n1:
+            merged n4: met by n1 n4(n2)
             ",
         );
     }

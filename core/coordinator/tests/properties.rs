@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use coordinator::{Digest, Get, GetEffect, GetEvent, Put, PutEffect, PutEvent, Want};
+use coordinator::{
+    Digest, Get, GetEffect, GetEvent, Guests, Put, PutEffect, PutEvent, Want, guests_of,
+};
 use coordinator::{List, ListEffect, ListEvent, Page};
 use lattice::Max;
-use model::{Ack, Name, Need, NodeId, Voter, WriteNeed};
+use model::{Ack, Name, Need, NodeId, ReadNeed, Voter, WriteNeed};
 use proptest::prelude::*;
 
 fn replicas(n: u16) -> Vec<NodeId> {
@@ -41,6 +43,7 @@ fn votes(events: &[PutEvent], n: u16) -> BTreeMap<NodeId, Option<bool>> {
     for event in events {
         let (node, vote) = match *event {
             PutEvent::Deadline => break,
+            PutEvent::Slow => continue,
             PutEvent::Failed(node) => (node, None),
             PutEvent::Merged { node, durable } => (node, Some(durable)),
         };
@@ -74,7 +77,8 @@ proptest! {
         prop_assume!(u16::from(w) <= n && dw <= w);
         let events: Vec<PutEvent> = events.into_iter().map(put_event).collect();
         let mut out = Vec::new();
-        let mut put = Put::start(&replicas(n), WriteNeed { acks: some(n, w), disks: some(n, dw) }, &mut out);
+        let need = WriteNeed { acks: some(n, w), disks: some(n, dw), ..WriteNeed::default() };
+        let mut put = Put::start(&replicas(n), Guests::default(), need, &mut out);
         prop_assert_eq!(out.len(), usize::from(n));
         let mut answers = 0;
         for (at, event) in events.iter().enumerate() {
@@ -87,7 +91,7 @@ proptest! {
             }
             let votes = votes(&events[..=at], n);
             let said: Vec<Ack> = votes.iter()
-                .filter_map(|(&node, vote)| vote.map(|durable| Ack { node, durable }))
+                .filter_map(|(&node, vote)| vote.map(|durable| Ack::of_replica(node, durable)))
                 .collect();
             let disks = said.iter().filter(|ack| ack.durable).count();
             let is_met = usize::from(w) <= said.len() && usize::from(dw) <= disks;
@@ -97,6 +101,7 @@ proptest! {
                     PutEffect::Met(acks) => prop_assert!(is_met && *acks == said),
                     PutEffect::Unmet(acks) => prop_assert!(!is_met && *acks == said),
                     PutEffect::Merge(_) => prop_assert!(false, "sent twice"),
+                    PutEffect::Stand { .. } => prop_assert!(false, "there are no guests"),
                 }
             }
             prop_assert!(put.is_done() || !is_met, "met, and not answered");
@@ -107,12 +112,58 @@ proptest! {
     }
 
     #[test]
+    fn guests_cast_each_vote_once_and_only_in_the_place_of_one_replica(
+        n in 1..=3_u16, w in 1..=3_u8, pw in 0..=3_u8, events in events(),
+    ) {
+        prop_assume!(u16::from(w) <= n && u16::from(pw) <= n);
+        let (mut out, all) = (Vec::new(), replicas(6));
+        let (replicas, others) = all.split_at(n.into());
+        let need = WriteNeed { acks: some(n, w), primaries: some(n, pw), ..WriteNeed::default() };
+        let mut put = Put::start(replicas, guests_of(replicas, others), need, &mut out);
+        let (mut stands, mut said) = (BTreeMap::new(), BTreeSet::new());
+        for (kind, node, more) in events {
+            let event = if kind == 0 && 0 < more {
+                PutEvent::Slow
+            } else {
+                put_event((kind, node, more))
+            };
+            if let PutEvent::Merged { node, .. } = event
+                && (replicas.contains(&node) || stands.contains_key(&node))
+            {
+                said.insert(node);
+            }
+            out.clear();
+            put.step(event, &mut out);
+            for effect in &out {
+                match effect {
+                    PutEffect::Stand { guest, replica } => {
+                        prop_assert!(others.contains(guest) && replicas.contains(replica));
+                        prop_assert_eq!(stands.insert(*guest, *replica), None, "two places");
+                    }
+                    PutEffect::Met(acks) => {
+                        let voters: BTreeSet<NodeId> = acks.iter().map(Ack::voter).collect();
+                        let primaries = acks.iter().filter(|ack| ack.is_primary()).count();
+                        prop_assert!(usize::from(w) <= voters.len());
+                        prop_assert!(usize::from(pw) <= primaries);
+                        for ack in acks {
+                            prop_assert!(said.contains(&ack.node));
+                            prop_assert_eq!(ack.stands_for, stands.get(&ack.node).copied());
+                        }
+                    }
+                    PutEffect::Unmet(_) | PutEffect::Merge(_) => {}
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_get_answers_once_the_merge_of_what_enough_replicas_hold_and_then_repairs(
         n in 1..=5_u16, r in 1..=5_u8, events in events(),
     ) {
         prop_assume!(u16::from(r) <= n);
         let mut out = Vec::new();
-        let mut get = Get::start(&replicas(n), some(n, r), digest, &mut out);
+        let need = ReadNeed { answers: some(n, r), ..ReadNeed::default() };
+        let mut get = Get::start(&replicas(n), Guests::default(), need, digest, &mut out);
         let mut asked: BTreeSet<NodeId> = BTreeSet::new();
         let mut heard: BTreeMap<NodeId, BTreeSet<u64>> = BTreeMap::new();
         let (mut answers, mut is_ended) = (0, false);
@@ -139,8 +190,9 @@ proptest! {
                         prop_assert!(node.number() <= n && !is_ended);
                         prop_assert!(asked.insert(node) || want == Want::Full, "asked twice");
                     }
-                    GetEffect::Met(max, nodes) => {
+                    GetEffect::Met(max, acks) => {
                         answers += 1;
+                        let nodes: Vec<NodeId> = acks.iter().map(|ack| ack.node).collect();
                         prop_assert!(usize::from(r) <= nodes.len());
                         prop_assert_eq!(nodes.iter().collect::<BTreeSet<_>>().len(), nodes.len());
                         for node in nodes {

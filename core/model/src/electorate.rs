@@ -17,8 +17,10 @@
 use mutant::{Mutant, is};
 
 use crate::level::regions;
+use crate::need::{has_replica, has_vote};
 use crate::{
-    Kind, Level, Need, NodeId, ReadOptions, Refusal, Region, Table, Voter, WriteNeed, WriteOptions,
+    Ack, Kind, Level, Need, NodeId, ReadNeed, ReadOptions, Refusal, Region, Spread, Table, Voter,
+    WriteNeed, WriteOptions,
 };
 
 /// The replicas of one shard under the contract of one table.
@@ -36,20 +38,21 @@ impl Electorate<'_> {
     /// # Errors
     ///
     /// As [`Level::need`]; [`Refusal::Weak`] if the table allows no read as weak.
-    pub fn read(&self, options: ReadOptions, here: &Region) -> Result<Need, Refusal> {
+    pub fn read(&self, options: ReadOptions, here: &Region) -> Result<ReadNeed, Refusal> {
         let level = options.r.unwrap_or(self.table.read);
-        let mut need = level.need("r", self.voters, here)?;
+        let mut answers = level.need("r", self.voters, here)?;
+        let mut primaries = Need::default();
         if let Some(pr) = options.pr {
-            need = need.and(pr.need("pr", self.voters, here)?);
+            primaries = primaries.and(pr.need("pr", self.voters, here)?);
         }
-        need = need.and(options.spread.need(self.voters)?);
+        (answers, primaries) = self.and_spread(options.spread, answers, primaries)?;
         if options.r.is_some() {
-            self.check_weakest("r", level, &need, self.table.voting.weakest_read, here)?;
+            let weakest = self.table.voting.weakest_read;
+            self.check_weakest("r", level, &answers, &primaries, weakest, here)?;
         }
-        if options.min == Kind::Strict && !is(Mutant::MinimumIgnored) {
-            need = need.and_meets(self.writes()?);
-        }
-        Ok(need)
+        (answers, primaries) =
+            self.and_minimum(options.min, answers, primaries, || self.writes())?;
+        Ok(ReadNeed { answers, primaries })
     }
 
     /// Whom a write waits for that a node in the region `here` coordinates.
@@ -60,43 +63,89 @@ impl Electorate<'_> {
     pub fn write(&self, options: WriteOptions, here: &Region) -> Result<WriteNeed, Refusal> {
         let level = options.w.unwrap_or(self.table.write);
         let mut acks = level.need("w", self.voters, here)?;
+        let mut primaries = Need::default();
         if let Some(pw) = options.pw {
-            acks = acks.and(pw.need("pw", self.voters, here)?);
+            let pw = pw.need("pw", self.voters, here)?;
+            if is(Mutant::GuestCountsForPw) {
+                acks = acks.and(pw);
+            } else {
+                primaries = primaries.and(pw);
+            }
         }
         if !is(Mutant::SpreadForgotten) {
             let spread = options.spread.or(self.table.voting.spread);
-            acks = acks.and(spread.need(self.voters)?);
+            (acks, primaries) = self.and_spread(spread, acks, primaries)?;
         }
         if options.w.is_some() {
-            self.check_weakest("w", level, &acks, self.table.voting.weakest_write, here)?;
+            let weakest = self.table.voting.weakest_write;
+            self.check_weakest("w", level, &acks, &primaries, weakest, here)?;
         }
-        if options.min == Kind::Strict && !is(Mutant::MinimumIgnored) {
-            acks = acks.and_meets(self.reads()?);
-        }
+        (acks, primaries) = self.and_minimum(options.min, acks, primaries, || self.reads())?;
         let disks = match options.dw {
             Some(dw) => dw.need("dw", self.voters, here)?,
             None => Need::default(),
         };
-        Ok(WriteNeed { acks, disks })
+        Ok(WriteNeed { acks, primaries, disks })
     }
 
-    /// What the replicas that answered a read make of it.
-    pub fn read_kind(&self, nodes: &[NodeId]) -> Kind {
-        self.kind(nodes, self.writes())
+    /// So many nodes may be guests: those are different nodes. In which zones the replicas
+    /// are that have it only they can say.
+    fn and_spread(
+        &self,
+        spread: Spread,
+        answers: Need,
+        primaries: Need,
+    ) -> Result<(Need, Need), Refusal> {
+        let nodes = Spread { zones: 0, ..spread }.need(self.voters)?;
+        let zones = Spread { nodes: 0, ..spread }.need(self.voters)?;
+        Ok((answers.and(nodes), primaries.and(zones)))
     }
 
-    /// What the replicas that have a write make of it.
-    pub fn write_kind(&self, nodes: &[NodeId]) -> Kind {
-        self.kind(nodes, self.reads())
+    /// Also waits until the answer is worth so much.
+    fn and_minimum(
+        &self,
+        min: Kind,
+        answers: Need,
+        primaries: Need,
+        opposites: impl FnOnce() -> Result<Vec<Need>, Refusal>,
+    ) -> Result<(Need, Need), Refusal> {
+        // One replica took part exactly if no operation could have all of them beside it.
+        let all = || Need::default().and_nodes(self.voters, self.voters.len() as u16);
+        let one = |need: Need| need.and_meets([all()]);
+        Ok(match min {
+            _ if is(Mutant::MinimumIgnored) => (answers, primaries),
+            Kind::Any => (answers, primaries),
+            Kind::Partial => (answers, one(primaries)),
+            Kind::Sloppy => (answers.and_meets(opposites()?), one(primaries)),
+            Kind::Strict => (answers, primaries.and_meets(opposites()?)),
+        })
     }
 
-    /// Strict if every opposite request at the table's level meets these nodes, wherever it
-    /// is coordinated.
-    fn kind(&self, nodes: &[NodeId], opposites: Result<Vec<Need>, Refusal>) -> Kind {
-        let meets = |opposite: &Need| opposite.must_meet(|node| nodes.contains(&node));
-        match opposites {
-            Ok(opposites) if opposites.iter().all(meets) => Kind::Strict,
-            Ok(_) | Err(_) => Kind::Partial,
+    /// What those who answered a read make of it.
+    pub fn read_kind(&self, acks: &[Ack]) -> Kind {
+        self.kind(acks, self.writes())
+    }
+
+    /// What those who have a write make of it.
+    pub fn write_kind(&self, acks: &[Ack]) -> Kind {
+        self.kind(acks, self.reads())
+    }
+
+    /// Strict if every opposite request at the table's level meets these replicas, wherever
+    /// it is coordinated; sloppy if it would if guests were replicas.
+    fn kind(&self, acks: &[Ack], opposites: Result<Vec<Need>, Refusal>) -> Kind {
+        let Ok(opposites) = opposites else { return Kind::Partial };
+        let meet = |has: &dyn Fn(NodeId) -> bool| opposites.iter().all(|need| need.must_meet(has));
+        if is(Mutant::GuestCountsAsStrict) && meet(&|node| has_vote(acks, node)) {
+            Kind::Strict
+        } else if !acks.iter().any(Ack::is_primary) {
+            Kind::Any
+        } else if meet(&|node| has_replica(acks, node)) {
+            Kind::Strict
+        } else if !acks.iter().all(Ack::is_primary) && meet(&|node| has_vote(acks, node)) {
+            Kind::Sloppy
+        } else {
+            Kind::Partial
         }
     }
 
@@ -136,6 +185,7 @@ impl Electorate<'_> {
         what: &'static str,
         asked: Level,
         need: &Need,
+        primaries: &Need,
         weakest: Option<Level>,
         here: &Region,
     ) -> Result<(), Refusal> {
@@ -143,6 +193,7 @@ impl Electorate<'_> {
         let Some(weakest) = weakest else { return Ok(()) };
         let is_here = self.voters.iter().any(|voter| voter.region == *here);
         let least = if is_here { weakest } else { weakest.everywhere() };
+        let need = need.clone().and(primaries.clone());
         if need.implies(&least.need(what, self.voters, here)?, self.voters) {
             return Ok(());
         }
@@ -165,7 +216,7 @@ impl Electorate<'_> {
         for (what, level, needs, weakest) in weakest {
             for (index, here) in regions(self.voters).into_iter().enumerate() {
                 let Some(need) = needs.get(index).or(needs.first()) else { continue };
-                self.check_weakest(what, level, need, weakest, here)?;
+                self.check_weakest(what, level, need, &Need::default(), weakest, here)?;
             }
         }
         if voting.may_miss {

@@ -16,7 +16,8 @@
 //! `ONE`, `TWO` and `THREE` count replicas; `QUORUM` and numbers count votes, which is the
 //! same unless a table gives some replicas more votes than others.
 //!
-//! `ANY` asks for one copy anywhere. As long as only replicas take writes, that is `ONE`.
+//! `ANY` asks for one copy anywhere. Where only replicas take writes, that is `ONE`; in a
+//! sloppy keyspace that of a guest is one, too.
 //!
 //! Source: consistency levels after Cassandra; `pr`, `pw`, `dw` after Riak.
 
@@ -247,28 +248,12 @@ pub struct WriteOptions {
     pub min: Kind,
 }
 
-/// Whom one write waits for.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub struct WriteNeed {
-    /// Acknowledgements.
-    pub acks: Need,
-    /// Acknowledgements that say "on disk".
-    pub disks: Need,
-}
-
 impl WriteOptions {
     /// Whether it matters in which region such a write is coordinated, at a table that has
     /// `default` for what was not said.
     pub fn is_local(self, default: Level) -> bool {
         let levels = [Some(self.w.unwrap_or(default)), self.pw, self.dw];
         levels.into_iter().flatten().any(Level::is_local)
-    }
-}
-
-impl WriteNeed {
-    /// How many replicas it takes: no fewer can be enough, whichever they are.
-    pub fn least(&self) -> u8 {
-        self.acks.least().max(self.disks.least())
     }
 }
 

@@ -19,13 +19,13 @@ mod time;
 pub use electorate::Electorate;
 pub use health::{Ability, TableHealth};
 pub use key::{Address, Key, Malformed, PART_BYTES_MAX, Value};
-pub use level::{Level, ReadOptions, Spread, WriteNeed, WriteOptions};
+pub use level::{Level, ReadOptions, Spread, WriteOptions};
 pub use names::{ClusterId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Zone};
-pub use need::{Need, REPLICAS_MAX, VOTES_MAX, Voter};
+pub use need::{Need, REPLICAS_MAX, ReadNeed, VOTES_MAX, Voter, WriteNeed, has_replica, has_vote};
 pub use receipt::{Ack, Kind, Receipt};
 pub use request::{
-    Declare, Declared, Failure, Get, Lag, Limits, List, Listed, Listing, Mutation, NodeStatus, Put,
-    Range, Read, Refusal, Reply, Request, Standing, Status, Written,
+    Declare, Declared, Failure, Get, HintStatus, Lag, Limits, List, Listed, Listing, Mutation,
+    NodeStatus, Put, Range, Read, Refusal, Reply, Request, Standing, Status, Written,
 };
 pub use schema::{
     Durability, Holder, Keyspace, Policy, ReplicaMap, SHARDS_DEFAULT, SHARDS_MAX, Table, Votes,

@@ -21,6 +21,7 @@
 //!
 //! Source: Gifford, "Weighted Voting for Replicated Data" (SOSP 1979).
 
+mod request;
 mod sets;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ use std::fmt::{self, Write};
 use mutant::{Mutant, is};
 
 use crate::{NodeId, Region, Zone};
+
+pub use request::{ReadNeed, WriteNeed, has_replica, has_vote};
 
 /// The most replicas that a shard has. All sets of so many are tried in a millisecond.
 pub const REPLICAS_MAX: usize = 15;
@@ -234,6 +237,11 @@ impl Need {
     pub fn and_meets(mut self, opposites: impl IntoIterator<Item = Self>) -> Self {
         self.opposites.extend(opposites.into_iter().map(|opposite| opposite.demands));
         self
+    }
+
+    /// Whether it waits for nothing.
+    pub fn is_empty(&self) -> bool {
+        self.demands.is_empty() && self.opposites.is_empty()
     }
 
     /// Whether the nodes that have answered are enough.

@@ -7,40 +7,69 @@ use causality::Dot;
 
 use crate::{NodeId, ShardId};
 
-/// One replica's part in an answer.
+/// One node's part in an answer.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Ack {
     /// Who.
     pub node: NodeId,
-    /// Of a write: whether it is on this replica's disk, and not only in its memory. Of
+    /// Of a write: whether it is on this node's disk, and not only in its memory. Of
     /// a read: always `false`, nothing was asked.
     pub durable: bool,
+    /// The absent replica that a guest stands in for. Nothing for a replica.
+    pub stands_for: Option<NodeId>,
+}
+
+impl Ack {
+    /// The part of a replica.
+    pub fn of_replica(node: NodeId, durable: bool) -> Self {
+        Self { node, durable, stands_for: None }
+    }
+
+    /// The replica whose vote this is.
+    pub fn voter(&self) -> NodeId {
+        self.stands_for.unwrap_or(self.node)
+    }
+
+    /// Whether it comes from a replica, and not from a guest.
+    pub fn is_primary(&self) -> bool {
+        self.stands_for.is_none()
+    }
 }
 
 /// What an answer is worth, the least first.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
-    /// They need not meet those of other requests.
+    /// No replica took part, only guests. Of a request's minimum: there is none.
     #[default]
+    Any,
+    /// Those who took part need not meet those of other requests.
     Partial,
+    /// They would meet those of every opposite request at the table's default level if each
+    /// guest were the replica that it stands in for.
+    Sloppy,
     /// The replicas that took part meet those of every opposite request at the table's
     /// default level, wherever it is coordinated: a strict read sees every write acknowledged at the default level
     /// before it began, and a strict write is seen by every later read at the default
-    /// level. (This is intersection, and not linearizability.)
+    /// level. (This is intersection, and not linearizability.) In a sloppy keyspace a write
+    /// counts as acknowledged at that level if the replicas among those that acknowledged it
+    /// are enough without the guests.
     Strict,
 }
 
 impl Kind {
     /// Reads what [`as_str`](Self::as_str) writes.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Partial, Self::Strict].into_iter().find(|kind| kind.as_str() == text)
+        let all = [Self::Any, Self::Partial, Self::Sloppy, Self::Strict];
+        all.into_iter().find(|kind| kind.as_str() == text)
     }
 
     /// The kind as users see it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Strict => "strict",
+            Self::Sloppy => "sloppy",
             Self::Partial => "partial",
+            Self::Any => "any",
         }
     }
 }
@@ -54,7 +83,7 @@ pub struct Receipt {
     pub dot: Option<Dot>,
     /// The shard that was read or written.
     pub shard: ShardId,
-    /// The replicas that took part by the time of the answer, by node.
+    /// Who took part by the time of the answer, by node.
     pub acks: Vec<Ack>,
     /// How many had to, at the least.
     pub wanted: u8,
@@ -63,7 +92,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// How many replicas said that the write is on their disk.
+    /// How many nodes said that the write is on their disk.
     pub fn durable(&self) -> usize {
         self.acks.iter().filter(|ack| ack.durable).count()
     }

@@ -197,6 +197,8 @@ pub enum Declare {
         shards: u16,
         /// How many replicas in which region.
         replicas: ReplicaMap,
+        /// Whether guests stand in for replicas that are away.
+        sloppy: bool,
     },
     /// Create a table. Repeating it with the same contract changes nothing.
     Table {
@@ -259,6 +261,22 @@ pub struct Status {
     pub read_repairs: u64,
     /// Writes whose place was forgotten although some replica may lack them: the log was full.
     pub log_dropped: u64,
+    /// What it keeps for replicas that were away, by node. Those who are owed nothing are
+    /// left out.
+    pub hints: Vec<HintStatus>,
+}
+
+/// What a guest keeps for one replica.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HintStatus {
+    /// For which.
+    pub target: NodeId,
+    /// How many objects.
+    pub count: u64,
+    /// Roughly how many bytes they have together.
+    pub bytes: u64,
+    /// For how long it has kept the oldest, to the second.
+    pub oldest: Duration,
 }
 
 /// One node, as another sees it.
@@ -336,6 +354,9 @@ pub struct Limits {
     pub retry_window: Duration,
     /// How far a token may be ahead of that clock.
     pub token_ahead_max: Duration,
+    /// The most bytes that one node keeps for replicas that are away. A write that would
+    /// exceed them is taken to another guest: what was taken in is never dropped.
+    pub hint_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -346,7 +367,8 @@ impl Default for Limits {
     /// reads in one go; clocks every second, which costs ten bytes for each shard, and 4 MiB
     /// at once, which takes a network some hundredths of a second; 100,000 writes of a shard, which
     /// are about 10 MB on disk; an hour for retries, in which a client restarts and a network
-    /// is mended; five minutes between clocks, which anybody's time service keeps.
+    /// is mended; five minutes between clocks, which anybody's time service keeps; 1 GiB of
+    /// hints, a small part of a disk, and hours of writes at a laptop's pace.
     fn default() -> Self {
         Self {
             value_bytes_max: 8 << 20,
@@ -359,6 +381,7 @@ impl Default for Limits {
             log_entries_max: 100_000,
             retry_window: Duration::from_secs(3_600),
             token_ahead_max: Duration::from_secs(300),
+            hint_bytes_max: 1 << 30,
         }
     }
 }

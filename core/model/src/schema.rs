@@ -29,6 +29,9 @@ pub struct Keyspace {
     pub shards: u16,
     /// How many replicas are kept where. At least one in all.
     pub replicas: ReplicaMap,
+    /// Whether guests stand in for replicas that are away. If not, the keyspace is strict:
+    /// only replicas answer, and a request is refused for which there are too few.
+    pub sloppy: bool,
 }
 
 impl Keyspace {

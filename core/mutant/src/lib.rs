@@ -182,6 +182,22 @@ mutants! {
     ConnectedIsFresh,
     /// What another replica says of its clock is taken for what it had at that moment.
     StampIgnored,
+    /// A guest counts where a write asks for replicas.
+    GuestCountsForPw,
+    /// A guest counts as the replica that it stands in for, in what an answer is worth, too.
+    GuestCountsAsStrict,
+    /// Two guests of one replica count as two.
+    GuestsCountTwice,
+    /// A hint is forgotten when it is sent, and not when it has arrived.
+    HintDroppedAtSend,
+    /// A node does not know of its hints after a restart.
+    HintsForgotten,
+    /// A hint is sent to another replica than the one it is for.
+    HintMisdirected,
+    /// A guest keeps only the hint that came last for a key.
+    HintReplaced,
+    /// A guest says that it has a write, and keeps nothing.
+    HintNotKept,
 }
 
 #[cfg(feature = "on")]

@@ -1,8 +1,9 @@
 //! What happens to a node, and what it wants done.
 use catalog::Acceptor;
-use model::{NodeId, Reply, Request, ShardId};
+use model::{Address, NodeId, Reply, Request, ShardId};
+use replica::{PageNeed, StoreError};
 
-use crate::Message;
+use crate::{Hint, HintPlace, Message};
 
 /// The driver's name for a client that waits for an answer.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -76,7 +77,9 @@ pub enum Effect {
     },
 }
 
-/// The disk of one node: its objects, and its vote on catalogs.
+/// The disk of one node: its objects, what it keeps for others, and its vote on catalogs.
+///
+/// Hints are staged, and become durable, in one batch with everything else.
 pub trait Disk: replica::Store {
     /// Stages what this node must remember to vote on catalogs.
     fn keep_acceptor(&mut self, acceptor: &Acceptor);
@@ -84,4 +87,27 @@ pub trait Disk: replica::Store {
     /// Stages that a replica of a shard lacks something that the log cannot bring it any more, or
     /// that it has it.
     fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool);
+
+    /// Reads one hint. Nothing if none is kept there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; nothing was changed.
+    fn hint(&self, place: &HintPlace) -> Result<Option<Hint>, StoreError>;
+
+    /// Reads hints for one replica, in an order that does not change, after one of them or
+    /// from the first. At least one if there is one, however little is wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; nothing was changed.
+    fn hints(
+        &self,
+        target: NodeId,
+        after: Option<&Address>,
+        need: PageNeed,
+    ) -> Result<Vec<(Address, Hint)>, StoreError>;
+
+    /// Stages a hint, or that there is none any more.
+    fn keep_hint(&mut self, place: &HintPlace, hint: Option<&Hint>);
 }

@@ -16,6 +16,11 @@ use crate::{Disk, Node, RequestId, Ticket, Turn};
 /// Longer than a healthy fsync queue, shorter than a client's patience.
 pub(crate) const SLOW: Duration = Duration::from_millis(200);
 
+/// How long a replica may take to acknowledge a write before a guest stands in for it. Longer
+/// than a healthy fsync queue and a round trip half around the world: a write that a guest
+/// acknowledges is worth less, though it has only been sent once more.
+const STAND_IN: Duration = Duration::from_millis(300);
+
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Client {
@@ -69,6 +74,9 @@ impl Node {
         if matches!(flight.work, Work::List(_)) {
             flight.timer = flight.deadline.min(now + SLOW);
         }
+        if matches!(&flight.work, Work::Put(putting) if putting.has_guests()) {
+            flight.timer = flight.deadline.min(now + STAND_IN);
+        }
         self.keep_until(id, flight);
     }
 
@@ -94,7 +102,10 @@ impl Node {
         let is_late = flight.deadline <= turn.now;
         flight.timer = flight.deadline;
         match &flight.work {
-            Work::Put(_) => self.put_event(id, flight, coordinator::PutEvent::Deadline, turn),
+            Work::Put(_) => {
+                use coordinator::PutEvent::{Deadline, Slow};
+                self.put_event(id, flight, if is_late { Deadline } else { Slow }, turn);
+            }
             Work::Get(_) => self.get_timer(id, flight, turn),
             Work::List(_) => {
                 use coordinator::ListEvent::{Deadline, Slow};
@@ -107,6 +118,7 @@ impl Node {
 
     /// The connection to a node broke: nobody waits for its answers any longer.
     pub(crate) fn lost<D: Disk>(&mut self, node: NodeId, turn: &mut Turn<'_, D>) {
+        self.handoffs.lost(node);
         let ids: Vec<RequestId> = self.flights.keys().copied().collect();
         for id in ids {
             let Some(flight) = self.take(id) else { continue };

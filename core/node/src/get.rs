@@ -45,15 +45,23 @@ impl Node {
         let id = self.new_request();
         let order = self.in_order(&site, turn.now);
         let mut effects = Vec::new();
-        let get = Get::start(&order, need, digest, &mut effects);
+        let guests = self.guests(&site, false, turn.now);
+        let mut get = Get::start(&order, guests, need, digest, &mut effects);
+        for node in self.away(&site, turn.now) {
+            get.step(GetEvent::Failed(node), &mut effects);
+        }
         let address = Address { table: site.table.id, key: asked.key.clone() };
         let deadline = turn.now + asked.timeout;
         let hedge = turn.now + self.pace.begin(site.table.id).min(SLOW);
+        let is_done = get.is_done();
         let work = Work::Get(Getting { get, site, address, waiting: Vec::new() });
         let timer = deadline.min(hedge);
         let mut flight = Flight { client, begun: turn.now, deadline, timer, work };
         self.get_effects(id, &mut flight, effects, turn);
-        self.keep_until(id, flight);
+        // It may be over before anybody was asked: all who were needed are away.
+        if !is_done {
+            self.keep_until(id, flight);
+        }
         Ok(())
     }
 
@@ -163,14 +171,14 @@ impl Node {
                     getting.waiting.push((to, turn.now));
                     self.pace.asked(to);
                 }
-                GetEffect::Met(object, nodes) => {
+                GetEffect::Met(object, acks) => {
                     self.pace.end(getting.site.table.id, turn.now.since(flight.begun));
-                    let receipt = getting.site.read_receipt(&nodes, getting.get.need());
+                    let receipt = getting.site.read_receipt(acks, getting.get.need());
                     let object = shown(object);
                     self.answer(flight.client, Reply::Read(Read { object, receipt }), turn);
                 }
-                GetEffect::Unmet(nodes) => {
-                    let failure = getting.site.read_failure(&nodes, getting.get.need());
+                GetEffect::Unmet(acks) => {
+                    let failure = getting.site.read_failure(acks, getting.get.need());
                     self.fail(flight.client, failure, turn);
                 }
                 GetEffect::Merge(to, object) => {
@@ -201,7 +209,8 @@ impl Node {
         };
         self.read_repairs += 1;
         let sync = site.table.durability == Durability::Synced;
-        let merge = Merge { request, address, object, sync, cause: Cause::ReadRepair };
+        let merge =
+            Merge { request, address, object, sync, cause: Cause::ReadRepair, stands_for: None };
         turn.send(to, Message::Merge(merge), After::Now);
     }
 }

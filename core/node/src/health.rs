@@ -3,7 +3,8 @@
 //! "Three of five nodes are up" says nothing about whether writes go through: that depends on
 //! which shards had replicas at the other two, on votes and on the tables' levels. So each
 //! shard of each table is asked the very question that a request asks: whether the live
-//! replicas can meet the default level, and whether they still could without any one of them.
+//! replicas can meet the default level, with guests where they may stand in, and whether they
+//! still could without any one of them.
 
 use std::collections::BTreeSet;
 
@@ -36,10 +37,14 @@ impl Node {
             let (electorate, here) = (site.electorate(), &self.here);
             let read = electorate.read(ReadOptions::default(), here).ok();
             let write = electorate.write(WriteOptions::default(), here).ok();
-            let reads =
-                read.is_some_and(|need| add(&mut health.reads, &[&need], &site.replicas, live));
+            let stood_in_for = self.stood_in_for(&site, now);
+            let may = |node: NodeId| live(node) || stood_in_for.contains(&node);
+            let reads = read.is_some_and(|need| {
+                add(&mut health.reads, &[&need.answers, &need.primaries], &site.replicas, may)
+            });
             let writes = write.is_some_and(|need| {
-                add(&mut health.writes, &[&need.acks, &need.disks], &site.replicas, live)
+                let needs = [&need.acks, &need.primaries, &need.disks];
+                add(&mut health.writes, &needs, &site.replicas, may)
             });
             if !reads || !writes {
                 health.missing.extend(site.replicas.iter().filter(|node| !live(**node)));

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Ack, Electorate, Failure, Holder, Kind, Need, NodeId, Now, ReadOptions, Receipt, Refusal,
-    ShardId, Table, Voter,
+    Ack, Electorate, Failure, Holder, Kind, Need, NodeId, Now, ReadNeed, ReadOptions, Receipt,
+    Refusal, ShardId, Table, Voter, WriteNeed, WriteOptions,
 };
 use mutant::{Mutant, is};
 use placement::Layout;
@@ -19,54 +19,93 @@ impl Node {
         site: &Site,
         options: ReadOptions,
         now: Now,
-    ) -> Result<Need, Failure> {
+    ) -> Result<ReadNeed, Failure> {
         let need = site.electorate().read(options, &self.here)?;
-        self.attempt(site, &[&need], now)?;
+        self.attempt(site, need.least(), &[&need.answers], &need.primaries, now)?;
         Ok(need)
     }
 
-    /// Refuses a request that the live replicas could not answer.
-    pub(crate) fn attempt(&self, site: &Site, needs: &[&Need], now: Now) -> Result<(), Failure> {
+    /// Whom a write waits for, if it can be attempted.
+    pub(crate) fn write_need(
+        &self,
+        site: &Site,
+        options: WriteOptions,
+        now: Now,
+    ) -> Result<WriteNeed, Failure> {
+        let need = site.electorate().write(options, &self.here)?;
+        let anybody = [&need.acks, &need.disks];
+        self.attempt(site, need.least(), &anybody, &need.primaries, now)?;
+        Ok(need)
+    }
+
+    /// Whom a page of a list waits for, if it can be attempted. Guests list nothing: what they
+    /// keep is only a part of a table.
+    pub(crate) fn list_need(
+        &self,
+        site: &Site,
+        options: ReadOptions,
+        now: Now,
+    ) -> Result<ReadNeed, Failure> {
+        let primaries = site.electorate().read(options, &self.here)?.whole();
+        self.attempt(site, primaries.least(), &[], &primaries, now)?;
+        Ok(ReadNeed { primaries, ..ReadNeed::default() })
+    }
+
+    /// Refuses a request that the live replicas could not answer, with guests in the place of
+    /// the others where guests count.
+    fn attempt(
+        &self,
+        site: &Site,
+        wanted: u8,
+        anybody: &[&Need],
+        primaries: &Need,
+        now: Now,
+    ) -> Result<(), Failure> {
         let is_alive = |node: NodeId| self.membership.is_alive(node, now);
-        let Some(unmet) = needs.iter().find(|need| !need.is_met(is_alive)) else { return Ok(()) };
+        let is_met = |guests: &[NodeId]| {
+            let may = |node: NodeId| is_alive(node) || guests.contains(&node);
+            anybody.iter().all(|need| need.is_met(may)) && primaries.is_met(is_alive)
+        };
+        if is_met(&[]) || is_met(&self.stood_in_for(site, now)) {
+            return Ok(());
+        }
+        let needs = anybody.iter().copied().chain([primaries]);
+        let lacks = needs.map(|need| need.lacking(is_alive)).find(|lacks| !lacks.is_empty());
         let alive = site.replicas.iter().filter(|node| is_alive(**node)).count();
-        let wanted = needs.iter().map(|need| need.least()).max().unwrap_or_default();
-        let lacks = unmet.lacking(is_alive);
-        Err(Failure::NotAttempted { wanted, alive: small(alive), replicas: site.n, lacks })
+        let (alive, lacks) = (small(alive), lacks.unwrap_or_default());
+        Err(Failure::NotAttempted { wanted, alive, replicas: site.n, lacks })
     }
 }
 
 impl Site {
-    pub(crate) fn read_receipt(&self, nodes: &[NodeId], need: &Need) -> Receipt {
+    pub(crate) fn read_receipt(&self, acks: Vec<Ack>, need: &ReadNeed) -> Receipt {
         let kind = match is(Mutant::StrictAlways) {
             true => Kind::Strict,
-            false => self.electorate().read_kind(nodes),
+            false => self.electorate().read_kind(&acks),
         };
-        Receipt {
-            kind,
-            dot: None,
-            shard: self.shard,
-            acks: nodes.iter().map(|node| Ack { node: *node, durable: false }).collect(),
-            wanted: need.least(),
-            replicas: self.n,
-        }
+        let (shard, wanted, replicas) = (self.shard, need.least(), self.n);
+        Receipt { kind, dot: None, shard, acks, wanted, replicas }
     }
 
     /// What to say when too few have answered a read: that they are too few, or that they
     /// are enough for the level and less than was demanded.
-    pub(crate) fn read_failure(&self, nodes: &[NodeId], need: &Need) -> Failure {
-        let receipt = self.read_receipt(nodes, need);
-        let has = |node: NodeId| nodes.contains(&node);
-        if need.is_met_alone(has) {
+    pub(crate) fn read_failure(&self, acks: Vec<Ack>, need: &ReadNeed) -> Failure {
+        let (is_met, lacks) = (need.is_met_alone(&acks), need.lacking(&acks));
+        let (wanted, got) = (need.least(), small(acks.len()));
+        let receipt = self.read_receipt(acks, need);
+        if is_met {
             return Failure::Weaker { receipt };
         }
-        let (wanted, got) = (need.least(), small(nodes.len()));
-        let lacks = need.lacking(has);
         if is(Mutant::ReadTakenForWrite) {
             return Failure::Unknown { wanted, got, receipt: Some(receipt), lacks };
         }
         Failure::TooFewAnswers { wanted, got, receipt, lacks }
     }
+}
+
+/// The replicas that answered, as a receipt names them.
+pub(crate) fn acks_of(nodes: &[NodeId]) -> Vec<Ack> {
+    nodes.iter().map(|node| Ack::of_replica(*node, false)).collect()
 }
 
 fn small(count: usize) -> u8 {

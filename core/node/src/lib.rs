@@ -11,6 +11,7 @@
 //!   requests ── coordinator (Put, Get, List) ── placement      whom to ask, when to answer
 //!   shards   ── replica, one per shard                         what is held here
 //!   exchange ── clocks                                         what others have, and lack
+//!   guest    ── hints, handoff                                 what is kept for others
 //!   declare  ── catalog                                        which tables exist
 //!   membership                                                 who is alive
 //!                               │
@@ -31,7 +32,10 @@ mod exchange;
 mod flight;
 mod forward;
 mod get;
+mod guest;
+mod handoff;
 mod health;
+mod hints;
 mod levels;
 mod list;
 mod measure;
@@ -49,15 +53,17 @@ use catalog::{Acceptor, Ballot, Catalog};
 use causality::{DotSet, Incarnation};
 use membership::{Membership, Peer, Reach};
 use model::{
-    Electorate, Keyspace, KeyspaceId, Limits, Name, NodeId, Now, Refusal, Region, Reply, Request,
-    ShardId, Table, TableId, Voter,
+    Address, Electorate, Keyspace, KeyspaceId, Limits, Name, NodeId, Now, Refusal, Region, Reply,
+    Request, ShardId, Table, TableId, Voter,
 };
 use mutant::{Mutant, is};
 use placement::{Layout, Placement};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use replica::Replica;
 
 pub use effect::{After, Disk, Effect, Input, Ticket};
+pub use hints::{Hint, HintPlace, Owed};
 pub use measure::{Counts, Latencies, Replied};
 pub use message::{
     Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Lack, Merge, Merged, Message,
@@ -99,6 +105,8 @@ pub struct Node {
     acceptor: Acceptor,
     contracts: Contracts,
     shards: BTreeMap<ShardId, Kept>,
+    /// What counts the dots that are minted here for shards that are kept elsewhere.
+    minters: BTreeMap<ShardId, Replica>,
     /// The clocks found on disk, until the shard is first used.
     recovered: BTreeMap<ShardId, DotSet>,
     membership: Membership,
@@ -114,6 +122,8 @@ pub struct Node {
     read_repairs: u64,
     pace: pace::Pace,
     counts: Counts,
+    hints: hints::Ledger,
+    handoffs: handoff::Handoffs,
 }
 
 /// What one step works with.
@@ -154,6 +164,7 @@ impl Node {
             acceptor,
             contracts,
             shards: BTreeMap::new(),
+            minters: BTreeMap::new(),
             recovered,
             membership,
             exchange,
@@ -166,12 +177,23 @@ impl Node {
             read_repairs: 0,
             pace: pace::Pace::default(),
             counts: Counts::default(),
+            hints: hints::Ledger::default(),
+            handoffs: handoff::Handoffs::default(),
         }
     }
 
     /// The node, which has marked in a former life that these replicas lack something.
     pub fn with_marks(mut self, marks: BTreeSet<(ShardId, NodeId)>) -> Self {
         self.exchange.marks = marks;
+        self
+    }
+
+    /// The same node with the hints that its disk has.
+    #[must_use]
+    pub fn with_hints(mut self, hints: BTreeMap<NodeId, Owed>) -> Self {
+        if !is(Mutant::HintsForgotten) {
+            self.hints = hints::Ledger::new(hints);
+        }
         self
     }
 
@@ -218,7 +240,8 @@ impl Node {
     pub fn wake_at(&self) -> Option<Now> {
         let timer = self.timers.first().map(|(at, _)| *at);
         let exchange = Some(self.exchange.wake_at());
-        [timer, self.membership.wake_at(), exchange].into_iter().flatten().min()
+        let handoff = self.handoffs.wake_at(&self.hints);
+        [timer, self.membership.wake_at(), exchange, handoff].into_iter().flatten().min()
     }
 
     /// How many requests the node has in hand.
@@ -304,6 +327,8 @@ impl Node {
                 self.voted(ballot, catalog::Event::Rejected(promised), turn);
             }
             Message::Learn { catalog } => self.learn(&catalog, turn),
+            Message::Holding { .. } => self.offered(from, turn),
+            Message::Take { bytes } => self.hand_over(from, bytes, turn),
             Message::Gossip { packet } => {
                 // What cannot be read is of a version to come, and says nothing.
                 let _ = self.membership.gossip(&packet, turn.now);
@@ -318,6 +343,7 @@ impl Node {
         for node in self.membership.probe(turn.now) {
             self.probe(node, turn);
         }
+        self.hand_off(turn);
         while let Some((_, id)) = self.timers.first().copied().filter(|(at, _)| *at <= turn.now) {
             self.timer(id, turn);
         }
@@ -457,6 +483,22 @@ impl Contracts {
         let all = self.keyspaces.iter().flat_map(shards);
         all.map(|shard| (shard, self.replicas(shard)))
             .filter(move |(_, replicas)| replicas.contains(&node))
+    }
+
+    /// Who may stand in for replicas of a shard. Nobody in a strict keyspace.
+    fn guests(&self, shard: ShardId) -> &[NodeId] {
+        let found = self.keyspaces.get(&shard.keyspace);
+        found.map(|placed| placed.placement.guests(shard)).unwrap_or_default()
+    }
+
+    fn is_sloppy(&self, shard: ShardId) -> bool {
+        self.keyspaces.get(&shard.keyspace).is_some_and(|placed| placed.keyspace.sloppy)
+    }
+
+    /// The shard of a key, if the table is known.
+    fn shard_of(&self, address: &Address) -> Option<ShardId> {
+        let keyspace = self.keyspace_of(address.table)?;
+        Some(placement::shard_of(keyspace, address.key.partition()))
     }
 
     /// The replicas of a shard, with the votes that a table gives them.

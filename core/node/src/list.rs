@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use coordinator::{List, ListEffect, ListEvent, Page};
 use model::{
-    Address, Failure, Key, Keyspace, Listed, Listing, Need, Object, Range, ReadOptions, Reply,
+    Address, Failure, Key, Keyspace, Listed, Listing, Object, Range, ReadNeed, ReadOptions, Reply,
     ShardId,
 };
 use replica::{PageNeed, Span};
 
 use crate::flight::{Client, Flight, Work};
 use crate::get::shown;
+use crate::levels::acks_of;
 use crate::message::time_left;
 use crate::{After, Disk, Message, Node, NodeId, RequestId, Scan, Scanned, Site, Turn};
 
@@ -36,7 +37,7 @@ pub(crate) struct Lister {
     span: Span,
     options: ReadOptions,
     /// Whom a page of the shard waits for.
-    need: Need,
+    need: ReadNeed,
     limit: usize,
     /// The most keys that a replica looks at for one page.
     page_max: usize,
@@ -69,7 +70,7 @@ impl Node {
         };
         let site = self.site(&keyspace, table, shard);
         let options = asked.options;
-        let need = self.read_need(&site, options, turn.now)?;
+        let need = self.list_need(&site, options, turn.now)?;
         let deadline = turn.now + asked.timeout;
         let limit = asked.limit.max(1);
         let found = Vec::new();
@@ -100,7 +101,7 @@ impl Node {
         let Work::List(lister) = &mut flight.work else { return };
         let order = self.in_order(&lister.site, turn.now);
         let mut effects = Vec::new();
-        lister.list = Some(List::start(&order, lister.need.clone(), &mut effects));
+        lister.list = Some(List::start(&order, lister.need.primaries.clone(), &mut effects));
         let left = time_left(flight.deadline, turn.now);
         for effect in effects {
             if let ListEffect::Scan(to) = effect {
@@ -172,13 +173,13 @@ impl Node {
                 let (shard, table) = (lister.site.shard, lister.site.table.clone());
                 lister.site = self.site(&lister.keyspace, &table, shard);
                 match lister.site.electorate().read(lister.options, &self.here) {
-                    Ok(need) => lister.need = need,
+                    Ok(need) => lister.need.primaries = need.whole(),
                     Err(refusal) => return self.fail(flight.client, refusal.into(), turn),
                 }
                 self.next_page(flight, turn);
             }
             next => {
-                let receipt = lister.site.read_receipt(nodes, &lister.need);
+                let receipt = lister.site.read_receipt(acks_of(nodes), &lister.need);
                 let listings = std::mem::take(&mut lister.found);
                 let listed = Listed { listings, next, receipt };
                 self.answer(flight.client, Reply::Listed(listed), turn);
@@ -196,10 +197,10 @@ impl Node {
     ) {
         let Work::List(lister) = &mut flight.work else { return };
         if lister.found.is_empty() {
-            let failure = lister.site.read_failure(nodes, &lister.need);
+            let failure = lister.site.read_failure(acks_of(nodes), &lister.need);
             return self.fail(flight.client, failure, turn);
         }
-        let receipt = lister.site.read_receipt(nodes, &lister.need);
+        let receipt = lister.site.read_receipt(acks_of(nodes), &lister.need);
         let next = Some(lister.here());
         let listings = std::mem::take(&mut lister.found);
         self.answer(flight.client, Reply::Listed(Listed { listings, next, receipt }), turn);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use catalog::{Ballot, Catalog};
 use causality::{Dot, DotSet};
 pub use coordinator::{Digest, Want};
-use model::{Address, Key, Now, Object, Reply, Request, ShardId, TableId};
+use model::{Address, Key, NodeId, Now, Object, Reply, Request, ShardId, TableId};
 use mutant::{Mutant, is};
 use replica::{PageNeed, Span};
 
@@ -93,6 +93,18 @@ pub enum Message {
         /// The catalog.
         catalog: Catalog,
     },
+    /// The sender keeps hints for the receiver. Answered by `Take`.
+    Holding {
+        /// How many.
+        count: u64,
+        /// Roughly how many bytes they have.
+        bytes: u64,
+    },
+    /// Answers `Holding`: so many bytes of them can come. Answered by [`Merge`]s.
+    Take {
+        /// Roughly how many.
+        bytes: u64,
+    },
     /// What the sender knows of who is there. Answered by the same.
     Gossip {
         /// For [`Membership::gossip`](membership::Membership::gossip).
@@ -138,6 +150,8 @@ impl Message {
             | Self::Accepted { .. }
             | Self::Rejected { .. }
             | Self::Learn { .. }
+            | Self::Holding { .. }
+            | Self::Take { .. }
             | Self::Gossip { .. }
             | Self::Clocks(_)
             | Self::Lack(_)
@@ -161,6 +175,8 @@ pub enum Cause {
     ReadRepair,
     /// This replica had asked for what it lacks.
     Exchange,
+    /// A guest kept it for this replica.
+    Handoff,
 }
 
 /// "Merge this into what you hold."
@@ -176,6 +192,8 @@ pub struct Merge {
     pub sync: bool,
     /// Why.
     pub cause: Cause,
+    /// The replica that the receiver is to keep it for. Nothing if it is for the receiver.
+    pub stands_for: Option<NodeId>,
 }
 
 /// The number of a round of exchange, of one life of one node. The first is drawn.

@@ -3,7 +3,8 @@
 use causality::{Dot, DotSet};
 use coordinator::{Put, PutEffect, PutEvent};
 use model::{
-    Ack, Address, Durability, Failure, Marks, Mutation, Object, Receipt, Refusal, Reply, Written,
+    Ack, Address, Durability, Failure, Marks, Mutation, Now, Object, Receipt, Refusal, Reply,
+    WriteOptions, Written,
 };
 use mutant::{Mutant, is};
 use replica::{Asked, Refused, Stored};
@@ -23,10 +24,21 @@ pub(crate) struct Putting {
     context: DotSet,
     marks: Marks,
     repeated: bool,
+    /// What guests are to keep. Nothing in a strict keyspace, which has none.
+    for_guests: Option<Outgoing>,
+}
+
+/// A write on its way.
+#[derive(Clone, Debug)]
+struct Outgoing {
+    address: Address,
+    object: Object,
+    sync: bool,
 }
 
 impl Node {
-    /// Accepts a write, if this node is a replica of its key, and sends it to all replicas.
+    /// Accepts a write, if this node is a replica of its key or no replica is there, and sends
+    /// it to all replicas.
     pub(crate) fn put<D: Disk>(
         &mut self,
         client: Client,
@@ -36,9 +48,9 @@ impl Node {
         let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition())?;
         self.check(&asked)?;
         asked.token.map(|token| self.check_token(token, turn.now)).transpose()?;
-        let need = site.electorate().write(asked.options, &self.here)?;
-        self.attempt(&site, &[&need.acks, &need.disks], turn.now)?;
-        if !site.replicas.contains(&self.config.id) {
+        let need = self.write_need(&site, asked.options, turn.now)?;
+        let is_guest = !site.replicas.contains(&self.config.id);
+        if is_guest && !self.must_mint(client, &site, asked.options, turn.now) {
             return self.forward(client, &site, asked, need.least(), turn);
         }
         let deadline = turn.now + asked.timeout;
@@ -47,7 +59,10 @@ impl Node {
         let mark = asked.token.map(|token| mark(token, &address, &asked));
         let model::Put { mutation, context, marks, .. } = asked;
         let asked = Asked { mutation, read: context, marks, mark };
-        let stored = self.apply(&site, &address, asked, turn)?;
+        let stored = match is_guest {
+            true => self.mint_as_guest(&site, &address, asked, turn)?,
+            false => self.apply(&site, &address, asked, turn)?,
+        };
 
         let id = self.new_request();
         if is(Mutant::RefusedAfterAll) && id.0.is_multiple_of(16) {
@@ -57,21 +72,42 @@ impl Node {
         if is(Mutant::RepetitionNotSpread) && stored.repeated {
             stored.object = Object::default();
         }
-        let mut effects = Vec::new();
-        let put = Put::start(&site.replicas, need, &mut effects);
-        for effect in effects {
-            if let PutEffect::Merge(to) = effect {
-                self.send_write(id, to, &address, &stored.object, sync, turn);
-            }
-        }
         self.count_siblings(stored.object.values().len());
         let Stored { dot, object, context, repeated } = stored;
         let marks = object.marks_in(&context);
-        let putting = Putting { put, site, dot, context, marks, repeated };
+        let outgoing = Outgoing { address, object, sync };
+        let guests = self.guests(&site, is_guest, turn.now);
+        let mut effects = Vec::new();
+        let put = Put::start(&site.replicas, guests, need, &mut effects);
+        for effect in effects {
+            if let PutEffect::Merge(to) = effect {
+                self.send_write(id, to, &outgoing, None, turn);
+            }
+        }
+        let away = self.away(&site, turn.now);
+        let for_guests = self.contracts.is_sloppy(site.shard).then_some(outgoing);
+        let putting = Putting { put, site, dot, context, marks, repeated, for_guests };
         let work = Work::Put(putting);
         let flight = Flight { client, begun: turn.now, deadline, timer: deadline, work };
         self.keep(id, turn.now, flight);
+        for node in away {
+            let Some(flight) = self.take(id) else { break };
+            self.put_event(id, flight, PutEvent::Failed(node), turn);
+        }
         Ok(())
+    }
+
+    /// Whether this node, which is no replica, has to accept the write itself: no replica
+    /// that could is there, and guests may stand in. What another node has passed on is
+    /// not accepted, because that node knows a replica.
+    fn must_mint(&self, client: Client, site: &Site, options: WriteOptions, now: Now) -> bool {
+        let is_local = options.is_local(site.table.write);
+        let could = |node: &NodeId| {
+            self.membership.is_alive(*node, now) && (!is_local || site.is_in(*node, &self.here))
+        };
+        self.contracts.guests(site.shard).contains(&self.config.id)
+            && !client.is_forwarded()
+            && !site.replicas.iter().any(could)
     }
 
     fn check(&self, asked: &model::Put) -> Result<(), Refusal> {
@@ -94,31 +130,24 @@ impl Node {
     ) -> Result<Stored, Refusal> {
         let limits = self.config.limits;
         let replica = self.replica(site.shard);
-        replica.apply_marked(turn.disk, address, asked, &limits).map_err(|refused| match refused {
-            Refused::LargeObject { bytes, max } => Refusal::LargeObject { bytes, max },
-            Refused::ManySiblings { siblings, max } => Refusal::ManySiblings { siblings, max },
-            Refused::TokenReused => Refusal::TokenReused,
-            Refused::TokenForgotten { max } => Refusal::TokenForgotten { max },
-            Refused::Store(err) => Refusal::Disk(err.to_string()),
-        })
+        replica.apply_marked(turn.disk, address, asked, &limits).map_err(refusal)
     }
 
-    /// Sends a write to one replica. This node has it already, and only has to say so,
-    /// like every other, when it is as durable as the table wants.
+    /// Sends a write to one replica, or to a guest for one. This node has it already, and only
+    /// has to say so, like every other, when it is as durable as the table wants.
     fn send_write<D: Disk>(
         &mut self,
         request: RequestId,
         to: NodeId,
-        address: &Address,
-        object: &Object,
-        sync: bool,
+        what: &Outgoing,
+        stands_for: Option<NodeId>,
         turn: &mut Turn<'_, D>,
     ) {
         if to == self.config.id {
-            return self.acknowledge(request, to, sync, turn);
+            return self.acknowledge(request, to, what.sync, turn);
         }
-        let (address, object) = (address.clone(), object.clone());
-        let merge = Merge { request, address, object, sync, cause: Cause::Write };
+        let Outgoing { address, object, sync } = what.clone();
+        let merge = Merge { request, address, object, sync, cause: Cause::Write, stands_for };
         turn.send(to, Message::Merge(merge), After::Now);
     }
 
@@ -128,6 +157,9 @@ impl Node {
         merged: &Merged,
         turn: &mut Turn<'_, D>,
     ) {
+        if self.handed_over(from, merged, turn) {
+            return;
+        }
         // A read repair is not waited for, and a late acknowledgement finds nobody.
         let Some(Flight { work: Work::Put(_), .. }) = self.flights.get(&merged.request) else {
             return;
@@ -165,11 +197,16 @@ impl Node {
                 PutEffect::Unmet(mut acks) => {
                     if is(Mutant::UnmetNamesAll) {
                         let all = putting.site.replicas.iter();
-                        acks = all.map(|node| Ack { node: *node, durable: true }).collect();
+                        acks = all.map(|node| Ack::of_replica(*node, true)).collect();
                     }
                     self.fail(client, putting.failure(acks), turn);
                 }
                 PutEffect::Merge(_) => {}
+                PutEffect::Stand { guest, replica } => {
+                    if let Some(what) = &putting.for_guests {
+                        self.send_write(id, guest, what, Some(replica), turn);
+                    }
+                }
             }
         }
         if !putting.put.is_done() {
@@ -181,9 +218,14 @@ impl Node {
 }
 
 impl Putting {
+    /// Whether guests may stand in.
+    pub(crate) fn has_guests(&self) -> bool {
+        self.for_guests.is_some()
+    }
+
     fn receipt(&self, acks: Vec<Ack>) -> Receipt {
         Receipt {
-            kind: self.site.electorate().write_kind(&nodes_of(&acks)),
+            kind: self.site.electorate().write_kind(&acks),
             dot: Some(self.dot),
             shard: self.site.shard,
             acks,
@@ -195,23 +237,32 @@ impl Putting {
     /// What to say when too few have acknowledged: that they are too few, or that they are
     /// enough for the level and less than was demanded.
     fn failure(&self, acks: Vec<Ack>) -> Failure {
-        let nodes = nodes_of(&acks);
-        let durable = acks.iter().filter(|ack| ack.durable).map(|ack| ack.node);
-        let on_disk: Vec<NodeId> = durable.collect();
-        let has = |node: NodeId| nodes.contains(&node);
-        let (wanted, receipt) = (self.put.need().least(), self.receipt(acks));
-        let lacks = if !self.put.need().acks.is_met_alone(has) {
-            self.put.need().acks.lacking(has)
-        } else if !self.put.need().disks.is_met(|node| on_disk.contains(&node)) {
-            format!("{} of them have it on disk", on_disk.len())
+        let need = self.put.need();
+        let is_on_disk = |node: NodeId| acks.iter().any(|ack| ack.voter() == node && ack.durable);
+        let got = u8::try_from(acks.len()).unwrap_or(u8::MAX);
+        let lacks = if !need.is_acked_alone(&acks) {
+            Some(need.lacking(&acks))
+        } else if !need.disks.is_met(is_on_disk) {
+            let disks = acks.iter().filter(|ack| ack.durable).count();
+            Some(format!("{disks} of them have it on disk"))
         } else {
-            return Failure::Weaker { receipt };
+            None
         };
-        let got = u8::try_from(nodes.len()).unwrap_or(u8::MAX);
-        Failure::Unknown { wanted, got, receipt: Some(receipt), lacks }
+        let (wanted, receipt) = (need.least(), self.receipt(acks));
+        match lacks {
+            Some(lacks) => Failure::Unknown { wanted, got, receipt: Some(receipt), lacks },
+            None => Failure::Weaker { receipt },
+        }
     }
 }
 
-fn nodes_of(acks: &[Ack]) -> Vec<NodeId> {
-    acks.iter().map(|ack| ack.node).collect()
+/// Why a mutation was not applied.
+pub(crate) fn refusal(refused: Refused) -> Refusal {
+    match refused {
+        Refused::LargeObject { bytes, max } => Refusal::LargeObject { bytes, max },
+        Refused::ManySiblings { siblings, max } => Refusal::ManySiblings { siblings, max },
+        Refused::TokenReused => Refusal::TokenReused,
+        Refused::TokenForgotten { max } => Refusal::TokenForgotten { max },
+        Refused::Store(err) => Refusal::Disk(err.to_string()),
+    }
 }

@@ -52,6 +52,9 @@ impl Node {
     }
 
     pub(crate) fn merge<D: Disk>(&mut self, from: NodeId, merge: Merge, turn: &mut Turn<'_, D>) {
+        if let Some(replica) = merge.stands_for {
+            return self.take_hint(from, merge, replica, turn);
+        }
         self.exchange.served += u64::from(merge.request != RequestId::NOBODY);
         let Some(shard) = self.shard_here(merge.address.table, merge.address.key.partition())
         else {
@@ -96,13 +99,17 @@ impl Node {
 
     fn look_up<D: Disk>(&self, fetch: &Fetch, turn: &Turn<'_, D>) -> Found {
         let address = &fetch.address;
-        let Some(shard) = self.shard_here(address.table, address.key.partition()) else {
-            return Found::Failed;
+        let held = match self.shard_here(address.table, address.key.partition()) {
+            Some(shard) => turn.disk.object(shard, address).map(Option::unwrap_or_default),
+            None => match self.hinted(address, turn.disk) {
+                Some(hinted) => hinted,
+                None => return Found::Failed,
+            },
         };
-        match (turn.disk.object(shard, address), fetch.want) {
+        match (held, fetch.want) {
             (Err(_), _) => Found::Failed,
-            (Ok(object), Want::Full) => Found::Full(object.unwrap_or_default()),
-            (Ok(object), Want::Digest) => Found::Digest(digest(&object.unwrap_or_default())),
+            (Ok(object), Want::Full) => Found::Full(object),
+            (Ok(object), Want::Digest) => Found::Digest(digest(&object)),
         }
     }
 

@@ -27,6 +27,7 @@ impl Node {
             requests: self.flights.len(),
             read_repairs: self.read_repairs,
             log_dropped: self.exchange.dropped,
+            hints: self.hints.status(self.wall_millis(now)),
         }
     }
 }

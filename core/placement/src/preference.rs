@@ -40,6 +40,8 @@ impl std::error::Error for TooFewNodes {}
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Placement {
     lists: Vec<Vec<NodeId>>,
+    /// Who may stand in, by shard. Empty unless the keyspace is sloppy.
+    guests: Vec<Vec<NodeId>>,
 }
 
 impl Placement {
@@ -60,7 +62,12 @@ impl Placement {
                 list.extend(shares.place(keyspace, index, wanted));
             }
         }
-        Ok(Self { lists })
+        let guests = match keyspace.sloppy {
+            true => (0..).zip(&lists).map(|(index, list)| guests(layout, keyspace, index, list)),
+            false => return Ok(Self { lists, guests: Vec::new() }),
+        };
+        let guests = guests.collect();
+        Ok(Self { lists, guests })
     }
 
     /// The replicas of each shard, by shard.
@@ -72,6 +79,21 @@ impl Placement {
     pub fn replicas(&self, shard: ShardId) -> &[NodeId] {
         self.lists.get(usize::from(shard.index)).map(Vec::as_slice).unwrap_or_default()
     }
+
+    /// The nodes that may stand in for replicas of a shard, in the order in which they do. None
+    /// in a strict keyspace.
+    pub fn guests(&self, shard: ShardId) -> &[NodeId] {
+        self.guests.get(usize::from(shard.index)).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// The nodes that keep no replica of a shard, in the order in which they stand in: the same
+/// for all who ask, so that readers look where writers went.
+fn guests(layout: &Layout, keyspace: &Keyspace, index: usize, list: &[NodeId]) -> Vec<NodeId> {
+    let others = layout.members.keys().filter(|node| !list.contains(node));
+    let mut guests: Vec<NodeId> = others.copied().collect();
+    guests.sort_by_key(|node| (rank(keyspace, index, *node), *node));
+    guests
 }
 
 /// The nodes of one region while shards are dealt out to them.
@@ -143,6 +165,7 @@ mod tests {
             name: name("catalog"),
             shards,
             replicas: BTreeMap::from([(name("here"), replicas)]),
+            sloppy: false,
         }
     }
 
@@ -208,6 +231,25 @@ mod tests {
             |(a, b): (&Vec<NodeId>, &Vec<NodeId>)| a.iter().filter(|n| b.contains(n)).count();
         let kept: usize = before.iter().zip(&after).map(kept).sum();
         assert!(256 * 3 * 6 / 10 < kept, "only {kept} of {} replicas stayed", 256 * 3);
+    }
+
+    #[test]
+    fn guests_are_all_who_keep_no_replica_in_an_order_that_a_node_more_does_not_change() {
+        let sloppy = Keyspace { sloppy: true, ..keyspace(64, 3) };
+        let (five, six) = (layout(5, 1), layout(6, 1));
+        let placement = Placement::new(&five, &sloppy).unwrap();
+        for index in 0..64 {
+            let shard = ShardId { keyspace: sloppy.id, index };
+            let (replicas, found) = (placement.replicas(shard), placement.guests(shard));
+            assert!(found.len() == 2 && found.iter().all(|guest| !replicas.contains(guest)));
+            let mut more = guests(&six, &sloppy, usize::from(index), replicas);
+            more.retain(|node| *node != NodeId::new(5));
+            assert_eq!(more, found);
+        }
+        let first = |index| placement.guests(ShardId { keyspace: sloppy.id, index })[0];
+        assert!((0..64).any(|index| first(index) != first(0)), "one node stands in for all");
+        let strict = Placement::new(&five, &keyspace(64, 3)).unwrap();
+        assert_eq!(strict.guests(ShardId { keyspace: sloppy.id, index: 0 }), []);
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub struct KeyspaceContract {
     /// How many replicas, and where.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<Replicas>,
+    /// Whether other nodes stand in for replicas that are away.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sloppy: bool,
 }
 
 /// How many replicas, and where.
@@ -49,6 +52,9 @@ pub struct KeyspaceInfo {
     pub replicas: BTreeMap<String, u8>,
     /// How many replicas in all.
     pub n: u16,
+    /// Whether other nodes stand in for replicas that are away.
+    #[serde(default)]
+    pub sloppy: bool,
 }
 
 /// When a replica says that it has a write.
@@ -201,9 +207,26 @@ pub struct Status {
     pub requests: u64,
     /// Merges sent because a read had found a replica behind.
     pub read_repairs: u64,
+    /// What it keeps for replicas that were away.
+    #[serde(default)]
+    pub hints: Vec<Hints>,
     /// Writes whose place was forgotten although some replica may lack them.
     #[serde(default)]
     pub log_dropped: u64,
+}
+
+/// What a node keeps for a replica that was away.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Hints {
+    /// For which.
+    #[serde(deserialize_with = "node_from_json")]
+    pub node: u16,
+    /// How many objects.
+    pub count: u64,
+    /// Roughly how many bytes they have together.
+    pub bytes: u64,
+    /// For how long it has kept the oldest.
+    pub oldest_seconds: u64,
 }
 
 /// One node, as another sees it.

@@ -17,8 +17,12 @@ pub enum Kind {
     /// The replicas that took part meet those of every opposite request at the table's
     /// default level.
     Strict,
+    /// They would if each guest were the replica that it stands in for.
+    Sloppy,
     /// They need not.
     Partial,
+    /// Only guests took part.
+    Any,
     /// A kind that this client does not know.
     Other(String),
 }
@@ -27,7 +31,9 @@ impl Kind {
     fn new(text: &str) -> Self {
         match text {
             "strict" => Self::Strict,
+            "sloppy" => Self::Sloppy,
             "partial" => Self::Partial,
+            "any" => Self::Any,
             other => Self::Other(other.to_owned()),
         }
     }
@@ -36,7 +42,9 @@ impl Kind {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Strict => "strict",
+            Self::Sloppy => "sloppy",
             Self::Partial => "partial",
+            Self::Any => "any",
             Self::Other(other) => other,
         }
     }
@@ -49,6 +57,8 @@ pub struct Receipt {
     pub kind: Kind,
     /// The nodes that took part by the time of the answer.
     pub acks: Vec<u16>,
+    /// Of these, the guests, each with the absent replica that it stands in for.
+    pub guests: Vec<(u16, u16)>,
     /// How many of them had the write on disk; 0 for a read.
     pub durable: usize,
     /// How many had to take part.
@@ -69,6 +79,7 @@ impl Receipt {
         let mut receipt = Self {
             kind: Kind::new(parts.next()?),
             acks: Vec::new(),
+            guests: Vec::new(),
             durable: 0,
             wanted: 0,
             replicas: 0,
@@ -84,6 +95,13 @@ impl Receipt {
                         .filter(|id| !id.is_empty())
                         .map(node)
                         .collect::<Option<_>>()?;
+                }
+                "guests" => {
+                    let pair = |text: &str| {
+                        let (guest, replica) = text.split_once(':')?;
+                        Some((node(guest)?, node(replica)?))
+                    };
+                    receipt.guests = value.split(',').map(pair).collect::<Option<_>>()?;
                 }
                 "durable" => receipt.durable = value.parse().ok()?,
                 "wanted" => receipt.wanted = value.parse().ok()?,
@@ -122,6 +140,7 @@ impl<'de> Deserialize<'de> for Receipt {
         Ok(Self {
             kind: Kind::new(&raw.kind),
             durable: raw.acks.iter().filter(|ack| ack.durable).count(),
+            guests: raw.acks.iter().filter_map(|ack| Some((ack.node, ack.guest_for?))).collect(),
             acks: raw.acks.into_iter().map(|ack| ack.node).collect(),
             wanted: raw.wanted,
             replicas: raw.replicas,
@@ -147,6 +166,7 @@ struct RawAck {
     node: u16,
     #[serde(default)]
     durable: bool,
+    guest_for: Option<u16>,
 }
 
 #[cfg(test)]
@@ -172,6 +192,15 @@ mod tests {
         let from_header = Receipt::from_header(header).unwrap();
         assert_eq!(from_header, serde_json::from_str(json).unwrap());
         assert_eq!(from_header.durable, 0);
+    }
+
+    #[test]
+    fn guests_are_named_with_whom_they_stand_in_for() {
+        let header = "sloppy; acks=n1,n4; guests=n4:n2; wanted=2; of=3; shard=ks1/17";
+        let json = r#"{"kind":"sloppy","acks":[{"node":1},{"node":4,"guest_for":2}],"wanted":2,"replicas":3,"shard":"ks1/17"}"#;
+        let from_header = Receipt::from_header(header).unwrap();
+        assert_eq!(from_header, serde_json::from_str(json).unwrap());
+        assert_eq!((from_header.kind, from_header.guests), (Kind::Sloppy, vec![(4, 2)]));
     }
 
     #[test]

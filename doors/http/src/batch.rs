@@ -384,7 +384,7 @@ fn demands(json: &OperationJson) -> Result<(Spread, Kind), Problem> {
     let nodes = least("min_nodes", json.min_nodes)?;
     let zones = least("min_zones", json.min_zones)?;
     let kind = json.min.as_deref().map_or(Some(Kind::default()), Kind::parse);
-    let kind = kind.ok_or_else(|| Problem::malformed("min is strict or partial"))?;
+    let kind = kind.ok_or_else(|| Problem::malformed("min is strict, sloppy, partial or any"))?;
     Ok((Spread { nodes, zones }, kind))
 }
 

@@ -42,6 +42,9 @@ pub(crate) struct DeclareKeyspaceJson {
     shards: Option<u16>,
     /// How many replicas are kept where.
     replicas: Option<ReplicasJson>,
+    /// Whether other nodes stand in for replicas that are away. Not if left out.
+    #[serde(default)]
+    sloppy: bool,
 }
 
 /// How many replicas: a number for the answering node's own region, or one per region.
@@ -64,6 +67,8 @@ pub(crate) struct KeyspaceJson {
     replicas: BTreeMap<String, u8>,
     /// Replicas in all regions together.
     n: u8,
+    /// Whether other nodes stand in for replicas that are away.
+    sloppy: bool,
 }
 
 /// All keyspaces.
@@ -82,6 +87,7 @@ impl From<&Keyspace> for KeyspaceJson {
             shards: keyspace.shards,
             replicas: replicas.map(|(region, count)| (region.to_string(), *count)).collect(),
             n: keyspace.n(),
+            sloppy: keyspace.sloppy,
         }
     }
 }
@@ -115,6 +121,7 @@ pub(crate) async fn create<N: Node>(
         name,
         shards: contract.shards.unwrap_or(SHARDS_DEFAULT),
         replicas: replicas(&door, contract.replicas)?,
+        sloppy: contract.sloppy,
     };
     match door.declare(declare).await? {
         Declared::Keyspace { keyspace, created } => {

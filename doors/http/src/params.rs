@@ -33,7 +33,7 @@ const LIMIT_MAX: usize = 1000;
 pub(crate) const SPREAD_MAX: u64 = 255;
 
 /// The kinds that can be demanded.
-const KINDS: [&str; 2] = ["strict", "partial"];
+const KINDS: [&str; 4] = ["strict", "sloppy", "partial", "any"];
 
 /// What a level looks like, as the API is described. Names are taken in small letters, too.
 pub(crate) const LEVEL_PATTERN: &str =
@@ -154,7 +154,9 @@ impl Param {
             Self::Dw => "Of these, how many must have the write on disk.",
             Self::MinNodes => "How many different nodes must take part, whatever their votes.",
             Self::MinZones => "In how many different zones somebody must take part.",
-            Self::Min => "strict: wait until every opposite request must meet this one, or fail.",
+            Self::Min => {
+                "What the answer must be worth: wait until it is, or fail. strict: every opposite request must meet this one."
+            }
             Self::Timeout => "Milliseconds that the client waits, 5000 if left out.",
             Self::Receipt => "full: the receipt comes in a JSON body as well.",
             Self::Limit => "The most keys of the page, 100 if left out.",
@@ -282,7 +284,8 @@ impl Query {
             Param::MinZones => self.spread.zones = number(param, &value, SPREAD_MAX)? as u8,
             Param::Min => {
                 let kind = str::from_utf8(&value).ok().and_then(Kind::parse);
-                self.min = kind.ok_or_else(|| invalid(param, "is strict or partial"))?;
+                self.min =
+                    kind.ok_or_else(|| invalid(param, "is strict, sloppy, partial or any"))?;
             }
             Param::Timeout => self.timeout = timeout(number(param, &value, TIMEOUT_MILLIS_MAX)?)?,
             Param::Limit => {

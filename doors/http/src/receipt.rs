@@ -4,7 +4,8 @@
 //! Merganser-Receipt: strict; acks=n1,n2; durable=2; wanted=2; of=3; shard=ks1/17; dot=00c0ffee00c0ffee:4
 //! ```
 //!
-//! `durable` and `dot` are said of writes only: a read asks nobody's disk.
+//! `durable` and `dot` are said of writes only: a read asks nobody's disk. `guests=n4:n2` says
+//! that n4 took part in the place of n2; without guests nothing is said of them.
 
 use std::fmt::Write;
 
@@ -21,8 +22,9 @@ use crate::problem::{CONTEXT, WARNING};
 #[derive(Serialize, ToSchema)]
 #[schema(as = Receipt)]
 pub(crate) struct ReceiptJson {
-    /// `strict` if every opposite request at the table's default level meets this one,
-    /// else `partial`.
+    /// `strict` if every opposite request at the table's default level meets this one;
+    /// `sloppy` if it would if guests were the replicas that they stand in for; `any` if only
+    /// guests took part; else `partial`.
     kind: &'static str,
     /// The replicas that took part by the time of the answer.
     acks: Vec<AckJson>,
@@ -48,6 +50,9 @@ pub(crate) struct AckJson {
     /// Of a write: whether it is on this node's disk; absent for a read.
     #[serde(skip_serializing_if = "Option::is_none")]
     durable: Option<bool>,
+    /// The absent replica that this node stands in for; absent for a replica.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guest_for: Option<u16>,
 }
 
 impl From<&Receipt> for ReceiptJson {
@@ -55,6 +60,7 @@ impl From<&Receipt> for ReceiptJson {
         let acks = receipt.acks.iter().map(|ack| AckJson {
             node: ack.node.number(),
             durable: receipt.dot.map(|_| ack.durable),
+            guest_for: ack.stands_for.map(|replica| replica.number()),
         });
         Self {
             kind: receipt.kind.as_str(),
@@ -76,6 +82,11 @@ pub(crate) fn header(receipt: &Receipt) -> HeaderValue {
     for (index, ack) in receipt.acks.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         let _ = write!(line, "{comma}{}", ack.node);
+    }
+    let guests = receipt.acks.iter().filter_map(|ack| Some((ack.node, ack.stands_for?)));
+    for (index, (guest, replica)) in guests.enumerate() {
+        let before = if index == 0 { "; guests=" } else { "," };
+        let _ = write!(line, "{before}{guest}:{replica}");
     }
     if receipt.dot.is_some() {
         let _ = write!(line, "; durable={}", receipt.durable());
@@ -109,7 +120,7 @@ mod tests {
     use super::*;
 
     fn receipt(dot: Option<Dot>) -> Receipt {
-        let ack = |node, durable| Ack { node: NodeId::new(node), durable };
+        let ack = |node, durable| Ack::of_replica(NodeId::new(node), durable);
         Receipt {
             kind: Kind::Strict,
             dot,
@@ -127,6 +138,17 @@ mod tests {
             header(&receipt(Some(dot))),
             "strict; acks=n1,n2; durable=2; wanted=2; of=3; shard=ks1/17; dot=00c0ffee00c0ffee:4"
         );
+    }
+
+    #[test]
+    fn who_stands_in_for_whom_is_said_beside_who_took_part() {
+        let mut sloppy = receipt(None);
+        sloppy.acks[1].stands_for = Some(NodeId::new(3));
+        sloppy.kind = Kind::Sloppy;
+        let line = "sloppy; acks=n1,n2; guests=n2:n3; wanted=2; of=3; shard=ks1/17";
+        assert_eq!(header(&sloppy), line);
+        let json = serde_json::to_value(ReceiptJson::from(&sloppy)).unwrap();
+        assert_eq!(json["acks"][1], serde_json::json!({ "node": 2, "guest_for": 3 }));
     }
 
     #[test]

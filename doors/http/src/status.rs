@@ -42,8 +42,35 @@ pub(crate) struct StatusJson {
     requests: u64,
     /// Merges sent because a read had found a replica behind.
     read_repairs: u64,
+    /// What it keeps for replicas that were away.
+    hints: Vec<HintsJson>,
     /// Writes whose place was forgotten although some replica may lack them: the log was full.
     log_dropped: u64,
+}
+
+/// What a node keeps for a replica that was away.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Hints)]
+pub(crate) struct HintsJson {
+    /// For which.
+    node: u16,
+    /// How many objects.
+    count: u64,
+    /// Roughly how many bytes they have together.
+    bytes: u64,
+    /// For how long it has kept the oldest.
+    oldest_seconds: u64,
+}
+
+impl From<&model::HintStatus> for HintsJson {
+    fn from(hints: &model::HintStatus) -> Self {
+        Self {
+            node: hints.target.number(),
+            count: hints.count,
+            bytes: hints.bytes,
+            oldest_seconds: hints.oldest.as_secs(),
+        }
+    }
 }
 
 /// One node, as another sees it.
@@ -141,6 +168,7 @@ impl From<&model::Status> for StatusJson {
             tables: tables.map(|table| TableJson::new(keyspace_of(table), table)).collect(),
             requests: status.requests as u64,
             read_repairs: status.read_repairs,
+            hints: status.hints.iter().map(HintsJson::from).collect(),
             log_dropped: status.log_dropped,
         }
     }

@@ -8,6 +8,8 @@
 //! Version 1 knew five levels, gave every replica one vote, and did not ask whether reads
 //! could miss writes. A table that it declared is read as one that says the same: with one
 //! vote for each, and `may_miss` exactly if they can.
+//!
+//! Versions 1 and 2 knew no guests: their keyspaces are strict.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +24,7 @@ use crate::reader::Reader;
 use crate::{Malformed, varint};
 
 /// The version that is written.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The oldest version that is read.
 const VERSION_MIN: u8 = 1;
@@ -80,7 +82,7 @@ pub fn encode_keyspace(keyspace: &Keyspace, out: &mut impl BufMut) {
 ///
 /// As [`decode`].
 pub fn decode_keyspace(bytes: &Bytes) -> Result<Keyspace, Malformed> {
-    versioned(bytes, |reader, _| read_keyspace(reader))
+    versioned(bytes, read_keyspace)
 }
 
 /// Appends the contract of one table.
@@ -133,7 +135,8 @@ fn put_catalog(catalog: &Catalog, out: &mut impl BufMut) {
 
 fn read_catalog(reader: &mut Reader<'_>, encoding: u8) -> Result<Catalog, Malformed> {
     let (version, last_id) = (reader.varint()?, reader.number()?);
-    let keyspaces = read_map(reader, read_keyspace, |keyspace| keyspace.name.clone())?;
+    let read = |reader: &mut Reader<'_>| read_keyspace(reader, encoding);
+    let keyspaces = read_map(reader, read, |keyspace| keyspace.name.clone())?;
     let read = |reader: &mut Reader<'_>| read_table(reader, encoding);
     let mut tables = read_map(reader, read, |table| (table.keyspace, table.name.clone()))?;
     if encoding == 1 {
@@ -186,15 +189,17 @@ fn put_keyspace(keyspace: &Keyspace, out: &mut impl BufMut) {
         put_name(region, out);
         out.put_u8(*replicas);
     }
+    out.put_u8(u8::from(keyspace.sloppy));
 }
 
-fn read_keyspace(reader: &mut Reader<'_>) -> Result<Keyspace, Malformed> {
+fn read_keyspace(reader: &mut Reader<'_>, version: u8) -> Result<Keyspace, Malformed> {
     let id = KeyspaceId::new(reader.number()?);
     let (name, shards) = (read_name(reader)?, reader.number()?);
     let entry = |reader: &mut Reader<'_>| Ok((read_name(reader)?, reader.byte()?));
     let entries = read_map(reader, entry, |(region, _)| region.clone())?;
     let replicas: ReplicaMap = entries.into_values().collect();
-    Ok(Keyspace { id, name, shards, replicas })
+    let sloppy = if version < 3 { false } else { read_bool(reader)? };
+    Ok(Keyspace { id, name, shards, replicas, sloppy })
 }
 
 fn put_table(table: &Table, out: &mut impl BufMut) {
@@ -268,12 +273,16 @@ pub fn read_voting(reader: &mut Reader<'_>) -> Result<Voting, Malformed> {
     let votes: Votes = entries.into_values().collect();
     let spread = Spread { nodes: reader.byte()?, zones: reader.byte()? };
     let (weakest_read, weakest_write) = (read_weakest(reader)?, read_weakest(reader)?);
-    let may_miss = match reader.byte()? {
-        0 => false,
-        1 => true,
-        _ => return Err(Malformed::Invalid("neither yes nor no")),
-    };
+    let may_miss = read_bool(reader)?;
     Ok(Voting { votes, spread, weakest_read, weakest_write, may_miss })
+}
+
+fn read_bool(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match reader.byte()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed::Invalid("neither yes nor no")),
+    }
 }
 
 fn read_holder(reader: &mut Reader<'_>) -> Result<Holder, Malformed> {

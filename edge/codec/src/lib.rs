@@ -31,6 +31,7 @@ pub mod catalog;
 pub mod clock;
 pub mod cursor;
 pub mod dots;
+pub mod hint;
 pub mod key;
 pub mod log;
 pub mod marks;

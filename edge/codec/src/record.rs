@@ -36,6 +36,8 @@ pub enum Kind {
     Meta,
     /// See [`log`](crate::log).
     Log,
+    /// See [`hint`](crate::hint).
+    Hint,
 }
 
 impl Kind {
@@ -46,6 +48,7 @@ impl Kind {
             Self::Acceptor => 3,
             Self::Meta => 4,
             Self::Log => 5,
+            Self::Hint => 6,
         }
     }
 }

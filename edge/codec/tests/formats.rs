@@ -137,7 +137,10 @@ proptest! {
         let bit = bit.index(bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
         let bytes = Bytes::from(bytes);
-        if let Ok(other) = catalog::decode(&bytes) {
+        // One of an earlier version is read, and written as one of this.
+        if let Ok(other) = catalog::decode(&bytes)
+            && bytes.first() == Some(&catalog::VERSION)
+        {
             prop_assert_eq!(encoded(|out| catalog::encode(&other, out)), bytes);
         }
     }

@@ -13,7 +13,7 @@ use catalog::{Acceptor, Ballot, Catalog};
 use causality::{Dot, DotSet, Incarnation, Run};
 use codec::record::{self, Kind};
 use codec::token::{self, Place, TokenKey};
-use codec::{catalog as contracts, clock, cursor, key, log, object};
+use codec::{catalog as contracts, clock, cursor, hint, key, log, object};
 use model::{
     Address, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Name, NodeId, Object,
     Policy, Range, ShardId, Spread, Table, TableId, Token, Value, Voting,
@@ -77,6 +77,7 @@ fn contracts() -> Catalog {
         name: name("default"),
         shards: 64,
         replicas: [(name("eu-west"), 3), (name("svalbard"), 1)].into(),
+        sloppy: false,
     };
     let table = Table {
         id: TableId::new(2),
@@ -173,7 +174,11 @@ fn acceptors_in_their_records() {
     let first = kept("acceptor-record.hex");
     let body_of = record::open(Kind::Acceptor, b"acceptor", &first).unwrap();
     assert_eq!(contracts::decode_acceptor(&body_of), Ok(acceptor.clone()));
-    assert_golden("acceptor-record-2.hex", &record::seal(Kind::Acceptor, b"acceptor", body));
+    // The second said nothing of guests.
+    let second = kept("acceptor-record-2.hex");
+    let body_of = record::open(Kind::Acceptor, b"acceptor", &second).unwrap();
+    assert_eq!(contracts::decode_acceptor(&body_of), Ok(acceptor.clone()));
+    assert_golden("acceptor-record-3.hex", &record::seal(Kind::Acceptor, b"acceptor", body));
 }
 
 #[test]
@@ -189,9 +194,20 @@ fn tables_whose_replicas_are_counted_in_other_ways() {
         weakest_write: Some(Level::Count(2)),
         may_miss: false,
     };
+    assert_eq!(contracts::decode(&kept("catalog-2.hex")), Ok(catalog.clone()));
+    catalog.keyspaces.values_mut().for_each(|keyspace| keyspace.sloppy = true);
     let mut bytes = Vec::new();
     contracts::encode(&catalog, &mut bytes);
-    assert_golden("catalog-2.hex", &bytes);
+    assert_golden("catalog-3.hex", &bytes);
+}
+
+#[test]
+fn hints_in_their_records() {
+    let address = model::Address { table: TableId::new(2), key: read() };
+    let key = hint::hint_key(NodeId::new(300), &address);
+    assert_golden("hint-key.hex", &key);
+    let body = |out: &mut Vec<u8>| hint::encode(1_700_000_000_000, &siblings(), out);
+    assert_golden("hint-record.hex", &record::seal(Kind::Hint, &key, body));
 }
 
 #[test]

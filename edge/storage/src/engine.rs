@@ -66,6 +66,7 @@ pub(crate) struct Engine {
     pub(crate) objects: Keyspace,
     pub(crate) clocks: Keyspace,
     pub(crate) log: Keyspace,
+    pub(crate) hints: Keyspace,
     pub(crate) meta: Keyspace,
 }
 
@@ -103,8 +104,10 @@ impl Engine {
         let objects = db.keyspace("objects", options(MEMTABLE_BYTES_MAX))?;
         let clocks = db.keyspace("clocks", options(SMALL_MEMTABLE_BYTES))?;
         let log = db.keyspace("log", options(SMALL_MEMTABLE_BYTES))?;
+        let hints = db.keyspace("hints", options(MEMTABLE_BYTES_MAX))?;
         let meta = db.keyspace("meta", options(SMALL_MEMTABLE_BYTES))?;
-        Ok(Self { dir: dir.to_owned(), db, write_buffer_bytes, objects, clocks, log, meta })
+        let dir = dir.to_owned();
+        Ok(Self { dir, db, write_buffer_bytes, objects, clocks, log, hints, meta })
     }
 
     /// Where the database is.
@@ -141,6 +144,14 @@ impl Engine {
                 None => batch.remove(&self.log, key.as_ref()),
             }
         }
+        for (key, hint) in &group.hints {
+            match hint {
+                Some(hint) => {
+                    batch.insert(&self.hints, key.as_ref(), record::seal_hint(key, hint));
+                }
+                None => batch.remove(&self.hints, key.as_ref()),
+            }
+        }
         if let Some(acceptor) = &group.acceptor {
             batch.insert(&self.meta, record::ACCEPTOR, record::seal_acceptor(acceptor));
         }
@@ -159,10 +170,12 @@ impl Engine {
 
     /// Lets what is in memory become a file when it is enough for one.
     fn rotate(&self) -> Result<(), FlushError> {
-        if self.objects.tree.active_memtable().size() < self.write_buffer_bytes {
-            return Ok(());
+        for large in [&self.objects, &self.hints] {
+            if self.write_buffer_bytes <= large.tree.active_memtable().size() {
+                large.rotate_memtable().map_err(|error| self.flush_error(&error))?;
+            }
         }
-        self.objects.rotate_memtable().map(|_| ()).map_err(|error| self.flush_error(&error))
+        Ok(())
     }
 
     /// Writes what is in memory out into files, so that the next start replays nothing.
@@ -175,6 +188,10 @@ impl Engine {
             std::thread::sleep(ROOM_POLL);
         }
         Ok(())
+    }
+
+    fn keyspaces(&self) -> [&Keyspace; 5] {
+        [&self.objects, &self.clocks, &self.log, &self.hints, &self.meta]
     }
 
     /// Returns whether a write would have to wait for files to be written first.
@@ -191,10 +208,6 @@ impl Engine {
             std::thread::sleep(ROOM_POLL);
         }
         Ok(())
-    }
-
-    fn keyspaces(&self) -> [&Keyspace; 4] {
-        [&self.objects, &self.clocks, &self.log, &self.meta]
     }
 
     fn sealed(&self) -> usize {

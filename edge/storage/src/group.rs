@@ -10,6 +10,7 @@ use bytes::Bytes;
 use catalog::Acceptor;
 use causality::{Dot, Incarnation, Run};
 use model::{NodeId, Object, ShardId};
+use node::{Hint, HintPlace};
 use replica::{Change, Entry};
 
 use crate::record;
@@ -23,6 +24,8 @@ pub(crate) struct Group {
     pub(crate) clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
     /// Lines of the log, by their key in the database, and those that are dropped.
     pub(crate) log: BTreeMap<Bytes, Option<Entry>>,
+    /// The last state of each hint, by its key in the database. Nothing if it was dropped.
+    pub(crate) hints: BTreeMap<Bytes, Option<Hint>>,
     /// The last state of the acceptor, if it changed.
     pub(crate) acceptor: Option<Acceptor>,
     /// Replicas that lack something of a shard, and those that lack it no more.
@@ -58,6 +61,13 @@ impl Group {
     pub(crate) fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
         self.changes += 1;
         self.marks.insert((shard, node), lacks);
+    }
+
+    pub(crate) fn stage_hint(&mut self, place: &HintPlace, hint: Option<&Hint>) {
+        let key = record::hint_key(place);
+        self.changes += 1;
+        self.bytes += key.len() + hint.map_or(0, |hint| weight(&hint.object));
+        self.hints.insert(key, hint.cloned());
     }
 
     pub(crate) fn stage_acceptor(&mut self, acceptor: Acceptor) {

@@ -48,6 +48,7 @@ mod format;
 #[doc(hidden)]
 pub mod fuzzed;
 mod group;
+mod hints;
 mod home;
 mod read;
 mod record;

@@ -114,7 +114,7 @@ impl Store for Storage {
 
 impl Storage {
     /// What is not yet known to be in the database, the youngest first.
-    fn groups(&self) -> impl Iterator<Item = &Group> {
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         [Some(&self.open), self.in_flight.as_deref()].into_iter().flatten()
     }
 
@@ -125,7 +125,7 @@ impl Storage {
     }
 
     /// What becomes of a read that the database could not do.
-    fn failed(&self, error: &fjall::Error) -> StoreError {
+    pub(crate) fn failed(&self, error: &fjall::Error) -> StoreError {
         let error = store_error(error);
         if let Some(kept_back) = self.failed_reads.note(Instant::now()) {
             tracing::error!(

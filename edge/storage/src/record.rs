@@ -4,6 +4,7 @@
 //! objects   table, shard, key              -> object
 //! clocks    keyspace, shard, incarnation   -> runs of dots
 //! log       keyspace, shard, last dot      -> where the object is that came with these dots
+//! hints     replica that is away, table, key -> object, and since when it is kept
 //! meta      "acceptor", "witness"          -> one record each
 //! meta      "lacks ", keyspace, shard, node -> nothing: that it is there says all
 //! ```
@@ -14,8 +15,9 @@ use std::ops::Bound;
 use bytes::Bytes;
 use catalog::Acceptor;
 use causality::{Dot, Incarnation, Run};
-use codec::record::{Kind, open, seal};
+use codec::record::{Kind, open, seal, seal_into};
 use model::{Address, Key, KeyspaceId, NodeId, Object, ShardId, TableId};
+use node::{Hint, HintPlace};
 use replica::{Entry, Span, StoreError};
 
 use crate::witness::Witness;
@@ -118,6 +120,45 @@ pub(crate) fn open_log(key: &[u8], record: &Bytes) -> Result<Entry, StoreError> 
     let body = open(Kind::Log, key, record).map_err(|error| corrupt(key, &error))?;
     let entry = codec::log::decode(last, &body).map_err(|error| corrupt(key, &error))?;
     Ok(Entry { run: entry.0, address: entry.1 })
+}
+
+/// Where a hint lies.
+pub(crate) fn hint_key(place: &HintPlace) -> Bytes {
+    codec::hint::hint_key(place.target, &place.address).into()
+}
+
+/// Where the hints for a replica lie, after one of them or from the first.
+pub(crate) fn hint_bounds(target: NodeId, after: Option<&Address>) -> Bounds {
+    let prefix = codec::hint::prefix_of(target);
+    let end = match codec::key::end_of(&prefix) {
+        Some(end) => Bound::Excluded(end.into()),
+        None => Bound::Unbounded,
+    };
+    let start = match after {
+        Some(address) => Bound::Excluded(codec::hint::hint_key(target, address).into()),
+        None => Bound::Included(prefix.into()),
+    };
+    (start, end)
+}
+
+pub(crate) fn open_hint_key(key: &Bytes) -> Result<HintPlace, StoreError> {
+    let (target, address) = codec::hint::decode_key(key).map_err(|error| corrupt(key, &error))?;
+    Ok(HintPlace { target, address })
+}
+
+pub(crate) fn seal_hint(key: &[u8], hint: &Hint) -> Vec<u8> {
+    let bytes = codec::record::HEADER_BYTES + codec::object::encoded_len_max(&hint.object);
+    let mut record = Vec::with_capacity(bytes + 10);
+    let body = |out: &mut Vec<u8>| codec::hint::encode(hint.since_millis, &hint.object, out);
+    seal_into(Kind::Hint, key, &mut record, body);
+    record
+}
+
+pub(crate) fn open_hint(key: &[u8], record: &Bytes) -> Result<Hint, StoreError> {
+    let body = open(Kind::Hint, key, record).map_err(|error| corrupt(key, &error))?;
+    let (since_millis, object) =
+        codec::hint::decode(&body).map_err(|error| corrupt(key, &error))?;
+    Ok(Hint { since_millis, object })
 }
 
 pub(crate) fn seal_acceptor(acceptor: &Acceptor) -> Vec<u8> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use catalog::Acceptor;
 use causality::{DotSet, Run};
 use model::{ClusterId, Durability, NodeId, ShardId};
+use node::Owed;
 
 use crate::committer::{Committer, Done, Writer};
 use crate::engine::{Engine, bytes};
@@ -15,7 +16,7 @@ use crate::failed_reads::FailedReads;
 use crate::group::Group;
 use crate::home::Home;
 use crate::witness::{Survey, sync_journals};
-use crate::{FlushError, OpenError, record};
+use crate::{FlushError, OpenError, hints, record};
 
 /// The cache of whoever does not say how much. It is filled only by what is read.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -66,6 +67,8 @@ pub struct Recovered {
     pub acceptor: Acceptor,
     /// Replicas that lack something which the log cannot bring them any more.
     pub marks: BTreeSet<(ShardId, NodeId)>,
+    /// How much it keeps for replicas that were away.
+    pub hints: BTreeMap<NodeId, Owed>,
 }
 
 /// The disk of one node.
@@ -210,16 +213,6 @@ impl Storage {
     }
 }
 
-impl node::Disk for Storage {
-    fn keep_acceptor(&mut self, acceptor: &Acceptor) {
-        self.open.stage_acceptor(acceptor.clone());
-    }
-
-    fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
-        self.open.mark(shard, node, lacks);
-    }
-}
-
 /// Opens the database, and makes sure that the journal has kept what it was given.
 /// Returns the last group that must be in it as well.
 fn open_whole(home: &Home, options: &Options) -> Result<(Engine, u64), OpenError> {
@@ -271,5 +264,6 @@ fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> 
         }
         None => 0,
     };
-    Ok((Recovered { clocks, acceptor, marks }, written))
+    let hints = hints::owed(engine).map_err(|error| damaged(&error))?;
+    Ok((Recovered { clocks, acceptor, marks, hints }, written))
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use catalog::{Acceptor, Ballot};
 use causality::DotSet;
 use common::*;
-use model::{ClusterId, Durability, NodeId};
-use node::Disk as _;
+use model::{Address, ClusterId, Durability, NodeId};
+use node::{Disk as _, Hint, HintPlace};
 use replica::{Change, PageNeed, Span, Store as _};
 use storage::{OpenError, Options, Storage};
 use tempfile::tempdir;
@@ -287,4 +287,50 @@ fn a_mark_that_a_replica_lacks_something_is_there_after_a_crash_until_it_is_take
     flush(&mut storage, Durability::Synced).unwrap();
     drop(storage);
     assert_eq!(open(dir.path()).1.marks, [(SHARD, n3)].into());
+}
+
+fn place(target: u16, partition: &str) -> HintPlace {
+    HintPlace { target: NodeId::new(target), address: address(partition, "") }
+}
+
+fn hint(seq: u64) -> Hint {
+    Hint { since_millis: 1_700_000_000_000 + seq, object: object(seq, seq.to_string()) }
+}
+
+fn found(storage: &Storage, target: u16, after: Option<&str>, max: usize) -> Vec<String> {
+    let need = PageNeed { objects_max: max, bytes_max: usize::MAX };
+    let after = after.map(|partition| address(partition, ""));
+    let hints = storage.hints(NodeId::new(target), after.as_ref(), need).unwrap();
+    let text = |(address, hint): &(Address, Hint)| {
+        format!("{} {}", address.key.partition().escape_ascii(), hint.since_millis % 100)
+    };
+    hints.iter().map(text).collect()
+}
+
+#[test]
+fn hints_are_read_staged_in_flight_and_stored_and_what_is_dropped_is_gone_everywhere() {
+    let dir = tempdir().unwrap();
+    let (mut storage, recovered) = open(dir.path());
+    assert!(recovered.hints.is_empty());
+    for (partition, seq) in [("a", 1), ("b", 2), ("d", 4)] {
+        storage.keep_hint(&place(2, partition), Some(&hint(seq)));
+    }
+    storage.keep_hint(&place(3, "a"), Some(&hint(9)));
+    flush(&mut storage, Durability::Synced).unwrap();
+    storage.keep_hint(&place(2, "b"), None);
+    storage.keep_hint(&place(2, "c"), Some(&hint(3)));
+    storage.keep_hint(&place(2, "d"), Some(&hint(5)));
+    assert_eq!(storage.hint(&place(2, "b")), Ok(None));
+    assert_eq!(storage.hint(&place(2, "d")), Ok(Some(hint(5))));
+    assert_eq!(found(&storage, 2, None, 9), ["a 1", "c 3", "d 5"]);
+    assert_eq!(found(&storage, 2, Some("a"), 1), ["c 3"]);
+    assert_eq!(found(&storage, 3, None, 9), ["a 9"]);
+    flush(&mut storage, Durability::Synced).unwrap();
+    assert_eq!(found(&storage, 2, None, 2), ["a 1", "c 3"]);
+    drop(storage);
+    let (storage, recovered) = open(dir.path());
+    assert_eq!(found(&storage, 2, None, 9), ["a 1", "c 3", "d 5"]);
+    let counts: Vec<(NodeId, u64)> =
+        recovered.hints.iter().map(|(target, owed)| (*target, owed.count())).collect();
+    assert_eq!(counts, [(NodeId::new(2), 3), (NodeId::new(3), 1)]);
 }

@@ -286,6 +286,7 @@ fn large_message() -> Message {
         name: name(number),
         shards: 64,
         replicas: (0..4).map(|region| (name(region), 3)).collect(),
+        sloppy: false,
     };
     catalog.keyspaces = (0..3_000).map(|number| (name(number), keyspace(number))).collect();
     let message = Message::Learn { catalog };

@@ -18,7 +18,7 @@ use crate::request::Request;
 pub(crate) struct Header {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 24"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24"
     )]
     pub(crate) kind: Option<Kind>,
 }
@@ -66,6 +66,10 @@ pub(crate) enum Kind {
     Lack(Lack),
     #[prost(message, tag = "20")]
     Sent(Sent),
+    #[prost(message, tag = "21")]
+    Holding(Holding),
+    #[prost(message, tag = "22")]
+    Take(Take),
     #[prost(message, tag = "24")]
     Marked(Marked),
 }
@@ -89,6 +93,9 @@ pub(crate) struct Merge {
     pub(crate) cause: u32,
     #[prost(bool, tag = "4")]
     pub(crate) sync: bool,
+    /// One more than the number of the replica that it is kept for.
+    #[prost(uint32, tag = "5")]
+    pub(crate) stands_for: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -235,4 +242,18 @@ pub(crate) struct Rejected {
 pub(crate) struct Learn {
     #[prost(bytes = "bytes", tag = "1")]
     pub(crate) catalog: Bytes,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Holding {
+    #[prost(uint64, tag = "1")]
+    pub(crate) count: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Take {
+    #[prost(uint64, tag = "1")]
+    pub(crate) bytes: u64,
 }

@@ -15,7 +15,8 @@ use replica::{PageNeed, Span};
 use crate::WireError;
 use crate::header::{self, Header, Kind};
 use crate::parts::{
-    Address, Ballot, Key, Objects, Unusable, Usable, coded, narrow, numbered, present, wrong,
+    Address, Ballot, Key, Objects, Unusable, Usable, coded, narrow, numbered, present, put_node,
+    take_node, wrong,
 };
 use crate::{exchange, reply, request};
 
@@ -23,6 +24,7 @@ numbered!(put_cause, take_cause, Cause {
     Cause::Write = 1,
     Cause::ReadRepair = 2,
     Cause::Exchange = 3,
+    Cause::Handoff = 4,
 });
 
 numbered!(put_want, take_want, Want { Want::Full = 1, Want::Digest = 2 });
@@ -110,6 +112,8 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Accepted { .. }
         | Message::Rejected { .. }
         | Message::Learn { .. }
+        | Message::Holding { .. }
+        | Message::Take { .. }
         | Message::Gossip { .. }
         | Message::Clocks(_)
         | Message::Lack(_)
@@ -124,6 +128,7 @@ fn put(message: &Message) -> Kind {
             address: Some(Address::put(&merge.address)),
             cause: put_cause(merge.cause),
             sync: merge.sync,
+            stands_for: put_node(merge.stands_for),
         }),
         Message::Merged(merged) => Kind::Merged(header::Merged {
             request: merged.request.0,
@@ -170,6 +175,10 @@ fn put(message: &Message) -> Kind {
             ballot: Some(Ballot::put(*ballot)),
             promised: Some(Ballot::put(*promised)),
         }),
+        Message::Holding { count, bytes } => {
+            Kind::Holding(header::Holding { count: *count, bytes: *bytes })
+        }
+        Message::Take { bytes } => Kind::Take(header::Take { bytes: *bytes }),
         Message::Gossip { packet } => Kind::Gossip(header::Gossip { packet: packet.clone() }),
         Message::Clocks(clocks) => Kind::Clocks(exchange::Clocks::put(clocks)),
         Message::Lack(lack) => Kind::Lack(exchange::Lack::put(lack)),
@@ -186,6 +195,7 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
             object: objects.next()?,
             cause: take_cause(merge.cause)?,
             sync: merge.sync,
+            stands_for: take_node(merge.stands_for)?,
         }),
         Kind::Merged(merged) => Message::Merged(Merged {
             request: RequestId(merged.request),
@@ -235,6 +245,8 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
             promised: present(rejected.promised)?.take()?,
         },
         Kind::Learn(learn) => Message::Learn { catalog: contracts::decode(&learn.catalog)? },
+        Kind::Holding(header::Holding { count, bytes }) => Message::Holding { count, bytes },
+        Kind::Take(header::Take { bytes }) => Message::Take { bytes },
         Kind::Gossip(header::Gossip { packet }) => Message::Gossip { packet },
         Kind::Clocks(clocks) => Message::Clocks(clocks.take()?),
         Kind::Lack(lack) => Message::Lack(lack.take()?),

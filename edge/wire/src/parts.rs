@@ -77,7 +77,19 @@ pub(crate) use numbered;
 numbered!(put_kind, take_kind, model::Kind {
     model::Kind::Strict = 1,
     model::Kind::Partial = 2,
+    model::Kind::Sloppy = 3,
+    model::Kind::Any = 4,
 });
+
+/// One more than its number, and zero for none, which costs nothing to send.
+pub(crate) fn put_node(node: Option<NodeId>) -> u32 {
+    node.map_or(0, |node| 1 + u32::from(node.number()))
+}
+
+pub(crate) fn take_node(number: u32) -> Usable<Option<NodeId>> {
+    let Some(number) = number.checked_sub(1) else { return Ok(None) };
+    Ok(Some(NodeId::new(narrow(number)?)))
+}
 
 /// The objects behind a header.
 pub(crate) struct Objects<'a> {
@@ -316,11 +328,18 @@ struct PlainAck {
     node: u32,
     #[prost(bool, tag = "2")]
     durable: bool,
+    /// One more than the number of the replica that a guest stands in for.
+    #[prost(uint32, tag = "3")]
+    stands_for: u32,
 }
 
 impl Receipt {
     pub(crate) fn put(receipt: &model::Receipt) -> Self {
-        let ack = |ack: &Ack| PlainAck { node: ack.node.number().into(), durable: ack.durable };
+        let ack = |ack: &Ack| PlainAck {
+            node: ack.node.number().into(),
+            durable: ack.durable,
+            stands_for: put_node(ack.stands_for),
+        };
         Self {
             kind: put_kind(receipt.kind),
             dot: receipt.dot.map(PlainDot::put),
@@ -333,8 +352,10 @@ impl Receipt {
     }
 
     pub(crate) fn take(self) -> Usable<model::Receipt> {
-        let ack =
-            |ack: &PlainAck| Ok(Ack { node: NodeId::new(narrow(ack.node)?), durable: ack.durable });
+        let ack = |ack: &PlainAck| {
+            let node = NodeId::new(narrow(ack.node)?);
+            Ok(Ack { node, durable: ack.durable, stands_for: take_node(ack.stands_for)? })
+        };
         let keyspace = KeyspaceId::new(self.keyspace);
         Ok(model::Receipt {
             kind: take_kind(self.kind)?,

@@ -173,6 +173,33 @@ struct Status {
     read_repairs: u64,
     #[prost(uint64, tag = "10")]
     log_dropped: u64,
+    #[prost(message, repeated, tag = "30")]
+    hints: Vec<HintStatus>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct HintStatus {
+    #[prost(uint32, tag = "1")]
+    target: u32,
+    #[prost(uint64, tag = "2")]
+    count: u64,
+    #[prost(uint64, tag = "3")]
+    bytes: u64,
+    #[prost(message, optional, tag = "4")]
+    oldest: Option<Time>,
+}
+
+impl HintStatus {
+    fn put(hints: &model::HintStatus) -> Self {
+        let model::HintStatus { target, count, bytes, oldest } = *hints;
+        Self { target: target.number().into(), count, bytes, oldest: Some(Time::put(oldest)) }
+    }
+
+    fn take(self) -> Usable<model::HintStatus> {
+        let Self { target, count, bytes, oldest } = self;
+        let target = NodeId::new(narrow(target)?);
+        Ok(model::HintStatus { target, count, bytes, oldest: present(oldest)?.take()? })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -246,6 +273,7 @@ impl Status {
             requests: status.requests as u64,
             read_repairs: status.read_repairs,
             log_dropped: status.log_dropped,
+            hints: status.hints.iter().map(HintStatus::put).collect(),
         }
     }
 
@@ -276,6 +304,7 @@ impl Status {
             requests: narrow(self.requests)?,
             read_repairs: self.read_repairs,
             log_dropped: self.log_dropped,
+            hints: self.hints.into_iter().map(HintStatus::take).collect::<Usable<_>>()?,
         })
     }
 }

@@ -24,7 +24,7 @@ numbered!(put_durability, take_durability, Durability {
 /// Any request.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 24")]
+    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24")]
     asked: Option<Asked>,
 }
 
@@ -52,6 +52,9 @@ enum Asked {
     DeclareVotingTable(DeclareTable),
     #[prost(message, tag = "24")]
     TokenPut(Write),
+    /// Who knows no guests must not declare a strict one in its place.
+    #[prost(message, tag = "21")]
+    DeclareSloppyKeyspace(DeclareKeyspace),
 }
 
 impl Request {
@@ -85,7 +88,8 @@ impl Request {
             }
             Asked::Get(get) | Asked::DemandingGet(get) => model::Request::Get(get.take()?),
             Asked::List(list) | Asked::DemandingList(list) => model::Request::List(list.take()?),
-            Asked::DeclareKeyspace(declare) => model::Request::Declare(declare.take()?),
+            Asked::DeclareKeyspace(declare) => model::Request::Declare(declare.take(false)?),
+            Asked::DeclareSloppyKeyspace(declare) => model::Request::Declare(declare.take(true)?),
             Asked::DeclareTable(declare) | Asked::DeclareVotingTable(declare) => {
                 model::Request::Declare(declare.take()?)
             }
@@ -401,16 +405,20 @@ struct DeclareTable {
 
 fn put_declare(declare: &model::Declare) -> Asked {
     match declare {
-        model::Declare::Keyspace { name, shards, replicas } => {
+        model::Declare::Keyspace { name, shards, replicas, sloppy } => {
             let entry = |(region, count): (&model::Name, &u8)| Replicas {
                 region: put_name(region),
                 count: u32::from(*count),
             };
-            Asked::DeclareKeyspace(DeclareKeyspace {
+            let keyspace = DeclareKeyspace {
                 name: put_name(name),
                 shards: u32::from(*shards),
                 replicas: replicas.iter().map(entry).collect(),
-            })
+            };
+            match sloppy {
+                true => Asked::DeclareSloppyKeyspace(keyspace),
+                false => Asked::DeclareKeyspace(keyspace),
+            }
         }
         model::Declare::Table { keyspace, name, policy, durability, read, write, voting } => {
             let is_plain = *voting == Voting::default();
@@ -429,12 +437,13 @@ fn put_declare(declare: &model::Declare) -> Asked {
 }
 
 impl DeclareKeyspace {
-    fn take(self) -> Usable<model::Declare> {
+    fn take(self, sloppy: bool) -> Usable<model::Declare> {
         let entry = |entry: Replicas| Ok((take_name(&entry.region)?, narrow(entry.count)?));
         Ok(model::Declare::Keyspace {
             name: take_name(&self.name)?,
             shards: narrow(self.shards)?,
             replicas: self.replicas.into_iter().map(entry).collect::<Usable<_>>()?,
+            sloppy,
         })
     }
 }

@@ -33,9 +33,9 @@ mod action;
 
 use std::collections::BTreeMap;
 
-use coordinator::{Digest, Get, GetEffect, GetEvent, Put, PutEffect, PutEvent, Want};
+use coordinator::{Digest, Get, GetEffect, GetEvent, Guests, Put, PutEffect, PutEvent, Want};
 use lattice::{Change, Lattice};
-use model::{Name, Need, NodeId, Voter, WriteNeed};
+use model::{Name, Need, NodeId, ReadNeed, Voter, WriteNeed, has_replica};
 use stateright::{Model, Property};
 
 pub use action::Action;
@@ -179,8 +179,8 @@ impl Quorums {
 
     fn start_put(&self, state: &mut State) {
         let replicas: Vec<NodeId> = (0..N).map(node).collect();
-        let need = WriteNeed { acks: some(self.w), disks: some(self.w) };
-        let put = Put::start(&replicas, need, &mut Vec::new());
+        let need = WriteNeed { acks: some(self.w), disks: some(self.w), ..WriteNeed::default() };
+        let put = Put::start(&replicas, Guests::default(), need, &mut Vec::new());
         state.puts.push(Putting { put, is_met: false });
     }
 
@@ -189,7 +189,8 @@ impl Quorums {
         let first = state.gets.len();
         let replicas: Vec<NodeId> = (0..N).map(|i| node((first + i) % N)).collect();
         let mut out = Vec::new();
-        let get = Get::start(&replicas, some(self.r), digest, &mut out);
+        let need = ReadNeed { answers: some(self.r), ..ReadNeed::default() };
+        let get = Get::start(&replicas, Guests::default(), need, digest, &mut out);
         let (asked, repair) = (BTreeMap::new(), BTreeMap::new());
         let must_see = state.acknowledged;
         let mut getting = Getting { get, must_see, answer: None, asked, repair };
@@ -212,9 +213,9 @@ impl Quorums {
                 GetEffect::Fetch(to, want) => {
                     getting.asked.insert((index(to), want == Want::Full), None);
                 }
-                GetEffect::Met(seen, nodes) => {
+                GetEffect::Met(seen, acks) => {
                     assert!(getting.answer.is_none(), "a read is answered once");
-                    let is_strict = some(self.w).must_meet(|node| nodes.contains(&node));
+                    let is_strict = some(self.w).must_meet(|node| has_replica(&acks, node));
                     getting.answer = Some((seen, is_strict));
                 }
                 GetEffect::Unmet(_) => {}

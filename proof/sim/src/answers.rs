@@ -8,7 +8,9 @@
 use std::collections::BTreeSet;
 
 use causality::Dot;
-use model::{Durability, Kind, NodeId, Read, ReadOptions, Receipt, ShardId, WriteOptions, Written};
+use model::{
+    Ack, Durability, Kind, NodeId, Read, ReadOptions, Receipt, ShardId, WriteOptions, Written,
+};
 
 use crate::invariant::Invariant;
 use crate::levels::Poll;
@@ -42,16 +44,14 @@ impl Oracle {
             Err(Broken::of(Invariant::ReceiptsAreTrue, write.spot, detail))
         };
         let poll = self.poll(spot, write.at);
-        let nodes: Vec<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
-        let durable = receipt.acks.iter().filter(|ack| ack.durable).map(|ack| ack.node);
-        let disks: Vec<NodeId> = durable.collect();
-        if let Some(lie) = lie(spot.shard, &poll, receipt, poll.write_kind(&nodes)) {
+        let acks = &receipt.acks;
+        if let Some(lie) = lie(spot.shard, &poll, receipt, poll.write_kind(acks)) {
             return complain(lie);
         }
         if !poll.is_proper_write(options) {
             return complain(format!("what was met may not be asked for, {options:?}"));
         }
-        if !poll.is_written(options, &nodes, &disks) {
+        if !poll.is_written(options, acks) {
             return complain(format!("too few for {options:?} at {:?}", spot.table));
         }
         let synced = spot.table.durability == Durability::Synced;
@@ -88,18 +88,16 @@ impl Oracle {
         (wanted, got): (u8, u8),
         receipt: &Receipt,
     ) -> Result<(), Broken> {
-        let nodes: Vec<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
-        let durable = receipt.acks.iter().filter(|ack| ack.durable).map(|ack| ack.node);
-        let disks: Vec<NodeId> = durable.collect();
+        let acks = &receipt.acks;
         let (index, is_named, is_met) = match op {
             Op::Write { id, options } => {
                 let write = self.write(*id);
                 let poll = self.poll(self.spot(write.spot), at);
                 let is_named = receipt.dot == write.dot && write.dot.is_some();
-                (write.spot, is_named, poll.is_written(*options, &nodes, &disks))
+                (write.spot, is_named, poll.is_written(*options, acks))
             }
             Op::Read { spot, options } => {
-                let is_met = self.poll(self.spot(*spot), at).is_read(*options, &nodes);
+                let is_met = self.poll(self.spot(*spot), at).is_read(*options, acks);
                 (*spot, receipt.dot.is_none() && receipt.durable() == 0, is_met)
             }
             Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => return Ok(()),
@@ -138,14 +136,13 @@ impl Oracle {
             ))
         };
         let poll = self.poll(spot, at);
-        let nodes: Vec<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
-        if let Some(lie) = lie(spot.shard, &poll, receipt, poll.read_kind(&nodes)) {
+        if let Some(lie) = lie(spot.shard, &poll, receipt, poll.read_kind(&receipt.acks)) {
             return complain(lie);
         }
         if !poll.is_proper_read(options) {
             return complain(format!("what was met may not be asked for, {options:?}"));
         }
-        if !poll.is_read(options, &nodes) {
+        if !poll.is_read(options, &receipt.acks) {
             return complain(format!("too few for {options:?} at {:?}", spot.table));
         }
         if receipt.dot.is_some() || receipt.durable() != 0 {
@@ -239,8 +236,16 @@ fn misfit(shard: ShardId, poll: &Poll<'_>, receipt: &Receipt) -> Option<String> 
         return Some("one replica is counted twice".into());
     }
     let is_replica = |node: &NodeId| poll.voters.iter().any(|voter| voter.node == *node);
-    if let Some(stranger) = nodes.iter().find(|node| !is_replica(node)) {
-        return Some(format!("{stranger} is no replica"));
+    let is_stranger = |ack: &&Ack| match ack.stands_for {
+        None => !is_replica(&ack.node),
+        Some(replica) => !poll.sloppy || is_replica(&ack.node) || !is_replica(&replica),
+    };
+    if let Some(stranger) = receipt.acks.iter().find(is_stranger) {
+        return Some(format!("{} is no replica, and no guest of one", stranger.node));
+    }
+    let guests: Vec<NodeId> = receipt.acks.iter().filter_map(|ack| ack.stands_for).collect();
+    if guests.iter().collect::<BTreeSet<_>>().len() < guests.len() {
+        return Some("two guests stand in for one replica".into());
     }
     if receipt.shard != shard || usize::from(receipt.replicas) != n {
         return Some(format!("the shard is {shard} with {n} replicas"));

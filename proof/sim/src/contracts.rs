@@ -42,6 +42,7 @@ impl Contracts {
                 name: name(&format!("other-{number}")),
                 shards: self.dice.pick(&[2, 4]),
                 replicas,
+                sloppy: false,
             };
         }
         let space = self.dice.between(0, 3);
@@ -131,8 +132,12 @@ fn same_name(a: &Declare, b: &Declare) -> bool {
 /// Whether a contract is what was asked for.
 fn is_of(declare: &Declare, declared: &Declared) -> bool {
     match (declare, declared) {
-        (Declare::Keyspace { name, shards, replicas }, Declared::Keyspace { keyspace, .. }) => {
-            (name, shards, replicas) == (&keyspace.name, &keyspace.shards, &keyspace.replicas)
+        (
+            Declare::Keyspace { name, shards, replicas, sloppy },
+            Declared::Keyspace { keyspace, .. },
+        ) => {
+            (name, shards, replicas, sloppy)
+                == (&keyspace.name, &keyspace.shards, &keyspace.replicas, &keyspace.sloppy)
         }
         (
             Declare::Table { name, durability, read, write, voting, .. },

@@ -9,11 +9,11 @@
 use std::collections::BTreeMap;
 
 use causality::{Dot, DotSet};
-use model::{NodeId, ShardId};
+use model::{Ack, NodeId, ShardId};
 
 use crate::host::Host;
 use crate::invariant::Invariant;
-use crate::oracle::{Look, Outcome, Write, WriteId};
+use crate::oracle::{Look, Outcome, WriteId};
 use crate::report::Broken;
 use crate::world::World;
 
@@ -24,31 +24,56 @@ impl World {
     }
 
     /// What a node has said to have on disk under one key is there, or was lost with the record
-    /// or the disk, and then there is a copy elsewhere.
+    /// or the disk, and then there is a copy elsewhere. What a guest has said to have for a
+    /// node is at one of the two.
     pub(crate) fn check_copies(&self, at: NodeId, spot: usize) -> Result<(), Broken> {
         if self.oracle.look != Look::Everywhere {
             return Ok(());
         }
         let Some(host) = self.hosts.get(&at) else { return Ok(()) };
-        let mut place = None;
         for (id, write) in self.oracle.writes_of(spot) {
-            let Some(dot) = durable_at(write, at) else { continue };
-            let place = place.get_or_insert_with(|| self.oracle.spot(spot).place());
-            if host.disk.has_copy(place, dot) {
-                continue;
-            }
-            let has_lost = self.oracle.losses.has_lost(at, spot, dot);
-            if !has_lost && !host.disk.damaged().contains(place) {
-                let detail = format!("{} was on the disk of {at}, and is gone", told(id, dot));
-                return Err(Broken::of(Invariant::DurableIsOnDisk, spot, detail));
-            }
-            let any = self.hosts.values().any(|host| host.disk.has_copy(place, dot));
-            if !any && !self.plan.destroys {
-                let detail = format!("{} was on the disk of {at}, and is on none", told(id, dot));
-                return Err(Broken::of(Invariant::AcknowledgedIsKept, spot, detail));
+            let concerns = |ack: &&Ack| ack.node == at || ack.stands_for == Some(at);
+            let Some(dot) = write.dot.filter(|_| write.outcome == Outcome::Acked) else { continue };
+            for ack in write.acks.iter().filter(|ack| ack.durable).filter(concerns) {
+                let place = self.oracle.spot(spot).place();
+                let is_damaged = host.disk.damaged().contains(&place);
+                if !is_damaged && !self.is_or_was_on_disk(ack, spot, dot) {
+                    let at = ack.node;
+                    let detail = format!("{} was on the disk of {at}, and is gone", told(id, dot));
+                    return Err(Broken::of(Invariant::DurableIsOnDisk, spot, detail));
+                }
+                if !self.plan.destroys && !self.is_anywhere(spot, dot) {
+                    let detail =
+                        format!("{} was on the disk of {at}, and is on none", told(id, dot));
+                    return Err(Broken::of(Invariant::AcknowledgedIsKept, spot, detail));
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether some disk has a write, at a replica or at a guest.
+    fn is_anywhere(&self, spot: usize, dot: Dot) -> bool {
+        let place = self.oracle.spot(spot).place();
+        let mut disks = self.hosts.values().map(|host| &host.disk);
+        disks.any(|disk| disk.has_copy(&place, dot) || disk.has_any_hint(&place.1, dot))
+    }
+
+    /// What guests have said to have is there or handed over, and when nothing has been away
+    /// for a while they have nothing left.
+    pub(crate) fn check_hints(&self) -> Result<(), Broken> {
+        for at in self.hosts.keys() {
+            self.check_disk(*at)?;
+        }
+        let hints = |host: &&Host| !host.disk.view().hints.is_empty();
+        match self.hosts.values().find(hints) {
+            None => Ok(()),
+            Some(host) => {
+                let count = host.disk.view().hints.len();
+                let detail = format!("{} keeps {count} hints, and nobody is away", host.id);
+                Err(Broken::new(Invariant::HintsAreHandedOver, detail))
+            }
+        }
     }
 
     /// The clocks of all nodes.
@@ -74,12 +99,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// The dot of a write that was acknowledged, to its client, by the disk of this node.
-fn durable_at(write: &Write, at: NodeId) -> Option<Dot> {
-    let is_durable = || write.acks.iter().any(|ack| ack.node == at && ack.durable);
-    write.dot.filter(|_| write.outcome == Outcome::Acked && is_durable())
 }
 
 fn told(id: WriteId, dot: Dot) -> String {

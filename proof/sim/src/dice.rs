@@ -24,6 +24,7 @@ pub(crate) enum Part {
     Levels,
     Logs,
     Tokens,
+    Guests,
 }
 
 /// The chance of one part of the world.

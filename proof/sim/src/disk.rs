@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use causality::{Dot, DotSet, Run};
 use model::{Address, NodeId, Object, ShardId};
-use node::{After, Message};
+use node::{After, HintPlace, Message};
 use replica::Change;
 
 pub(crate) use self::contents::Contents;
@@ -61,6 +61,7 @@ pub(crate) struct SimDisk {
     touched: Vec<(Place, DotSet)>,
     /// What was dropped from logs since this was asked last.
     forgotten: Vec<(ShardId, Run)>,
+    hinted: Vec<(HintPlace, Object)>,
     /// The places synced since this was asked last.
     fresh: Vec<Place>,
     /// What was said to be synced and is not. For mutants.
@@ -125,6 +126,22 @@ impl SimDisk {
     /// The runs dropped from logs since this was asked last.
     pub(crate) fn take_forgotten(&mut self) -> Vec<(ShardId, Run)> {
         std::mem::take(&mut self.forgotten)
+    }
+
+    /// The hints taken in since this was asked last.
+    pub(crate) fn take_hinted(&mut self) -> Vec<(HintPlace, Object)> {
+        std::mem::take(&mut self.hinted)
+    }
+
+    /// Returns whether what is synced of a hint has heard of a dot.
+    pub(crate) fn has_synced_hint(&self, place: &HintPlace, dot: Dot) -> bool {
+        self.synced.hints.get(place).is_some_and(|hint| hint.object.context().contains(dot))
+    }
+
+    /// Returns whether there is a synced hint of a write, for whomever.
+    pub(crate) fn has_any_hint(&self, address: &Address, dot: Dot) -> bool {
+        let mut hints = self.synced.hints.iter().filter(|(place, _)| place.address == *address);
+        hints.any(|(_, hint)| hint.object.context().contains(dot))
     }
 
     /// The places whose objects were synced since this was asked last.

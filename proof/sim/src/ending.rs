@@ -36,9 +36,9 @@ use crate::world::World;
 /// The keys on one page of a list at the end. Small, so that lists have several pages.
 const LIST_PAGE: usize = 3;
 
-/// Everything, as it is at the end.
+/// Everything, as it is at the end, from the replicas themselves.
 fn at_all() -> ReadOptions {
-    ReadOptions { r: Some(Level::All), ..ReadOptions::default() }
+    ReadOptions { r: Some(Level::All), pr: Some(Level::All), ..ReadOptions::default() }
 }
 
 impl Oracle {
@@ -91,6 +91,8 @@ impl Oracle {
 impl World {
     /// Reads all keys twice, and looks at everything.
     pub(crate) fn be_quiet(&mut self) -> Result<(), Broken> {
+        // Reads repair, so what guests have done is looked at before anybody reads.
+        self.check_hints()?;
         self.read_all()?;
         self.go_on(2 * SECOND)?;
         let reads = self.read_all()?;

@@ -134,9 +134,9 @@ impl Host {
         if reuse {
             clocks.values_mut().for_each(|clock| forget(clock, self.incarnation));
         }
-        let marks = found.marks.clone();
+        let (marks, hints) = (found.marks.clone(), found.owed());
         let node = Node::new(config, clocks, acceptor, self.clock.read(now));
-        self.node = Some(node.with_marks(marks));
+        self.node = Some(node.with_marks(marks).with_hints(hints));
     }
 
     /// Ends the process, and takes from the disk what the crash takes. Returns what had been

@@ -87,6 +87,8 @@ every! {
         DamageIsNoticed,
         /// A context token is good for the key it was made for, and as it was made.
         TokensAreBound,
+        /// What guests keep is handed over once its replicas are there.
+        HintsAreHandedOver,
     }
 }
 
@@ -188,6 +190,9 @@ impl Invariant {
             Invariant::DamageIsNoticed => {
                 "Bytes that were damaged, on their way or on disk, are refused."
             }
+            Invariant::HintsAreHandedOver => {
+                "What guests keep is handed over once its replicas are there."
+            }
             Invariant::TokensAreBound => {
                 "A context token is good for the key it was made for, and as it was made."
             }
@@ -206,6 +211,7 @@ impl Invariant {
             Invariant::NothingIsLeft => &[Stepped, Quiet],
             Invariant::ReplicasConverge
             | Invariant::ExchangeConverges
+            | Invariant::HintsAreHandedOver
             | Invariant::HistoryIsHeld => &[Quiet],
             Invariant::LogReachesBack => &[Stored, Stepped],
             Invariant::DotsAreUnique | Invariant::WritesHappenOnce => &[Stored],
@@ -308,7 +314,7 @@ pub const PROMISES: &[Promise] = {
         promise(
             "whatever grows has a bound",
             &[LimitsHold, ListsAgree, NothingIsLeft],
-            "stores of hints, logs of shards",
+            "logs of shards",
         ),
         promise(
             "without faults, each request succeeds in time",
@@ -318,6 +324,11 @@ pub const PROMISES: &[Promise] = {
         promise(
             "what was refused never happens, and deserved it",
             &[RefusedStaysAway, ImproperIsRefused, RefusalsAreTrue],
+            "",
+        ),
+        promise(
+            "what a guest takes in, its replica gets",
+            &[HintsAreHandedOver, DurableIsOnDisk, ReceiptsAreTrue],
             "",
         ),
         promise("what was declared stays", &[ContractsStand], ""),

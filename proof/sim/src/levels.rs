@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Kind, Level, NodeId, ReadOptions, Region, Spread, Table, Voter, WriteOptions, Zone};
+use model::{
+    Ack, Kind, Level, NodeId, ReadOptions, Region, Spread, Table, Voter, WriteOptions, Zone,
+};
 
 /// The replicas of one shard as a table counts them, seen from one region.
 #[derive(Clone, Copy)]
@@ -15,6 +17,36 @@ pub(crate) struct Poll<'a> {
     pub(crate) voters: &'a [Voter],
     pub(crate) table: &'a Table,
     pub(crate) here: &'a Region,
+    /// Whether others may stand in for replicas.
+    pub(crate) sloppy: bool,
+}
+
+/// Those who took part, as who counts them sees it: the replicas for whom somebody answered,
+/// and those of them that answered themselves.
+struct Turnout {
+    votes: Vec<NodeId>,
+    themselves: Vec<NodeId>,
+}
+
+impl Turnout {
+    fn new(acks: &[Ack]) -> Self {
+        let mut turnout = Self { votes: Vec::new(), themselves: Vec::new() };
+        for ack in acks {
+            match ack.stands_for {
+                Some(replica) => turnout.votes.push(replica),
+                None => {
+                    turnout.votes.push(ack.node);
+                    turnout.themselves.push(ack.node);
+                }
+            }
+        }
+        turnout
+    }
+}
+
+/// Replicas that answered themselves.
+pub(crate) fn replicas(nodes: &[NodeId]) -> Vec<Ack> {
+    nodes.iter().map(|node| Ack { node: *node, durable: true, stands_for: None }).collect()
 }
 
 impl Poll<'_> {
@@ -62,10 +94,19 @@ impl Poll<'_> {
     }
 
     fn are_spread(&self, spread: Spread, nodes: &[NodeId]) -> bool {
+        usize::from(spread.nodes) <= self.of(nodes).count() && self.are_zones(spread, nodes)
+    }
+
+    fn are_zones(&self, spread: Spread, nodes: &[NodeId]) -> bool {
         let zones: BTreeSet<(&Region, &Zone)> =
             self.of(nodes).map(|voter| (&voter.region, &voter.zone)).collect();
-        usize::from(spread.nodes) <= self.of(nodes).count()
-            && usize::from(spread.zones) <= zones.len()
+        usize::from(spread.zones) <= zones.len()
+    }
+
+    /// So many nodes may be anybody; zones are those of the replicas.
+    fn is_spread(&self, spread: Spread, turnout: &Turnout) -> bool {
+        self.are_spread(Spread { zones: 0, ..spread }, &turnout.votes)
+            && self.are_zones(spread, &turnout.themselves)
     }
 
     /// Whether a level asks for somebody, and for no more than there are.
@@ -74,30 +115,28 @@ impl Poll<'_> {
     }
 
     /// Whether these answers are enough for a read.
-    pub(crate) fn is_read(&self, options: ReadOptions, nodes: &[NodeId]) -> bool {
-        self.are_enough(options.r.unwrap_or(self.table.read), nodes)
-            && options.pr.is_none_or(|pr| self.are_enough(pr, nodes))
-            && self.are_spread(options.spread, nodes)
-            && options.min <= self.read_kind(nodes)
+    pub(crate) fn is_read(&self, options: ReadOptions, acks: &[Ack]) -> bool {
+        let turnout = Turnout::new(acks);
+        self.are_enough(options.r.unwrap_or(self.table.read), &turnout.votes)
+            && options.pr.is_none_or(|pr| self.are_enough(pr, &turnout.themselves))
+            && self.is_spread(options.spread, &turnout)
+            && options.min <= self.read_kind(acks)
     }
 
-    fn is_acked(&self, options: WriteOptions, nodes: &[NodeId]) -> bool {
-        self.are_enough(options.w.unwrap_or(self.table.write), nodes)
-            && options.pw.is_none_or(|pw| self.are_enough(pw, nodes))
-            && self.are_spread(options.spread, nodes)
-            && self.are_spread(self.table.voting.spread, nodes)
+    fn is_acked(&self, options: WriteOptions, acks: &[Ack]) -> bool {
+        let turnout = Turnout::new(acks);
+        self.are_enough(options.w.unwrap_or(self.table.write), &turnout.votes)
+            && options.pw.is_none_or(|pw| self.are_enough(pw, &turnout.themselves))
+            && self.is_spread(options.spread, &turnout)
+            && self.is_spread(self.table.voting.spread, &turnout)
     }
 
     /// Whether these acknowledgements are enough for a write, some of them from disks.
-    pub(crate) fn is_written(
-        &self,
-        options: WriteOptions,
-        nodes: &[NodeId],
-        disks: &[NodeId],
-    ) -> bool {
-        self.is_acked(options, nodes)
-            && options.dw.is_none_or(|dw| self.are_enough(dw, disks))
-            && options.min <= self.write_kind(nodes)
+    pub(crate) fn is_written(&self, options: WriteOptions, acks: &[Ack]) -> bool {
+        let disks: Vec<Ack> = acks.iter().copied().filter(|ack| ack.durable).collect();
+        self.is_acked(options, acks)
+            && options.dw.is_none_or(|dw| self.are_enough(dw, &Turnout::new(&disks).votes))
+            && options.min <= self.write_kind(acks)
     }
 
     /// Whether every set that is enough by the one rule is enough for a level. A region
@@ -125,12 +164,13 @@ impl Poll<'_> {
     /// Whether a read may be asked for.
     pub(crate) fn is_proper_read(&self, options: ReadOptions) -> bool {
         let levels = [Some(options.r.unwrap_or(self.table.read)), options.pr];
-        let anyhow = ReadOptions { min: Kind::Partial, ..options };
+        let anyhow = ReadOptions { min: Kind::Any, ..options };
         let weakest = self.table.voting.weakest_read.filter(|_| options.r.is_some());
         levels.into_iter().flatten().all(|level| self.can_be(level))
             && self.are_spread(options.spread, &self.everybody())
-            && weakest
-                .is_none_or(|weakest| self.is_at_least(weakest, |set| self.is_read(anyhow, set)))
+            && weakest.is_none_or(|weakest| {
+                self.is_at_least(weakest, |set| self.is_read(anyhow, &replicas(set)))
+            })
     }
 
     /// Whether a write may be asked for.
@@ -139,8 +179,9 @@ impl Poll<'_> {
         let weakest = self.table.voting.weakest_write.filter(|_| options.w.is_some());
         levels.into_iter().flatten().all(|level| self.can_be(level))
             && self.are_spread(options.spread, &self.everybody())
-            && weakest
-                .is_none_or(|weakest| self.is_at_least(weakest, |set| self.is_acked(options, set)))
+            && weakest.is_none_or(|weakest| {
+                self.is_at_least(weakest, |set| self.is_acked(options, &replicas(set)))
+            })
     }
 
     /// This poll as each region sees it in which there is a replica.
@@ -149,18 +190,28 @@ impl Poll<'_> {
     }
 
     /// What an answer of these to a read is worth: strict if no write at the table's level
-    /// can do without them, wherever it is coordinated.
-    pub(crate) fn read_kind(&self, nodes: &[NodeId]) -> Kind {
-        let others = self.others(nodes);
-        let misses = |poll: Self| poll.is_acked(WriteOptions::default(), &others);
-        if self.elsewhere().any(misses) { Kind::Partial } else { Kind::Strict }
+    /// can do without the replicas among them, wherever it is coordinated.
+    pub(crate) fn read_kind(&self, acks: &[Ack]) -> Kind {
+        self.kind(acks, |poll, others| poll.is_acked(WriteOptions::default(), &replicas(others)))
     }
 
     /// The same of a write.
-    pub(crate) fn write_kind(&self, nodes: &[NodeId]) -> Kind {
-        let others = self.others(nodes);
-        let misses = |poll: Self| poll.are_enough(self.table.read, &others);
-        if self.elsewhere().any(misses) { Kind::Partial } else { Kind::Strict }
+    pub(crate) fn write_kind(&self, acks: &[Ack]) -> Kind {
+        self.kind(acks, |poll, others| poll.are_enough(self.table.read, others))
+    }
+
+    fn kind(&self, acks: &[Ack], is_opposite: impl Fn(&Self, &[NodeId]) -> bool) -> Kind {
+        let is_missed = |nodes: &[NodeId]| {
+            let others = self.others(nodes);
+            self.elsewhere().any(|poll| is_opposite(&poll, &others))
+        };
+        let Turnout { votes, themselves } = Turnout::new(acks);
+        match (themselves.is_empty(), is_missed(&themselves)) {
+            (true, _) => Kind::Any,
+            (false, false) => Kind::Strict,
+            (false, true) if is_missed(&votes) => Kind::Partial,
+            (false, true) => Kind::Sloppy,
+        }
     }
 
     /// Whether reads at the table's level meet every write at the table's level, and
@@ -169,9 +220,10 @@ impl Poll<'_> {
         let write = WriteOptions::default();
         let polls: Vec<Self> = self.elsewhere().collect();
         self.sets().iter().all(|set| {
-            let is_one =
-                |poll: &Self| poll.are_enough(self.table.read, set) || poll.is_acked(write, set);
-            let others = self.others(set);
+            let is_one = |poll: &Self| {
+                poll.are_enough(self.table.read, set) || poll.is_acked(write, &replicas(set))
+            };
+            let others = replicas(&self.others(set));
             let is_other = |poll: &Self| poll.is_acked(write, &others);
             !(polls.iter().any(is_one) && polls.iter().any(is_other))
         })
@@ -184,8 +236,8 @@ impl Poll<'_> {
         let voting = &self.table.voting;
         self.are_spread(voting.spread, &self.everybody())
             && self.elsewhere().all(|poll| {
-                let read_is = |set: &[NodeId]| poll.is_read(read, set);
-                let write_is = |set: &[NodeId]| poll.is_acked(write, set);
+                let read_is = |set: &[NodeId]| poll.is_read(read, &replicas(set));
+                let write_is = |set: &[NodeId]| poll.is_acked(write, &replicas(set));
                 poll.can_be(self.table.read)
                     && poll.can_be(self.table.write)
                     && voting
@@ -204,6 +256,8 @@ pub(crate) struct Places {
     pub(crate) regions: BTreeMap<NodeId, Region>,
     /// By table and number of the shard.
     pub(crate) voters: BTreeMap<(model::TableId, u16), Vec<Voter>>,
+    /// Whether the keyspace has guests.
+    pub(crate) sloppy: bool,
 }
 
 impl Places {
@@ -211,6 +265,6 @@ impl Places {
     pub(crate) fn poll<'a>(&'a self, table: &'a Table, shard: u16, at: NodeId) -> Poll<'a> {
         let voters = self.voters.get(&(table.id, shard)).map(Vec::as_slice).unwrap_or_default();
         let here = self.regions.get(&at).expect("clients ask the nodes of the layout only");
-        Poll { voters, table, here }
+        Poll { voters, table, here, sloppy: self.sloppy }
     }
 }

@@ -19,7 +19,7 @@ use model::{Key, List, Listed, Listing, NodeId, Range};
 
 use crate::answers::lie;
 use crate::invariant::Invariant;
-use crate::levels::Poll;
+use crate::levels::{Poll, replicas};
 use crate::oracle::{Look, Oracle, Outcome, Spot, Viewer, WriteId};
 use crate::report::Broken;
 
@@ -101,10 +101,9 @@ impl Oracle {
             return Ok(());
         };
         let poll = self.places.poll(&spot.table, receipt.shard.index, at);
-        let nodes: Vec<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
         // A page that ends before its time says so by saying where to go on.
-        let is_enough = poll.is_read(list.options, &nodes);
-        let lie = match lie(receipt.shard, &poll, receipt, poll.read_kind(&nodes)) {
+        let is_enough = poll.is_read(list.options, &receipt.acks);
+        let lie = match lie(receipt.shard, &poll, receipt, poll.read_kind(&receipt.acks)) {
             None if !is_enough && listed.next.is_none() => Some("too few".into()),
             Some(_) if !is_enough && listed.next.is_some() => None,
             lie => lie,
@@ -127,7 +126,7 @@ impl Oracle {
             let before = write.outcome == Outcome::Acked && write.ended < begun;
             let meet = || {
                 let keepers: Vec<NodeId> = self.losses.keepers(write, begun).collect();
-                !poll.is_read(list.options, &poll.others(&keepers))
+                !poll.is_read(list.options, &replicas(&poll.others(&keepers)))
             };
             (before && meet()).then_some(id)
         })

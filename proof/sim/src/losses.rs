@@ -182,7 +182,9 @@ impl Losses {
         let lacks = move |ack: &Ack, dot| {
             self.has_lost(ack.node, write.spot, dot) || self.is_excused(ack, write, dot, begun)
         };
-        let keeps = move |ack: &&Ack| !write.dot.is_some_and(|dot| lacks(ack, dot));
+        // A guest hands over what it has acknowledged, and need not have it any more.
+        let keeps =
+            move |ack: &&Ack| ack.is_primary() && !write.dot.is_some_and(|dot| lacks(ack, dot));
         write.acks.iter().filter(keeps).map(|ack| ack.node)
     }
 
@@ -200,8 +202,10 @@ impl Losses {
             let place = (ack.node, write.spot);
             has(&self.unheard, place, dot) || self.is_excused(ack, write, dot, begun)
         };
-        let knows =
-            move |ack: &&Ack| !is_back(ack.node) && !write.dot.is_some_and(|dot| forgets(ack, dot));
+        let knows = move |ack: &&Ack| {
+            let has_forgotten = || write.dot.is_some_and(|dot| forgets(ack, dot));
+            ack.is_primary() && !is_back(ack.node) && !has_forgotten()
+        };
         write.acks.iter().filter(knows).map(|ack| ack.node)
     }
 
@@ -282,7 +286,7 @@ mod tests {
 
     /// A write that both nodes acknowledged, the first of them from its disk.
     fn acknowledged() -> Write {
-        let ack = |node, durable| Ack { node, durable };
+        let ack = Ack::of_replica;
         Write {
             spot: 0,
             at: N1,

@@ -101,6 +101,8 @@ struct Base {
 pub(crate) enum Viewer {
     /// A replica that stores it.
     Replica(NodeId),
+    /// A guest that keeps it for others, and forgets it when they have it.
+    Guest(NodeId),
     /// A client that was handed it.
     Client,
 }
@@ -268,7 +270,7 @@ impl Oracle {
     ) -> Result<DotSet, Broken> {
         let base = self.bases.remove(&(viewer, spot)).unwrap_or_default();
         let grown = object.context().is_superset(&base.context);
-        if !grown && viewer != Viewer::Client {
+        if !grown && matches!(viewer, Viewer::Replica(_)) {
             let lost = base.context.difference(object.context());
             let detail = format!("{viewer:?} has forgotten {lost:?}");
             return Err(Broken::of(Invariant::ReplicasOnlyGrow, spot, detail));

@@ -146,5 +146,7 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Clocks(clocks) => (18, clocks.stamp.0, "clocks"),
         Message::Lack(lack) => (19, lack.request.0, "lack"),
         Message::Sent(sent) => (20, sent.request.0, "sent"),
+        Message::Holding { count, .. } => (21, *count, "holding"),
+        Message::Take { bytes } => (22, *bytes, "take"),
     }
 }

@@ -121,15 +121,15 @@ impl World {
         }
         self.go_on(SECOND)?;
         let replicas = replica_map(&self.plan);
-        let shards = self.plan.shards;
-        let declare = Declare::Keyspace { name: name("space"), shards, replicas };
+        let (shards, sloppy) = (self.plan.shards, self.plan.sloppy);
+        let declare = Declare::Keyspace { name: name("space"), shards, replicas, sloppy };
         let Declared::Keyspace { keyspace, .. } = self.declare(1, declare)? else {
             return Err(not_declared("a keyspace"));
         };
         let placement = Placement::new(&self.layout, &keyspace);
         let placement = placement.map_err(|few| not_declared(&few.to_string()))?;
         let mut spots = Vec::new();
-        let mut places = Places { regions: regions(&self.layout), ..Places::default() };
+        let mut places = Places { regions: regions(&self.layout), sloppy, ..Places::default() };
         for (index, plan) in self.plan.tables.clone().into_iter().enumerate() {
             let table = self.declare_table(index, &plan, &keyspace, &placement, &mut places)?;
             for key in self.keys() {

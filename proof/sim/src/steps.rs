@@ -7,7 +7,7 @@ use model::NodeId;
 use node::{Input, Message};
 
 use crate::invariant::Invariant;
-use crate::oracle::{Look, Viewer, WriteId, dots};
+use crate::oracle::{Look, Spot, Viewer, WriteId, dots};
 use crate::report::Broken;
 use crate::workload::Op;
 use crate::world::{Event, Phase, World};
@@ -31,6 +31,7 @@ impl World {
         host.disk.overwrite_next(None);
         self.look(at, write)?;
         self.check_forgotten(at)?;
+        self.look_at_hints(at, write)?;
         self.check_node(at)?;
         if is_asked {
             self.check_refusals(at, &effects, fails)?;
@@ -134,6 +135,30 @@ impl World {
                 return Err(Broken::of(Invariant::ClocksAreExact, spot, detail));
             }
             self.check_logged(at, spot, &gained)?;
+        }
+        Ok(())
+    }
+
+    /// Shows the oracle what a node has just taken in for others.
+    fn look_at_hints(&mut self, at: NodeId, write: Option<WriteId>) -> Result<(), Broken> {
+        let host = self.hosts.get_mut(&at).expect("events name nodes of the layout");
+        for (hint, object) in host.disk.take_hinted() {
+            let of = |spot: &Spot| spot.address() == hint.address;
+            let Some(spot) = self.oracle.spots.iter().position(of) else {
+                let detail = format!("{at} keeps {hint:?}, which nobody wrote");
+                return Err(Broken::new(Invariant::NothingIsInvented, detail));
+            };
+            if let Some(id) = write.filter(|id| self.oracle.write(*id).spot == spot) {
+                self.oracle.learn(id, spot, host.incarnation, &object)?;
+            }
+            let replicas = &self.oracle.spot(spot).replicas;
+            if replicas.contains(&at) || !replicas.contains(&hint.target) {
+                let detail = format!("{at} keeps something for {}", hint.target);
+                return Err(Broken::of(Invariant::NothingIsInvented, spot, detail));
+            }
+            if self.oracle.look == Look::Everywhere {
+                self.oracle.check(Viewer::Guest(at), spot, &object)?;
+            }
         }
         Ok(())
     }

@@ -30,6 +30,9 @@ pub struct Plan {
     pub zones: u16,
     /// N.
     pub replicas: u8,
+    /// Whether guests stand in for replicas that are away.
+    #[serde(default)]
+    pub sloppy: bool,
     /// Shards of the keyspace.
     pub shards: u16,
     /// The tables, by their defaults.
@@ -216,12 +219,16 @@ impl Plan {
         let network = network(&mut dice);
         let mut levels = Dice::new(seed, Part::Levels);
         // A declaration takes several round trips, one declaration after the other.
+        // What is lost with a disk or a record is told from replicas only, so where there are
+        // guests disks are whole.
+        let sloppy = u16::from(replicas) < nodes && Dice::new(seed, Part::Guests).chance(350);
         let often = if network.far == 0 { 300 * MILLISECOND } else { 2 * SECOND };
         Self {
             nodes,
             regions: dice.pick(&[1, 1, 1, 2, 3]),
             zones: dice.pick(&[1, 1, 2, 3, 5]),
             replicas,
+            sloppy,
             shards: dice.pick(&[1, 2, 8, 16]),
             tables: vec![
                 counted(&mut levels, &table(&mut dice, Durability::Synced, replicas)),
@@ -253,11 +260,20 @@ impl Plan {
             rounds: dice.pick(&[1, 1, 1, 2]),
             destroys: false,
         }
+        .without_rot_of_guests()
     }
 
-    /// Whether a node may come back with another disk: not while anything is declared.
+    fn without_rot_of_guests(mut self) -> Self {
+        if self.sloppy {
+            self.disk.rot = 0;
+        }
+        self
+    }
+
+    /// Whether a node may come back with another disk: not while anything is declared, nor where
+    /// disks have hints.
     pub(crate) fn may_replace_disks(&self) -> bool {
-        self.declares == 0
+        self.declares == 0 && !self.sloppy
     }
 
     /// How long a healthy cluster may take for one key: one second, and what the round trips of

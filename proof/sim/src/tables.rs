@@ -154,6 +154,6 @@ fn is_so(
     (0..shards).all(|shard| {
         let voters = voters(layout, table, placement, shard);
         let first = voters.first().expect("every shard has a replica");
-        holds(Poll { voters: &voters, table, here: &first.region })
+        holds(Poll { voters: &voters, table, here: &first.region, sloppy: false })
     })
 }

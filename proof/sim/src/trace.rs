@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn read(object: Object, durable: bool) -> Reply {
-        let acks = vec![Ack { node: NodeId::new(1), durable }];
+        let acks = vec![Ack::of_replica(NodeId::new(1), durable)];
         let shard = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
         let receipt =
             Receipt { kind: Kind::Strict, dot: None, shard, acks, wanted: 1, replicas: 1 };

@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
+use causality::Dot;
 use model::{
     Failure, Kind, Mutation, NodeId, Put, ReadOptions, Receipt, Refusal, Reply, Request,
     WriteOptions,
 };
-use node::{Effect, Message};
+use node::{Effect, HintPlace, Message};
 
 use crate::invariant::Invariant;
 use crate::oracle::{Look, Outcome, WriteId};
@@ -28,12 +29,14 @@ impl World {
                 self.note_repeated(*id, written);
                 self.check_token(*id)?;
                 self.oracle.adopt(*id, &written.receipt);
+                self.count_kind(written.receipt.kind);
                 self.oracle.check_written(*id, *options, written)?;
                 self.oracle.acked(*id, written, self.now);
                 self.check_on_disk(*id, &written.receipt.acks)?;
             }
             (Op::Read { spot, options }, Reply::Read(read)) => {
                 self.count(&open.op, "answered");
+                self.count_kind(read.receipt.kind);
                 self.oracle.read(*spot, *options, (open.at, open.begun), read)?;
                 let nodes: Vec<NodeId> = read.receipt.acks.iter().map(|ack| ack.node).collect();
                 self.check_staleness(*spot, &nodes)?;
@@ -69,6 +72,10 @@ impl World {
         if written.repeated {
             *self.requests.entry(("tokens", "repeated")).or_default() += 1;
         }
+    }
+
+    fn count_kind(&mut self, kind: Kind) {
+        *self.requests.entry(("answers", kind.as_str())).or_default() += 1;
     }
 
     fn judge_failure(&mut self, open: &Open, op: &Op, failure: &Failure) -> Result<(), Broken> {
@@ -290,19 +297,16 @@ impl World {
 
     /// Whether those that answered are enough, if it does not matter what that is worth.
     fn met(&self, open: &Open, receipt: &Receipt) -> bool {
-        let nodes: Vec<_> = receipt.acks.iter().map(|ack| ack.node).collect();
-        let durable = receipt.acks.iter().filter(|ack| ack.durable).map(|ack| ack.node);
-        let disks: Vec<_> = durable.collect();
-        let (oracle, min) = (&self.oracle, Kind::Partial);
+        let (oracle, min, acks) = (&self.oracle, Kind::Any, &receipt.acks);
         match &open.op {
             Op::Write { id, options } => {
                 let spot = oracle.spot(oracle.write(*id).spot);
                 let options = WriteOptions { min, ..*options };
-                oracle.poll(spot, open.at).is_written(options, &nodes, &disks)
+                oracle.poll(spot, open.at).is_written(options, acks)
             }
             Op::Read { spot, options } => {
                 let options = ReadOptions { min, ..*options };
-                oracle.poll(oracle.spot(*spot), open.at).is_read(options, &nodes)
+                oracle.poll(oracle.spot(*spot), open.at).is_read(options, acks)
             }
             Op::List(_) => true,
             Op::Declare(_) | Op::Nowhere | Op::Ask => false,
@@ -312,13 +316,8 @@ impl World {
     /// What a receipt calls durable must be on the disk that it names, or have been.
     fn check_on_disk(&self, id: WriteId, acks: &[model::Ack]) -> Result<(), Broken> {
         let write = self.oracle.write(id);
-        let place = self.oracle.spot(write.spot).place();
         let lies = |ack: &&model::Ack| {
-            let host = self.hosts.get(&ack.node);
-            let on_disk = |dot| {
-                host.is_some_and(|host| host.disk.has_synced(&place, dot))
-                    || self.oracle.losses.has_lost(ack.node, write.spot, dot)
-            };
+            let on_disk = |dot| self.is_or_was_on_disk(ack, write.spot, dot);
             ack.durable && !write.dot.is_some_and(on_disk)
         };
         match acks.iter().find(lies) {
@@ -330,6 +329,22 @@ impl World {
                 Err(Broken::of(Invariant::DurableIsOnDisk, write.spot, detail))
             }
         }
+    }
+}
+
+impl World {
+    /// Whether a write is on the disk of a replica, or was lost with it. What a guest has may
+    /// be with its replica already.
+    pub(crate) fn is_or_was_on_disk(&self, ack: &model::Ack, spot: usize, dot: Dot) -> bool {
+        let place = self.oracle.spot(spot).place();
+        let at = |node: NodeId| {
+            self.hosts.get(&node).is_some_and(|host| host.disk.has_synced(&place, dot))
+                || self.oracle.losses.has_lost(node, spot, dot)
+        };
+        let Some(replica) = ack.stands_for else { return at(ack.node) };
+        let hint = HintPlace { target: replica, address: place.1.clone() };
+        let guest = self.hosts.get(&ack.node);
+        guest.is_some_and(|guest| guest.disk.has_synced_hint(&hint, dot)) || at(replica)
     }
 }
 
@@ -381,7 +396,7 @@ fn demanded(op: &Op) -> Kind {
         Op::Write { options, .. } => options.min,
         Op::Read { options, .. } => options.min,
         Op::List(list) => list.options.min,
-        Op::Declare(_) | Op::Nowhere | Op::Ask => Kind::Partial,
+        Op::Declare(_) | Op::Nowhere | Op::Ask => Kind::Any,
     }
 }
 
@@ -454,7 +469,8 @@ mod tests {
     }
 
     fn declare() -> Declare {
-        Declare::Keyspace { name: name("space"), shards: 1, replicas: [(name("here"), 1)].into() }
+        let replicas = [(name("here"), 1)].into();
+        Declare::Keyspace { name: name("space"), shards: 1, replicas, sloppy: false }
     }
 
     /// One request of each kind. The oracle knows of the write.
@@ -512,7 +528,7 @@ mod tests {
             kind: Kind::Partial,
             dot: None,
             shard: model::ShardId { keyspace: model::KeyspaceId::new(1), index: 0 },
-            acks: vec![model::Ack { node: NodeId::new(1), durable: false }],
+            acks: vec![model::Ack::of_replica(NodeId::new(1), false)],
             wanted: 2,
             replicas: 3,
         };

@@ -377,7 +377,7 @@ impl Workload {
     fn min(&mut self) -> Kind {
         let demands = self.plan.demands;
         let is_strict = demands != 0 && self.dice.chance(demands);
-        if is_strict { Kind::Strict } else { Kind::Partial }
+        if is_strict { Kind::Strict } else { Kind::Any }
     }
 
     fn write_options(&mut self) -> WriteOptions {

@@ -94,6 +94,18 @@ fn of_late_news(seed: u64) -> Plan {
     plan
 }
 
+/// A world in which replicas are away most of the time, and others stand in for them.
+#[cfg(feature = "mutants")]
+fn of_guests(seed: u64) -> Plan {
+    use sim::FaultKind::{Isolate, Kill, Power, SlowNode, Split};
+    let mut plan = Plan::draw(seed);
+    (plan.nodes, plan.regions, plan.sloppy) = (u16::from(plan.replicas) + 3, 1, true);
+    (plan.disk.rot, plan.declares, plan.network.far, plan.clients.levels) = (0, 0, 0, 300);
+    (plan.faults.gap, plan.faults.lasts) = (500_000, 3_000_000);
+    plan.faults.kinds = [(Kill, 3), (Power, 2), (Isolate, 4), (Split, 3), (SlowNode, 3)].into();
+    plan
+}
+
 /// The first violation that a mutant causes.
 fn find(mutant: Mutant, worlds: Worlds, look: Look) -> Option<Box<Violation>> {
     let options = |seed, mutant| {
@@ -274,6 +286,14 @@ fn inside() -> Vec<Row> {
         (In::RefusalBelieved, of_retries, &[RefusedStaysAway]),
         (In::ConnectedIsFresh, of_late_news, &[StalenessIsTrue]),
         (In::StampIgnored, of_late_news, &[StalenessIsTrue]),
+        (In::GuestCountsForPw, of_guests, &[ReceiptsAreTrue]),
+        (In::GuestCountsAsStrict, of_guests, &[ReceiptsAreTrue]),
+        (In::GuestsCountTwice, of_guests, &[ReceiptsAreTrue]),
+        (In::HintDroppedAtSend, of_guests, &[DurableIsOnDisk, AcknowledgedIsKept]),
+        (In::HintsForgotten, of_guests, &[HintsAreHandedOver]),
+        (In::HintMisdirected, of_guests, &[DurableIsOnDisk, AcknowledgedIsKept]),
+        (In::HintReplaced, of_guests, &[DurableIsOnDisk, AcknowledgedIsKept]),
+        (In::HintNotKept, of_guests, &[DurableIsOnDisk]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }
@@ -383,6 +403,7 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (LimitsHold, Mutant::Inside(In::QueueUnbounded), ANY, ALL),
         (DamageIsNoticed, Mutant::DamageSealed, ANY, ALL),
         (TokensAreBound, Mutant::TokensUnbound, ANY, ALL),
+        (HintsAreHandedOver, Mutant::Inside(In::HintsForgotten), of_guests, ALL),
     ]
 };
 

@@ -1,5 +1,7 @@
 //! Seeds: the same ones every time. `merganser sim run` looks at fresh ones.
 
+use std::collections::BTreeMap;
+
 use sim::{FaultKind, Mutant, Options, Plan, Report, Summary, run, run_many};
 
 /// As many as take a few seconds in a debug build.
@@ -38,6 +40,29 @@ fn where_everything_may_be_destroyed_nothing_lies_all_the_same() {
         spared("disk spared by the atlas") + spared("record spared by the atlas")
     };
     assert!(4 * spared(true) < spared(false), "the atlas has spared what it need not");
+}
+
+/// Half of the nodes are away at any time, and most writes are taken in by guests.
+#[test]
+fn where_replicas_are_away_most_of_the_time_guests_lose_nothing() {
+    let mut kinds = BTreeMap::new();
+    for seed in 0..FIXED / 3 {
+        let mut plan = Plan::draw(seed);
+        (plan.nodes, plan.regions, plan.sloppy) = (u16::from(plan.replicas) + 3, 1, true);
+        (plan.disk.rot, plan.faults.gap, plan.faults.lasts) = (0, 500_000, 3_000_000);
+        use FaultKind::{Isolate, Kill, Power, SlowNode, Split};
+        plan.faults.kinds = [(Kill, 3), (Power, 2), (Isolate, 4), (Split, 3), (SlowNode, 3)].into();
+        let options = Options { plan: Some(plan), ..Options::default() };
+        let report = run(seed, &options).unwrap_or_else(|violation| panic!("{violation}"));
+        for ((_, kind), count) in
+            report.requests.into_iter().filter(|((of, _), _)| *of == "answers")
+        {
+            *kinds.entry(kind).or_insert(0) += count;
+        }
+    }
+    for kind in ["strict", "sloppy", "partial", "any"] {
+        assert!(100 < kinds.get(kind).copied().unwrap_or(0), "few answers are {kind}: {kinds:?}");
+    }
 }
 
 #[test]

@@ -44,8 +44,11 @@ impl Load {
     pub fn declare(urls: Vec<String>, replicas: u8, padding: usize) -> Result<Self, Stop> {
         let (expected, declared, deaf) = (Arc::default(), Declared::default(), Arc::default());
         let load = Self { urls, expected, declared, padding, deaf };
-        let contract =
-            KeyspaceContract { shards: Some(8), replicas: Some(Replicas::Here(replicas)) };
+        let contract = KeyspaceContract {
+            shards: Some(8),
+            replicas: Some(Replicas::Here(replicas)),
+            sloppy: false,
+        };
         load.block_on(async |client| {
             client.create_keyspace("t", &contract).await?;
             client.create_table("t", "t", &TableContract::new("siblings")).await

@@ -203,6 +203,7 @@ fn keyspace_of(info: &KeyspaceInfo) -> Option<Keyspace> {
         name: Name::new(&info.name).ok()?,
         shards: info.shards,
         replicas: replicas.collect::<Option<ReplicaMap>>()?,
+        sloppy: info.sloppy,
     })
 }
 

@@ -35,6 +35,10 @@ enum Action {
         /// changed later.
         #[arg(long, value_name = "COUNT")]
         shards: Option<u16>,
+        /// Let other nodes stand in for replicas that are away, so that writes are taken as
+        /// long as any node is there. It cannot be changed later.
+        #[arg(long)]
+        sloppy: bool,
     },
     /// List the keyspaces.
     List,
@@ -51,8 +55,8 @@ impl Keyspace {
         let client = self.connect.client(Options::default())?;
         block_on(async {
             match self.action {
-                Action::Create { name, replicas, shards } => {
-                    let contract = KeyspaceContract { shards, replicas };
+                Action::Create { name, replicas, shards, sloppy } => {
+                    let contract = KeyspaceContract { shards, replicas, sloppy };
                     let (keyspace, created) = client.create_keyspace(&name, &contract).await?;
                     show(&[keyspace], self.json, Some(created))
                 }
@@ -67,7 +71,8 @@ fn show(keyspaces: &[KeyspaceInfo], as_json: bool, created: Option<bool>) -> Res
     if as_json {
         return print::json(&json!({ "keyspaces": keyspaces, "created": created }));
     }
-    let mut table = print::table(&["keyspace", "id", "shards", "replicas"]);
+    let mut table =
+        print::table(&["keyspace", "id", "shards", "replicas", "when replicas are away"]);
     for keyspace in keyspaces {
         let replicas: Vec<String> =
             keyspace.replicas.iter().map(|(region, n)| format!("{region}: {n}")).collect();
@@ -76,6 +81,7 @@ fn show(keyspaces: &[KeyspaceInfo], as_json: bool, created: Option<bool>) -> Res
             keyspace.id.clone(),
             keyspace.shards.to_string(),
             replicas.join(", "),
+            if keyspace.sloppy { "guests (sloppy)" } else { "refuses (strict)" }.to_owned(),
         ]);
     }
     print::line(table)?;

@@ -294,6 +294,7 @@ fn resolve_limits(
         log_entries_max: default.log_entries_max,
         retry_window: default.retry_window,
         token_ahead_max: default.token_ahead_max,
+        hint_bytes_max: default.hint_bytes_max,
     })
 }
 

@@ -281,6 +281,7 @@ fn new_node(config: &Config, incarnation: Incarnation, recovered: Recovered) -> 
     };
     Node::new(node, recovered.clocks, recovered.acceptor, Now::default())
         .with_marks(recovered.marks)
+        .with_hints(recovered.hints)
 }
 
 /// What the wall clock says, which may be anything.

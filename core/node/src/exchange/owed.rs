@@ -62,7 +62,7 @@ impl Node {
         let gaps = examined.difference(&parcel.covered).len();
         for (address, object) in parcel.objects {
             let (request, sync, cause) = (RequestId::NOBODY, false, Cause::Exchange);
-            let merge = Merge { request, address, object, sync, cause };
+            let merge = Merge { request, address, object, sync, cause, stands_for: None };
             turn.send(from, Message::Merge(merge), After::Now);
         }
         turn.send(from, Message::Sent(Sent { request, next, gaps }), After::Now);

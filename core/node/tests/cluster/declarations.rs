@@ -37,6 +37,7 @@ fn a_minority_declares_nothing_and_still_reads_and_writes() {
                 name: name("more"),
                 shards: 8,
                 replicas: [(name("here"), 1)].into(),
+                sloppy: false,
             })
         ),
         Reply::Failed(Refusal::NoMajority { alive: 1, nodes: 3 }.into())

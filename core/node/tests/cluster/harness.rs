@@ -11,7 +11,9 @@ pub(crate) use model::{
     Mutation, Name, NodeId, Now, Object, Policy, Put, Range, Read, ReadOptions, Refusal, Reply,
     Request, ShardId, TableId, Value, Voting, WriteOptions, Written,
 };
-pub(crate) use node::{After, Config, Disk, Effect, Forwarded, Input, Message, Node, Ticket};
+pub(crate) use node::{
+    After, Config, Disk, Effect, Forwarded, Hint, HintPlace, Input, Message, Node, Owed, Ticket,
+};
 pub(crate) use placement::{Layout, Member};
 pub(crate) use replica::{Change, Page, PageNeed, Span, Store, StoreError};
 
@@ -22,6 +24,18 @@ pub(crate) struct Memory {
     pub(crate) acceptor: Acceptor,
     pub(crate) log: replica::Log,
     pub(crate) marks: BTreeSet<(ShardId, NodeId)>,
+    pub(crate) hints: BTreeMap<HintPlace, Hint>,
+}
+
+impl Memory {
+    /// What a start finds.
+    pub(crate) fn owed(&self) -> BTreeMap<NodeId, Owed> {
+        let mut owed: BTreeMap<NodeId, Owed> = BTreeMap::new();
+        for (place, hint) in &self.hints {
+            owed.entry(place.target).or_default().add(&place.address, hint);
+        }
+        owed
+    }
 }
 
 impl Store for Memory {
@@ -83,6 +97,31 @@ impl Disk for Memory {
             self.marks.remove(&(shard, node));
         }
     }
+
+    fn hint(&self, place: &HintPlace) -> Result<Option<Hint>, StoreError> {
+        Ok(self.hints.get(place).cloned())
+    }
+
+    fn hints(
+        &self,
+        target: NodeId,
+        after: Option<&Address>,
+        need: PageNeed,
+    ) -> Result<Vec<(Address, Hint)>, StoreError> {
+        let fits = |place: &&HintPlace| {
+            place.target == target && after.is_none_or(|after| after < &place.address)
+        };
+        let found = self.hints.iter().filter(|(place, _)| fits(place));
+        let found = found.map(|(place, hint)| (place.address.clone(), hint.clone()));
+        Ok(found.take(need.objects_max).collect())
+    }
+
+    fn keep_hint(&mut self, place: &HintPlace, hint: Option<&Hint>) {
+        match hint {
+            Some(hint) => self.hints.insert(place.clone(), hint.clone()),
+            None => self.hints.remove(place),
+        };
+    }
 }
 
 /// Nodes, their disks, and the messages between them, all delivered at once.
@@ -102,7 +141,7 @@ pub(crate) fn config(id: NodeId, life: u64, layout: &Layout) -> Config {
         id,
         incarnation: Incarnation::new((life << 32) | u64::from(id.number())),
         layout: layout.clone(),
-        limits: Limits { siblings_max: 3, ..Limits::default() },
+        limits: Limits { siblings_max: 3, hint_bytes_max: 9 << 19, ..Limits::default() },
         address: format!("host{}:7100", id.number()),
         started_millis: life,
         seed: life,
@@ -168,6 +207,32 @@ impl Cluster {
         cluster
     }
 
+    /// The same with a keyspace whose replicas have guests.
+    pub(crate) fn with_sloppy_table(size: u16, replicas: u8) -> Self {
+        let mut cluster = Self::new(size);
+        let replicas = [(name("here"), replicas)].into();
+        let keyspace = Declare::Keyspace { name: name("ks"), shards: 8, replicas, sloppy: true };
+        cluster.ask(1, Request::Declare(keyspace));
+        cluster.ask(1, Request::Declare(table(Durability::Synced)));
+        cluster
+    }
+
+    /// A stopped node is there again, in a new life.
+    pub(crate) fn start(&mut self, node: u16) {
+        self.down.remove(&NodeId::new(node));
+        self.restart(node);
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids.into_iter().filter(|id| *id != NodeId::new(node)) {
+            self.inputs.push_back((id, Input::Connected(NodeId::new(node))));
+        }
+        self.settle();
+    }
+
+    /// How many hints all nodes keep.
+    pub(crate) fn hints(&self) -> usize {
+        self.nodes.values().map(|(_, disk)| disk.hints.len()).sum()
+    }
+
     pub(crate) fn settle(&mut self) {
         while let Some((at, input)) = self.inputs.pop_front() {
             if self.down.contains(&at) {
@@ -227,7 +292,8 @@ impl Cluster {
         let id = NodeId::new(id);
         let (_, disk) = self.nodes.remove(&id).unwrap();
         let config = config(id, 1, &self.layout);
-        let node = Node::new(config, BTreeMap::new(), disk.acceptor.clone(), self.now);
+        let node = Node::new(config, BTreeMap::new(), disk.acceptor.clone(), self.now)
+            .with_hints(disk.owed());
         self.nodes.insert(id, (node, disk));
         for other in self.layout.members.keys().filter(|other| **other != id) {
             self.inputs.push_back((id, Input::Connected(*other)));
@@ -275,7 +341,8 @@ pub(crate) fn key(partition: &str, sort: &str) -> Key {
 }
 
 pub(crate) fn keyspace(shards: u16, replicas: u8) -> Declare {
-    Declare::Keyspace { name: name("ks"), shards, replicas: [(name("here"), replicas)].into() }
+    let replicas = [(name("here"), replicas)].into();
+    Declare::Keyspace { name: name("ks"), shards, replicas, sloppy: false }
 }
 
 pub(crate) fn table(durability: Durability) -> Declare {

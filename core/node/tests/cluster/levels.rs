@@ -9,7 +9,7 @@ fn two_regions(read: Level, write: Level, voting: Voting) -> Cluster {
     let places = [("eu", "a"), ("eu", "b"), ("eu", "c"), ("us", "a"), ("us", "b"), ("us", "c")];
     let mut cluster = Cluster::at(&places);
     let replicas = [(name("eu"), 3), (name("us"), 3)].into();
-    let keyspace = Declare::Keyspace { name: name("ks"), shards: 8, replicas };
+    let keyspace = Declare::Keyspace { name: name("ks"), shards: 8, replicas, sloppy: false };
     let table = declared("t", Durability::Synced, read, write, voting);
     assert!(matches!(cluster.ask(1, Request::Declare(keyspace)), Reply::Declared(_)));
     assert!(matches!(cluster.ask(1, Request::Declare(table)), Reply::Declared(_)));
@@ -55,7 +55,15 @@ fn a_region_goes_on_alone_at_local_levels_and_each_quorum_waits_for_the_other() 
 fn a_local_write_that_no_near_replica_can_take_is_not_given_to_a_far_one() {
     let mut cluster = Cluster::at(&[("eu", "a"), ("eu", "a"), ("us", "a"), ("us", "a")]);
     let replicas = [(name("eu"), 1), (name("us"), 1)].into();
-    cluster.ask(1, Request::Declare(Declare::Keyspace { name: name("ks"), shards: 8, replicas }));
+    cluster.ask(
+        1,
+        Request::Declare(Declare::Keyspace {
+            name: name("ks"),
+            shards: 8,
+            replicas,
+            sloppy: false,
+        }),
+    );
     let table = declared("t", Durability::Synced, Level::LocalOne, Level::LocalOne, may_miss());
     cluster.ask(1, Request::Declare(table));
     let mut passed_on = 0;
@@ -88,7 +96,15 @@ fn a_local_write_that_no_near_replica_can_take_is_not_given_to_a_far_one() {
 fn a_node_whose_region_keeps_no_replicas_refuses_local_levels() {
     let mut cluster = Cluster::at(&[("eu", "a"), ("eu", "b"), ("us", "a")]);
     let replicas = [(name("eu"), 2)].into();
-    cluster.ask(1, Request::Declare(Declare::Keyspace { name: name("ks"), shards: 8, replicas }));
+    cluster.ask(
+        1,
+        Request::Declare(Declare::Keyspace {
+            name: name("ks"),
+            shards: 8,
+            replicas,
+            sloppy: false,
+        }),
+    );
     cluster.ask(1, Request::Declare(table(Durability::Synced)));
     let refused = refusal(cluster.ask(3, put("k", "v", &none(), at(Level::LocalOne))));
     assert!(matches!(&refused, Refusal::NotLocal { what: "w", .. }), "{refused:?}");

@@ -9,6 +9,7 @@
 
 mod declarations;
 mod exchange;
+mod guests;
 mod harness;
 mod levels;
 mod requests;

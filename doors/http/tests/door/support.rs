@@ -192,15 +192,17 @@ impl State {
 
     fn declare(&mut self, declare: Declare) -> Result<Declared, Failure> {
         match declare {
-            Declare::Keyspace { name, shards, replicas } => {
+            Declare::Keyspace { name, shards, replicas, sloppy } => {
                 let id = KeyspaceId::new(self.keyspaces.len() as u32 + 1);
-                let new = Keyspace { id, name, shards, replicas };
+                let new = Keyspace { id, name, shards, replicas, sloppy };
                 if new.n() == 0 || !shards.is_power_of_two() {
                     return Err(Refusal::Contract("there must be replicas".to_owned()).into());
                 }
                 let old = self.keyspaces.iter().find(|old| old.name == new.name);
                 if let Some(old) = old {
-                    if (old.shards, &old.replicas) != (new.shards, &new.replicas) {
+                    if (old.shards, &old.replicas, old.sloppy)
+                        != (new.shards, &new.replicas, new.sloppy)
+                    {
                         return Err(differs("keyspace", &new.name));
                     }
                     return Ok(Declared::Keyspace { keyspace: old.clone(), created: false });
@@ -262,7 +264,11 @@ fn voters(keyspace: &Keyspace) -> Vec<Voter> {
     (1..=keyspace.n()).map(voter).collect()
 }
 
-fn read_need(keyspace: &Keyspace, table: &Table, options: ReadOptions) -> Result<Need, Refusal> {
+fn read_need(
+    keyspace: &Keyspace,
+    table: &Table,
+    options: ReadOptions,
+) -> Result<ReadNeed, Refusal> {
     Electorate { voters: &voters(keyspace), table }.read(options, &keyspace.name)
 }
 
@@ -273,7 +279,7 @@ fn differs(what: &'static str, name: &Name) -> Failure {
 
 fn receipt(keyspace: &Keyspace, wanted: u8, dot: Option<Dot>) -> Receipt {
     let durable = dot.is_some();
-    let acks = (1..=wanted).map(|node| Ack { node: NodeId::new(node.into()), durable });
+    let acks = (1..=wanted).map(|node| Ack::of_replica(NodeId::new(node.into()), durable));
     Receipt {
         kind: Kind::Strict,
         dot,

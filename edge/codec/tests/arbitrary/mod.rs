@@ -121,8 +121,14 @@ pub(crate) fn replica_maps() -> impl Strategy<Value = ReplicaMap> {
 }
 
 prop_compose! {
-    pub(crate) fn keyspaces()(id: u32, name in names(), shards: u16, replicas in replica_maps()) -> Keyspace {
-        Keyspace { id: KeyspaceId::new(id), name, shards, replicas }
+    pub(crate) fn keyspaces()(
+        id: u32,
+        name in names(),
+        shards: u16,
+        replicas in replica_maps(),
+        sloppy: bool,
+    ) -> Keyspace {
+        Keyspace { id: KeyspaceId::new(id), name, shards, replicas, sloppy }
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use causality::Incarnation;
 use model::{
-    Ack, Declare, Declared, Failure, Get, KeyspaceId, Kind, Lag, List, Listed, Listing, Malformed,
-    Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Receipt, Refusal, Reply, Request,
-    ShardId, Spread, Standing, Status, TableId, Voting, WriteOptions, Written,
+    Ack, Declare, Declared, Failure, Get, HintStatus, KeyspaceId, Kind, Lag, List, Listed, Listing,
+    Malformed, Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Receipt, Refusal,
+    Reply, Request, ShardId, Spread, Standing, Status, TableId, Voting, WriteOptions, Written,
 };
 use node::{
     Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Lack, Merge, Merged, Message,
@@ -53,16 +53,31 @@ fn addresses() -> impl Strategy<Value = model::Address> {
 }
 
 prop_compose! {
+    fn acks()(node in nodes(), durable: bool, stands_for in option::of(nodes())) -> Ack {
+        Ack { node, durable, stands_for }
+    }
+}
+
+prop_compose! {
+    fn hints()(
+        target in nodes(),
+        (count, bytes) in any::<(u64, u64)>(),
+        oldest in times(),
+    ) -> HintStatus {
+        HintStatus { target, count, bytes, oldest }
+    }
+}
+
+prop_compose! {
     fn receipts()(
-        strict: bool,
+        kind in kinds(),
         dot in option::of(dots()),
         keyspace: u32,
         index: u16,
-        acks in vec((nodes(), any::<bool>()).prop_map(|(node, durable)| Ack { node, durable }), 0..4),
+        acks in vec(acks(), 0..4),
         wanted: u8,
         replicas: u8,
     ) -> Receipt {
-        let kind = if strict { Kind::Strict } else { Kind::Partial };
         let shard = ShardId { keyspace: KeyspaceId::new(keyspace), index };
         Receipt { kind, dot, shard, acks, wanted, replicas }
     }
@@ -91,7 +106,7 @@ prop_compose! {
 }
 
 fn kinds() -> impl Strategy<Value = Kind> {
-    prop_oneof![Just(Kind::Partial), Just(Kind::Strict)]
+    prop_oneof![Just(Kind::Any), Just(Kind::Partial), Just(Kind::Sloppy), Just(Kind::Strict)]
 }
 
 prop_compose! {
@@ -152,8 +167,9 @@ prop_compose! {
 }
 
 fn declares() -> impl Strategy<Value = Declare> {
-    let keyspace = (names(), any::<u16>(), replica_maps())
-        .prop_map(|(name, shards, replicas)| Declare::Keyspace { name, shards, replicas });
+    let keyspace = (names(), any::<u16>(), replica_maps(), any::<bool>()).prop_map(
+        |(name, shards, replicas, sloppy)| Declare::Keyspace { name, shards, replicas, sloppy },
+    );
     let votings = prop_oneof![Just(Voting::default()), votings()];
     let table = (names(), names(), durabilities(), levels(), levels(), votings).prop_map(
         |(keyspace, name, durability, read, write, voting)| {
@@ -243,10 +259,12 @@ prop_compose! {
         requests: usize,
         read_repairs: u64,
         log_dropped: u64,
+        hints in vec(hints(), 0..3),
     ) -> Status {
         let incarnation = Incarnation::new(incarnation);
         Status {
             node, incarnation, uptime, nodes, catalog_version, keyspaces, tables, requests, read_repairs, log_dropped,
+            hints,
         }
     }
 }
@@ -283,7 +301,12 @@ fn lefts() -> impl Strategy<Value = Duration> {
 }
 
 fn data() -> impl Strategy<Value = Message> {
-    let causes = prop_oneof![Just(Cause::Write), Just(Cause::ReadRepair), Just(Cause::Exchange)];
+    let causes = prop_oneof![
+        Just(Cause::Write),
+        Just(Cause::ReadRepair),
+        Just(Cause::Exchange),
+        Just(Cause::Handoff)
+    ];
     let verdicts =
         prop_oneof![Just(Verdict::Durable), Just(Verdict::Buffered), Just(Verdict::Failed)];
     let wants = prop_oneof![Just(Want::Full), Just(Want::Digest)];
@@ -293,11 +316,12 @@ fn data() -> impl Strategy<Value = Message> {
         Just(Found::Failed),
     ];
     prop_oneof![
-        (requests_ids(), addresses(), any_objects(), any::<bool>(), causes).prop_map(
-            |(request, address, object, sync, cause)| {
-                Message::Merge(Merge { request, address, object, sync, cause })
-            }
-        ),
+        (requests_ids(), addresses(), any_objects(), any::<bool>(), causes, option::of(nodes()))
+            .prop_map(|(request, address, object, sync, cause, stands_for)| {
+                Message::Merge(Merge { request, address, object, sync, cause, stands_for })
+            }),
+        any::<(u64, u64)>().prop_map(|(count, bytes)| Message::Holding { count, bytes }),
+        any::<u64>().prop_map(|bytes| Message::Take { bytes }),
         (requests_ids(), verdicts)
             .prop_map(|(request, verdict)| Message::Merged(Merged { request, verdict })),
         (requests_ids(), addresses(), wants, lefts()).prop_map(|(request, address, want, left)| {

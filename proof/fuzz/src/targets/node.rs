@@ -104,6 +104,21 @@ impl Disk for Memory {
     fn keep_acceptor(&mut self, _: &Acceptor) {}
 
     fn mark(&mut self, _: ShardId, _: NodeId, _: bool) {}
+
+    fn hint(&self, _: &node::HintPlace) -> Result<Option<node::Hint>, StoreError> {
+        Ok(None)
+    }
+
+    fn hints(
+        &self,
+        _: NodeId,
+        _: Option<&Address>,
+        _: PageNeed,
+    ) -> Result<Vec<(Address, node::Hint)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn keep_hint(&mut self, _: &node::HintPlace, _: Option<&node::Hint>) {}
 }
 
 fn name(text: &str) -> Name {
@@ -117,8 +132,12 @@ fn layout() -> Layout {
 
 fn catalog() -> Catalog {
     let mut catalog = Catalog::default();
-    let keyspace =
-        Declare::Keyspace { name: name("ks"), shards: 4, replicas: [(name("here"), 3)].into() };
+    let keyspace = Declare::Keyspace {
+        name: name("ks"),
+        shards: 4,
+        replicas: [(name("here"), 3)].into(),
+        sloppy: false,
+    };
     let table = Declare::Table {
         keyspace: name("ks"),
         name: name("t"),
@@ -315,7 +334,12 @@ fn seeds() -> Vec<Vec<u8>> {
 
 fn keyspace() -> model::Request {
     let replicas = [(name("here"), 2)].into();
-    model::Request::Declare(Declare::Keyspace { name: name("new"), shards: 8, replicas })
+    model::Request::Declare(Declare::Keyspace {
+        name: name("new"),
+        shards: 8,
+        replicas,
+        sloppy: false,
+    })
 }
 
 fn requests() -> (model::Request, model::Request) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use catalog::Acceptor;
 use causality::{Dot, DotSet, Incarnation, Run};
 use model::{NodeId, Object, ShardId};
+use node::{Hint, HintPlace, Owed};
 use replica::{Change, Log};
 
 use super::Place;
@@ -18,6 +19,7 @@ pub(crate) struct Contents {
     pub(crate) log: Log,
     /// Replicas that lack something of a shard.
     pub(crate) marks: BTreeSet<(ShardId, NodeId)>,
+    pub(crate) hints: BTreeMap<HintPlace, Hint>,
 }
 
 /// One thing that was staged.
@@ -27,6 +29,8 @@ pub(super) enum Record {
     Forget(ShardId, Vec<Run>),
     Mark(ShardId, NodeId, bool),
     Acceptor(Acceptor),
+    /// Nothing if it was dropped.
+    Hint(HintPlace, Option<Hint>),
 }
 
 impl Record {
@@ -34,7 +38,7 @@ impl Record {
     pub(super) fn place(&self) -> Option<Place> {
         match self {
             Record::Change(change) => Some((change.shard, change.address.clone())),
-            Record::Forget(..) | Record::Mark(..) | Record::Acceptor(_) => None,
+            Record::Forget(..) | Record::Mark(..) | Record::Acceptor(_) | Record::Hint(..) => None,
         }
     }
 }
@@ -51,7 +55,22 @@ impl Contents {
             Record::Mark(shard, node, true) => drop(self.marks.insert((*shard, *node))),
             Record::Mark(shard, node, false) => drop(self.marks.remove(&(*shard, *node))),
             Record::Acceptor(acceptor) => self.acceptor = acceptor.clone(),
+            Record::Hint(place, Some(hint)) => {
+                self.hints.insert(place.clone(), hint.clone());
+            }
+            Record::Hint(place, None) => {
+                self.hints.remove(place);
+            }
         }
+    }
+
+    /// How much is kept for whom, as a starting node finds it.
+    pub(crate) fn owed(&self) -> BTreeMap<NodeId, Owed> {
+        let mut owed: BTreeMap<NodeId, Owed> = BTreeMap::new();
+        for (place, hint) in &self.hints {
+            owed.entry(place.target).or_default().add(&place.address, hint);
+        }
+        owed
     }
 
     /// The object that a record is about to replace, if there is one.

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use catalog::Acceptor;
 use causality::Run;
 use model::{Address, Key, NodeId, Object, ShardId, TableId};
-use node::Disk;
+use node::{Disk, Hint, HintPlace};
 use replica::{Change, Entry, Page, PageNeed, Span, Store, StoreError};
 
 use super::contents::Record;
@@ -85,6 +85,40 @@ impl Disk for SimDisk {
 
     fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
         self.stage(Record::Mark(shard, node, lacks));
+    }
+
+    fn hint(&self, place: &HintPlace) -> Result<Option<Hint>, StoreError> {
+        self.check_readable()?;
+        Ok(self.view.hints.get(place).cloned())
+    }
+
+    fn hints(
+        &self,
+        target: NodeId,
+        after: Option<&Address>,
+        need: PageNeed,
+    ) -> Result<Vec<(Address, Hint)>, StoreError> {
+        self.check_readable()?;
+        let is_next = |place: &HintPlace| {
+            place.target == target && after.is_none_or(|after| *after < place.address)
+        };
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for (place, hint) in self.view.hints.iter().filter(|(place, _)| is_next(place)) {
+            let is_full = need.objects_max <= found.len() || need.bytes_max <= bytes;
+            if is_full && !found.is_empty() {
+                break;
+            }
+            bytes += size(&place.address.key, &hint.object);
+            found.push((place.address.clone(), hint.clone()));
+        }
+        Ok(found)
+    }
+
+    fn keep_hint(&mut self, place: &HintPlace, hint: Option<&Hint>) {
+        if let Some(hint) = hint {
+            self.hinted.push((place.clone(), hint.object.clone()));
+        }
+        self.stage(Record::Hint(place.clone(), hint.cloned()));
     }
 }
 

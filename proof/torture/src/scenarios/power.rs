@@ -151,7 +151,7 @@ fn buffered(replicas: u8) -> (KeyspaceContract, TableContract) {
     let replicas = Some(Replicas::Here(replicas));
     let durability = Some(Durability::Buffered);
     (
-        KeyspaceContract { shards: Some(8), replicas },
+        KeyspaceContract { shards: Some(8), replicas, sloppy: false },
         TableContract { durability, ..TableContract::new("siblings") },
     )
 }

@@ -216,7 +216,7 @@ impl Bench {
             Ok(_) => {}
             Err(err) if is_missing(&err) => {
                 let replicas = self.replicas.map(Replicas::Here);
-                let contract = KeyspaceContract { shards: None, replicas };
+                let contract = KeyspaceContract { shards: None, replicas, sloppy: false };
                 client.create_keyspace(&self.keyspace, &contract).await?;
             }
             Err(err) => return Err(err.into()),

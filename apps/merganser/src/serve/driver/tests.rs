@@ -67,6 +67,23 @@ impl node::Disk for FakeDisk {
     }
 
     fn mark(&mut self, _: ShardId, _: NodeId, _: bool) {}
+
+    fn hint(&self, _: &node::HintPlace) -> Result<Option<node::Hint>, StoreError> {
+        Ok(None)
+    }
+
+    fn hints(
+        &self,
+        _: NodeId,
+        _: Option<&Address>,
+        _: PageNeed,
+    ) -> Result<Vec<(Address, node::Hint)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn keep_hint(&mut self, _: &node::HintPlace, _: Option<&node::Hint>) {
+        self.staged += 1;
+    }
 }
 
 impl Disk for FakeDisk {
@@ -189,7 +206,7 @@ fn name(text: &str) -> Name {
 fn tables() -> Catalog {
     let mut catalog = Catalog::default();
     let replicas = [(name("here"), 2)].into();
-    let keyspace = Declare::Keyspace { name: name("demo"), shards: 1, replicas };
+    let keyspace = Declare::Keyspace { name: name("demo"), shards: 1, replicas, sloppy: false };
     catalog.declare(&keyspace).unwrap();
     for durability in [Durability::Synced, Durability::Buffered] {
         let table = Declare::Table {

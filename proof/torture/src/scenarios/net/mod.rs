@@ -251,7 +251,7 @@ fn place(network: &Network, port: usize) -> Place {
 /// Every node has everything, so that each knows by itself what must succeed.
 fn contract() -> (KeyspaceContract, TableContract) {
     let replicas = u8::try_from(NODES).ok().map(Replicas::Here);
-    (KeyspaceContract { shards: Some(8), replicas }, TableContract::new("siblings"))
+    (KeyspaceContract { shards: Some(8), replicas, sloppy: false }, TableContract::new("siblings"))
 }
 
 /// All directions between two nodes.

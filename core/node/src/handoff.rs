@@ -1,0 +1,249 @@
+//! Handing hints over to the replicas that they are for.
+//!
+//! A replica that comes back has a lot to do, and all guests want to get rid of what they
+//! keep for it. So nothing is pushed: a guest says how much it has, and the replica says how
+//! much it takes at once, less when it is busy.
+//!
+//! ```text
+//! guest                                   replica
+//!   Holding { count, bytes }  ──────────►
+//!                             ◄──────────  Take { bytes }
+//!   Merge, Merge, Merge       ──────────►
+//!                             ◄──────────  Merged, Merged, Merged       each after fsync
+//!   drops what was merged; is there more? Holding ...
+//! ```
+//!
+//! A hint is dropped when its replica says that it is on disk there, and only if it is still
+//! what was sent: more may have come in the meantime. If anything goes wrong the session ends
+//! and another begins a while later. A hint that a replica refuses is passed over until all
+//! others have had their turn, so that it does not hold them up.
+//!
+//! For whom a hint is is looked up again when it is sent: a node that is no replica of the
+//! shard any more is owed nothing, and those that are take its place.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use coordinator::Digest;
+use model::{Address, NodeId, Now};
+use mutant::{Mutant, is};
+use replica::PageNeed;
+
+use crate::hints::{Hint, HintPlace, Ledger};
+use crate::shards::digest;
+use crate::{After, Cause, Disk, Merge, Merged, Message, Node, RequestId, Turn, Verdict};
+
+/// How often a guest looks for replicas that are back. Nobody waits for it.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How long a session may stand still. A message was lost, or the replica is overwhelmed.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How much a replica takes at once: some hundred small objects, a fraction of a second of
+/// its disk.
+const CREDIT_BYTES: u64 = 256 << 10;
+
+/// How much it takes when it is busy.
+const CREDIT_BYTES_BUSY: u64 = 32 << 10;
+
+/// In how many requests a replica has a hand when it is busy.
+const BUSY: usize = 64;
+
+/// The most hints on their way to one replica.
+const SENT_MAX: usize = 256;
+
+/// The handoffs that a guest has begun.
+#[derive(Debug, Default)]
+pub(crate) struct Handoffs {
+    sessions: BTreeMap<NodeId, Session>,
+    /// After which hint to go on, where one was refused.
+    passed: BTreeMap<NodeId, Address>,
+    next: Now,
+}
+
+/// One round with one replica.
+#[derive(Debug)]
+struct Session {
+    moved: Now,
+    sent: BTreeMap<RequestId, Sent>,
+    has_failed: bool,
+}
+
+#[derive(Debug)]
+struct Sent {
+    address: Address,
+    digest: Digest,
+}
+
+impl Handoffs {
+    /// When somebody has to be looked for, if there are hints.
+    pub(crate) fn wake_at(&self, hints: &Ledger) -> Option<Now> {
+        (!hints.is_empty()).then_some(self.next)
+    }
+
+    /// The connection to a node broke, and with it what was on its way.
+    pub(crate) fn lost(&mut self, node: NodeId) {
+        self.sessions.remove(&node);
+    }
+}
+
+impl Node {
+    /// Begins with those that are back.
+    pub(crate) fn hand_off<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        if self.hints.is_empty() || turn.now < self.handoffs.next {
+            return;
+        }
+        self.handoffs.next = turn.now + EVERY;
+        let now = turn.now;
+        self.handoffs.sessions.retain(|_, session| now < session.moved + PATIENCE);
+        let is_due = |target: &NodeId| {
+            self.membership.is_alive(*target, now) && !self.handoffs.sessions.contains_key(target)
+        };
+        let due: Vec<NodeId> =
+            self.hints.targets().map(|(target, _)| target).filter(is_due).collect();
+        for target in due {
+            self.offer(target, turn);
+        }
+    }
+
+    /// Says how much there is for a replica.
+    fn offer<D: Disk>(&mut self, target: NodeId, turn: &mut Turn<'_, D>) {
+        let Some(owed) = self.hints.owed(target) else { return };
+        let holding = Message::Holding { count: owed.count(), bytes: owed.bytes() };
+        let session = Session { moved: turn.now, sent: BTreeMap::new(), has_failed: false };
+        self.handoffs.sessions.insert(target, session);
+        turn.send(target, holding, After::Now);
+    }
+
+    /// A guest has something for this node.
+    pub(crate) fn offered<D: Disk>(&mut self, from: NodeId, turn: &mut Turn<'_, D>) {
+        let is_busy = BUSY < self.flights.len();
+        let bytes = if is_busy { CREDIT_BYTES_BUSY } else { CREDIT_BYTES };
+        turn.send(from, Message::Take { bytes }, After::Now);
+    }
+
+    /// A replica takes so much.
+    pub(crate) fn hand_over<D: Disk>(
+        &mut self,
+        target: NodeId,
+        bytes: u64,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let is_asked = |session: &Session| session.sent.is_empty() && !session.has_failed;
+        if bytes == 0 || !self.handoffs.sessions.get(&target).is_some_and(is_asked) {
+            return;
+        }
+        let after = self.handoffs.passed.get(&target);
+        let bytes_max = usize::try_from(bytes.min(CREDIT_BYTES)).unwrap_or_default();
+        let need = PageNeed { objects_max: SENT_MAX, bytes_max };
+        // Hints that cannot be read stay, and are tried again.
+        let hints = turn.disk.hints(target, after, need).unwrap_or_default();
+        let mut sent = BTreeMap::new();
+        for (address, hint) in hints {
+            if let Some((request, what)) = self.send_hint(target, address, hint, turn) {
+                sent.insert(request, what);
+            }
+        }
+        if sent.is_empty() {
+            self.handoffs.passed.remove(&target);
+            self.handoffs.sessions.remove(&target);
+            return;
+        }
+        if let Some(session) = self.handoffs.sessions.get_mut(&target) {
+            (session.moved, session.sent) = (turn.now, sent);
+        }
+    }
+
+    fn send_hint<D: Disk>(
+        &mut self,
+        target: NodeId,
+        address: Address,
+        hint: Hint,
+        turn: &mut Turn<'_, D>,
+    ) -> Option<(RequestId, Sent)> {
+        let shard = self.contracts.shard_of(&address)?;
+        let replicas = self.contracts.replicas(shard).to_vec();
+        if !replicas.contains(&target) && !replicas.is_empty() {
+            self.owe_others(target, &replicas, &address, &hint, turn);
+            return None;
+        }
+        let to = match is(Mutant::HintMisdirected) {
+            true => replicas.iter().copied().find(|node| *node != target).unwrap_or(target),
+            false => target,
+        };
+        let sent = Sent { address: address.clone(), digest: digest(&hint.object) };
+        if is(Mutant::HintDroppedAtSend) {
+            self.drop_hint(target, &sent, turn);
+        }
+        let (request, object) = (self.new_request(), hint.object);
+        let cause = Cause::Handoff;
+        let merge = Merge { request, address, object, sync: true, cause, stands_for: None };
+        turn.send(to, Message::Merge(merge), After::Now);
+        if is(Mutant::HintMisdirected) {
+            self.drop_hint(target, &sent, turn);
+        }
+        Some((request, sent))
+    }
+
+    /// Keeps a hint for those who are replicas, in the place of one who is none any more.
+    fn owe_others<D: Disk>(
+        &mut self,
+        target: NodeId,
+        replicas: &[NodeId],
+        address: &Address,
+        hint: &Hint,
+        turn: &mut Turn<'_, D>,
+    ) {
+        for replica in replicas {
+            let place = HintPlace { target: *replica, address: address.clone() };
+            if !self.keep_hint(place, hint.object.clone(), turn) {
+                return;
+            }
+        }
+        let sent = Sent { address: address.clone(), digest: digest(&hint.object) };
+        self.drop_hint(target, &sent, turn);
+    }
+
+    /// Takes in what became of a hint. Returns whether it was about one.
+    pub(crate) fn handed_over<D: Disk>(
+        &mut self,
+        from: NodeId,
+        merged: &Merged,
+        turn: &mut Turn<'_, D>,
+    ) -> bool {
+        let Some(session) = self.handoffs.sessions.get_mut(&from) else { return false };
+        let Some(sent) = session.sent.remove(&merged.request) else { return false };
+        session.moved = turn.now;
+        if merged.verdict == Verdict::Durable {
+            self.drop_hint(from, &sent, turn);
+        } else {
+            session.has_failed = true;
+            self.handoffs.passed.insert(from, sent.address);
+        }
+        self.end_round(from, turn);
+        true
+    }
+
+    /// Goes on with a replica that has answered everything.
+    fn end_round<D: Disk>(&mut self, target: NodeId, turn: &mut Turn<'_, D>) {
+        let Some(session) = self.handoffs.sessions.get(&target) else { return };
+        if !session.sent.is_empty() {
+            return;
+        }
+        let has_failed = session.has_failed;
+        self.handoffs.sessions.remove(&target);
+        if !has_failed {
+            self.offer(target, turn);
+        }
+    }
+
+    /// Drops a hint, if it is still what was sent.
+    fn drop_hint<D: Disk>(&mut self, target: NodeId, sent: &Sent, turn: &mut Turn<'_, D>) {
+        let place = HintPlace { target, address: sent.address.clone() };
+        let Ok(Some(hint)) = turn.disk.hint(&place) else { return };
+        if digest(&hint.object) == sent.digest {
+            self.hints.change(&place, Some(&hint), None);
+            turn.disk.keep_hint(&place, None);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Sloppy keyspaces: who stands in for replicas that are away, what that is worth, and how
+//! they get what they missed.
+
+use super::harness::*;
+
+/// The replicas of a key, and the others.
+fn sides(cluster: &mut Cluster, key: &str) -> (Vec<u16>, Vec<u16>) {
+    let written = cluster.put(1, key, "first", &none());
+    cluster.wait(300);
+    let at = |node: &u16| {
+        let (_, disk) = &cluster.nodes[&NodeId::new(*node)];
+        let is_key = |(shard, _, found): &(ShardId, TableId, Key)| {
+            *shard == written.receipt.shard && found.partition() == key.as_bytes()
+        };
+        disk.objects.keys().any(is_key)
+    };
+    cluster.nodes.keys().map(|node| node.number()).partition(at)
+}
+
+fn guests_of(written: &Written) -> Vec<(NodeId, NodeId)> {
+    let guests = written.receipt.acks.iter();
+    guests.filter_map(|ack| Some((ack.node, ack.stands_for?))).collect()
+}
+
+/// Every replica of the key holds exactly these values.
+fn assert_all_hold(cluster: &Cluster, replicas: &[u16], key: &str, wanted: &[&str]) {
+    for replica in replicas {
+        let (_, disk) = &cluster.nodes[&NodeId::new(*replica)];
+        let is_key = |(_, _, found): &&(ShardId, TableId, Key)| found.partition() == key.as_bytes();
+        let place = disk.objects.keys().find(is_key).unwrap();
+        assert_eq!(texts(&disk.objects[place]), wanted, "n{replica}");
+    }
+}
+
+#[test]
+fn with_two_of_three_replicas_away_guests_take_the_write_and_hand_it_over_later() {
+    let mut cluster = Cluster::with_sloppy_table(5, 3);
+    let (replicas, _) = sides(&mut cluster, "k");
+    let before = cluster.get(1, "k", Level::All).object;
+    let (here, away) = (replicas[0], [replicas[1], replicas[2]]);
+    away.iter().for_each(|node| cluster.stop(*node));
+
+    let written = cluster.put(here, "k", "second", before.context());
+    assert_eq!((written.receipt.kind, written.receipt.wanted), (Kind::Sloppy, 2));
+    let [(_, stood_for)] = guests_of(&written)[..] else { panic!("{written:?}") };
+    assert!(away.contains(&stood_for.number()));
+    // Readers find it where it went, also without the replica that accepted it.
+    let read = cluster.get(here, "k", Level::Quorum);
+    assert_eq!((texts(&read.object), read.receipt.kind), (vec!["second".into()], Kind::Sloppy));
+
+    assert_eq!(cluster.hints(), 2);
+    away.iter().for_each(|node| cluster.start(*node));
+    cluster.wait(3_000);
+    assert_eq!(cluster.hints(), 0);
+    assert_all_hold(&cluster, &replicas, "k", &["second"]);
+}
+
+#[test]
+fn without_any_replica_the_node_that_is_asked_mints_and_each_replica_is_owed_the_write() {
+    let mut cluster = Cluster::with_sloppy_table(5, 3);
+    let (replicas, others) = sides(&mut cluster, "k");
+    replicas.iter().for_each(|node| cluster.stop(*node));
+    let asked = others[0];
+
+    let written = cluster.put(asked, "k", "one", &none());
+    assert_eq!((written.receipt.kind, written.receipt.acks.len()), (Kind::Any, 2));
+    let again = cluster.put(asked, "k", "two", &written.context);
+    let dots = [written, again].map(|written| written.receipt.dot.unwrap());
+    assert_eq!(dots[0].incarnation, dots[1].incarnation);
+    assert_eq!([dots[0].seq, dots[1].seq], [1, 2]);
+    let read = cluster.get(others[1], "k", Level::Quorum);
+    assert_eq!((texts(&read.object), read.receipt.kind), (vec!["two".into()], Kind::Any));
+
+    replicas.iter().for_each(|node| cluster.start(*node));
+    cluster.wait(4_000);
+    assert_eq!(cluster.hints(), 0);
+    // Nobody had read the first value when all replicas were away.
+    assert_all_hold(&cluster, &replicas, "k", &["first", "two"]);
+}
+
+#[test]
+fn hints_survive_a_restart_of_their_guest() {
+    let mut cluster = Cluster::with_sloppy_table(4, 3);
+    let (replicas, _) = sides(&mut cluster, "k");
+    cluster.stop(replicas[2]);
+    let written = cluster.put(replicas[0], "k", "second", &none());
+    let guest = (1..=4).find(|node| !replicas.contains(node)).unwrap();
+    assert_eq!((written.receipt.kind, cluster.hints()), (Kind::Strict, 1));
+    cluster.restart(guest);
+    cluster.start(replicas[2]);
+    cluster.wait(3_000);
+    assert_eq!(cluster.hints(), 0);
+    assert_all_hold(&cluster, &replicas, "k", &["first", "second"]);
+}
+
+#[test]
+fn guests_do_not_count_for_pw_nor_in_a_strict_keyspace_nor_for_more_than_is_demanded() {
+    let mut cluster = Cluster::with_sloppy_table(5, 3);
+    let (replicas, _) = sides(&mut cluster, "k");
+    replicas[1..].iter().for_each(|node| cluster.stop(*node));
+    let pw = WriteOptions { pw: Some(Level::Two), ..WriteOptions::default() };
+    let strict = WriteOptions { min: Kind::Strict, ..WriteOptions::default() };
+    for options in [pw, strict] {
+        let reply = cluster.ask(replicas[0], put("k", "v", &none(), options));
+        assert!(matches!(reply, Reply::Failed(Failure::NotAttempted { .. })), "{reply:?}");
+    }
+    let sloppy = WriteOptions { min: Kind::Sloppy, ..WriteOptions::default() };
+    let reply = cluster.ask(replicas[0], put("k", "v", &none(), sloppy));
+    assert!(matches!(reply, Reply::Written(_)), "{reply:?}");
+
+    let mut cluster = Cluster::with_table(5, 3);
+    let (replicas, _) = sides(&mut cluster, "k");
+    replicas[1..].iter().for_each(|node| cluster.stop(*node));
+    let reply = cluster.ask(replicas[0], put("k", "v", &none(), WriteOptions::default()));
+    assert!(matches!(reply, Reply::Failed(Failure::NotAttempted { .. })), "{reply:?}");
+    assert_eq!(cluster.hints(), 0);
+}
+
+#[test]
+fn a_replica_that_says_nothing_gets_a_guest_before_the_client_gives_up() {
+    let mut cluster = Cluster::with_sloppy_table(5, 3);
+    let (replicas, _) = sides(&mut cluster, "k");
+    // Nobody is told: they seem alive, and say nothing.
+    cluster.down.extend(replicas[1..].iter().map(|node| NodeId::new(*node)));
+    let write = cluster.begin(replicas[0], put("k", "v", &none(), WriteOptions::default()));
+    assert!(cluster.answers.is_empty());
+    cluster.wait(400);
+    let reply = cluster.answers.remove(&write);
+    let Some(Reply::Written(written)) = reply else { panic!("{reply:?}") };
+    assert_eq!((written.receipt.kind, guests_of(&written).len()), (Kind::Sloppy, 1));
+}
+
+#[test]
+fn a_full_guest_refuses_what_it_could_not_keep_and_drops_nothing() {
+    let mut cluster = Cluster::with_sloppy_table(4, 3);
+    let (replicas, _) = sides(&mut cluster, "k");
+    cluster.stop(replicas[1]);
+    cluster.stop(replicas[2]);
+    let big = "x".repeat(1 << 20);
+    let mut kept = 0;
+    // Each hint has a megabyte, and a guest keeps four.
+    for index in 0..8 {
+        let any = WriteOptions { w: Some(Level::Two), ..WriteOptions::default() };
+        let request = put(&format!("k{index}"), &big, &none(), any);
+        kept += u32::from(matches!(cluster.ask(replicas[0], request), Reply::Written(_)));
+    }
+    assert!(cluster.hints() <= 4, "{} hints", cluster.hints());
+    assert!(kept <= 8);
+    let hints = cluster.hints();
+    cluster.start(replicas[1]);
+    cluster.start(replicas[2]);
+    cluster.wait(5_000);
+    assert!(0 < hints && cluster.hints() == 0);
+}

@@ -1,0 +1,126 @@
+//! What the node keeps for replicas that are away.
+//!
+//! Hints are read like objects: what is staged, over what is in flight, over what is in the
+//! database. They are dropped as often as they are written, so each place can also say that
+//! there is none any more.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use catalog::Acceptor;
+use model::{Address, NodeId, ShardId};
+use node::{Disk, Hint, HintPlace, Owed};
+use replica::{PageNeed, StoreError};
+
+use crate::engine::{Engine, bytes};
+use crate::group::weight;
+use crate::record;
+use crate::storage::Storage;
+
+impl Disk for Storage {
+    fn keep_acceptor(&mut self, acceptor: &Acceptor) {
+        self.open.stage_acceptor(acceptor.clone());
+    }
+
+    fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
+        self.open.mark(shard, node, lacks);
+    }
+
+    fn hint(&self, place: &HintPlace) -> Result<Option<Hint>, StoreError> {
+        let key = record::hint_key(place);
+        if let Some(hint) = self.groups().find_map(|group| group.hints.get(&key)) {
+            return Ok(hint.clone());
+        }
+        match self.engine.hints.get(&key).map_err(|error| self.failed(&error))? {
+            Some(value) => record::open_hint(&key, &bytes(&value)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn hints(
+        &self,
+        target: NodeId,
+        after: Option<&Address>,
+        need: PageNeed,
+    ) -> Result<Vec<(Address, Hint)>, StoreError> {
+        let bounds = record::hint_bounds(target, after);
+        let mut staged: BTreeMap<&Bytes, Option<&Hint>> = BTreeMap::new();
+        for group in self.groups() {
+            for (key, hint) in group.hints.range(bounds.clone()) {
+                // The youngest group comes first.
+                staged.entry(key).or_insert(hint.as_ref());
+            }
+        }
+        let mut page = Page { need, found: BTreeMap::new(), bytes: 0 };
+        for entry in self.engine.hints.range(bounds) {
+            let (key, value) = entry.into_inner().map_err(|error| self.failed(&error))?;
+            let key = bytes(&key);
+            if page.is_full() {
+                // What is staged behind the page belongs to the next one.
+                staged.retain(|other, _| **other < key);
+                break;
+            }
+            if !staged.contains_key(&key) {
+                let hint = record::open_hint(&key, &bytes(&value))?;
+                page.add(key, hint);
+            }
+        }
+        for (key, hint) in staged {
+            if let Some(hint) = hint {
+                page.add(key.clone(), hint.clone());
+            }
+        }
+        page.into_hints()
+    }
+
+    fn keep_hint(&mut self, place: &HintPlace, hint: Option<&Hint>) {
+        self.open.stage_hint(place, hint);
+    }
+}
+
+/// Hints that were found, in the order of their keys.
+struct Page {
+    need: PageNeed,
+    found: BTreeMap<Bytes, Hint>,
+    bytes: usize,
+}
+
+impl Page {
+    fn is_full(&self) -> bool {
+        !self.found.is_empty()
+            && (self.need.objects_max <= self.found.len() || self.need.bytes_max <= self.bytes)
+    }
+
+    fn add(&mut self, key: Bytes, hint: Hint) {
+        self.bytes += weight(&hint.object);
+        self.found.insert(key, hint);
+    }
+
+    /// As many of the first as are wanted, and at least one.
+    fn into_hints(self) -> Result<Vec<(Address, Hint)>, StoreError> {
+        let (mut hints, mut bytes) = (Vec::new(), 0);
+        for (key, hint) in self.found {
+            let is_full = self.need.objects_max <= hints.len() || self.need.bytes_max <= bytes;
+            if is_full && !hints.is_empty() {
+                break;
+            }
+            bytes += weight(&hint.object);
+            hints.push((record::open_hint_key(&key)?.address, hint));
+        }
+        Ok(hints)
+    }
+}
+
+/// How much is kept for whom, as a start finds it.
+pub(crate) fn owed(engine: &Engine) -> Result<BTreeMap<NodeId, Owed>, StoreError> {
+    let damaged = |error: fjall::Error| StoreError::Corrupt(error.to_string());
+    let mut owed: BTreeMap<NodeId, Owed> = BTreeMap::new();
+    for entry in engine.hints.iter() {
+        let (key, value) = entry.into_inner().map_err(damaged)?;
+        let key = bytes(&key);
+        let place = record::open_hint_key(&key)?;
+        let hint = record::open_hint(&key, &bytes(&value))?;
+        owed.entry(place.target).or_default().add(&place.address, &hint);
+    }
+    Ok(owed)
+}
