@@ -153,6 +153,8 @@ fn kind(message: &Message) -> &'static str {
         Message::Rejected { .. } => "rejected",
         Message::Learn { .. } => "learn",
         Message::Gossip { .. } => "gossip",
+        Message::Holding { .. } => "holding",
+        Message::Take { .. } => "take",
         Message::Clocks(_) => "clocks",
         Message::Lack(_) => "lack",
         Message::Sent(_) => "sent",

@@ -16,10 +16,10 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use lattice::Lattice;
 use model::{
-    Ack, Declare, Declared, Electorate, Failure, Key, Keyspace, KeyspaceId, Kind, List, Listed,
-    Listing, Mutation, Name, Need, NodeId, NodeStatus, Object, Put, Range, Read, ReadOptions,
-    Receipt, Refusal, Reply, Request, ShardId, Standing, Status, Table, TableId, Value, Voter,
-    Written,
+    Ack, Declare, Declared, Electorate, Failure, HintStatus, Key, Keyspace, KeyspaceId, Kind, List,
+    Listed, Listing, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, ReadNeed,
+    ReadOptions, Receipt, Refusal, Reply, Request, ShardId, Standing, Status, Table, TableId,
+    Value, Voter, Written,
 };
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -248,6 +248,12 @@ impl State {
             requests: 0,
             read_repairs: 0,
             log_dropped: 0,
+            hints: vec![HintStatus {
+                target: NodeId::new(2),
+                count: 3,
+                bytes: 400,
+                oldest: Duration::from_secs(7),
+            }],
         }
     }
 }

@@ -289,6 +289,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             next: how.is_multiple_of(2).then_some(lack.after).flatten(),
             gaps: u64::from(how),
         }),
+        Message::Holding { .. } => Message::Take { bytes: u64::from(how) },
         Message::Probe { .. } => Message::Probed { catalog_version: u64::from(how) },
         Message::Merged(_)
         | Message::Fetched(_)
@@ -296,6 +297,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         | Message::Forward(_)
         | Message::Forwarded(_)
         | Message::Gossip { .. }
+        | Message::Take { .. }
         | Message::Clocks(_)
         | Message::Sent(_)
         | Message::Probed { .. }
