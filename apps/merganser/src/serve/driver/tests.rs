@@ -453,6 +453,7 @@ fn a_read_that_has_waited_longer_than_its_asker_would_is_dropped_and_a_write_is_
         object: Object::default(),
         sync: false,
         cause: node::Cause::Write,
+        stands_for: None,
     });
     // Read from the connection, and then the driver comes to it a second later.
     two.mailbox.received(N1, vec![fetch(1, 900), fetch(2, 0), fetch(3, 5_000), merge], 1);

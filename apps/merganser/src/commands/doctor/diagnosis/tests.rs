@@ -25,6 +25,7 @@ fn node(number: u16, hears: [bool; 3]) -> Said {
         tables: Vec::new(),
         requests: 0,
         read_repairs: 0,
+        hints: Vec::new(),
         log_dropped: 0,
     };
     let mut said =
