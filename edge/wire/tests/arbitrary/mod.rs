@@ -291,8 +291,8 @@ pub(crate) fn replies() -> impl Strategy<Value = Reply> {
         }),
         (tables(), any::<bool>())
             .prop_map(|(table, created)| Reply::Declared(Declared::Table { table, created })),
-        statuses().prop_map(|status| Reply::Status(Box::new(status))),
-        failures().prop_map(Reply::Failed),
+        statuses().prop_map(|status| Reply::Status(Box::new(status))).boxed(),
+        failures().prop_map(Reply::Failed).boxed(),
     ]
 }
 
@@ -397,10 +397,10 @@ pub(crate) fn messages() -> impl Strategy<Value = Message> {
         1 => scans().boxed(),
         1 => (requests_ids(), page)
             .prop_map(|(request, page)| Message::Scanned(Scanned { request, page })),
-        2 => (requests_ids(), requests())
-            .prop_map(|(request, asked)| Message::Forward(Forward { request, asked })),
-        2 => (requests_ids(), replies())
-            .prop_map(|(request, reply)| Message::Forwarded(Forwarded { request, reply })),
-        2 => agreement(),
+        2 => (requests_ids(), requests().boxed())
+            .prop_map(|(request, asked)| Message::Forward(Forward { request, asked })).boxed(),
+        2 => (requests_ids(), replies().boxed())
+            .prop_map(|(request, reply)| Message::Forwarded(Forwarded { request, reply })).boxed(),
+        2 => agreement().boxed(),
     ]
 }
