@@ -59,8 +59,8 @@ use std::time::Duration;
 
 pub use batch::{Operation, Outcome};
 pub use catalog::{
-    Durability, HealthLevel, KeyspaceContract, KeyspaceInfo, Lag, NodeState, Replicas, Status,
-    TableContract, TableInfo,
+    Durability, HealthLevel, Hints, KeyspaceContract, KeyspaceInfo, Lag, NodeState, Replicas,
+    Status, TableContract, TableInfo,
 };
 pub use error::{Error, Problem};
 pub use key::{Content, Context, Dot, Key, Value};

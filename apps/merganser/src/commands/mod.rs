@@ -14,6 +14,7 @@ mod explain;
 mod export;
 mod get;
 mod health;
+mod hints;
 mod import;
 mod keyspace;
 mod list;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Predict(predict::Predict),
     /// Show the state of the nodes.
     Status(status::Show),
+    /// Show what nodes keep for replicas that were away, or wait until they have it.
+    Hints(hints::Hints),
     /// Ask whether the nodes are live, ready, and can serve all shards.
     Health(health::Health),
     /// Find out what is wrong with the nodes, and what to do about it.
@@ -78,6 +81,7 @@ impl Command {
             Self::Bench(bench) => bench.run(),
             Self::Predict(predict) => predict.run(),
             Self::Status(status) => status.run(),
+            Self::Hints(hints) => hints.run(),
             Self::Health(health) => health.run(),
             Self::Doctor(doctor) => doctor.run(),
         }
