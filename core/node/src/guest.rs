@@ -159,7 +159,12 @@ impl Node {
             now_millis,
         };
         let stored = replica.apply_marked(&mut area, address, asked, &limits);
-        Ok(stored.map_err(crate::put::refusal)?)
+        let stored = stored.map_err(crate::put::refusal)?;
+        if stored.repeated {
+            // It is known here as what is kept for some of them. Now it is owed to all.
+            area.keep_for_all(address, &stored.object);
+        }
+        Ok(stored)
     }
 
     /// Whether a write can be kept for all replicas of a shard.
@@ -221,6 +226,16 @@ impl<D: Disk> Area<'_, D> {
     }
 }
 
+impl<D: Disk> Area<'_, D> {
+    fn keep_for_all(&mut self, address: &Address, object: &Object) {
+        for target in self.targets {
+            let place = HintPlace { target: *target, address: address.clone() };
+            // What cannot be read was met before, when all was read.
+            let _ = self.keep(place, object.clone());
+        }
+    }
+}
+
 impl<D: Disk> Store for Area<'_, D> {
     fn object(&self, _: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
         merged(self.disk, self.targets, address).map(Some)
@@ -237,10 +252,6 @@ impl<D: Disk> Store for Area<'_, D> {
     fn forget(&mut self, _: ShardId, _: &[Run]) {}
 
     fn commit(&mut self, change: replica::Change) {
-        for target in self.targets {
-            let place = HintPlace { target: *target, address: change.address.clone() };
-            // What could not be read would have been met when the object was.
-            let _ = self.keep(place, change.object.clone());
-        }
+        self.keep_for_all(&change.address, &change.object);
     }
 }
