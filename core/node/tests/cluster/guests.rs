@@ -1,6 +1,8 @@
 //! Sloppy keyspaces: who stands in for replicas that are away, what that is worth, and how
 //! they get what they missed.
 
+use model::Token;
+
 use super::harness::*;
 
 /// The replicas of a key, and the others.
@@ -149,4 +151,27 @@ fn a_full_guest_refuses_what_it_could_not_keep_and_drops_nothing() {
     cluster.start(replicas[2]);
     cluster.wait(5_000);
     assert!(0 < hints && cluster.hints() == 0);
+}
+
+/// A guest that keeps a write for one replica is asked to accept the very same one, when no
+/// replica is there any more.
+#[test]
+fn a_write_that_comes_again_to_a_guest_is_owed_to_every_replica() {
+    let mut cluster = Cluster::with_sloppy_table(4, 3);
+    let (replicas, others) = sides(&mut cluster, "k");
+    let again = || {
+        let Request::Put(put) = put("k", "once", &none(), at_one()) else { unreachable!() };
+        Request::Put(Put { token: Some(Token::new(1_000, 1)), ..put })
+    };
+    cluster.stop(replicas[2]);
+    assert!(matches!(cluster.ask(replicas[0], again()), Reply::Written(_)));
+    assert_eq!(cluster.hints(), 1);
+    replicas[..2].iter().for_each(|node| cluster.stop(*node));
+    let Reply::Written(written) = cluster.ask(others[0], again()) else { panic!("refused") };
+    assert!(written.repeated, "{written:?}");
+    assert_eq!((written.receipt.kind, cluster.hints()), (Kind::Any, 3));
+}
+
+fn at_one() -> WriteOptions {
+    WriteOptions { w: Some(Level::One), ..WriteOptions::default() }
 }
