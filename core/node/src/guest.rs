@@ -83,7 +83,7 @@ impl Node {
     ) {
         let Merge { request, address, object, sync, .. } = merge;
         let is_welcome = self.is_guest_for(&address, replica);
-        if is_welcome && self.keep_hint(HintPlace { target: replica, address }, object, turn) {
+        if is_welcome && self.keep_hint(&HintPlace { target: replica, address }, object, turn) {
             return self.acknowledge(request, from, sync, turn);
         }
         let merged = Merged { request, verdict: Verdict::Failed };
@@ -102,7 +102,7 @@ impl Node {
     /// Merges an object into what is kept for a replica. Returns whether it is kept.
     pub(crate) fn keep_hint<D: Disk>(
         &mut self,
-        place: HintPlace,
+        place: &HintPlace,
         object: Object,
         turn: &mut Turn<'_, D>,
     ) -> bool {
@@ -203,11 +203,11 @@ struct Area<'a, D> {
 }
 
 impl<D: Disk> Area<'_, D> {
-    fn keep(&mut self, place: HintPlace, object: Object) -> Result<(), NotKept> {
+    fn keep(&mut self, place: &HintPlace, object: Object) -> Result<(), NotKept> {
         if is(Mutant::HintNotKept) {
             return Ok(());
         }
-        let before = self.disk.hint(&place).map_err(|_| NotKept)?;
+        let before = self.disk.hint(place).map_err(|_| NotKept)?;
         let mut hint = match &before {
             Some(before) if !is(Mutant::HintReplaced) => before.clone(),
             Some(_) | None => Hint { since_millis: self.now_millis, object: Object::default() },
@@ -220,8 +220,8 @@ impl<D: Disk> Area<'_, D> {
         if self.bytes_max < (self.ledger.bytes() + more).saturating_sub(less) {
             return Err(NotKept);
         }
-        self.ledger.change(&place, before.as_ref(), Some(&hint));
-        self.disk.keep_hint(&place, Some(&hint));
+        self.ledger.change(place, before.as_ref(), Some(&hint));
+        self.disk.keep_hint(place, Some(&hint));
         Ok(())
     }
 }
@@ -231,7 +231,7 @@ impl<D: Disk> Area<'_, D> {
         for target in self.targets {
             let place = HintPlace { target: *target, address: address.clone() };
             // What cannot be read was met before, when all was read.
-            let _ = self.keep(place, object.clone());
+            let _ = self.keep(&place, object.clone());
         }
     }
 }

@@ -196,7 +196,7 @@ impl Node {
     ) {
         for replica in replicas {
             let place = HintPlace { target: *replica, address: address.clone() };
-            if !self.keep_hint(place, hint.object.clone(), turn) {
+            if !self.keep_hint(&place, hint.object.clone(), turn) {
                 return;
             }
         }

@@ -66,7 +66,6 @@ pub fn decode(bytes: &Bytes) -> Result<(u64, Object), Malformed> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use causality::{Dot, DotSet, Incarnation};
     use model::{Key, TableId, Value};
