@@ -10,7 +10,7 @@ fn sides(cluster: &mut Cluster, key: &str) -> (Vec<u16>, Vec<u16>) {
     let written = cluster.put(1, key, "first", &none());
     cluster.wait(300);
     let at = |node: &u16| {
-        let (_, disk) = &cluster.nodes[&NodeId::new(*node)];
+        let (_, disk) = cluster.nodes.get(&NodeId::new(*node)).unwrap();
         let is_key = |(shard, _, found): &(ShardId, TableId, Key)| {
             *shard == written.receipt.shard && found.partition() == key.as_bytes()
         };
@@ -27,10 +27,10 @@ fn guests_of(written: &Written) -> Vec<(NodeId, NodeId)> {
 /// Every replica of the key holds exactly these values.
 fn assert_all_hold(cluster: &Cluster, replicas: &[u16], key: &str, wanted: &[&str]) {
     for replica in replicas {
-        let (_, disk) = &cluster.nodes[&NodeId::new(*replica)];
+        let (_, disk) = cluster.nodes.get(&NodeId::new(*replica)).unwrap();
         let is_key = |(_, _, found): &&(ShardId, TableId, Key)| found.partition() == key.as_bytes();
         let place = disk.objects.keys().find(is_key).unwrap();
-        assert_eq!(texts(&disk.objects[place]), wanted, "n{replica}");
+        assert_eq!(texts(disk.objects.get(place).unwrap()), wanted, "n{replica}");
     }
 }
 
