@@ -13,7 +13,7 @@ async fn a_keyspace_that_says_nothing_has_three_replicas_here() {
     let api = Api::empty();
     let created = declare(&api, "/v1/keyspaces/ks", "").await;
     assert_eq!(created.status, 201);
-    let keyspace = json!({"name": "ks", "id": 1, "shards": 64, "replicas": {"north": 3}, "n": 3});
+    let keyspace = json!({"name": "ks", "id": 1, "shards": 64, "sloppy": false, "replicas": {"north": 3}, "n": 3});
     assert_eq!(created.json(), keyspace);
     let again = declare(&api, "/v1/keyspaces/ks", r#"{"replicas":3,"shards":64}"#).await;
     assert_eq!((again.status, again.json()), (200, keyspace.clone()));
