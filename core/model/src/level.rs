@@ -248,15 +248,6 @@ pub struct WriteOptions {
     pub min: Kind,
 }
 
-impl WriteOptions {
-    /// Whether it matters in which region such a write is coordinated, at a table that has
-    /// `default` for what was not said.
-    pub fn is_local(self, default: Level) -> bool {
-        let levels = [Some(self.w.unwrap_or(default)), self.pw, self.dw];
-        levels.into_iter().flatten().any(Level::is_local)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

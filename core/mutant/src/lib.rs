@@ -86,6 +86,8 @@ mutants! {
     ZoneCountedTwice,
     /// Nodes of other regions count for levels of the coordinator's region.
     LocalCountsFar,
+    /// A write that is passed on counts the region of who takes it up as its own.
+    LocalIsElsewhere,
     /// An answer is strict if the numbers add up to more than there are, whoever they are.
     StrictByCount,
     /// A write does not wait for as many nodes and zones as the table says.

@@ -76,10 +76,6 @@ impl Node {
     ) -> Result<(), Failure> {
         let mut alive = self.in_order(site, turn.now);
         alive.retain(|node| self.membership.is_alive(*node, turn.now));
-        if asked.options.is_local(site.table.write) {
-            // Who takes it up counts the replicas of its own region.
-            alive.retain(|node| site.is_in(*node, &self.here));
-        }
         let not_attempted = Failure::NotAttempted {
             wanted,
             alive: u8::try_from(alive.len()).unwrap_or(u8::MAX),

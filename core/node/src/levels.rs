@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use model::{
     Ack, Electorate, Failure, Holder, Kind, Need, NodeId, Now, ReadNeed, ReadOptions, Receipt,
-    Refusal, ShardId, Table, Voter, WriteNeed, WriteOptions,
+    Refusal, Region, ShardId, Table, Voter, WriteNeed, WriteOptions,
 };
 use mutant::{Mutant, is};
 use placement::Layout;
 
+use crate::flight::Client;
 use crate::{Contracts, Node, Site};
 
 impl Node {
@@ -25,17 +26,30 @@ impl Node {
         Ok(need)
     }
 
-    /// Whom a write waits for, if it can be attempted.
+    /// Whom a write waits for that was asked for in the region `here`, if it can be attempted.
     pub(crate) fn write_need(
         &self,
         site: &Site,
         options: WriteOptions,
+        here: &Region,
         now: Now,
     ) -> Result<WriteNeed, Failure> {
-        let need = site.electorate().write(options, &self.here)?;
+        let need = site.electorate().write(options, here)?;
         let anybody = [&need.acks, &need.disks];
         self.attempt(site, need.least(), &anybody, &need.primaries, now)?;
         Ok(need)
+    }
+
+    /// The region that local levels are about: that of the node that the client asked, whoever
+    /// takes the request up.
+    pub(crate) fn region_of(&self, client: Client) -> &Region {
+        let asked = match client {
+            Client::Node { node, .. } if !is(Mutant::LocalIsElsewhere) => {
+                self.config.layout.members.get(&node)
+            }
+            Client::Node { .. } | Client::Ticket(_) => None,
+        };
+        asked.map_or(&self.here, |member| &member.region)
     }
 
     /// Whom a page of a list waits for, if it can be attempted. Guests list nothing: what they

@@ -430,10 +430,6 @@ struct Site {
 }
 
 impl Site {
-    fn is_in(&self, node: NodeId, region: &Region) -> bool {
-        self.voters.iter().any(|voter| voter.node == node && voter.region == *region)
-    }
-
     fn electorate(&self) -> Electorate<'_> {
         Electorate { voters: &self.voters, table: &self.table }
     }

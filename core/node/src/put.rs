@@ -4,7 +4,7 @@ use causality::{Dot, DotSet};
 use coordinator::{Put, PutEffect, PutEvent};
 use model::{
     Ack, Address, Durability, Failure, Marks, Mutation, Now, Object, Receipt, Refusal, Reply,
-    WriteOptions, Written,
+    Written,
 };
 use mutant::{Mutant, is};
 use replica::{Asked, Refused, Stored};
@@ -48,9 +48,9 @@ impl Node {
         let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition())?;
         self.check(&asked)?;
         asked.token.map(|token| self.check_token(token, turn.now)).transpose()?;
-        let need = self.write_need(&site, asked.options, turn.now)?;
+        let need = self.write_need(&site, asked.options, self.region_of(client), turn.now)?;
         let is_guest = !site.replicas.contains(&self.config.id);
-        if is_guest && !self.must_mint(client, &site, asked.options, turn.now) {
+        if is_guest && !self.must_mint(client, &site, turn.now) {
             return self.forward(client, &site, asked, need.least(), turn);
         }
         let deadline = turn.now + asked.timeout;
@@ -100,11 +100,8 @@ impl Node {
     /// Whether this node, which is no replica, has to accept the write itself: no replica
     /// that could is there, and guests may stand in. What another node has passed on is
     /// not accepted, because that node knows a replica.
-    fn must_mint(&self, client: Client, site: &Site, options: WriteOptions, now: Now) -> bool {
-        let is_local = options.is_local(site.table.write);
-        let could = |node: &NodeId| {
-            self.membership.is_alive(*node, now) && (!is_local || site.is_in(*node, &self.here))
-        };
+    fn must_mint(&self, client: Client, site: &Site, now: Now) -> bool {
+        let could = |node: &NodeId| self.membership.is_alive(*node, now);
         self.contracts.guests(site.shard).contains(&self.config.id)
             && !client.is_forwarded()
             && !site.replicas.iter().any(could)

@@ -231,6 +231,7 @@ fn inside() -> Vec<Row> {
         (In::VoteCountedTwice, any, &[ReceiptsAreTrue]),
         (In::ZoneCountedTwice, any, &[ReceiptsAreTrue]),
         (In::LocalCountsFar, any, &[ReceiptsAreTrue, ContractsStand]),
+        (In::LocalIsElsewhere, any, &[RefusalsAreTrue, ReceiptsAreTrue]),
         (In::StrictByCount, any, &[ReceiptsAreTrue]),
         (In::SpreadForgotten, any, &[ReceiptsAreTrue]),
         (In::MinimumIgnored, any, &[ReceiptsAreTrue]),

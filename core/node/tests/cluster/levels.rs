@@ -1,6 +1,7 @@
 //! Levels that are about regions, zones and votes; and what an answer must be worth.
 
 use model::{Holder, Spread};
+use node::{Forward, RequestId};
 
 use super::harness::*;
 
@@ -52,44 +53,27 @@ fn a_region_goes_on_alone_at_local_levels_and_each_quorum_waits_for_the_other() 
 }
 
 #[test]
-fn a_local_write_that_no_near_replica_can_take_is_not_given_to_a_far_one() {
-    let mut cluster = Cluster::at(&[("eu", "a"), ("eu", "a"), ("us", "a"), ("us", "a")]);
-    let replicas = [(name("eu"), 1), (name("us"), 1)].into();
-    cluster.ask(
-        1,
-        Request::Declare(Declare::Keyspace {
-            name: name("ks"),
-            shards: 8,
-            replicas,
-            sloppy: false,
-        }),
-    );
-    let table = declared("t", Durability::Synced, Level::LocalOne, Level::LocalOne, may_miss());
+fn what_is_local_to_a_write_is_the_region_where_it_was_asked_for() {
+    let mut cluster = Cluster::at(&[("eu", "a"), ("eu", "a"), ("us", "a")]);
+    let replicas = [(name("eu"), 2), (name("us"), 1)].into();
+    let keyspace = Declare::Keyspace { name: name("ks"), shards: 8, replicas, sloppy: false };
+    cluster.ask(1, Request::Declare(keyspace));
+    let voting = Voting { weakest_write: Some(Level::LocalOne), ..may_miss() };
+    let table = declared("t", Durability::Synced, Level::One, Level::LocalOne, voting);
     cluster.ask(1, Request::Declare(table));
-    let mut passed_on = 0;
-    for index in 0..16 {
-        let (node, disk) = cluster.nodes.get_mut(&NodeId::new(1)).unwrap();
-        let request = put(&format!("k{index}"), "v", &none(), WriteOptions::default());
-        let mut effects = Vec::new();
-        let asked = Input::Requested { ticket: Ticket(1_000 + index), request };
-        node.step(cluster.now, asked, disk, &mut effects);
-        let [Effect::Send { to, message: Message::Forward(forward), .. }] = effects.as_slice()
-        else {
-            continue;
-        };
-        assert_eq!(*to, NodeId::new(2), "the other node of this region keeps it");
-        // It has not heard of the table yet, and the far replica has.
-        let unknown = Refusal::UnknownTable { keyspace: name("ks"), table: name("t") };
-        let (request, reply) = (forward.request, Reply::Failed(unknown.into()));
-        let message = Message::Forwarded(Forwarded { request, reply });
-        let from = *to;
-        effects.clear();
-        node.step(cluster.now, Input::Received { from, message }, disk, &mut effects);
-        let [Effect::Answer { reply, .. }] = effects.as_slice() else { panic!("{effects:?}") };
-        assert!(matches!(reply, Reply::Failed(Failure::NotAttempted { .. })), "{reply:?}");
-        passed_on += 1;
-    }
-    assert!(0 < passed_on, "some keys are kept by n2");
+    // Two of three are one of eu at least, and need not be the one of us.
+    let asked = put("k", "v", &none(), at(Level::Quorum));
+    let refused = refusal(cluster.ask(3, asked.clone()));
+    assert!(matches!(refused, Refusal::Weak { weakest: Level::LocalOne, .. }), "{refused:?}");
+    // It was asked for in eu, and taken up in us.
+    let (node, disk) = cluster.nodes.get_mut(&NodeId::new(3)).unwrap();
+    let message = Message::Forward(Forward { request: RequestId(7), asked });
+    let mut effects = Vec::new();
+    let from = NodeId::new(1);
+    node.step(cluster.now, Input::Received { from, message }, disk, &mut effects);
+    let merges =
+        |effect: &&Effect| matches!(effect, Effect::Send { message: Message::Merge(_), .. });
+    assert_eq!(effects.iter().filter(merges).count(), 2, "{effects:?}");
 }
 
 #[test]
