@@ -6,31 +6,37 @@
 //! and the checks that a value of a type must pass to exist.
 
 mod electorate;
+mod failure;
 mod health;
 mod key;
 mod level;
+mod limits;
 mod names;
 mod need;
 mod receipt;
 mod request;
 mod schema;
+mod status;
 mod time;
 
 pub use electorate::Electorate;
+pub use failure::{Failure, Refusal};
 pub use health::{Ability, TableHealth};
 pub use key::{Address, Key, Malformed, PART_BYTES_MAX, Value};
 pub use level::{Level, ReadOptions, Spread, WriteOptions};
+pub use limits::Limits;
 pub use names::{ClusterId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Zone};
 pub use need::{Need, REPLICAS_MAX, ReadNeed, VOTES_MAX, Voter, WriteNeed, has_replica, has_vote};
 pub use receipt::{Ack, Kind, Receipt};
 pub use request::{
-    Declare, Declared, Failure, Get, HintStatus, Lag, Limits, List, Listed, Listing, Mutation,
-    NodeStatus, Put, Range, Read, Refusal, Reply, Request, Standing, Status, Written,
+    Declare, Declared, Get, List, Listed, Listing, Mutation, Put, Range, Read, Reply, Request,
+    Written,
 };
 pub use schema::{
     Durability, Holder, Keyspace, Policy, ReplicaMap, SHARDS_DEFAULT, SHARDS_MAX, Table, Votes,
     Voting,
 };
+pub use status::{HintStatus, Lag, NodeStatus, Standing, Status};
 pub use time::Now;
 
 pub use crdt::{MARKS_MAX, Mark, Marks, Token};

@@ -1,0 +1,263 @@
+//! Why requests fail, and what remains of them.
+//!
+//! Failures come in three kinds that must never be mixed, because the client has to do
+//! something else after each:
+//!
+//! | failure | what is known | what to do |
+//! | --- | --- | --- |
+//! | refused | nothing was changed | what the text says: mostly, correct the request |
+//! | not attempted | nothing was changed: too few replicas were known alive | retry, anywhere |
+//! | unknown | of a write: too few answered in time; some may have it | read, then decide |
+//!
+//! A read changes nothing, however it fails, so the third kind does not exist for it: a read that
+//! too few replicas answered in time says only that, and can be repeated anywhere.
+
+use thiserror::Error;
+
+use crate::{Level, Malformed, Name, NodeId, Receipt, Region};
+
+/// Why a request did not succeed, and what remains of it.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+pub enum Failure {
+    /// Nothing was changed. Repeating the request as it is helps only where the text says so.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// Nothing was changed, because the level could not have been met.
+    #[error(
+        "not attempted: {wanted} of {replicas} replicas are needed and {alive} are known alive{}; nothing was changed", remark(.lacks)
+    )]
+    NotAttempted {
+        /// How many replicas the level needs, at the least.
+        wanted: u8,
+        /// How many replicas this node believes to be alive.
+        alive: u8,
+        /// N.
+        replicas: u8,
+        /// What those alive are too few for, where the numbers do not say it.
+        lacks: String,
+    },
+    /// Too few replicas answered a write in time. It was not undone: replicas that took it
+    /// keep it.
+    #[error(
+        "unknown outcome: {got} of the {wanted} replicas that are needed answered in time{}; a write may have been applied by some and is not undone", remark(.lacks)
+    )]
+    Unknown {
+        /// How many replicas the level needs, at the least.
+        wanted: u8,
+        /// How many answered.
+        got: u8,
+        /// Who took part, if the request came so far.
+        receipt: Option<Receipt>,
+        /// What those that answered are too few for, where the numbers do not say it.
+        lacks: String,
+    },
+    /// Too few replicas answered a read in time. A read changes nothing.
+    #[error(
+        "too few answers: {got} of the {wanted} replicas that are needed answered in time{}; nothing was changed, so the read can be repeated", remark(.lacks)
+    )]
+    TooFewAnswers {
+        /// How many replicas the level needs, at the least.
+        wanted: u8,
+        /// How many answered.
+        got: u8,
+        /// Which they are.
+        receipt: Receipt,
+        /// What those that answered are too few for, where the numbers do not say it.
+        lacks: String,
+    },
+    /// The level was met, and what was met is worth less than the client demanded. A write is
+    /// at the replicas of the receipt, and is not undone; whether others have it is unknown.
+    #[error(
+        "the level was met, and the answer is {}, which is less than was demanded; {}", .receipt.kind.as_str(), remains(.receipt)
+    )]
+    Weaker {
+        /// Who took part, and what that is worth.
+        receipt: Receipt,
+    },
+}
+
+fn names(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn remark(lacks: &str) -> String {
+    if lacks.is_empty() { String::new() } else { format!(" ({lacks})") }
+}
+
+/// What is left of a request that met its level, and was worth too little.
+fn remains(receipt: &Receipt) -> &'static str {
+    match receipt.dot {
+        Some(_) => {
+            "the write is at the replicas in the receipt, may be at others, and is not undone"
+        }
+        None => "nothing was changed",
+    }
+}
+
+/// Why a request is not acceptable. The text tells what to do.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+pub enum Refusal {
+    /// The name or key cannot exist.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// There is no such keyspace.
+    #[error("there is no keyspace {0}; create it with PUT /v1/keyspaces/{0}")]
+    UnknownKeyspace(Name),
+    /// There is no such table in the keyspace.
+    #[error(
+        "there is no table {table} in keyspace {keyspace}; create it with PUT /v1/keyspaces/{keyspace}/tables/{table}"
+    )]
+    UnknownTable {
+        /// The keyspace, which exists.
+        keyspace: Name,
+        /// The table, which does not.
+        table: Name,
+    },
+    /// The name exists with another contract, which cannot be changed.
+    #[error("{what} {name} exists with another contract: {difference}")]
+    Exists {
+        /// `keyspace` or `table`.
+        what: &'static str,
+        /// Its name.
+        name: Name,
+        /// What differs.
+        difference: String,
+    },
+    /// The contract cannot be kept.
+    #[error("{0}")]
+    Contract(String),
+    /// A level that no number of answers can meet.
+    #[error("{what}={asked} is out of range: there are {replicas} {of}")]
+    Level {
+        /// Which option.
+        what: &'static str,
+        /// The number it comes to.
+        asked: u8,
+        /// How many there are.
+        replicas: u8,
+        /// Of what: `replicas`, `votes` or `zones`.
+        of: &'static str,
+    },
+    /// A level of the coordinator's region, which keeps no replicas.
+    #[error(
+        "{what}={level} is about the region of the node that was asked, and {region} keeps no replicas of this keyspace; ask a node of a region that does, or use a level of all regions"
+    )]
+    NotLocal {
+        /// Which option.
+        what: &'static str,
+        /// What it says.
+        level: String,
+        /// The region of the node that was asked.
+        region: Region,
+    },
+    /// The table allows no request as weak as this.
+    #[error("{what}={asked} is weaker than {weakest}, the weakest that the table allows")]
+    Weak {
+        /// Which option.
+        what: &'static str,
+        /// What it says.
+        asked: Level,
+        /// The least that it may say.
+        weakest: Level,
+    },
+    /// A table at whose levels writes can be missed, and that does not say so.
+    #[error(
+        "{what} at the table's level can miss a write: one could be answered by {}, and the other by {}. Choose levels that meet, or declare may_miss", names(.nodes), names(.written)
+    )]
+    MayMiss {
+        /// What can miss a write: `a read` or `a write`.
+        what: &'static str,
+        /// Replicas that suffice for it.
+        nodes: Vec<NodeId>,
+        /// Replicas that suffice for the write, and none of which is among the others.
+        written: Vec<NodeId>,
+    },
+    /// The value has too many bytes.
+    #[error("the value has {bytes} bytes, the most is {max}")]
+    LargeValue {
+        /// How many it has.
+        bytes: usize,
+        /// How many it may have.
+        max: usize,
+    },
+    /// A write without a context would add one more concurrent value than the key may hold.
+    #[error(
+        "the key holds {siblings} concurrent values, the most is {max}; read it, and write with the context"
+    )]
+    ManySiblings {
+        /// How many it holds.
+        siblings: usize,
+        /// How many it may hold.
+        max: usize,
+    },
+    /// A write without a context would make the concurrent values of the key too large to
+    /// travel together, and the key could never be read again.
+    #[error(
+        "the concurrent values of the key would have {bytes} bytes together, the most is {max}; read it, and write with the context"
+    )]
+    LargeObject {
+        /// How many they would have.
+        bytes: usize,
+        /// How many they may have.
+        max: usize,
+    },
+    /// A delete removes exactly what its context names.
+    #[error(
+        "a delete removes what its context names, and this one has none; read the key, and delete it with the context of that read"
+    )]
+    EmptyDelete,
+    /// The token is older than retries may be.
+    #[error(
+        "the idempotency key was made {seconds} s ago by the clock of this node, and is taken for at most {max} s; ask for the outcome, or read, and write with a new one"
+    )]
+    TokenExpired {
+        /// How old it is.
+        seconds: u64,
+        /// How old it may be.
+        max: u64,
+    },
+    /// The token is of a time that has not come.
+    #[error(
+        "the idempotency key is of a time {seconds} s from now by the clock of this node, at most {max} s are accepted; check the clocks"
+    )]
+    TokenFromFuture {
+        /// How far ahead it is.
+        seconds: u64,
+        /// How far ahead it may be.
+        max: u64,
+    },
+    /// The token has named another write.
+    #[error(
+        "the idempotency key was used for another write to this key: other bytes, another type or another context; use a new one for each write"
+    )]
+    TokenReused,
+    /// So many writes to the key have come after the token that nobody remembers it.
+    #[error(
+        "more than {max} writes to this key are younger than the idempotency key, and whether it was used before is not known any more; read the key, and write with a new one"
+    )]
+    TokenForgotten {
+        /// How many are remembered.
+        max: usize,
+    },
+    /// The node has as much to do as it can bear.
+    #[error(
+        "the node has as much to do as it can bear (at most {max} requests at once); retry after a moment"
+    )]
+    Overloaded {
+        /// How many it may coordinate at once.
+        max: usize,
+    },
+    /// The node's own disk failed it.
+    #[error("the node cannot read or write its disk: {0}")]
+    Disk(String),
+    /// The catalog cannot be changed while most nodes are away.
+    #[error(
+        "{alive} of {nodes} nodes are known alive; declaring keyspaces and tables needs a majority. Data in existing tables is not affected"
+    )]
+    NoMajority {
+        /// How many nodes are known alive.
+        alive: usize,
+        /// How many there are.
+        nodes: usize,
+    },
+}

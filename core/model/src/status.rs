@@ -1,0 +1,91 @@
+//! The state of a node, as it tells it.
+
+use std::time::Duration;
+
+use crate::{Keyspace, NodeId, Region, Table, Zone};
+/// The state of a node, as it sees itself and the others.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Status {
+    /// The node asked.
+    pub node: NodeId,
+    /// Its present incarnation.
+    pub incarnation: causality::Incarnation,
+    /// How long it has been up.
+    pub uptime: Duration,
+    /// Every node of the layout, itself included.
+    pub nodes: Vec<NodeStatus>,
+    /// The version of the catalog this node has.
+    pub catalog_version: u64,
+    /// The keyspaces it knows.
+    pub keyspaces: Vec<Keyspace>,
+    /// The tables it knows.
+    pub tables: Vec<Table>,
+    /// Requests it coordinates at this moment.
+    pub requests: usize,
+    /// Merges sent because a read had found a replica behind.
+    pub read_repairs: u64,
+    /// Writes whose place was forgotten although some replica may lack them: the log was full.
+    pub log_dropped: u64,
+    /// What it keeps for replicas that were away, by node. Those who are owed nothing are
+    /// left out.
+    pub hints: Vec<HintStatus>,
+}
+
+/// What a guest keeps for one replica.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HintStatus {
+    /// For which.
+    pub target: NodeId,
+    /// How many objects.
+    pub count: u64,
+    /// Roughly how many bytes they have together.
+    pub bytes: u64,
+    /// For how long it has kept the oldest, to the second.
+    pub oldest: Duration,
+}
+
+/// One node, as another sees it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NodeStatus {
+    /// Which.
+    pub node: NodeId,
+    /// Whether it answers to the node that was asked.
+    pub alive: bool,
+    /// Its site.
+    pub region: Region,
+    /// Its failure domain within the site.
+    pub zone: Zone,
+    /// What the nodes of the cluster tell each other of it.
+    pub standing: Standing,
+    /// How far it and the node that was asked are apart. Nothing if they keep no shard together.
+    pub lag: Option<Lag>,
+}
+
+/// How far two replicas are apart, as one of them sees it, over all shards that both keep.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Lag {
+    /// Writes that the other one has and this one lacks.
+    pub behind: u64,
+    /// Writes that this one has and the other one lacks.
+    pub ahead: u64,
+    /// Writes that the other one has heard of and could not produce.
+    pub gaps: u64,
+    /// Shards of which the other one lacks something that the log cannot bring it any more.
+    pub marked: u64,
+    /// This node has everything that the other one had so long ago, in every shard. Nothing if
+    /// that is not known yet.
+    pub since: Option<Duration>,
+}
+
+/// What the cluster says of a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It answers somebody.
+    Up,
+    /// It answered nobody who asked, and may still object.
+    Suspected,
+    /// It did not object.
+    Down,
+    /// Nothing was heard of it.
+    Unknown,
+}
