@@ -268,7 +268,11 @@ fn inside() -> Vec<Row> {
         (In::LiveReadsDropped, any, &[HealthyRequestsSucceed]),
         (In::NothingPulled, any, &[ExchangeConverges]),
         (In::ClocksOvertake, any, &[LogReachesBack]),
-        (In::EvidenceIgnored, any, &[NoFalseDominance, NoFalseSibling, NothingIsInvented]),
+        (
+            In::EvidenceIgnored,
+            any,
+            &[NoFalseDominance, NoFalseSibling, NothingIsInvented, TokensTakeEffectOnce],
+        ),
         (In::LogPrunedEarly, any, &[LogReachesBack, ExchangeConverges]),
         (In::LogKept, any, &[LimitsHold]),
         (In::ExpiredTokenTaken, of_retries, &[ImproperIsRefused]),
