@@ -69,6 +69,20 @@ fn of_short_lives(seed: u64) -> Plan {
     plan
 }
 
+/// A world in which records vanish from disks all the time, and the messages that brought them
+/// come again, late.
+#[cfg(feature = "mutants")]
+fn of_lost_records(seed: u64) -> Plan {
+    let mut plan = Plan::draw(seed);
+    plan.tables.iter_mut().for_each(|table| {
+        (table.read, table.write) = (model::Level::One, model::Level::One);
+    });
+    (plan.disk.rot, plan.disk.rots, plan.sloppy) = (50_000, [1, 0, 0], false);
+    (plan.network.twice, plan.network.late, plan.network.window) = (300, 200, None);
+    (plan.clients.partitions, plan.clients.sorts, plan.clients.think) = (2, 1, 50_000);
+    plan
+}
+
 /// A world in which all writes have tokens, and three of ten clients go away before they are
 /// answered and try again elsewhere.
 #[cfg(feature = "mutants")]
@@ -318,7 +332,7 @@ fn what_mutants_do_to_clients_is_seen_without_a_look_into_replicas() {
         (Mutant::AckCountedTwice, any, lost),
         (Mutant::KeySkipped, any, &[ListsAgree]),
         #[cfg(feature = "mutants")]
-        (Mutant::Inside(sim::Inside::OldNewsTaken), any, &[SupersededStaysAway]),
+        (Mutant::Inside(sim::Inside::OldNewsTaken), of_lost_records, &[SupersededStaysAway]),
         #[cfg(feature = "mutants")]
         (Mutant::Inside(sim::Inside::OldNewsClaimed), any, &[NoFalseDominance]),
         #[cfg(feature = "mutants")]
