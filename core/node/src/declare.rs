@@ -10,8 +10,9 @@ use mutant::{Mutant, is};
 use placement::Placement;
 use rand::RngExt;
 
+use crate::contracts::Contracts;
 use crate::flight::{Client, Flight, Work};
-use crate::{After, Contracts, Disk, Message, Node, RequestId, Turn, levels};
+use crate::{After, Disk, Message, Node, RequestId, Turn, levels};
 
 /// How long a client waits for a declaration.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -13,8 +13,9 @@ use std::time::Duration;
 use model::{Failure, NodeId, Put, Refusal, Reply, Request};
 use mutant::{Mutant, is};
 
+use crate::contracts::Site;
 use crate::flight::{Client, Flight, Work};
-use crate::{After, Disk, Forward, Forwarded, Message, Node, RequestId, Site, Turn};
+use crate::{After, Disk, Forward, Forwarded, Message, Node, RequestId, Turn};
 
 /// How much sooner than its client the other node gives up.
 const HEAD_START: Duration = Duration::from_millis(50);

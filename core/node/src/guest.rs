@@ -27,8 +27,9 @@ use model::{Address, Failure, Limits, Mutation, NodeId, Now, Object, ShardId, Ta
 use mutant::{Mutant, is};
 use replica::{Asked, Entry, Page, PageNeed, Replica, Span, Store, StoreError, Stored};
 
+use crate::contracts::Site;
 use crate::hints::{Hint, HintPlace, Ledger};
-use crate::{After, Disk, Merge, Merged, Message, Node, Site, Turn, Verdict};
+use crate::{After, Disk, Merge, Merged, Message, Node, Turn, Verdict};
 
 impl Node {
     /// Who may stand in for which replica: those alive, first those of its region, and in the

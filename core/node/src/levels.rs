@@ -10,8 +10,9 @@ use model::{
 use mutant::{Mutant, is};
 use placement::Layout;
 
+use crate::Node;
+use crate::contracts::{Contracts, Site};
 use crate::flight::Client;
-use crate::{Contracts, Node, Site};
 
 impl Node {
     /// Whom a read waits for, if it can be attempted.

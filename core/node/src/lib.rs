@@ -26,6 +26,7 @@
 //! A node that is its own replica sends itself a message like any other, through the
 //! driver: there is no local special case to get wrong.
 
+mod contracts;
 mod declare;
 mod effect;
 mod exchange;
@@ -47,17 +48,13 @@ mod status;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use catalog::{Acceptor, Ballot, Catalog};
 use causality::{DotSet, Incarnation};
 use membership::{Membership, Peer, Reach};
-use model::{
-    Address, Electorate, Keyspace, KeyspaceId, Limits, Name, NodeId, Now, Refusal, Region, Reply,
-    Request, ShardId, Table, TableId, Voter,
-};
+use model::{Keyspace, Limits, Name, NodeId, Now, Refusal, Region, Reply, Request, ShardId, Table};
 use mutant::{Mutant, is};
-use placement::{Layout, Placement};
+use placement::Layout;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use replica::Replica;
@@ -70,6 +67,7 @@ pub use message::{
     RequestId, Scan, Scanned, Sent, Stamp, Verdict, Want,
 };
 
+use contracts::{Contracts, Site};
 use exchange::{Exchange, Kept};
 use flight::{Client, Flight};
 
@@ -417,106 +415,4 @@ impl Node {
 fn region_of(layout: &Layout, node: NodeId) -> Region {
     let member = layout.members.get(&node);
     member.expect("a node is in the layout that it is started with").region.clone()
-}
-
-/// Where one key lives.
-#[derive(Clone, Debug)]
-struct Site {
-    n: u8,
-    table: Table,
-    shard: ShardId,
-    replicas: Vec<NodeId>,
-    voters: Arc<[Voter]>,
-}
-
-impl Site {
-    fn electorate(&self) -> Electorate<'_> {
-        Electorate { voters: &self.voters, table: &self.table }
-    }
-}
-
-/// The catalog in force, made ready for questions by number.
-#[derive(Debug)]
-struct Contracts {
-    keyspaces: BTreeMap<KeyspaceId, Placed>,
-    tables: BTreeMap<TableId, KeyspaceId>,
-}
-
-/// A keyspace, and the replicas of its shards.
-#[derive(Debug)]
-struct Placed {
-    keyspace: Keyspace,
-    placement: Placement,
-    /// By shard, each with one vote.
-    voters: Vec<Arc<[Voter]>>,
-}
-
-impl Contracts {
-    fn new(layout: &Layout, catalog: &Catalog) -> Self {
-        let placed = |keyspace: &Keyspace| {
-            let placement = Placement::new(layout, keyspace).ok()?;
-            let voters = placement.lists().map(|list| layout.voters(list).into()).collect();
-            Some((keyspace.id, Placed { keyspace: keyspace.clone(), placement, voters }))
-        };
-        Self {
-            keyspaces: catalog.keyspaces.values().filter_map(placed).collect(),
-            tables: catalog.tables.values().map(|table| (table.id, table.keyspace)).collect(),
-        }
-    }
-
-    /// The replicas of a shard. None if this layout cannot keep the keyspace.
-    fn replicas(&self, shard: ShardId) -> &[NodeId] {
-        let found = self.keyspaces.get(&shard.keyspace);
-        found.map(|placed| placed.placement.replicas(shard)).unwrap_or_default()
-    }
-
-    /// The shards that a node keeps, with all their replicas.
-    fn kept_by(&self, node: NodeId) -> impl Iterator<Item = (ShardId, &[NodeId])> {
-        let shards = |(id, placed): (&KeyspaceId, &'_ Placed)| {
-            let keyspace = *id;
-            (0..placed.keyspace.shards).map(move |index| ShardId { keyspace, index })
-        };
-        let all = self.keyspaces.iter().flat_map(shards);
-        all.map(|shard| (shard, self.replicas(shard)))
-            .filter(move |(_, replicas)| replicas.contains(&node))
-    }
-
-    /// Who may stand in for replicas of a shard. Nobody in a strict keyspace.
-    fn guests(&self, shard: ShardId) -> &[NodeId] {
-        let found = self.keyspaces.get(&shard.keyspace);
-        found.map(|placed| placed.placement.guests(shard)).unwrap_or_default()
-    }
-
-    fn is_sloppy(&self, shard: ShardId) -> bool {
-        self.keyspaces.get(&shard.keyspace).is_some_and(|placed| placed.keyspace.sloppy)
-    }
-
-    /// The shard of a key, if the table is known.
-    fn shard_of(&self, address: &Address) -> Option<ShardId> {
-        let keyspace = self.keyspace_of(address.table)?;
-        Some(placement::shard_of(keyspace, address.key.partition()))
-    }
-
-    /// The replicas of a shard, with the votes that a table gives them.
-    fn voters(&self, shard: ShardId, table: &Table) -> Arc<[Voter]> {
-        let placed = self.keyspaces.get(&shard.keyspace);
-        let voters = placed.and_then(|placed| placed.voters.get(usize::from(shard.index)));
-        let voters = voters.cloned().unwrap_or_default();
-        if table.voting.votes.is_empty() {
-            return voters;
-        }
-        let with = |voter: &Voter| Voter { votes: table.voting.votes_of(voter), ..voter.clone() };
-        voters.iter().map(with).collect()
-    }
-
-    /// How many shards a keyspace has here.
-    fn shards(&self, keyspace: KeyspaceId) -> u16 {
-        self.keyspaces.get(&keyspace).map_or(0, |placed| placed.keyspace.shards)
-    }
-
-    /// The keyspace a table is in.
-    fn keyspace_of(&self, table: TableId) -> Option<&Keyspace> {
-        let id = self.tables.get(&table)?;
-        self.keyspaces.get(id).map(|placed| &placed.keyspace)
-    }
 }

@@ -13,11 +13,12 @@ use model::{
 };
 use replica::{PageNeed, Span};
 
+use crate::contracts::Site;
 use crate::flight::{Client, Flight, Work};
 use crate::get::shown;
 use crate::levels::acks_of;
 use crate::message::time_left;
-use crate::{After, Disk, Message, Node, NodeId, RequestId, Scan, Scanned, Site, Turn};
+use crate::{After, Disk, Message, Node, NodeId, RequestId, Scan, Scanned, Turn};
 
 /// The most bytes that one replica sends at once. A page has to fit into a message and
 /// must not keep others waiting on the connection.
