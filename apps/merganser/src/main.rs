@@ -44,3 +44,27 @@ fn main() -> ExitCode {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    use super::*;
+
+    /// All that can be typed to name a command.
+    fn paths(command: &Command, before: &[String]) -> Vec<Vec<String>> {
+        let path = [before, &[command.get_name().to_owned()]].concat();
+        let below = command.get_subcommands().flat_map(|command| paths(command, &path));
+        below.chain([path.clone()]).collect()
+    }
+
+    #[test]
+    fn no_command_has_two_options_of_one_name() {
+        Cli::command().debug_assert();
+        for path in paths(&Cli::command(), &[]) {
+            // What every command has is given to those below it only when they are read, and
+            // only then does an option of theirs stand in its way: with a panic.
+            let _ = Cli::try_parse_from(&path);
+        }
+    }
+}

@@ -11,7 +11,7 @@ use client::{Client, Error, Options, Status};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::connect::{Connect, block_on};
+use super::connect::{Connect, block_on, some_time};
 use super::error::{CliError, Exit};
 use super::print;
 
@@ -36,9 +36,9 @@ enum Action {
     Status,
     /// Wait until all that the nodes named by `--node` keep now has been handed over.
     Wait {
-        /// How many seconds to wait at most.
-        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-        timeout: u64,
+        /// How long to wait at most, as in 30s or 10m.
+        #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "60s")]
+        within: Duration,
     },
 }
 
@@ -52,9 +52,8 @@ impl Hints {
         let client = self.connect.client(Options { attempts_max: 1, ..Options::default() })?;
         match self.action {
             Action::Status => show(&block_on(async { Ok(ask_all(&client).await) })?, self.json),
-            Action::Wait { timeout } => {
-                let timeout = Duration::from_secs(timeout);
-                let left = block_on(async { Ok(wait(&client, timeout).await) })?;
+            Action::Wait { within } => {
+                let left = block_on(async { Ok(wait(&client, within).await) })?;
                 tell(&left, self.json)
             }
         }
@@ -72,13 +71,13 @@ async fn ask_all(client: &Client) -> Answers {
 }
 
 /// What was there when the wait began and is not handed over, in words. Nothing when all is.
-async fn wait(client: &Client, timeout: Duration) -> Vec<String> {
+async fn wait(client: &Client, within: Duration) -> Vec<String> {
     let begun = Instant::now();
     loop {
         let answers = ask_all(client).await;
         let left: Vec<String> =
             answers.iter().flat_map(|answer| left_of(answer, begun.elapsed())).collect();
-        if left.is_empty() || timeout <= begun.elapsed() {
+        if left.is_empty() || within <= begun.elapsed() {
             return left;
         }
         tokio::time::sleep(POLL).await;
