@@ -19,6 +19,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What a header line says.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.into_iter().find(|(said, _)| said.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
     /// What an answer calls the problem, if it is one.
     pub fn code(&self) -> Option<String> {
         let problem: serde_json::Value = serde_json::from_str(&self.body).ok()?;
@@ -38,10 +44,29 @@ pub fn ask(
     body: &str,
     patience: Duration,
 ) -> io::Result<Answer> {
+    ask_with(address, method, target, &[], body, patience)
+}
+
+/// The same with header lines.
+///
+/// # Errors
+///
+/// As for [`ask`].
+pub fn ask_with(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+    patience: Duration,
+) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     let length = body.len();
-    let head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close");
+    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close");
+    for (name, value) in headers {
+        head += &format!("\r\n{name}: {value}");
+    }
     stream.write_all(format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -86,6 +86,7 @@ fn a_fault_that_did_not_happen_is_noticed() {
         ("overload", "nobody was refused"),
         ("clock", "s from its clock"),
         ("net-split", "to be alive"),
+        ("net-sloppy", "nobody had a guest"),
     ] {
         is_noticed(scenario, Sabotage::Fault, words);
     }

@@ -114,7 +114,7 @@ enum Home {
 }
 
 /// All scenarios, by name.
-const ALL: [(&str, Home, Scenario); 21] = [
+const ALL: [(&str, Home, Scenario); 22] = [
     ("kill", Home::Disk, kill::run),
     ("pause", Home::Disk, pause::run),
     ("power", Home::Disk, power::one),
@@ -136,6 +136,7 @@ const ALL: [(&str, Home, Scenario); 21] = [
     ("net-oneway", Home::Memory, net::oneway),
     ("net-lossy", Home::Memory, net::lossy),
     ("net-reset", Home::Memory, net::reset),
+    ("net-sloppy", Home::Memory, net::sloppy),
 ];
 
 /// The names of all scenarios, in the order in which they are run.

@@ -21,10 +21,14 @@
 //!
 //! Talking takes both directions. A node that is heard and does not hear is as good as away,
 //! at both ends.
+//!
+//! [`sloppy`] has a cluster and demands of its own: where guests stand in for replicas, fewer
+//! nodes are enough.
 
 mod lossy;
 mod oneway;
 mod reset;
+mod sloppy;
 mod split;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +49,7 @@ use crate::worker::Workers;
 pub(super) use lossy::run as lossy;
 pub(super) use oneway::run as oneway;
 pub(super) use reset::run as reset;
+pub(super) use sloppy::run as sloppy;
 pub(super) use split::run as split;
 
 /// So many that two can be cut off, and that each of a bridge's ends has a quorum.
