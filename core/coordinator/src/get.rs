@@ -7,6 +7,10 @@
 //! Where replicas are away and those that are left cannot be enough, guests are asked what
 //! they keep for them. What a guest says is merged into the answer like anything else. It is
 //! never repaired: it keeps what others are owed, and is nobody's replica.
+//!
+//! Who wants to know what everybody knows, and not only enough of them, asks
+//! [all](Get::ask_all) of them, and is answered when all have been heard or it is too late:
+//! with what those hold together who were.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -67,11 +71,21 @@ enum Heard<T> {
     Failed,
 }
 
+/// How many are heard before the client is answered.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Extent {
+    /// As many as are needed.
+    Enough,
+    /// Everybody who was asked, and these, who are no replicas.
+    Everybody(Vec<NodeId>),
+}
+
 /// One read, until its client is answered and its replicas are repaired.
 #[derive(Clone, Debug)]
 pub struct Get<T> {
     need: ReadNeed,
     guests: Guests,
+    extent: Extent,
     digest: fn(&T) -> Digest,
     asked: BTreeMap<NodeId, Heard<T>>,
     spares: VecDeque<NodeId>,
@@ -99,9 +113,10 @@ impl<T> Get<T> {
     #[expect(clippy::type_complexity, reason = "all that two reads are compared by, once")]
     fn progress(
         &self,
-    ) -> (&ReadNeed, &Guests, &BTreeMap<NodeId, Heard<T>>, &VecDeque<NodeId>, bool, bool) {
-        let Self { need, guests, asked, spares, .. } = self;
-        (need, guests, asked, spares, self.is_answered, self.is_done)
+    ) -> (&ReadNeed, &Guests, &Extent, &BTreeMap<NodeId, Heard<T>>, &VecDeque<NodeId>, bool, bool)
+    {
+        let Self { need, guests, extent, asked, spares, .. } = self;
+        (need, guests, extent, asked, spares, self.is_answered, self.is_done)
     }
 }
 
@@ -118,6 +133,7 @@ impl<T: Lattice + Clone> Get<T> {
         let mut get = Self {
             need,
             guests,
+            extent: Extent::Enough,
             digest,
             asked: BTreeMap::new(),
             spares: replicas.iter().copied().collect(),
@@ -126,6 +142,39 @@ impl<T: Lattice + Clone> Get<T> {
         };
         get.ask_enough(Want::Digest, out);
         get
+    }
+
+    /// Asks all of these for the object: the replicas, and guests, who may keep a part of it.
+    /// Whoever answers in time is enough.
+    pub fn ask_all(
+        replicas: &[NodeId],
+        guests: Vec<NodeId>,
+        digest: fn(&T) -> Digest,
+        out: &mut Vec<GetEffect<T>>,
+    ) -> Self {
+        let all = replicas.iter().chain(&guests).copied().collect::<Vec<_>>();
+        let mut get = Self {
+            need: ReadNeed::default(),
+            guests: Guests::default(),
+            extent: Extent::Everybody(guests),
+            digest,
+            asked: BTreeMap::new(),
+            spares: VecDeque::new(),
+            is_answered: false,
+            is_done: false,
+        };
+        for node in all {
+            get.ask(node, Want::Full, out);
+        }
+        get
+    }
+
+    /// What each told that was asked for the object and answered.
+    pub fn told(&self) -> impl Iterator<Item = (NodeId, &T)> {
+        self.asked.iter().filter_map(|(node, heard)| match heard {
+            Heard::Object(object, _) => Some((*node, object)),
+            Heard::Nothing | Heard::Digest(_) | Heard::Differs | Heard::Failed => None,
+        })
     }
 
     /// Whom it waits for.
@@ -158,7 +207,7 @@ impl<T: Lattice + Clone> Get<T> {
             }
             GetEvent::Failed(node) => self.fail(node, out),
             GetEvent::Hedge => self.ask_one(out),
-            GetEvent::Slow => self.ask_all(out),
+            GetEvent::Slow => self.ask_others(out),
             GetEvent::Deadline => self.give_up(out),
         }
         self.fetch_differing(out);
@@ -239,7 +288,7 @@ impl<T: Lattice + Clone> Get<T> {
     /// Asks every spare for the object, and those who sent digests too: the one replica
     /// that was asked for the object may be the slow one. No guests: who is slow knows more
     /// than they do.
-    fn ask_all(&mut self, out: &mut Vec<GetEffect<T>>) {
+    fn ask_others(&mut self, out: &mut Vec<GetEffect<T>>) {
         if self.is_answered {
             return;
         }
@@ -348,6 +397,12 @@ impl<T: Lattice + Clone> Get<T> {
         if self.is_answered {
             return;
         }
+        if let Extent::Everybody(_) = self.extent {
+            if !self.is_waiting() {
+                self.give_up(out);
+            }
+            return;
+        }
         let known = self.known();
         let acks = self.acks(&known);
         let early = || {
@@ -380,7 +435,19 @@ impl<T: Lattice + Clone> Get<T> {
             let stands_for = self.guests.stands_for(*node);
             Ack { node: *node, durable: false, stands_for }
         };
-        known.iter().map(ack).collect()
+        let replicas = known.iter().filter(|(node, _)| !self.is_bystander(*node));
+        replicas.map(ack).collect()
+    }
+
+    /// Whether a node was asked without having a vote.
+    fn is_bystander(&self, node: NodeId) -> bool {
+        matches!(&self.extent, Extent::Everybody(guests) if guests.contains(&node))
+    }
+
+    /// Whether somebody who was asked may still answer.
+    fn is_waiting(&self) -> bool {
+        let open = |heard: &Heard<T>| matches!(heard, Heard::Nothing | Heard::Differs);
+        self.asked.values().any(open)
     }
 
     /// Whether a replica has told what it holds, or may.
@@ -395,7 +462,14 @@ impl<T: Lattice + Clone> Get<T> {
         if !self.is_answered {
             self.is_answered = true;
             let acks = self.acks(&self.known());
-            out.push(GetEffect::Unmet(acks));
+            let found = match self.extent {
+                Extent::Everybody(_) => self.merged(),
+                Extent::Enough => None,
+            };
+            out.push(match found {
+                Some(merged) => GetEffect::Met(merged, acks),
+                None => GetEffect::Unmet(acks),
+            });
         }
         for heard in self.asked.values_mut() {
             if matches!(heard, Heard::Nothing | Heard::Differs) {
@@ -406,15 +480,15 @@ impl<T: Lattice + Clone> Get<T> {
 
     /// Once all that were asked have been heard, sends the merge to each that lags.
     fn repair(&mut self, out: &mut Vec<GetEffect<T>>) {
-        let open = |heard: &Heard<T>| matches!(heard, Heard::Nothing | Heard::Differs);
-        if !self.is_answered || self.asked.values().any(open) {
+        if !self.is_answered || self.is_waiting() {
             return;
         }
         self.is_done = true;
         let Some(merged) = self.merged() else { return };
         let whole = (self.digest)(&merged);
         for (node, digest) in self.known() {
-            if digest != whole && self.guests.stands_for(node).is_none() {
+            let is_replica = self.guests.stands_for(node).is_none() && !self.is_bystander(node);
+            if digest != whole && is_replica {
                 out.push(GetEffect::Merge(node, merged.clone()));
             }
         }

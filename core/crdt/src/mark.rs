@@ -87,8 +87,21 @@ pub struct Mark {
     /// The client's name for it.
     pub token: Token,
     /// A hash of what was asked. A token that comes with something else is a mistake of its
-    /// client, and no repetition.
+    /// client, and no repetition. The last bit says whether it was a delete.
     pub fingerprint: u64,
+}
+
+impl Mark {
+    /// The mark of a write: `hash` is of all that was asked. Its last bit gives way to whether
+    /// it was a delete, because of a write that holds no value any more nobody could tell.
+    pub fn new(token: Token, hash: u64, is_delete: bool) -> Self {
+        Self { token, fingerprint: hash & !1 | u64::from(is_delete) }
+    }
+
+    /// Whether the write was a delete, which holds no value from the beginning.
+    pub fn is_delete(&self) -> bool {
+        self.fingerprint & 1 == 1
+    }
 }
 
 /// The marks of some dots. A dot without one was written without a token.

@@ -74,6 +74,19 @@ impl<V> Siblings<V> {
         MARKS_MAX <= tokens.clone().count() && tokens.all(|kept| token < kept)
     }
 
+    /// Whether the marks of writes as old as this token are forgotten for their age.
+    pub fn is_beyond_reach(&self, token: Token) -> bool {
+        let youngest = self.marks.values().map(|mark| mark.token.millis()).max().unwrap_or(0);
+        token.millis().saturating_add(MARKS_REACH) < youngest
+    }
+
+    /// Whether this object has heard of a write under any of the dots that have this token.
+    /// It need not remember the marks itself.
+    pub fn has_heard_of(&self, token: Token, marks: &Marks) -> bool {
+        let mut twins = marks.iter().filter(|(_, mark)| mark.token == token);
+        twins.any(|(dot, _)| self.context.contains(*dot))
+    }
+
     /// The object as clients see it: of twins, only the one with the least dot. Not to be
     /// merged into anything, because the others look superseded.
     #[must_use]
@@ -212,6 +225,8 @@ mod tests {
         let kept: Vec<u64> = object.marks().values().map(|mark| mark.token.millis()).collect();
         assert_eq!(kept, [last, last + MARKS_REACH]);
         assert!(!object.may_have_forgotten(mark(1).token), "that is for whoever knows the time");
+        assert!(object.is_beyond_reach(mark(last - 1).token));
+        assert!(!object.is_beyond_reach(mark(last).token));
     }
 
     /// Some clients at one of three replicas, each after reading one of them; some try again

@@ -13,6 +13,7 @@ mod level;
 mod limits;
 mod names;
 mod need;
+mod recall;
 mod receipt;
 mod request;
 mod schema;
@@ -27,6 +28,7 @@ pub use level::{Level, ReadOptions, Spread, WriteOptions};
 pub use limits::Limits;
 pub use names::{ClusterId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Zone};
 pub use need::{Need, REPLICAS_MAX, ReadNeed, VOTES_MAX, Voter, WriteNeed, has_replica, has_vote};
+pub use recall::{Fate, Recall, Recalled};
 pub use receipt::{Ack, Kind, Receipt};
 pub use request::{
     Declare, Declared, Get, List, Listed, Listing, Mutation, Put, Range, Read, Reply, Request,

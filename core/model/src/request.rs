@@ -7,8 +7,8 @@ use causality::DotSet;
 use crdt::{Marks, Token};
 
 use crate::{
-    Durability, Failure, Key, Keyspace, Level, Name, Object, Policy, ReadOptions, Receipt,
-    ReplicaMap, Status, Table, Value, Voting, WriteOptions,
+    Durability, Failure, Key, Keyspace, Level, Name, Object, Policy, ReadOptions, Recall, Recalled,
+    Receipt, ReplicaMap, Status, Table, Value, Voting, WriteOptions,
 };
 
 /// What a client asks of a node.
@@ -20,6 +20,8 @@ pub enum Request {
     Get(Get),
     /// Read keys in order. Answered by [`Reply::Listed`].
     List(List),
+    /// Tell what became of a write. Answered by [`Reply::Recalled`].
+    Recall(Recall),
     /// Declare a keyspace or a table. Answered by [`Reply::Declared`].
     Declare(Declare),
     /// Tell the state of this node. Answered by [`Reply::Status`].
@@ -36,6 +38,8 @@ pub enum Reply {
     Read(Read),
     /// Answers [`Request::List`].
     Listed(Listed),
+    /// Answers [`Request::Recall`].
+    Recalled(Recalled),
     /// Answers [`Request::Declare`].
     Declared(Declared),
     /// Answers [`Request::Status`].

@@ -180,6 +180,16 @@ mutants! {
     /// A node that is no replica says that a write was refused, although the replica that it asked
     /// first may have it.
     RefusalBelieved,
+    /// A replica says what it holds as if it were on disk, and does not wait for that.
+    RecallNotSynced,
+    /// Who has not said whether it has a write is taken for one that has not heard of it.
+    SilentTakenForWithout,
+    /// A write that was overwritten is said to be in effect.
+    SupersededTakenForHeld,
+    /// A write that nobody has heard of yet is said to be one that will never be.
+    UnseenTakenForFinal,
+    /// What guests keep is not asked for when a client wants to know of its write.
+    GuestsNotRecalled,
     /// A replica to which a connection is made is taken for one that has nothing new.
     ConnectedIsFresh,
     /// What another replica says of its clock is taken for what it had at that moment.

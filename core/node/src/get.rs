@@ -8,6 +8,7 @@ use mutant::{Mutant, is};
 
 use crate::flight::{Client, Flight, SLOW, Work};
 use crate::message::time_left;
+use crate::recall::Recalling;
 use crate::shards::digest;
 use crate::{
     After, Cause, Disk, Fetch, Fetched, Found, Merge, Message, Node, NodeId, RequestId, Site, Turn,
@@ -25,6 +26,25 @@ pub(crate) struct Getting {
     address: Address,
     /// Replicas that have been asked and have not answered, and since when.
     waiting: Vec<(NodeId, Now)>,
+    /// The token that is looked for, if the client wants to know what became of it.
+    recalling: Option<Box<Recalling>>,
+}
+
+impl Getting {
+    /// A read that looks for a token.
+    pub(crate) fn recalling(
+        get: Get<Object>,
+        site: Site,
+        address: Address,
+        recalling: Recalling,
+    ) -> Self {
+        Self { get, site, address, waiting: Vec::new(), recalling: Some(Box::new(recalling)) }
+    }
+
+    /// Whether it looks for a token, and waits for disks.
+    pub(crate) fn is_recalling(&self) -> bool {
+        self.recalling.is_some()
+    }
 }
 
 /// What a client sees of an object. A write that was tried twice is one.
@@ -54,7 +74,7 @@ impl Node {
         let deadline = turn.now + asked.timeout;
         let hedge = turn.now + self.pace.begin(site.table.id).min(SLOW);
         let is_done = get.is_done();
-        let work = Work::Get(Getting { get, site, address, waiting: Vec::new() });
+        let work = Work::Get(Getting { get, site, address, waiting: Vec::new(), recalling: None });
         let timer = deadline.min(hedge);
         let mut flight = Flight { client, begun: turn.now, deadline, timer, work };
         self.get_effects(id, &mut flight, effects, turn);
@@ -76,7 +96,7 @@ impl Node {
         };
         let Some(mut flight) = self.take(fetched.request) else { return };
         self.count_reply(from, &flight, turn.now);
-        self.heard_of(from, &mut flight, turn.now);
+        self.heard_of(from, fetched.durable, &mut flight, turn.now);
         let event = match fetched.found {
             Found::Full(object) => GetEvent::Fetched(from, object),
             Found::Digest(digest) => GetEvent::Digested(from, digest),
@@ -136,9 +156,12 @@ impl Node {
         self.get_event(id, flight, event, turn);
     }
 
-    /// Takes note of how long a replica took.
-    fn heard_of(&mut self, from: NodeId, flight: &mut Flight, now: Now) {
+    /// Takes note of how long a replica took, and whether what it told is on its disk.
+    fn heard_of(&mut self, from: NodeId, durable: bool, flight: &mut Flight, now: Now) {
         let Work::Get(getting) = &mut flight.work else { return };
+        if let Some(recalling) = getting.recalling.as_mut().filter(|_| durable) {
+            recalling.is_on_disk(from);
+        }
         let Some(index) = getting.waiting.iter().position(|(node, _)| *node == from) else {
             return;
         };
@@ -153,7 +176,7 @@ impl Node {
         }
     }
 
-    fn get_effects<D: Disk>(
+    pub(crate) fn get_effects<D: Disk>(
         &mut self,
         id: RequestId,
         flight: &mut Flight,
@@ -166,19 +189,32 @@ impl Node {
                 GetEffect::Fetch(to, want) => {
                     let address = getting.address.clone();
                     let left = time_left(flight.deadline, turn.now);
-                    let fetch = Fetch { request: id, address, want, left };
+                    let sync = getting.recalling.is_some();
+                    let fetch = Fetch { request: id, address, want, sync, left };
                     turn.send(to, Message::Fetch(fetch), After::Now);
-                    getting.waiting.push((to, turn.now));
-                    self.pace.asked(to);
+                    // Who answers after an fsync is not slow.
+                    if !sync {
+                        getting.waiting.push((to, turn.now));
+                        self.pace.asked(to);
+                    }
                 }
                 GetEffect::Met(object, acks) => {
+                    if let Some(recalling) = &getting.recalling {
+                        let recalled =
+                            self.recalled(&getting.get, &getting.site, recalling, turn.now);
+                        self.answer(flight.client, Reply::Recalled(recalled), turn);
+                        continue;
+                    }
                     self.pace.end(getting.site.table.id, turn.now.since(flight.begun));
                     let receipt = getting.site.read_receipt(acks, getting.get.need());
                     let object = shown(object);
                     self.answer(flight.client, Reply::Read(Read { object, receipt }), turn);
                 }
                 GetEffect::Unmet(acks) => {
-                    let failure = getting.site.read_failure(acks, getting.get.need());
+                    let failure = match getting.is_recalling() {
+                        true => getting.site.nobody_told(acks),
+                        false => getting.site.read_failure(acks, getting.get.need()),
+                    };
                     self.fail(flight.client, failure, turn);
                 }
                 GetEffect::Merge(to, object) => {

@@ -102,6 +102,14 @@ impl Site {
         Receipt { kind, dot: None, shard, acks, wanted, replicas }
     }
 
+    /// What to say when nobody has answered who may know of a write.
+    pub(crate) fn nobody_told(&self, acks: Vec<Ack>) -> Failure {
+        let (got, kind) = (small(acks.len()), self.electorate().read_kind(&acks));
+        let (shard, replicas) = (self.shard, self.n);
+        let receipt = Receipt { kind, dot: None, shard, acks, wanted: 1, replicas };
+        Failure::TooFewAnswers { wanted: 1, got, receipt, lacks: String::new() }
+    }
+
     /// What to say when too few have answered a read: that they are too few, or that they
     /// are enough for the level and less than was demanded.
     pub(crate) fn read_failure(&self, acks: Vec<Ack>, need: &ReadNeed) -> Failure {

@@ -43,6 +43,7 @@ mod measure;
 mod message;
 mod pace;
 mod put;
+mod recall;
 mod shards;
 mod status;
 mod tokens;
@@ -268,6 +269,7 @@ impl Node {
             Request::Put(put) => self.put(client, put, turn),
             Request::Get(get) => self.get(client, &get, turn),
             Request::List(list) => self.list(client, list, turn),
+            Request::Recall(recall) => self.recall(client, recall, turn),
             Request::Declare(declare) => self.declare(client, declare, turn),
             Request::Status => {
                 let status = self.status(turn.now);

@@ -107,6 +107,9 @@ impl Node {
 
     /// Counts the answer of a replica to a request that is still in hand.
     pub(crate) fn count_reply(&mut self, from: NodeId, flight: &Flight, now: Now) {
+        if matches!(&flight.work, Work::Get(getting) if getting.is_recalling()) {
+            return;
+        }
         let took = now.since(flight.begun);
         let replied = self.counts.replicas.entry(from).or_default();
         match flight.work {

@@ -270,6 +270,8 @@ pub struct Fetch {
     pub address: Address,
     /// How much of it is wanted.
     pub want: Want,
+    /// Whether to answer only when what is answered is on disk.
+    pub sync: bool,
     /// How long the asker still waits, in whole milliseconds. Zero says nothing about it.
     pub left: Duration,
 }
@@ -292,6 +294,8 @@ pub struct Fetched {
     pub request: RequestId,
     /// What was found.
     pub found: Found,
+    /// Whether it is on disk. Said only if it was asked for.
+    pub durable: bool,
 }
 
 /// "What do you hold in this span?"

@@ -93,8 +93,13 @@ impl Node {
     pub(crate) fn fetch<D: Disk>(&mut self, from: NodeId, fetch: &Fetch, turn: &mut Turn<'_, D>) {
         self.exchange.served += 1;
         let found = self.look_up(fetch, turn);
-        let fetched = Fetched { request: fetch.request, found };
-        turn.send(from, Message::Fetched(fetched), After::Now);
+        let (durable, after) = match fetch.sync {
+            true if is(Mutant::RecallNotSynced) => (true, After::Now),
+            true => (true, After::Synced),
+            false => (false, After::Now),
+        };
+        let fetched = Fetched { request: fetch.request, found, durable };
+        turn.send(from, Message::Fetched(fetched), after);
     }
 
     fn look_up<D: Disk>(&self, fetch: &Fetch, turn: &Turn<'_, D>) -> Found {

@@ -62,6 +62,6 @@ pub(crate) fn mark(token: Token, address: &Address, asked: &Put) -> Mark {
         part(&run.first.to_le_bytes());
         part(&run.last.to_le_bytes());
     }
-    let fingerprint = if is(Mutant::FingerprintIgnored) { 0 } else { hash.digest() };
-    Mark { token, fingerprint }
+    let hash = if is(Mutant::FingerprintIgnored) { 0 } else { hash.digest() };
+    Mark::new(token, hash, matches!(asked.mutation, Mutation::Delete))
 }

@@ -10,8 +10,8 @@ use causality::DotSet;
 use codec::cursor;
 use codec::token::{self, Place};
 use model::{
-    Declare, Declared, Get, Key, List, Listed, Marks, Put, Range, Read, Reply, Request, Status,
-    Written,
+    Declare, Declared, Get, Key, List, Listed, Marks, Put, Range, Read, Recall, Recalled, Reply,
+    Request, Status, Written,
 };
 
 use crate::budget::Budget;
@@ -46,6 +46,7 @@ macro_rules! ask {
             Reply::Written(_)
             | Reply::Read(_)
             | Reply::Listed(_)
+            | Reply::Recalled(_)
             | Reply::Declared(_)
             | Reply::Status(_) => Err(Problem::internal("the node gave another kind of answer")),
         }
@@ -67,6 +68,11 @@ impl<N: Node> Door<N> {
     /// Reads one key.
     pub(crate) async fn read(&self, get: Get) -> Result<Read, Problem> {
         ask!(self, Request::Get(get), Reply::Read)
+    }
+
+    /// Tells what became of a write.
+    pub(crate) async fn recall(&self, recall: Recall) -> Result<Recalled, Problem> {
+        ask!(self, Request::Recall(recall), Reply::Recalled)
     }
 
     /// Reads keys in order.

@@ -33,6 +33,7 @@ mod keyspaces;
 mod kv;
 mod listing;
 pub mod openapi;
+mod outcome;
 mod params;
 mod path;
 mod problem;
@@ -128,6 +129,7 @@ pub fn router_within<N: Node>(node: N, config: Config, bodies_bytes_max: usize) 
         // The key may be any bytes, also such as are no UTF-8: these routes take the path
         // apart themselves.
         .route("/v1/kv/{*place}", get(kv::get::<N>).put(kv::put::<N>).delete(kv::delete::<N>))
+        .route("/v1/outcome/{*place}", get(outcome::outcome::<N>))
         .route("/v1/list/{*place}", get(listing::list::<N>))
         .route("/v1/scan/{*place}", get(listing::scan::<N>))
         .route("/v1/batch", post(batch::batch::<N>))

@@ -28,7 +28,7 @@ use utoipa::{IntoParams, IntoResponses, OpenApi as _};
 
 use crate::params::{self, Param, Query};
 use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemJson};
-use crate::{batch, health, keyspaces, kv, listing, status, tables};
+use crate::{batch, health, keyspaces, kv, listing, outcome, status, tables};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -42,6 +42,7 @@ use crate::{batch, health, keyspaces, kv, listing, status, tables};
         kv::put,
         kv::get,
         kv::delete,
+        outcome::outcome,
         batch::batch,
         listing::list,
         listing::scan,
@@ -170,7 +171,9 @@ enum Found {
 }
 
 fn is_below_keys(path: &str) -> bool {
-    ["/v1/kv/", "/v1/list/", "/v1/scan/"].iter().any(|prefix| path.starts_with(prefix))
+    ["/v1/kv/", "/v1/list/", "/v1/scan/", "/v1/outcome/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
 }
 
 fn find(method: &str, path: &str) -> Found {
@@ -256,6 +259,11 @@ problems! {
         WeakerThanWanted, UnknownKeyspace,
         UnknownTable, NotFound, Deleted, NotAttempted, TooFewAnswers
     ],
+    /// Of the question what became of a write.
+    OutcomeProblems: [
+        DiskFailed, MalformedName, MalformedKey, TokenMalformed, UnknownKeyspace, UnknownTable,
+        TooFewAnswers
+    ],
     /// Of a list or scan.
     ListProblems: [
         DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
@@ -322,15 +330,27 @@ path_params! {
         "table" "The table.",
         "key" "The partition key: any bytes, percent-encoded in one segment."
     ],
+    /// The path of a write to a key.
+    OutcomePath: [
+        "token" "The idempotency key of the write.",
+        "keyspace" "The keyspace.",
+        "table" "The table.",
+        "key" "The partition key: any bytes, percent-encoded in one segment."
+    ],
 }
 
 /// What a name looks like: see [`model::Name`].
 const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_.-]{0,63}$";
 
+/// What an idempotency key looks like: see [`model::Token`].
+const TOKEN_PATTERN: &str =
+    "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$";
+
 fn in_path(name: &str, description: &str) -> Parameter {
     let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
     let schema = match name {
         "key" => schema,
+        "token" => schema.pattern(Some(TOKEN_PATTERN)),
         _ => schema.pattern(Some(NAME_PATTERN)).max_length(Some(64)),
     };
     ParameterBuilder::new()
@@ -360,6 +380,8 @@ query_params! {
     ReadParams: params::READ,
     /// What a write of one key takes.
     WriteParams: params::WRITE,
+    /// What the question for an outcome takes.
+    OutcomeParams: params::OUTCOME,
     /// What a list takes.
     ListParams: params::LIST,
 }

@@ -90,6 +90,9 @@ pub(crate) const WRITE: &[Param] = &[
     Param::Receipt,
 ];
 
+/// What the question for the outcome of a write takes.
+pub(crate) const OUTCOME: &[Param] = &[Param::Sort, Param::Timeout];
+
 /// What a list takes.
 pub(crate) const LIST: &[Param] = &[
     Param::Limit,

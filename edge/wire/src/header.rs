@@ -116,12 +116,16 @@ pub(crate) struct Fetch {
     pub(crate) want: u32,
     #[prost(uint64, tag = "4")]
     pub(crate) left_millis: u64,
+    #[prost(bool, tag = "7")]
+    pub(crate) sync: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Fetched {
     #[prost(fixed64, tag = "1")]
     pub(crate) request: u64,
+    #[prost(bool, tag = "7")]
+    pub(crate) durable: bool,
     #[prost(oneof = "Found", tags = "2, 3, 4")]
     pub(crate) found: Option<Found>,
 }

@@ -32,6 +32,7 @@ mod header;
 mod hello;
 mod message;
 mod parts;
+mod recall;
 mod reply;
 mod request;
 

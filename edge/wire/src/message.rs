@@ -96,7 +96,11 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
             Reply::Listed(listed) => {
                 listed.listings.iter().for_each(|listing| visit(&listing.object));
             }
-            Reply::Written(_) | Reply::Declared(_) | Reply::Status(_) | Reply::Failed(_) => {}
+            Reply::Written(_)
+            | Reply::Recalled(_)
+            | Reply::Declared(_)
+            | Reply::Status(_)
+            | Reply::Failed(_) => {}
         },
         Message::Merged(_)
         | Message::Fetch(_)
@@ -138,10 +142,12 @@ fn put(message: &Message) -> Kind {
             request: fetch.request.0,
             address: Some(Address::put(&fetch.address)),
             want: put_want(fetch.want),
+            sync: fetch.sync,
             left_millis: put_left(fetch.left),
         }),
         Message::Fetched(fetched) => Kind::Fetched(header::Fetched {
             request: fetched.request.0,
+            durable: fetched.durable,
             found: Some(match &fetched.found {
                 Found::Full(_) => header::Found::Full(true),
                 Found::Digest(Digest(digest)) => header::Found::Digest(*digest),
@@ -205,10 +211,12 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
             request: RequestId(fetch.request),
             address: present(fetch.address)?.take()?,
             want: take_want(fetch.want)?,
+            sync: fetch.sync,
             left: Duration::from_millis(fetch.left_millis),
         }),
         Kind::Fetched(fetched) => Message::Fetched(Fetched {
             request: RequestId(fetched.request),
+            durable: fetched.durable,
             found: match fetched.found.ok_or(Unusable::Unknown)? {
                 header::Found::Full(_) => Found::Full(objects.next()?),
                 header::Found::Digest(digest) => Found::Digest(Digest(digest)),

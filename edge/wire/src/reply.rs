@@ -11,12 +11,13 @@ use crate::parts::{
     Key, Objects, Receipt, Time, Unusable, Usable, coded, narrow, present, put_context, put_name,
     take_context, take_name,
 };
+use crate::recall::Recalled;
 use crate::request::Range;
 
 /// Any answer, without its objects.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Reply {
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25")]
     answer: Option<Answer>,
 }
 
@@ -38,6 +39,8 @@ enum Answer {
     Status(Status),
     #[prost(message, tag = "7")]
     Failed(Failure),
+    #[prost(message, tag = "25")]
+    Recalled(Recalled),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -77,6 +80,7 @@ impl Reply {
             model::Reply::Written(written) => Answer::Written(PlainWritten::put(written)),
             model::Reply::Read(Read { receipt, object: _ }) => Answer::Read(Receipt::put(receipt)),
             model::Reply::Listed(listed) => Answer::Listed(PlainListed::put(listed)),
+            model::Reply::Recalled(recalled) => Answer::Recalled(Recalled::put(recalled)),
             model::Reply::Declared(declared) => put_declared(declared),
             model::Reply::Status(status) => Answer::Status(Status::put(status)),
             model::Reply::Failed(failure) => Answer::Failed(Failure::put(failure)),
@@ -91,6 +95,7 @@ impl Reply {
                 model::Reply::Read(Read { object: objects.next()?, receipt: receipt.take()? })
             }
             Answer::Listed(listed) => model::Reply::Listed(listed.take(objects)?),
+            Answer::Recalled(recalled) => model::Reply::Recalled(recalled.take()?),
             Answer::Keyspace(Contract { contract, created }) => {
                 let keyspace = contracts::decode_keyspace(&contract)?;
                 model::Reply::Declared(Declared::Keyspace { keyspace, created })

@@ -13,6 +13,7 @@ use crate::parts::{
     Demands, Key, Time, Unusable, Usable, coded, narrow, numbered, present, put_context, put_level,
     put_name, take_context, take_level, take_name, wrong,
 };
+use crate::recall::Recall;
 
 numbered!(put_policy, take_policy, Policy { Policy::Siblings = 1 });
 
@@ -24,7 +25,7 @@ numbered!(put_durability, take_durability, Durability {
 /// Any request.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24")]
+    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25")]
     asked: Option<Asked>,
 }
 
@@ -52,6 +53,8 @@ enum Asked {
     DeclareVotingTable(DeclareTable),
     #[prost(message, tag = "24")]
     TokenPut(Write),
+    #[prost(message, tag = "25")]
+    Recall(Recall),
     /// Who knows no guests must not declare a strict one in its place.
     #[prost(message, tag = "21")]
     DeclareSloppyKeyspace(DeclareKeyspace),
@@ -75,6 +78,7 @@ impl Request {
                 list @ List { demands: None, .. } => Asked::List(list),
                 list @ List { demands: Some(_), .. } => Asked::DemandingList(list),
             },
+            model::Request::Recall(recall) => Asked::Recall(Recall::put(recall)),
             model::Request::Declare(declare) => put_declare(declare),
             model::Request::Status => Asked::Status(true),
         };
@@ -88,6 +92,7 @@ impl Request {
             }
             Asked::Get(get) | Asked::DemandingGet(get) => model::Request::Get(get.take()?),
             Asked::List(list) | Asked::DemandingList(list) => model::Request::List(list.take()?),
+            Asked::Recall(recall) => model::Request::Recall(recall.take()?),
             Asked::DeclareKeyspace(declare) => model::Request::Declare(declare.take(false)?),
             Asked::DeclareSloppyKeyspace(declare) => model::Request::Declare(declare.take(true)?),
             Asked::DeclareTable(declare) | Asked::DeclareVotingTable(declare) => {
@@ -100,7 +105,7 @@ impl Request {
 
 /// In which table.
 #[derive(Clone, PartialEq, Message)]
-struct Place {
+pub(crate) struct Place {
     #[prost(bytes = "bytes", tag = "1")]
     keyspace: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
@@ -108,11 +113,11 @@ struct Place {
 }
 
 impl Place {
-    fn put(keyspace: &model::Name, table: &model::Name) -> Option<Self> {
+    pub(crate) fn put(keyspace: &model::Name, table: &model::Name) -> Option<Self> {
         Some(Self { keyspace: put_name(keyspace), table: put_name(table) })
     }
 
-    fn take(place: Option<Self>) -> Usable<(model::Name, model::Name)> {
+    pub(crate) fn take(place: Option<Self>) -> Usable<(model::Name, model::Name)> {
         let place = present(place)?;
         Ok((take_name(&place.keyspace)?, take_name(&place.table)?))
     }
@@ -170,7 +175,7 @@ impl Write {
             body: value.body.clone(),
         };
         let (context, marks) = put_context(&put.context, &put.marks);
-        let token = put.token.map(|token| Bytes::copy_from_slice(&token.bits().to_be_bytes()));
+        let token = put.token.map(put_token);
         Self {
             place: Place::put(&put.keyspace, &put.table),
             key: Some(Key::put(&put.key)),
@@ -216,7 +221,11 @@ impl Write {
     }
 }
 
-fn take_token(bytes: &[u8]) -> Usable<Token> {
+pub(crate) fn put_token(token: Token) -> Bytes {
+    Bytes::copy_from_slice(&token.bits().to_be_bytes())
+}
+
+pub(crate) fn take_token(bytes: &[u8]) -> Usable<Token> {
     let bits = <[u8; 16]>::try_from(bytes).ok().map(u128::from_be_bytes);
     bits.and_then(Token::from_bits).ok_or(wrong("a token that is no UUID of version 7"))
 }

@@ -158,6 +158,7 @@ impl World {
             Reply::Written(_)
             | Reply::Read(_)
             | Reply::Listed(_)
+            | Reply::Recalled(_)
             | Reply::Status(_)
             | Reply::Failed(_) => Err(not_declared(&format!("{reply:?}"))),
         }

@@ -50,6 +50,7 @@ impl World {
             | Reply::Written(_)
             | Reply::Read(_)
             | Reply::Listed(_)
+            | Reply::Recalled(_)
             | Reply::Status(_) => {
                 let detail = format!("{table:?}, which meets: {meets}, came to {reply:?}");
                 Err(Broken::new(Invariant::ContractsStand, detail))

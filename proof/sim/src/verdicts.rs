@@ -366,6 +366,7 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
         | Reply::Written(_)
         | Reply::Read(_)
         | Reply::Listed(_)
+        | Reply::Recalled(_)
         | Reply::Declared(_)
         | Reply::Status(_) => None,
     }

@@ -302,9 +302,11 @@ fn bytes_of(request: &Request) -> usize {
             };
             size_of::<Put>() + key.partition().len() + key.sort().len() + value
         }
-        Request::Get(_) | Request::List(_) | Request::Declare(_) | Request::Status => {
-            size_of::<Request>()
-        }
+        Request::Get(_)
+        | Request::List(_)
+        | Request::Recall(_)
+        | Request::Declare(_)
+        | Request::Status => size_of::<Request>(),
     }
 }
 

@@ -14,16 +14,18 @@ pub(super) enum Kind {
     Put,
     Get,
     List,
+    Recall,
     Declare,
     Status,
 }
 
 impl Kind {
     /// All of them, with their names.
-    pub(super) const ALL: [(Kind, &str); 5] = [
+    pub(super) const ALL: [(Kind, &str); 6] = [
         (Kind::Put, "put"),
         (Kind::Get, "get"),
         (Kind::List, "list"),
+        (Kind::Recall, "outcome"),
         (Kind::Declare, "declare"),
         (Kind::Status, "status"),
     ];
@@ -34,6 +36,7 @@ impl Kind {
             Request::Put(_) => Self::Put,
             Request::Get(_) => Self::Get,
             Request::List(_) => Self::List,
+            Request::Recall(_) => Self::Recall,
             Request::Declare(_) => Self::Declare,
             Request::Status => Self::Status,
         }
@@ -76,6 +79,7 @@ impl Outcome {
             Reply::Written(_)
             | Reply::Read(_)
             | Reply::Listed(_)
+            | Reply::Recalled(_)
             | Reply::Declared(_)
             | Reply::Status(_) => Self::Met,
             Reply::Failed(Failure::NotAttempted { .. }) => Self::NotAttempted,

@@ -16,11 +16,25 @@ fn run(need: u16, events: &[GetEvent<Max<u64>>]) -> Vec<String> {
     run_for(votes(&[(N1, 1), (N2, 1), (N3, 1)], need), &[], events)
 }
 
+fn run_all(events: &[GetEvent<Max<u64>>]) -> Vec<String> {
+    let (mut out, digest) = (Vec::new(), |max: &Max<u64>| Digest(max.0));
+    let get = Get::ask_all(&[N1, N2], vec![N3], digest, &mut out);
+    run_on(get, out, events)
+}
+
 fn run_for(answers: Need, guests: &[NodeId], events: &[GetEvent<Max<u64>>]) -> Vec<String> {
     let mut out = Vec::new();
     let (replicas, need) = ([N1, N2, N3], ReadNeed { answers, ..ReadNeed::default() });
     let (guests, digest) = (guests_of(&replicas, guests), |max: &Max<u64>| Digest(max.0));
-    let mut get = Get::start(&replicas, guests, need, digest, &mut out);
+    let get = Get::start(&replicas, guests, need, digest, &mut out);
+    run_on(get, out, events)
+}
+
+fn run_on(
+    mut get: Get<Max<u64>>,
+    mut out: Vec<GetEffect<Max<u64>>>,
+    events: &[GetEvent<Max<u64>>],
+) -> Vec<String> {
     let mut lines = vec![format!("start:{}", show(&mut out))];
     for event in events {
         get.step(event.clone(), &mut out);
@@ -177,6 +191,44 @@ fn get_of_one_asks_one() {
         ",
     );
 }
+
+#[test]
+fn get_of_all_answers_when_all_are_heard_and_repairs_replicas_only() {
+    check(
+        &run_all(&[Fetched(N1, Max(7)), Hedge, Fetched(N3, Max(8)), Slow, Fetched(N2, Max(9))]),
+        "
+        start: fetch n1 fetch n2 fetch n3
+        fetched n1 7:
+        hedge:
+        fetched n3 8:
+        slow:
+        fetched n2 9: answer 9 by n1 n2 merge n1 9 done
+        ",
+    );
+}
+
+#[test]
+fn get_of_all_makes_do_with_those_who_answer_in_time() {
+    check(
+        &run_all(&[Fetched(N2, Max(7)), Failed(N1), Deadline]),
+        "
+        start: fetch n1 fetch n2 fetch n3
+        fetched n2 7:
+        failed n1:
+        deadline: answer 7 by n2 done
+        ",
+    );
+    check(
+        &run_all(&[Failed(N1), Failed(N2), Failed(N3)]),
+        "
+        start: fetch n1 fetch n2 fetch n3
+        failed n1:
+        failed n2:
+        failed n3: unmet, only done
+        ",
+    );
+}
+
 #[test]
 fn get_asks_those_whose_votes_it_lacks_and_passes_over_the_others() {
     let far_first = votes(&[(N2, 1), (N3, 1)], 1);

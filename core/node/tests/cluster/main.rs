@@ -12,5 +12,6 @@ mod exchange;
 mod guests;
 mod harness;
 mod levels;
+mod recalls;
 mod requests;
 mod tokens;

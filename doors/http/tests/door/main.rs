@@ -15,6 +15,7 @@ mod declarations;
 mod health;
 mod keys;
 mod lists;
+mod outcomes;
 mod refusals;
 mod sockets;
 mod support;

@@ -16,10 +16,10 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use lattice::Lattice;
 use model::{
-    Ack, Declare, Declared, Electorate, Failure, HintStatus, Key, Keyspace, KeyspaceId, Kind, List,
-    Listed, Listing, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, ReadNeed,
-    ReadOptions, Receipt, Refusal, Reply, Request, ShardId, Standing, Status, Table, TableId,
-    Value, Voter, Written,
+    Ack, Declare, Declared, Electorate, Failure, Fate, HintStatus, Key, Keyspace, KeyspaceId, Kind,
+    List, Listed, Listing, Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read,
+    ReadNeed, ReadOptions, Recalled, Receipt, Refusal, Reply, Request, ShardId, Standing, Status,
+    Table, TableId, Value, Voter, Written,
 };
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -122,6 +122,23 @@ impl State {
                 let object = self.objects.get(&(table.id, get.key)).cloned().unwrap_or_default();
                 Reply::Read(Read { object, receipt: receipt(&keyspace, need.least(), None) })
             }
+            Request::Recall(recall) => {
+                let (keyspace, table) = self.find(&recall.keyspace, &recall.table)?;
+                let object = self.objects.get(&(table.id, recall.key)).cloned().unwrap_or_default();
+                let found = object.of_token(recall.token).map(|(dot, _)| dot);
+                let fate = match found {
+                    Some(dot) if object.values().contains_key(&dot) => Fate::Applied,
+                    Some(_) => Fate::Superseded,
+                    None => Fate::NotSeen { is_final: false },
+                };
+                Reply::Recalled(Recalled {
+                    fate,
+                    receipt: found.map(|dot| receipt(&keyspace, 1, Some(dot))),
+                    guests: Vec::new(),
+                    without: vec![NodeId::new(2)],
+                    silent: vec![NodeId::new(3)],
+                })
+            }
             Request::List(list) => Reply::Listed(self.list(&list)?),
             Request::Declare(declare) => Reply::Declared(self.declare(declare)?),
             Request::Status => Reply::Status(Box::new(self.status())),
@@ -150,6 +167,8 @@ impl State {
             Mutation::Store(value) => Object::written(dot, put.context, value),
             Mutation::Delete => Object::deleted(dot, put.context),
         };
+        let mark = put.token.map(|token| (dot, Mark::new(token, 0, false)));
+        let object = object.marked(mark.into_iter().collect());
         if self.keeps {
             let _ = self.objects.entry((table.id, put.key)).or_default().merge(object);
         }

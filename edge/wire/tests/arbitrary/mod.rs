@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use causality::Incarnation;
 use model::{
-    Ack, Declare, Declared, Failure, Get, HintStatus, KeyspaceId, Kind, Lag, List, Listed, Listing,
-    Malformed, Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Receipt, Refusal,
-    Reply, Request, ShardId, Spread, Standing, Status, TableId, Voting, WriteOptions, Written,
+    Ack, Declare, Declared, Failure, Fate, Get, HintStatus, KeyspaceId, Kind, Lag, List, Listed,
+    Listing, Malformed, Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Recall,
+    Recalled, Receipt, Refusal, Reply, Request, ShardId, Spread, Standing, Status, TableId, Voting,
+    WriteOptions, Written,
 };
 use node::{
     Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Lack, Merge, Merged, Message,
@@ -166,6 +167,37 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn recalls()(
+        (keyspace, table) in (names(), names()),
+        key in keys(),
+        token in tokens(),
+        timeout in times(),
+    ) -> Recall {
+        Recall { keyspace, table, key, token, timeout }
+    }
+}
+
+fn recalled() -> impl Strategy<Value = Recalled> {
+    let fates = proptest::sample::select(vec![
+        Fate::Applied,
+        Fate::Superseded,
+        Fate::NotSeen { is_final: false },
+        Fate::NotSeen { is_final: true },
+        Fate::Expired,
+    ]);
+    let some = || vec(nodes(), 0..3);
+    (fates, option::of(receipts()), some(), some(), some()).prop_map(
+        |(fate, receipt, guests, without, silent)| Recalled {
+            fate,
+            receipt,
+            guests,
+            without,
+            silent,
+        },
+    )
+}
+
 fn declares() -> impl Strategy<Value = Declare> {
     let keyspace = (names(), any::<u16>(), replica_maps(), any::<bool>()).prop_map(
         |(name, shards, replicas, sloppy)| Declare::Keyspace { name, shards, replicas, sloppy },
@@ -185,6 +217,7 @@ pub(crate) fn requests() -> impl Strategy<Value = Request> {
         puts().prop_map(Request::Put),
         gets().prop_map(Request::Get),
         lists().prop_map(Request::List),
+        recalls().prop_map(Request::Recall),
         declares().prop_map(Request::Declare),
         Just(Request::Status),
     ]
@@ -291,6 +324,7 @@ pub(crate) fn replies() -> impl Strategy<Value = Reply> {
         }),
         (tables(), any::<bool>())
             .prop_map(|(table, created)| Reply::Declared(Declared::Table { table, created })),
+        recalled().prop_map(Reply::Recalled),
         statuses().prop_map(|status| Reply::Status(Box::new(status))).boxed(),
         failures().prop_map(Reply::Failed).boxed(),
     ]
@@ -324,11 +358,14 @@ fn data() -> impl Strategy<Value = Message> {
         any::<u64>().prop_map(|bytes| Message::Take { bytes }),
         (requests_ids(), verdicts)
             .prop_map(|(request, verdict)| Message::Merged(Merged { request, verdict })),
-        (requests_ids(), addresses(), wants, lefts()).prop_map(|(request, address, want, left)| {
-            Message::Fetch(Fetch { request, address, want, left })
+        (requests_ids(), addresses(), wants, any::<bool>(), lefts()).prop_map(
+            |(request, address, want, sync, left)| {
+                Message::Fetch(Fetch { request, address, want, sync, left })
+            }
+        ),
+        (requests_ids(), found, any::<bool>()).prop_map(|(request, found, durable)| {
+            Message::Fetched(Fetched { request, found, durable })
         }),
-        (requests_ids(), found)
-            .prop_map(|(request, found)| Message::Fetched(Fetched { request, found })),
     ]
 }
 

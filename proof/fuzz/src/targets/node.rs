@@ -228,6 +228,7 @@ impl World {
             model::Request::Put(put) => put.timeout = put.timeout.min(PATIENCE),
             model::Request::Get(get) => get.timeout = get.timeout.min(PATIENCE),
             model::Request::List(list) => list.timeout = list.timeout.min(PATIENCE),
+            model::Request::Recall(recall) => recall.timeout = recall.timeout.min(PATIENCE),
             model::Request::Declare(_) | model::Request::Status => {}
         }
         self.tickets += 1;
@@ -272,7 +273,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             let digest = node::Digest(how.into());
             let found = [Found::Full(object), Found::Digest(digest), Found::Failed];
             let found = found.into_iter().nth(usize::from(how) % 3)?;
-            Message::Fetched(Fetched { request: fetch.request, found })
+            Message::Fetched(Fetched { request: fetch.request, found, durable: fetch.sync })
         }
         Message::Scan(scan) => {
             let key = scan.span.after.unwrap_or_else(samples::first_key);

@@ -445,7 +445,7 @@ fn a_read_that_has_waited_longer_than_its_asker_would_is_dropped_and_a_write_is_
     let fetch = |request, left| {
         let (request, address) = (node::RequestId(request), address.clone());
         let left = Duration::from_millis(left);
-        Message::Fetch(node::Fetch { request, address, want: node::Want::Full, left })
+        Message::Fetch(node::Fetch { request, address, want: node::Want::Full, sync: false, left })
     };
     let merge = Message::Merge(node::Merge {
         request: node::RequestId(4),
