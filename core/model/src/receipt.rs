@@ -3,6 +3,8 @@
 //! An answer from two replicas of three is worth something else than one from all, and
 //! the client cannot know unless it is told. Every answer therefore carries a receipt.
 
+use std::time::Duration;
+
 use causality::Dot;
 
 use crate::{NodeId, ShardId};
@@ -89,6 +91,10 @@ pub struct Receipt {
     pub wanted: u8,
     /// N: how many replicas there are.
     pub replicas: u8,
+    /// Of a read: no write that was acknowledged at least so long before the read began is
+    /// missing, at whatever level it was acknowledged. In whole milliseconds. Nothing if that is
+    /// not known, and for a write.
+    pub staleness: Option<Duration>,
 }
 
 impl Receipt {

@@ -210,6 +210,12 @@ mutants! {
     HintReplaced,
     /// A guest says that it has a write, and keeps nothing.
     HintNotKept,
+    /// A replica takes those that it has not heard of for as fresh as the others.
+    UnheardIsFresh,
+    /// A replica of a sloppy keyspace says how old its answer can be, as if no guest had anything.
+    SloppyIsFresh,
+    /// A strict answer is taken for one that lacks nothing, whatever the level of a write was.
+    StrictIsFresh,
 }
 
 #[cfg(feature = "on")]

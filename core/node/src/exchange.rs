@@ -317,7 +317,9 @@ impl Node {
     /// replica before that is here. Nothing if one of the others was not heard of yet, in this
     /// life of the node.
     pub fn staleness(&self, shard: ShardId, now: Now) -> Option<Duration> {
-        self.exchange.acks.staleness(shard, &self.others(shard), now)
+        let here = self.config.id;
+        let others = self.contracts.replicas(shard).iter().copied().filter(|node| *node != here);
+        self.exchange.acks.staleness(shard, others, now)
     }
 
     /// Whether most replicas of a shard have a write on disk, as far as this node knows.
@@ -340,7 +342,7 @@ impl Node {
             let clock = kept.or(self.recovered.get(&shard)).unwrap_or(&nothing);
             self.exchange.acks.add_lag(shard, node, clock, &mut lag);
             lag.marked += u64::from(self.exchange.marks.contains(&(shard, node)));
-            let since = self.exchange.acks.staleness(shard, &[node], now);
+            let since = self.exchange.acks.staleness(shard, [node], now);
             lag.since = lag.since.zip(since).map(|(a, b)| a.max(b));
         }
         Some(lag)

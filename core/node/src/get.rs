@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coordinator::{Get, GetEffect, GetEvent};
-use model::{Address, Durability, Failure, Now, Object, Read, Reply};
+use model::{Address, Durability, Failure, Kind, Now, Object, Read, Receipt, Reply, has_replica};
 use mutant::{Mutant, is};
 
 use crate::flight::{Client, Flight, SLOW, Work};
@@ -24,10 +24,20 @@ pub(crate) struct Getting {
     get: Get<Object>,
     site: Site,
     address: Address,
-    /// Replicas that have been asked and have not answered, and since when.
-    waiting: Vec<(NodeId, Now)>,
+    /// Who was asked, some of them twice.
+    asked: Vec<Asked>,
     /// The token that is looked for, if the client wants to know what became of it.
     recalling: Option<Box<Recalling>>,
+}
+
+/// One question to one replica.
+#[derive(Debug)]
+struct Asked {
+    node: NodeId,
+    since: Now,
+    is_answered: bool,
+    /// How old the answer can be, if it says so.
+    staleness: Option<Duration>,
 }
 
 impl Getting {
@@ -38,7 +48,7 @@ impl Getting {
         address: Address,
         recalling: Recalling,
     ) -> Self {
-        Self { get, site, address, waiting: Vec::new(), recalling: Some(Box::new(recalling)) }
+        Self { get, site, address, asked: Vec::new(), recalling: Some(Box::new(recalling)) }
     }
 
     /// Whether it looks for a token, and waits for disks.
@@ -74,7 +84,7 @@ impl Node {
         let deadline = turn.now + asked.timeout;
         let hedge = turn.now + self.pace.begin(site.table.id).min(SLOW);
         let is_done = get.is_done();
-        let work = Work::Get(Getting { get, site, address, waiting: Vec::new(), recalling: None });
+        let work = Work::Get(Getting { get, site, address, asked: Vec::new(), recalling: None });
         let timer = deadline.min(hedge);
         let mut flight = Flight { client, begun: turn.now, deadline, timer, work };
         self.get_effects(id, &mut flight, effects, turn);
@@ -96,7 +106,7 @@ impl Node {
         };
         let Some(mut flight) = self.take(fetched.request) else { return };
         self.count_reply(from, &flight, turn.now);
-        self.heard_of(from, fetched.durable, &mut flight, turn.now);
+        self.heard_of(from, &fetched, &mut flight, turn.now);
         let event = match fetched.found {
             Found::Full(object) => GetEvent::Fetched(from, object),
             Found::Digest(digest) => GetEvent::Digested(from, digest),
@@ -156,23 +166,23 @@ impl Node {
         self.get_event(id, flight, event, turn);
     }
 
-    /// Takes note of how long a replica took, and whether what it told is on its disk.
-    fn heard_of(&mut self, from: NodeId, durable: bool, flight: &mut Flight, now: Now) {
+    /// Takes note of how long a replica took, how old its answer can be, and whether what it told
+    /// is on its disk.
+    fn heard_of(&mut self, from: NodeId, fetched: &Fetched, flight: &mut Flight, now: Now) {
         let Work::Get(getting) = &mut flight.work else { return };
-        if let Some(recalling) = getting.recalling.as_mut().filter(|_| durable) {
+        if let Some(recalling) = getting.recalling.as_mut().filter(|_| fetched.durable) {
             recalling.is_on_disk(from);
         }
-        let Some(index) = getting.waiting.iter().position(|(node, _)| *node == from) else {
-            return;
-        };
-        let (_, since) = getting.waiting.swap_remove(index);
-        self.pace.answered(from, now.since(since), now);
+        let is_it = |asked: &&mut Asked| asked.node == from && !asked.is_answered;
+        let Some(asked) = getting.asked.iter_mut().find(is_it) else { return };
+        (asked.is_answered, asked.staleness) = (true, fetched.staleness);
+        self.pace.answered(from, now.since(asked.since), now);
     }
 
     fn give_up_waiting(&mut self, flight: &Flight, now: Now) {
         let Work::Get(getting) = &flight.work else { return };
-        for (node, since) in &getting.waiting {
-            self.pace.given_up(*node, now.since(*since), now);
+        for asked in getting.asked.iter().filter(|asked| !asked.is_answered) {
+            self.pace.given_up(asked.node, now.since(asked.since), now);
         }
     }
 
@@ -194,7 +204,9 @@ impl Node {
                     turn.send(to, Message::Fetch(fetch), After::Now);
                     // Who answers after an fsync is not slow.
                     if !sync {
-                        getting.waiting.push((to, turn.now));
+                        let (node, since) = (to, turn.now);
+                        let asked = Asked { node, since, is_answered: false, staleness: None };
+                        getting.asked.push(asked);
                         self.pace.asked(to);
                     }
                 }
@@ -206,7 +218,8 @@ impl Node {
                         continue;
                     }
                     self.pace.end(getting.site.table.id, turn.now.since(flight.begun));
-                    let receipt = getting.site.read_receipt(acks, getting.get.need());
+                    let mut receipt = getting.site.read_receipt(acks, getting.get.need());
+                    receipt.staleness = self.staleness_of(getting, &receipt);
                     let object = shown(object);
                     self.answer(flight.client, Reply::Read(Read { object, receipt }), turn);
                 }
@@ -222,6 +235,32 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// How old an answer can be: it has everything that any of those has who took part.
+    fn staleness_of(&self, getting: &Getting, receipt: &Receipt) -> Option<Duration> {
+        if is(Mutant::StrictIsFresh) && receipt.kind == Kind::Strict {
+            return Some(Duration::ZERO);
+        }
+        let took_part = |node: NodeId| has_replica(&receipt.acks, node);
+        let told = getting.asked.iter().filter(|asked| took_part(asked.node));
+        let told = told.filter_map(|asked| asked.staleness);
+        self.best_staleness(&getting.site, took_part, told)
+    }
+
+    /// The least of what the replicas told that took part. If all did, nothing that any of them
+    /// has acknowledged is missing.
+    pub(crate) fn best_staleness(
+        &self,
+        site: &Site,
+        took_part: impl Fn(NodeId) -> bool,
+        told: impl Iterator<Item = Duration>,
+    ) -> Option<Duration> {
+        let is_sloppy = self.contracts.is_sloppy(site.shard);
+        if !is_sloppy && site.replicas.iter().all(|node| took_part(*node)) {
+            return Some(Duration::ZERO);
+        }
+        told.min()
     }
 
     /// Brings a replica up to date that a read found behind. Nobody waits for it.

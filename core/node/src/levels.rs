@@ -99,14 +99,15 @@ impl Site {
             false => self.electorate().read_kind(&acks),
         };
         let (shard, wanted, replicas) = (self.shard, need.least(), self.n);
-        Receipt { kind, dot: None, shard, acks, wanted, replicas }
+        Receipt { kind, dot: None, shard, acks, wanted, replicas, staleness: None }
     }
 
     /// What to say when nobody has answered who may know of a write.
     pub(crate) fn nobody_told(&self, acks: Vec<Ack>) -> Failure {
         let (got, kind) = (small(acks.len()), self.electorate().read_kind(&acks));
         let (shard, replicas) = (self.shard, self.n);
-        let receipt = Receipt { kind, dot: None, shard, acks, wanted: 1, replicas };
+        let receipt =
+            Receipt { kind, dot: None, shard, acks, wanted: 1, replicas, staleness: None };
         Failure::TooFewAnswers { wanted: 1, got, receipt, lacks: String::new() }
     }
 

@@ -44,6 +44,10 @@ pub(crate) struct Lister {
     page_max: usize,
     found: Vec<Listing>,
     bytes: usize,
+    /// How old the page in flight can be, by who has answered.
+    told: Vec<(NodeId, Option<Duration>)>,
+    /// How old what was found can be. Nothing if that is not known of a page.
+    staleness: Option<Duration>,
 }
 
 impl Node {
@@ -87,6 +91,8 @@ impl Node {
             page_max,
             found,
             bytes: 0,
+            told: Vec::new(),
+            staleness: Some(Duration::ZERO),
         };
         let work = Work::List(lister);
         let flight = Flight { client, begun: turn.now, deadline, timer: deadline, work };
@@ -101,6 +107,7 @@ impl Node {
         flight.begun = turn.now;
         let Work::List(lister) = &mut flight.work else { return };
         let order = self.in_order(&lister.site, turn.now);
+        lister.told.clear();
         let mut effects = Vec::new();
         lister.list = Some(List::start(&order, lister.need.primaries.clone(), &mut effects));
         let left = time_left(flight.deadline, turn.now);
@@ -121,7 +128,10 @@ impl Node {
         let Some(Flight { work: Work::List(_), .. }) = self.flights.get(&scanned.request) else {
             return;
         };
-        let Some(flight) = self.take(scanned.request) else { return };
+        let Some(mut flight) = self.take(scanned.request) else { return };
+        if let Work::List(lister) = &mut flight.work {
+            lister.told.push((from, scanned.staleness));
+        }
         self.count_reply(from, &flight, turn.now);
         let event = match scanned.page {
             Some((objects, more)) => ListEvent::Scanned(from, Page { objects, more }),
@@ -166,6 +176,8 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) {
         let Work::List(lister) = &mut flight.work else { return };
+        let staleness = self.page_staleness(lister, nodes);
+        lister.staleness = lister.staleness.zip(staleness).map(|(a, b)| a.max(b));
         let next = lister.take(page);
         let is_full = lister.limit <= lister.found.len() || PAGE_BYTES_MAX <= lister.bytes;
         match next {
@@ -180,12 +192,20 @@ impl Node {
                 self.next_page(flight, turn);
             }
             next => {
-                let receipt = lister.site.read_receipt(acks_of(nodes), &lister.need);
+                let mut receipt = lister.site.read_receipt(acks_of(nodes), &lister.need);
+                receipt.staleness = lister.staleness;
                 let listings = std::mem::take(&mut lister.found);
                 let listed = Listed { listings, next, receipt };
                 self.answer(flight.client, Reply::Listed(listed), turn);
             }
         }
+    }
+
+    /// How old a page can be that these have answered: as for a single key.
+    fn page_staleness(&self, lister: &Lister, nodes: &[NodeId]) -> Option<Duration> {
+        let told = lister.told.iter().filter(|(node, _)| nodes.contains(node));
+        let told = told.filter_map(|(_, staleness)| *staleness);
+        self.best_staleness(&lister.site, |node| nodes.contains(&node), told)
     }
 
     /// Too few replicas answered. What was found before is an answer all the same, as
@@ -201,7 +221,8 @@ impl Node {
             let failure = lister.site.read_failure(acks_of(nodes), &lister.need);
             return self.fail(flight.client, failure, turn);
         }
-        let receipt = lister.site.read_receipt(acks_of(nodes), &lister.need);
+        let mut receipt = lister.site.read_receipt(acks_of(nodes), &lister.need);
+        receipt.staleness = lister.staleness;
         let next = Some(lister.here());
         let listings = std::mem::take(&mut lister.found);
         self.answer(flight.client, Reply::Listed(Listed { listings, next, receipt }), turn);

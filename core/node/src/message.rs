@@ -296,6 +296,9 @@ pub struct Fetched {
     pub found: Found,
     /// Whether it is on disk. Said only if it was asked for.
     pub durable: bool,
+    /// A write that any replica had acknowledged so long ago is in it, in whole milliseconds.
+    /// Nothing if the sender does not know.
+    pub staleness: Option<Duration>,
 }
 
 /// "What do you hold in this span?"
@@ -322,6 +325,8 @@ pub struct Scanned {
     pub request: RequestId,
     /// The objects in order, and whether there are more. Nothing if the replica failed.
     pub page: Option<(Vec<(Key, Object)>, bool)>,
+    /// As of [`Fetched`].
+    pub staleness: Option<Duration>,
 }
 
 /// "Coordinate this in my place": the sender is no replica of the key.

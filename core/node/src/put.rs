@@ -228,6 +228,7 @@ impl Putting {
             acks,
             wanted: self.put.need().least(),
             replicas: self.site.n,
+            staleness: None,
         }
     }
 

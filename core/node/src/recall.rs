@@ -121,6 +121,7 @@ impl Node {
             acks,
             wanted: self.wanted(site),
             replicas: site.n,
+            staleness: None,
         });
         Recalled { fate, receipt, guests, without, silent }
     }

@@ -1,7 +1,9 @@
 //! The node as a replica: what it holds, and what it tells of it.
 
+use std::time::Duration;
+
 use lattice::Change;
-use model::{NodeId, Object, ShardId, TableId};
+use model::{Address, NodeId, Now, Object, ShardId, TableId};
 use mutant::{Mutant, is};
 use replica::Replica;
 use xxhash_rust::xxh3::Xxh3;
@@ -26,6 +28,12 @@ pub(crate) fn digest(object: &Object) -> Digest {
         hash.update(&run.last.to_le_bytes());
     }
     Digest(hash.digest())
+}
+
+/// In whole milliseconds, and no less than it is.
+fn in_millis(time: Duration) -> Duration {
+    let millis = time.as_micros().div_ceil(1_000);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 /// Says that a write is not in, if somebody waits to hear.
@@ -98,7 +106,8 @@ impl Node {
             true => (true, After::Synced),
             false => (false, After::Now),
         };
-        let fetched = Fetched { request: fetch.request, found, durable };
+        let staleness = self.staleness_told(&fetch.address, turn.now);
+        let fetched = Fetched { request: fetch.request, found, durable, staleness };
         turn.send(from, Message::Fetched(fetched), after);
     }
 
@@ -125,8 +134,24 @@ impl Node {
         let page =
             here.and_then(|shard| turn.disk.scan(shard, scan.table, &scan.span, scan.need).ok());
         let page = page.map(|page| (page.objects, page.more));
-        let scanned = Scanned { request: scan.request, page };
+        let staleness = here.and_then(|shard| self.known_staleness(shard, turn.now));
+        let scanned = Scanned { request: scan.request, page, staleness };
         turn.send(from, Message::Scanned(scanned), After::Now);
+    }
+
+    /// How old what is read of a key here can be. A guest does not know.
+    fn staleness_told(&self, address: &Address, now: Now) -> Option<Duration> {
+        let shard = self.shard_here(address.table, address.key.partition())?;
+        self.known_staleness(shard, now)
+    }
+
+    /// As a message says it, in whole milliseconds. What guests alone have acknowledged no
+    /// replica has heard of, so where there are guests nothing is known.
+    fn known_staleness(&self, shard: ShardId, now: Now) -> Option<Duration> {
+        if self.contracts.is_sloppy(shard) && !is(Mutant::SloppyIsFresh) {
+            return None;
+        }
+        Some(in_millis(self.staleness(shard, now)?))
     }
 
     /// The shard of a key, if this node knows the table and keeps the shard.

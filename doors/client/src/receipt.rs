@@ -6,6 +6,8 @@
 //! strict; acks=n1,n2; durable=2; wanted=2; of=3; shard=ks1/17; dot=00c0ffee00c0ffee:4
 //! ```
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
@@ -69,6 +71,9 @@ pub struct Receipt {
     pub shard: String,
     /// The write that was accepted; nothing for a read.
     pub dot: Option<Dot>,
+    /// Of a read: no write that was acknowledged at least so long before the read began is
+    /// missing, at whatever level it was acknowledged. Nothing if that is not known.
+    pub staleness: Option<Duration>,
 }
 
 impl Receipt {
@@ -85,6 +90,7 @@ impl Receipt {
             replicas: 0,
             shard: String::new(),
             dot: None,
+            staleness: None,
         };
         for part in parts {
             let (name, value) = part.split_once('=')?;
@@ -108,6 +114,9 @@ impl Receipt {
                 "of" => receipt.replicas = value.parse().ok()?,
                 "shard" => receipt.shard = value.to_owned(),
                 "dot" => receipt.dot = Some(Dot(value.to_owned())),
+                "staleness_millis" => {
+                    receipt.staleness = Some(Duration::from_millis(value.parse().ok()?));
+                }
                 _ => {}
             }
         }
@@ -146,6 +155,7 @@ impl<'de> Deserialize<'de> for Receipt {
             replicas: raw.replicas,
             shard: raw.shard,
             dot: raw.dot.map(Dot),
+            staleness: raw.staleness_millis.map(Duration::from_millis),
         })
     }
 }
@@ -158,6 +168,7 @@ struct Raw {
     replicas: u16,
     shard: String,
     dot: Option<String>,
+    staleness_millis: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -186,12 +197,12 @@ mod tests {
 
     #[test]
     fn a_read_says_nothing_of_disks() {
-        let header = "strict; acks=n1; wanted=1; of=3; shard=ks1/17";
-        let json =
-            r#"{"kind":"strict","acks":[{"node":1}],"wanted":1,"replicas":3,"shard":"ks1/17"}"#;
+        let header = "strict; acks=n1; wanted=1; of=3; shard=ks1/17; staleness_millis=70";
+        let json = r#"{"kind":"strict","acks":[{"node":1}],"wanted":1,"replicas":3,"shard":"ks1/17","staleness_millis":70}"#;
         let from_header = Receipt::from_header(header).unwrap();
         assert_eq!(from_header, serde_json::from_str(json).unwrap());
         assert_eq!(from_header.durable, 0);
+        assert_eq!(from_header.staleness, Some(Duration::from_millis(70)));
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! ```
 //!
 //! `durable` and `dot` are said of writes only: a read asks nobody's disk. `guests=n4:n2` says
-//! that n4 took part in the place of n2; without guests nothing is said of them.
+//! that n4 took part in the place of n2; without guests nothing is said of them. A read may
+//! add `staleness_millis`: how long ago the youngest write can have been acknowledged, at most,
+//! that is missing.
 
 use std::fmt::Write;
 
@@ -39,6 +41,11 @@ pub(crate) struct ReceiptJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "00c0ffee00c0ffee:4")]
     dot: Option<String>,
+    /// Of a read: no write that was acknowledged, at whatever level, at least so long before the
+    /// read began is missing. Absent if that is not known, and for a write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 420)]
+    staleness_millis: Option<u64>,
 }
 
 /// One replica's part in an answer.
@@ -69,8 +76,13 @@ impl From<&Receipt> for ReceiptJson {
             replicas: receipt.replicas,
             shard: receipt.shard.to_string(),
             dot: receipt.dot.map(|dot| dot.to_string()),
+            staleness_millis: staleness_millis(receipt),
         }
     }
+}
+
+fn staleness_millis(receipt: &Receipt) -> Option<u64> {
+    receipt.staleness.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The receipt as one header line.
@@ -96,6 +108,9 @@ pub(crate) fn header(receipt: &Receipt) -> HeaderValue {
     if let Some(dot) = receipt.dot {
         let _ = write!(line, "; dot={dot}");
     }
+    if let Some(millis) = staleness_millis(receipt) {
+        let _ = write!(line, "; staleness_millis={millis}");
+    }
     visible(line)
 }
 
@@ -114,6 +129,8 @@ fn visible(text: String) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use causality::{Dot, Incarnation};
     use model::{Ack, KeyspaceId, Kind, NodeId, ShardId};
 
@@ -128,6 +145,7 @@ mod tests {
             acks: vec![ack(1, true), ack(2, dot.is_some())],
             wanted: 2,
             replicas: 3,
+            staleness: None,
         }
     }
 
@@ -149,6 +167,15 @@ mod tests {
         assert_eq!(header(&sloppy), line);
         let json = serde_json::to_value(ReceiptJson::from(&sloppy)).unwrap();
         assert_eq!(json["acks"][1], serde_json::json!({ "node": 2, "guest_for": 3 }));
+    }
+
+    #[test]
+    fn how_old_an_answer_can_be_is_said_if_it_is_known() {
+        let receipt = Receipt { staleness: Some(Duration::from_millis(420)), ..receipt(None) };
+        let line = "strict; acks=n1,n2; wanted=2; of=3; shard=ks1/17; staleness_millis=420";
+        assert_eq!(header(&receipt), line);
+        let json = serde_json::to_value(ReceiptJson::from(&receipt)).unwrap();
+        assert_eq!(json["staleness_millis"], 420);
     }
 
     #[test]

@@ -128,6 +128,9 @@ pub(crate) struct Fetched {
     pub(crate) durable: bool,
     #[prost(oneof = "Found", tags = "2, 3, 4")]
     pub(crate) found: Option<Found>,
+    /// One more than the milliseconds; zero if it is not known.
+    #[prost(uint64, tag = "5")]
+    pub(crate) staleness: u64,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
@@ -168,6 +171,9 @@ pub(crate) struct Scanned {
     pub(crate) request: u64,
     #[prost(message, optional, tag = "2")]
     pub(crate) page: Option<Page>,
+    /// As of `Fetched`.
+    #[prost(uint64, tag = "3")]
+    pub(crate) staleness: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

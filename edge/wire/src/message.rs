@@ -16,7 +16,7 @@ use crate::WireError;
 use crate::header::{self, Header, Kind};
 use crate::parts::{
     Address, Ballot, Key, Objects, Unusable, Usable, coded, narrow, numbered, present, put_node,
-    take_node, wrong,
+    put_staleness, take_node, take_staleness, wrong,
 };
 use crate::{exchange, reply, request};
 
@@ -153,6 +153,7 @@ fn put(message: &Message) -> Kind {
                 Found::Digest(Digest(digest)) => header::Found::Digest(*digest),
                 Found::Failed => header::Found::Failed(true),
             }),
+            staleness: put_staleness(fetched.staleness),
         }),
         Message::Scan(scan) => Kind::Scan(put_scan(scan)),
         Message::Scanned(scanned) => Kind::Scanned(put_scanned(scanned)),
@@ -222,6 +223,7 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
                 header::Found::Digest(digest) => Found::Digest(Digest(digest)),
                 header::Found::Failed(_) => Found::Failed,
             },
+            staleness: take_staleness(fetched.staleness),
         }),
         Kind::Scan(scan) => Message::Scan(take_scan(scan)?),
         Kind::Scanned(scanned) => Message::Scanned(take_scanned(scanned, objects)?),
@@ -298,15 +300,20 @@ fn put_scanned(scanned: &Scanned) -> header::Scanned {
         keys: objects.iter().map(|(key, _)| Key::put(key)).collect(),
         more: *more,
     });
-    header::Scanned { request: scanned.request.0, page }
+    header::Scanned {
+        request: scanned.request.0,
+        page,
+        staleness: put_staleness(scanned.staleness),
+    }
 }
 
 fn take_scanned(scanned: header::Scanned, objects: &mut Objects<'_>) -> Usable<Scanned> {
     let request = RequestId(scanned.request);
-    let Some(page) = scanned.page else { return Ok(Scanned { request, page: None }) };
+    let staleness = take_staleness(scanned.staleness);
+    let Some(page) = scanned.page else { return Ok(Scanned { request, page: None, staleness }) };
     let found = |key: Key| Ok((key.take()?, objects.next()?));
     let found = page.keys.into_iter().map(found).collect::<Usable<_>>()?;
-    Ok(Scanned { request, page: Some((found, page.more)) })
+    Ok(Scanned { request, page: Some((found, page.more)), staleness })
 }
 
 fn probe(catalog_version: u64, deaf: bool) -> header::Probe {

@@ -91,6 +91,16 @@ pub(crate) fn take_node(number: u32) -> Usable<Option<NodeId>> {
     Ok(Some(NodeId::new(narrow(number)?)))
 }
 
+/// One more than its milliseconds, and zero for none.
+pub(crate) fn put_staleness(staleness: Option<Duration>) -> u64 {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    staleness.map_or(0, |time| millis(time).saturating_add(1))
+}
+
+pub(crate) fn take_staleness(number: u64) -> Option<Duration> {
+    number.checked_sub(1).map(Duration::from_millis)
+}
+
 /// The objects behind a header.
 pub(crate) struct Objects<'a> {
     reader: Reader<'a>,
@@ -302,6 +312,9 @@ pub(crate) struct Receipt {
     wanted: u32,
     #[prost(uint32, tag = "7")]
     replicas: u32,
+    /// One more than the milliseconds; zero if it is not known.
+    #[prost(uint64, tag = "8")]
+    staleness: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -348,6 +361,7 @@ impl Receipt {
             acks: receipt.acks.iter().map(ack).collect(),
             wanted: receipt.wanted.into(),
             replicas: receipt.replicas.into(),
+            staleness: put_staleness(receipt.staleness),
         }
     }
 
@@ -364,6 +378,7 @@ impl Receipt {
             acks: self.acks.iter().map(ack).collect::<Usable<_>>()?,
             wanted: narrow(self.wanted)?,
             replicas: narrow(self.replicas)?,
+            staleness: take_staleness(self.staleness),
         })
     }
 }

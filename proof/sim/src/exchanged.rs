@@ -13,13 +13,14 @@
 use std::collections::BTreeSet;
 
 use causality::{Dot, DotSet, Run};
-use model::{NodeId, ShardId};
+use model::{Ack, List, Listed, NodeId, Receipt, ShardId};
 
 use crate::disk::{Place, SimDisk};
 use crate::faults::FaultKind;
 use crate::host::Host;
 use crate::invariant::Invariant;
-use crate::oracle::{Look, Outcome, Spot, WriteId, dots};
+use crate::lists::is_of_list;
+use crate::oracle::{Look, Outcome, Spot, Write, WriteId, dots};
 use crate::report::Broken;
 use crate::world::World;
 
@@ -106,9 +107,7 @@ impl World {
     /// that was acknowledged before the time to which they are up to date. Where clocks are
     /// wrong, nobody knows how long ago anything was.
     pub(crate) fn check_staleness(&self, index: usize, nodes: &[NodeId]) -> Result<(), Broken> {
-        let kinds = &self.plan.faults.kinds;
-        let of_clocks = [FaultKind::Jump, FaultKind::Stall, FaultKind::Hurry];
-        if self.plan.drift != 0 || of_clocks.iter().any(|kind| kinds.contains_key(kind)) {
+        if !self.has_right_clocks() {
             return Ok(());
         }
         let shard = self.oracle.spot(index).shard;
@@ -132,6 +131,73 @@ impl World {
                     return Err(Broken::of(Invariant::StalenessIsTrue, index, detail));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Whether all clocks go as fast as time.
+    fn has_right_clocks(&self) -> bool {
+        let kinds = &self.plan.faults.kinds;
+        let of_clocks = [FaultKind::Jump, FaultKind::Stall, FaultKind::Hurry];
+        self.plan.drift == 0 && !of_clocks.iter().any(|kind| kinds.contains_key(kind))
+    }
+
+    /// A read has each write that was acknowledged, at whatever level and by whomever, so long
+    /// before it began as its receipt says. What the readers have lost is excused, and what
+    /// everybody has lost.
+    pub(crate) fn check_bound(
+        &self,
+        index: usize,
+        begun: u64,
+        (receipt, readers): (&Receipt, &[NodeId]),
+        is_heard: impl Fn(&Write, Dot) -> bool,
+    ) -> Result<(), Broken> {
+        let bound = receipt.staleness.and_then(|of| u64::try_from(of.as_micros()).ok());
+        let Some(bound) = bound.filter(|_| self.has_right_clocks()) else { return Ok(()) };
+        let since = begun.saturating_sub(bound);
+        let losses = &self.oracle.losses;
+        for (id, write) in self.oracle.writes_of(index) {
+            let is_meant = write.outcome == Outcome::Acked && write.ended < since;
+            let Some(dot) = write.dot.filter(|dot| is_meant && !is_heard(write, *dot)) else {
+                continue;
+            };
+            let is_astray = |node: &NodeId| self.hosts.get(node).is_some_and(|h| h.is_astray);
+            let has_lost = |node: &NodeId| {
+                let lost = losses.of_node(*node, index);
+                is_astray(node) || lost.is_some_and(|lost| lost.contains(dot))
+            };
+            // What guests have taken in they keep, or have handed over.
+            let is_with_guests = !write.acks.iter().any(Ack::is_primary);
+            let is_kept = is_with_guests || losses.keepers(write, 0).next().is_some();
+            if is_kept && !readers.iter().any(has_lost) {
+                let detail = format!(
+                    "a read begun at {begun} lacks w{} ({dot}), acknowledged at {} by {:?}: {receipt:?}",
+                    id.0, write.ended, write.acks
+                );
+                return Err(Broken::of(Invariant::StalenessIsTrue, index, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of each key that a list stands for.
+    pub(crate) fn check_bound_of_list(
+        &self,
+        list: &List,
+        listed: &Listed,
+        begun: u64,
+    ) -> Result<(), Broken> {
+        for (index, spot) in self.oracle.spots.iter().enumerate() {
+            if !is_of_list(list, listed, spot) {
+                continue;
+            }
+            let found = listed.listings.iter().find(|listing| listing.key == spot.key);
+            // Who answered is said of the last shard only.
+            let answer = (&listed.receipt, spot.replicas.as_slice());
+            self.check_bound(index, begun, answer, |write, dot| match found {
+                Some(listing) => listing.object.context().contains(dot),
+                None => write.value.is_none() || self.oracle.may_be_gone(index, dot),
+            })?;
         }
         Ok(())
     }

@@ -38,8 +38,8 @@ every! {
         ExchangeConverges,
         /// A log has each dot that somebody may lack.
         LogReachesBack,
-        /// A replica has each write that was acknowledged before the time to which it says to be
-        /// up to date.
+        /// A replica, and a read, has each write that was acknowledged before the time to which it
+        /// says to be up to date.
         StalenessIsTrue,
         /// What is held in the end are the latest writes of the true history, and whatever is
         /// missing of it was lost in a way that the guarantees name.
@@ -144,7 +144,7 @@ impl Invariant {
             }
             Invariant::LogReachesBack => "A log has each dot that somebody may lack.",
             Invariant::StalenessIsTrue => {
-                "A replica has each write that was acknowledged before the time to which it says to be up to date."
+                "A replica, and a read, has each write that was acknowledged before the time to which it says to be up to date."
             }
             Invariant::DotsAreUnique => "A dot names one write, for ever.",
             Invariant::WritesHappenOnce => "A write has one dot, however often it is sent.",

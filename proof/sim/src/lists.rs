@@ -78,7 +78,7 @@ impl Oracle {
         (at, begun): (NodeId, u64),
     ) -> Result<(), Broken> {
         for (index, spot) in self.spots.iter().enumerate() {
-            if !is_of_table(list, spot) || !is_covered(list, listed, spot) {
+            if !is_of_list(list, listed, spot) {
                 continue;
             }
             let poll = self.poll(spot, at);
@@ -158,6 +158,11 @@ impl Oracle {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Whether a page stands for this key of its table.
+pub(crate) fn is_of_list(list: &List, listed: &Listed, spot: &Spot) -> bool {
+    is_of_table(list, spot) && is_covered(list, listed, spot)
 }
 
 fn is_of_table(list: &List, spot: &Spot) -> bool {

@@ -86,8 +86,9 @@ impl Trace {
     }
 
     fn note_receipt(&mut self, receipt: &Receipt) {
-        let Receipt { kind, dot, shard, acks, wanted, replicas } = receipt;
+        let Receipt { kind, dot, shard, acks, wanted, replicas, staleness } = receipt;
         (kind.as_str(), dot, shard.keyspace.number(), shard.index, wanted, replicas).hash(self);
+        staleness.hash(self);
         acks.iter().for_each(|ack| (ack.node.number(), ack.durable).hash(self));
     }
 
@@ -144,8 +145,8 @@ mod tests {
     fn read(object: Object, durable: bool) -> Reply {
         let acks = vec![Ack::of_replica(NodeId::new(1), durable)];
         let shard = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
-        let receipt =
-            Receipt { kind: Kind::Strict, dot: None, shard, acks, wanted: 1, replicas: 1 };
+        let (kind, wanted, replicas, staleness) = (Kind::Strict, 1, 1, None);
+        let receipt = Receipt { kind, dot: None, shard, acks, wanted, replicas, staleness };
         Reply::Read(Read { object, receipt })
     }
 

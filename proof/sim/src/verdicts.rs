@@ -40,6 +40,9 @@ impl World {
                 self.oracle.read(*spot, *options, (open.at, open.begun), read)?;
                 let nodes: Vec<NodeId> = read.receipt.acks.iter().map(|ack| ack.node).collect();
                 self.check_staleness(*spot, &nodes)?;
+                let context = read.object.context();
+                let answer = (&read.receipt, nodes.as_slice());
+                self.check_bound(*spot, open.begun, answer, |_, dot| context.contains(dot))?;
                 if 1 < read.object.values().len() {
                     *self.requests.entry(("gets", "of siblings")).or_default() += 1;
                 }
@@ -50,6 +53,7 @@ impl World {
             (Op::List(list), Reply::Listed(listed)) => {
                 self.count(&open.op, "answered");
                 self.oracle.listed(list, listed, (open.at, open.begun))?;
+                self.check_bound_of_list(list, listed, open.begun)?;
             }
             (op, Reply::Failed(failure)) => self.judge_failure(open, op, failure)?,
             (Op::Nowhere, _) => {

@@ -82,6 +82,7 @@ pub(crate) fn receipt(receipt: Option<&Receipt>) -> serde_json::Value {
             "replicas": receipt.replicas,
             "shard": receipt.shard,
             "dot": receipt.dot.as_ref().map(client::Dot::as_str),
+            "staleness_millis": receipt.staleness.map(|time| time.as_millis() as u64),
         })
     })
 }
@@ -94,8 +95,13 @@ pub(crate) fn receipt_in_words(receipt: &Receipt) -> String {
     } else {
         String::new()
     };
+    let staleness = receipt.staleness.map(|time| {
+        let millis = time.as_millis();
+        format!("; it has what was acknowledged {millis} ms before, and earlier")
+    });
+    let staleness = staleness.unwrap_or_default();
     format!(
-        "{}: {} of {} replicas ({}){durable}; {} were needed",
+        "{}: {} of {} replicas ({}){durable}; {} were needed{staleness}",
         receipt.kind.as_str(),
         receipt.acks.len(),
         receipt.replicas,

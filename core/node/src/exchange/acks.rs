@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use causality::{Dot, DotSet};
 use model::{Lag, NodeId, Now, ShardId};
+use mutant::{Mutant, is};
 
 /// What is known of one shard at one other replica.
 #[derive(Debug, Default)]
@@ -131,12 +132,18 @@ impl Acks {
     pub(crate) fn staleness(
         &self,
         shard: ShardId,
-        others: &[NodeId],
+        others: impl IntoIterator<Item = NodeId>,
         now: Now,
     ) -> Option<Duration> {
-        let had = |node: &NodeId| self.0.get(&(shard, *node))?.had;
-        let since = others.iter().map(|node| Some(now.since(had(node)?)));
-        since.collect::<Option<Vec<_>>>().map(|all| all.into_iter().max().unwrap_or_default())
+        let mut oldest = Duration::ZERO;
+        for node in others {
+            match self.0.get(&(shard, node)).and_then(|known| known.had) {
+                Some(had) => oldest = oldest.max(now.since(had)),
+                None if is(Mutant::UnheardIsFresh) => {}
+                None => return None,
+            }
+        }
+        Some(oldest)
     }
 
     /// Adds to `lag` how a shard stands with another replica.

@@ -124,3 +124,38 @@ fn what_is_read_is_as_old_as_the_last_word_of_the_replica_that_is_silent() {
     cluster.wait(4_000);
     assert!(staleness(&cluster, 1) < Duration::from_secs(3));
 }
+
+#[test]
+fn a_read_is_as_old_as_the_freshest_of_its_replicas_and_one_of_all_lacks_nothing() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.put(1, "k", "v", &none());
+    let staleness = |cluster: &mut Cluster, r| cluster.get(1, "k", r).receipt.staleness;
+    assert_eq!(staleness(&mut cluster, Level::One), None, "nobody has been heard of yet");
+    assert_eq!(staleness(&mut cluster, Level::All), Some(Duration::ZERO));
+    cluster.wait(3_000);
+    assert!(staleness(&mut cluster, Level::One).unwrap() < Duration::from_secs(3));
+    cluster.stop(3);
+    cluster.wait(20_000);
+    assert!(Duration::from_secs(20) <= staleness(&mut cluster, Level::One).unwrap());
+    assert!(Duration::from_secs(20) <= staleness(&mut cluster, Level::Quorum).unwrap(), "strict");
+}
+
+#[test]
+fn a_list_is_as_old_as_its_oldest_page() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.put(1, "k", "v", &none());
+    let all = || Range::Table { shard: 0, after: None };
+    assert_eq!(cluster.list(all(), 10).receipt.staleness, None);
+    cluster.wait(3_000);
+    assert!(cluster.list(all(), 10).receipt.staleness.unwrap() < Duration::from_secs(3));
+}
+
+#[test]
+fn where_guests_may_have_what_no_replica_knows_nobody_says_how_old_a_read_is() {
+    let mut cluster = Cluster::with_sloppy_table(4, 3);
+    cluster.put(1, "k", "v", &none());
+    cluster.wait(3_000);
+    for r in [Level::One, Level::All] {
+        assert_eq!(cluster.get(1, "k", r).receipt.staleness, None, "{r}");
+    }
+}

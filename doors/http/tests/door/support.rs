@@ -312,6 +312,7 @@ fn receipt(keyspace: &Keyspace, wanted: u8, dot: Option<Dot>) -> Receipt {
         acks: acks.collect(),
         wanted,
         replicas: keyspace.n(),
+        staleness: None,
     }
 }
 

@@ -69,6 +69,11 @@ prop_compose! {
     }
 }
 
+/// In whole milliseconds, or not known.
+fn staleness() -> impl Strategy<Value = Option<Duration>> {
+    option::of(any::<u32>().prop_map(|millis| Duration::from_millis(millis.into())))
+}
+
 prop_compose! {
     fn receipts()(
         kind in kinds(),
@@ -78,9 +83,10 @@ prop_compose! {
         acks in vec(acks(), 0..4),
         wanted: u8,
         replicas: u8,
+        staleness in staleness(),
     ) -> Receipt {
         let shard = ShardId { keyspace: KeyspaceId::new(keyspace), index };
-        Receipt { kind, dot, shard, acks, wanted, replicas }
+        Receipt { kind, dot, shard, acks, wanted, replicas, staleness }
     }
 }
 
@@ -363,9 +369,11 @@ fn data() -> impl Strategy<Value = Message> {
                 Message::Fetch(Fetch { request, address, want, sync, left })
             }
         ),
-        (requests_ids(), found, any::<bool>()).prop_map(|(request, found, durable)| {
-            Message::Fetched(Fetched { request, found, durable })
-        }),
+        (requests_ids(), found, any::<bool>(), staleness()).prop_map(
+            |(request, found, durable, staleness)| {
+                Message::Fetched(Fetched { request, found, durable, staleness })
+            },
+        ),
     ]
 }
 
@@ -432,8 +440,9 @@ pub(crate) fn messages() -> impl Strategy<Value = Message> {
         2 => data().boxed(),
         1 => exchange().boxed(),
         1 => scans().boxed(),
-        1 => (requests_ids(), page)
-            .prop_map(|(request, page)| Message::Scanned(Scanned { request, page })),
+        1 => (requests_ids(), page, staleness()).prop_map(|(request, page, staleness)| {
+            Message::Scanned(Scanned { request, page, staleness })
+        }),
         2 => (requests_ids(), requests().boxed())
             .prop_map(|(request, asked)| Message::Forward(Forward { request, asked })).boxed(),
         2 => (requests_ids(), replies().boxed())

@@ -270,16 +270,19 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             Message::Merged(Merged { request, verdict })
         }
         Message::Fetch(fetch) => {
+            let staleness = how.is_multiple_of(5).then(|| Duration::from_millis(how.into()));
             let digest = node::Digest(how.into());
             let found = [Found::Full(object), Found::Digest(digest), Found::Failed];
             let found = found.into_iter().nth(usize::from(how) % 3)?;
-            Message::Fetched(Fetched { request: fetch.request, found, durable: fetch.sync })
+            let (request, durable) = (fetch.request, fetch.sync);
+            Message::Fetched(Fetched { request, found, durable, staleness })
         }
         Message::Scan(scan) => {
+            let staleness = how.is_multiple_of(5).then(|| Duration::from_millis(how.into()));
             let key = scan.span.after.unwrap_or_else(samples::first_key);
             let page =
                 (!how.is_multiple_of(3)).then(|| (vec![(key, object)], how.is_multiple_of(2)));
-            Message::Scanned(Scanned { request: scan.request, page })
+            Message::Scanned(Scanned { request: scan.request, page, staleness })
         }
         Message::Prepare { ballot } => {
             Message::Promised { ballot, accepted: Acceptor::default().accepted, catalog: catalog() }

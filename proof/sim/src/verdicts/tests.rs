@@ -119,6 +119,7 @@ fn too_few_answers() -> Failure {
         acks: vec![model::Ack::of_replica(NodeId::new(1), false)],
         wanted: 2,
         replicas: 3,
+        staleness: None,
     };
     Failure::TooFewAnswers { wanted: 2, got: 1, receipt, lacks: String::new() }
 }
