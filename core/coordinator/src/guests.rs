@@ -49,6 +49,12 @@ impl Guests {
         if self.has_stand_in(replica) {
             return None;
         }
+        self.call_another(replica)
+    }
+
+    /// Calls one more guest to the place of a replica, beside those that say nothing. None if
+    /// nobody is left.
+    pub fn call_another(&mut self, replica: NodeId) -> Option<NodeId> {
         let (_, list) = self.lists.iter().find(|(node, _)| *node == replica)?;
         let is_free = |guest: &&NodeId| self.stands_for(**guest).is_none();
         let guest = *list.iter().find(is_free)?;
@@ -87,6 +93,14 @@ mod tests {
         assert_eq!((guests.call(N1), guests.call(N1)), (Some(N4), None));
         assert_eq!(guests.call(N2), Some(N5));
         assert_eq!((guests.stands_for(N4), guests.stands_for(N5)), (Some(N1), Some(N2)));
+    }
+
+    #[test]
+    fn beside_a_guest_that_says_nothing_another_is_called_and_takes_its_place_if_it_fails() {
+        let mut guests = guests_of(&[N1, N2], &[N4, N5]);
+        assert_eq!((guests.call(N1), guests.call_another(N1)), (Some(N4), Some(N5)));
+        assert_eq!((guests.fail(N4), guests.call(N1)), (Some(N1), None), "n5 stands in");
+        assert_eq!(guests.call_another(N2), None);
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub enum PutEvent {
     },
     /// A replica or guest could not merge it, or cannot be reached.
     Failed(NodeId),
-    /// The answers take long: guests stand in for whoever has not answered.
+    /// The answers take long: guests stand in for whoever has not answered, and others beside
+    /// guests that have not. May come again.
     Slow,
     /// The client waits no longer.
     Deadline,
@@ -88,11 +89,7 @@ impl Put {
             PutEvent::Merged { node, durable } => self.merged(node, durable),
             PutEvent::Failed(node) if is(Mutant::FailureCounts) => self.merged(node, true),
             PutEvent::Failed(node) => self.failed(node, out),
-            PutEvent::Slow => {
-                for node in self.waiting.clone() {
-                    self.stand_in(node, out);
-                }
-            }
+            PutEvent::Slow => self.slow(out),
             PutEvent::Deadline => self.waiting.clear(),
         }
         self.answer(out);
@@ -126,9 +123,32 @@ impl Put {
         }
     }
 
+    /// Calls guests to the place of all who say nothing: of replicas first, and then beside
+    /// guests, who may be cut off as well.
+    fn slow(&mut self, out: &mut Vec<PutEffect>) {
+        let is_guest = |node: &NodeId| self.guests.stands_for(*node).is_some();
+        let (guests, replicas): (Vec<_>, Vec<_>) = self.waiting.iter().partition(|n| is_guest(n));
+        for replica in replicas {
+            self.stand_in(replica, out);
+        }
+        for guest in guests {
+            let Some(replica) = self.guests.stands_for(guest) else { continue };
+            let another = match is(Mutant::SilentGuestKept) {
+                true => None,
+                false => self.guests.call_another(replica),
+            };
+            self.stand(another, replica, out);
+        }
+    }
+
     /// Calls a guest to the place of a replica. A guest has no guests.
     fn stand_in(&mut self, replica: NodeId, out: &mut Vec<PutEffect>) {
-        let Some(guest) = self.guests.call(replica) else { return };
+        let guest = self.guests.call(replica);
+        self.stand(guest, replica, out);
+    }
+
+    fn stand(&mut self, guest: Option<NodeId>, replica: NodeId, out: &mut Vec<PutEffect>) {
+        let Some(guest) = guest else { return };
         let index = self.waiting.partition_point(|node| *node < guest);
         self.waiting.insert(index, guest);
         out.push(PutEffect::Stand { guest, replica });
@@ -141,8 +161,13 @@ impl Put {
         Change::Grew
     }
 
+    /// Two guests of one replica are one vote, and the first of them is named.
     fn add(&mut self, node: NodeId, durable: bool) {
         let ack = Ack { node, durable, stands_for: self.guests.stands_for(node) };
+        let is_same = |other: &Ack| ack.stands_for.is_some() && other.stands_for == ack.stands_for;
+        if self.acks.iter().any(is_same) {
+            return;
+        }
         let index = self.acks.partition_point(|other| other.node < ack.node);
         self.acks.insert(index, ack);
     }
@@ -417,6 +442,28 @@ mod tests {
             merged n4:
             merged n5:
             merged n1:
+            ",
+        );
+    }
+
+    #[test]
+    fn a_guest_that_says_nothing_is_joined_by_another_and_they_are_one_vote() {
+        const N6: NodeId = NodeId::new(6);
+        check(
+            &run_with(
+                &[N4, N5, N6],
+                w(3),
+                &[Failed(N2), merged(N1), Slow, Slow, merged(N6), merged(N4), merged(N5)],
+            ),
+            "
+            start: merge n1 merge n2 merge n3
+            failed n2: stand n4 for n2
+            merged n1:
+            slow: stand n5 for n3 stand n6 for n2
+            slow:
+            merged n6:
+            merged n4:
+            merged n5: met by n1 n5(n3) n6(n2)
             ",
         );
     }

@@ -216,6 +216,14 @@ mutants! {
     SloppyIsFresh,
     /// A strict answer is taken for one that lacks nothing, whatever the level of a write was.
     StrictIsFresh,
+    /// A write whose replicas are away is not attempted, though guests are there.
+    GuestsNotCountedOn,
+    /// A node that is no replica never accepts a write itself.
+    NeverMintedByGuest,
+    /// A replica that sees too few others is believed by one who sees enough.
+    NotAttemptedBelieved,
+    /// A guest that says nothing is waited for until the deadline.
+    SilentGuestKept,
 }
 
 #[cfg(feature = "on")]

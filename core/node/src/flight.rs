@@ -18,8 +18,9 @@ pub(crate) const SLOW: Duration = Duration::from_millis(200);
 
 /// How long a replica may take to acknowledge a write before a guest stands in for it. Longer
 /// than a healthy fsync queue and a round trip half around the world: a write that a guest
-/// acknowledges is worth less, though it has only been sent once more.
-const STAND_IN: Duration = Duration::from_millis(300);
+/// acknowledges is worth less, though it has only been sent once more. A guest has as long until
+/// another one is asked as well.
+pub(crate) const STAND_IN: Duration = Duration::from_millis(300);
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug)]
@@ -102,8 +103,11 @@ impl Node {
         let is_late = flight.deadline <= turn.now;
         flight.timer = flight.deadline;
         match &flight.work {
-            Work::Put(_) => {
+            Work::Put(putting) => {
                 use coordinator::PutEvent::{Deadline, Slow};
+                if putting.has_guests() {
+                    flight.timer = flight.deadline.min(turn.now + STAND_IN);
+                }
                 self.put_event(id, flight, if is_late { Deadline } else { Slow }, turn);
             }
             Work::Get(_) => self.get_timer(id, flight, turn),

@@ -6,6 +6,11 @@
 //! A replica that does not answer may have done what was asked. Asking another would make two
 //! writes of one, unless the write has a token: then the next one is asked, for as long as
 //! there is time, and whatever it says afterwards, the first may have it.
+//!
+//! In a sloppy keyspace a replica that says that it sees too few others is not believed for all:
+//! this node may see enough. The next is asked, and if no replica takes the write, this node
+//! accepts it itself, as if none were there. It must not do so if one may have it already,
+//! unless the write has a token.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -14,8 +19,12 @@ use model::{Failure, NodeId, Put, Refusal, Reply, Request};
 use mutant::{Mutant, is};
 
 use crate::contracts::Site;
-use crate::flight::{Client, Flight, Work};
+use crate::flight::{Client, Flight, STAND_IN, Work};
 use crate::{After, Disk, Forward, Forwarded, Message, Node, RequestId, Turn};
+
+/// How long a replica of a sloppy keyspace may take before the next one is asked. One that is
+/// there has called guests by then, twice if need be, and has its answer.
+const PATIENCE: Duration = STAND_IN.saturating_mul(3);
 
 /// How much sooner than its client the other node gives up.
 const HEAD_START: Duration = Duration::from_millis(50);
@@ -28,6 +37,8 @@ pub(crate) struct Forwarding {
     rest: VecDeque<NodeId>,
     asked: Put,
     wanted: u8,
+    /// Whether this node may accept it itself, if nobody else does.
+    may_mint: bool,
     /// Whether somebody was asked who did not answer, and who may have done it.
     is_unsure: bool,
     /// What to say if none of them knows it.
@@ -91,7 +102,8 @@ impl Node {
         let deadline = turn.now + asked.timeout;
         let rest = alive.into_iter().collect();
         let (to, is_unsure) = (self.config.id, false);
-        let forwarding = Forwarding { to, rest, asked, wanted, is_unsure, not_attempted };
+        let may_mint = self.may_mint(client, site);
+        let forwarding = Forwarding { to, rest, asked, wanted, may_mint, is_unsure, not_attempted };
         let work = Work::Forward(forwarding);
         self.forward_next(
             Flight { client, begun: turn.now, deadline, timer: deadline, work },
@@ -104,12 +116,12 @@ impl Node {
         let id = self.new_request();
         let left = flight.deadline.since(turn.now);
         let Work::Forward(forwarding) = &mut flight.work else { return };
+        let is_away = |node: &NodeId| !self.membership.is_alive(*node, turn.now);
+        while forwarding.rest.front().is_some_and(is_away) {
+            forwarding.rest.pop_front();
+        }
         let Some(to) = forwarding.rest.pop_front() else {
-            let failure = match forwarding.is_unsure {
-                true => forwarding.unknown(),
-                false => forwarding.not_attempted.clone(),
-            };
-            return self.fail(flight.client, failure, turn);
+            return self.accept_after_all(flight, turn);
         };
         forwarding.to = to;
         let mut asked = forwarding.asked.clone();
@@ -119,11 +131,33 @@ impl Node {
         flight.timer = flight.deadline;
         if forwarding.may_ask_next() {
             // Half of the time that is left is enough for a node that is there.
-            flight.timer = flight.deadline.min(turn.now + left / 2);
+            let patience = if forwarding.may_mint { PATIENCE } else { left };
+            flight.timer = flight.deadline.min(turn.now + patience.min(left / 2));
         }
         let asked = Request::Put(asked);
         turn.send(to, Message::Forward(Forward { request: id, asked }), After::Now);
         self.keep_until(id, flight);
+    }
+
+    /// No replica has taken a write. If this node may, it accepts it itself.
+    fn accept_after_all<D: Disk>(&mut self, flight: Flight, turn: &mut Turn<'_, D>) {
+        let Work::Forward(forwarding) = flight.work else { return };
+        let client = flight.client;
+        if !forwarding.may_accept() {
+            return self.fail(client, forwarding.failure(), turn);
+        }
+        let mut asked = forwarding.asked.clone();
+        asked.timeout = flight.deadline.since(turn.now);
+        let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition());
+        let accepted = site.map_err(Failure::from).and_then(|site| {
+            let need = self.write_need(&site, asked.options, self.region_of(client), turn.now)?;
+            self.take_write(client, site, asked, need, turn)
+        });
+        match accepted {
+            Ok(()) => {}
+            Err(_) if forwarding.is_unsure => self.fail(client, forwarding.unknown(), turn),
+            Err(failure) => self.fail(client, failure, turn),
+        }
     }
 
     pub(crate) fn forwarded<D: Disk>(&mut self, forwarded: Forwarded, turn: &mut Turn<'_, D>) {
@@ -137,6 +171,10 @@ impl Node {
             return self.forward_next(flight, turn);
         }
         let Work::Forward(forwarding) = &flight.work else { return };
+        let is_believed = is(Mutant::NotAttemptedBelieved) || !forwarding.may_accept();
+        if is_not_attempted(&forwarded.reply) && !is_believed {
+            return self.forward_next(flight, turn);
+        }
         let is_certain = !forwarding.is_unsure || is(Mutant::RefusalBelieved);
         if !is_certain && is_unchanged(&forwarded.reply) {
             let failure = forwarding.unknown();
@@ -169,7 +207,17 @@ impl Node {
 impl Forwarding {
     /// Whether another node can be asked although one may have done it.
     fn may_ask_next(&self) -> bool {
-        self.asked.token.is_some() && !self.rest.is_empty()
+        self.asked.token.is_some() && (!self.rest.is_empty() || self.may_mint)
+    }
+
+    /// Whether this node can accept the write in the end.
+    fn may_accept(&self) -> bool {
+        self.may_mint && (!self.is_unsure || self.asked.token.is_some())
+    }
+
+    /// What to say if nobody else can be asked.
+    fn failure(&self) -> Failure {
+        if self.is_unsure { self.unknown() } else { self.not_attempted.clone() }
     }
 
     /// What to say if nobody has said what became of it.
@@ -182,6 +230,10 @@ impl Forwarding {
 /// Whether an answer says that nothing was changed.
 fn is_unchanged(reply: &Reply) -> bool {
     matches!(reply, Reply::Failed(Failure::Refused(_) | Failure::NotAttempted { .. }))
+}
+
+fn is_not_attempted(reply: &Reply) -> bool {
+    matches!(reply, Reply::Failed(Failure::NotAttempted { .. }))
 }
 
 fn is_unknown_table(reply: &Reply) -> bool {

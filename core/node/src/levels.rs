@@ -81,7 +81,11 @@ impl Node {
             let may = |node: NodeId| is_alive(node) || guests.contains(&node);
             anybody.iter().all(|need| need.is_met(may)) && primaries.is_met(is_alive)
         };
-        if is_met(&[]) || is_met(&self.stood_in_for(site, now)) {
+        let stood_in_for = match is(Mutant::GuestsNotCountedOn) {
+            true => Vec::new(),
+            false => self.stood_in_for(site, now),
+        };
+        if is_met(&[]) || is_met(&stood_in_for) {
             return Ok(());
         }
         let needs = anybody.iter().copied().chain([primaries]);

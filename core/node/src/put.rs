@@ -4,7 +4,7 @@ use causality::{Dot, DotSet};
 use coordinator::{Put, PutEffect, PutEvent};
 use model::{
     Ack, Address, Durability, Failure, Marks, Mutation, Now, Object, Receipt, Refusal, Reply,
-    Written,
+    WriteNeed, Written,
 };
 use mutant::{Mutant, is};
 use replica::{Asked, Refused, Stored};
@@ -53,6 +53,19 @@ impl Node {
         if is_guest && !self.must_mint(client, &site, turn.now) {
             return self.forward(client, &site, asked, need.least(), turn);
         }
+        self.take_write(client, site, asked, need, turn)
+    }
+
+    /// Accepts a write here, and sends it to all replicas.
+    pub(crate) fn take_write<D: Disk>(
+        &mut self,
+        client: Client,
+        site: Site,
+        asked: model::Put,
+        need: WriteNeed,
+        turn: &mut Turn<'_, D>,
+    ) -> Result<(), Failure> {
+        let is_guest = !site.replicas.contains(&self.config.id);
         let deadline = turn.now + asked.timeout;
         let sync = site.table.durability == Durability::Synced || asked.options.dw.is_some();
         let address = Address { table: site.table.id, key: asked.key.clone() };
@@ -102,9 +115,14 @@ impl Node {
     /// not accepted, because that node knows a replica.
     fn must_mint(&self, client: Client, site: &Site, now: Now) -> bool {
         let could = |node: &NodeId| self.membership.is_alive(*node, now);
+        self.may_mint(client, site) && !site.replicas.iter().any(could)
+    }
+
+    /// Whether this node, which is no replica, may accept the write itself.
+    pub(crate) fn may_mint(&self, client: Client, site: &Site) -> bool {
         self.contracts.guests(site.shard).contains(&self.config.id)
             && !client.is_forwarded()
-            && !site.replicas.iter().any(could)
+            && !is(Mutant::NeverMintedByGuest)
     }
 
     fn check(&self, asked: &model::Put) -> Result<(), Refusal> {

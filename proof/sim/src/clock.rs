@@ -87,6 +87,7 @@ impl World {
         self.trace.note(now, &[11, u64::from(at.number()), rate], || {
             format!("the clock of {at} runs at {rate} of {TRUE_RATE}")
         });
+        self.troubles.of_node(at, now);
         self.host(at).set_rate(now, rate);
         self.arrange_wake(at);
     }

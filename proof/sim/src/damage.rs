@@ -74,18 +74,22 @@ impl World {
             Fault::Copy(node) => self.put_copy_aside(node),
             Fault::Pause(node, lasts) => {
                 let until = self.now + lasts;
+                self.troubles.of_node(node, until);
                 let host = self.host(node);
                 host.paused_until = host.paused_until.max(until);
                 return Ok(host.is_up());
             }
             Fault::Jump(node, micros) => {
                 let now = self.now;
+                self.troubles.of_node(node, now);
                 self.host(node).jump(now, micros);
                 self.arrange_wake(node);
                 return Ok(self.host(node).is_up());
             }
             Fault::Rate { node, rate, lasts } => {
                 self.set_rate(node, rate);
+                let until = self.now + lasts;
+                self.troubles.of_node(node, until);
                 self.arrange(lasts, Event::Steady { at: node });
                 return Ok(self.host(node).is_up());
             }
@@ -95,6 +99,7 @@ impl World {
             }
             Fault::SlowNode { node, step, lasts } => {
                 let until = self.now + lasts;
+                self.troubles.of_node(node, until);
                 self.host(node).slow_steps = (step, until);
             }
             Fault::Cuts(cuts) => {
@@ -303,6 +308,7 @@ impl World {
             self.arrange(until - now, Event::Restart { at });
             return Ok(());
         }
+        self.troubles.of_node(at, now);
         host.start(now, &self.layout, limits, &mut self.node_dice);
         let incarnation = host.incarnation;
         let ((times, lasts), dice) = (host.loops, &mut self.disk_dice);

@@ -89,6 +89,9 @@ every! {
         TokensAreBound,
         /// What guests keep is handed over once its replicas are there.
         HintsAreHandedOver,
+        /// In a sloppy keyspace no write is left alone while its node can count on enough others,
+        /// whoever they are.
+        WritesAreTaken,
     }
 }
 
@@ -193,6 +196,9 @@ impl Invariant {
             Invariant::HintsAreHandedOver => {
                 "What guests keep is handed over once its replicas are there."
             }
+            Invariant::WritesAreTaken => {
+                "In a sloppy keyspace no write is left alone while its node can count on enough others, whoever they are."
+            }
             Invariant::TokensAreBound => {
                 "A context token is good for the key it was made for, and as it was made."
             }
@@ -220,6 +226,7 @@ impl Invariant {
             | Invariant::StalenessIsTrue
             | Invariant::HealthyRequestsSucceed
             | Invariant::ImproperIsRefused
+            | Invariant::WritesAreTaken
             | Invariant::TokensAreBound => &[Answered],
             Invariant::DurableIsOnDisk => &[Answered, Lost],
             Invariant::ListsAgree => &[Answered, Quiet],
@@ -331,6 +338,7 @@ pub const PROMISES: &[Promise] = {
             &[HintsAreHandedOver, DurableIsOnDisk, ReceiptsAreTrue],
             "",
         ),
+        promise("where enough nodes are, a sloppy keyspace takes writes", &[WritesAreTaken], ""),
         promise("what was declared stays", &[ContractsStand], ""),
         promise("no input ends a node", &[NodesDoNotPanic], ""),
         promise("damaged bytes are not used", &[DamageIsNoticed], ""),

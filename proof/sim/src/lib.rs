@@ -62,6 +62,7 @@ mod mutant;
 mod network;
 mod oracle;
 mod outgoing;
+mod reach;
 mod report;
 mod requests;
 mod rot;

@@ -117,12 +117,17 @@ impl Network {
         self.dice.bits()
     }
 
+    /// How many microseconds two nodes are apart, more than others.
+    pub(crate) fn far(&self, from: NodeId, to: NodeId) -> u64 {
+        self.far.get(&(from, to)).copied().unwrap_or(0)
+    }
+
     /// Decides what becomes of a message.
     pub(crate) fn send(&mut self, now: u64, from: NodeId, to: NodeId) -> Passage {
         if from == to {
             return Passage::Once(0);
         }
-        let far = self.far.get(&(from, to)).copied().unwrap_or(0);
+        let far = self.far(from, to);
         if !self.faulty {
             return Passage::Once(far + self.dice.micros(self.plan.delay, 0));
         }

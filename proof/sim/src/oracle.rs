@@ -230,7 +230,13 @@ impl Oracle {
         }
     }
 
-    fn mint(&mut self, id: WriteId, dot: Dot) -> Result<(), Broken> {
+    /// Whether a dot of this key's shard names a write already.
+    pub(crate) fn is_known(&self, spot: usize, dot: Dot) -> bool {
+        self.by_dot.contains_key(&(self.spot(spot).shard, dot))
+    }
+
+    /// A write was accepted under this dot.
+    pub(crate) fn mint(&mut self, id: WriteId, dot: Dot) -> Result<(), Broken> {
         let write = self.write(id);
         let spot = write.spot;
         let id = if write.dot.is_some() && write.token.is_some() { self.split(id) } else { id };

@@ -76,11 +76,22 @@ impl World {
         let sent = self.now;
         let event =
             |from| Event::Deliver { to, from, life, sent, message: Box::new(message.clone()) };
-        match self.network.send(self.now, from, to) {
-            Passage::Never => *self.fault_counts.entry("message lost").or_default() += 1,
-            Passage::Damaged => return self.damage(from, to, message),
-            Passage::Once(after) => self.arrange(after, event(from)),
+        let (now, far) = (self.now, self.network.far(from, to));
+        match self.network.send(now, from, to) {
+            Passage::Never => {
+                self.troubles.of_way(from, to, now);
+                *self.fault_counts.entry("message lost").or_default() += 1;
+            }
+            Passage::Damaged => {
+                self.troubles.of_way(from, to, now);
+                return self.damage(from, to, message);
+            }
+            Passage::Once(after) => {
+                self.troubles.of_message((from, to), now, after, far);
+                self.arrange(after, event(from));
+            }
             Passage::Twice(first, second) => {
+                self.troubles.of_message((from, to), now, first, far);
                 *self.fault_counts.entry("message doubled").or_default() += 1;
                 self.arrange(first, event(from));
                 self.arrange(second, event(from));
@@ -109,7 +120,9 @@ impl World {
                 Work::Sync => self.disk_dice.micros(plan.sync, tail),
                 Work::LazySync => self.disk_dice.micros(plan.sync * 4, tail),
             };
-            self.arrange((micros * factor).min(STALL_MAX), Event::Done { at, life, work });
+            let after = (micros * factor).min(STALL_MAX);
+            self.troubles.of_disk(at, now, after);
+            self.arrange(after, Event::Done { at, life, work });
         }
         Ok(())
     }

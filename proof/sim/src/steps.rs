@@ -3,20 +3,21 @@
 //! Whatever happens to a node happens here, so this is where the oracle sees each object at
 //! the moment it is stored, and learns which write a new dot stands for.
 
-use model::NodeId;
+use causality::Dot;
+use model::{Mutation, NodeId, Object, Request, Token};
 use node::{Input, Message};
 
 use crate::invariant::Invariant;
 use crate::oracle::{Look, Spot, Viewer, WriteId, dots};
 use crate::report::Broken;
 use crate::workload::Op;
-use crate::world::{Event, Phase, World};
+use crate::world::{Event, Open, Phase, World};
 
 impl World {
     /// Hands a node an input, looks at what it stored, and carries out what it wants.
     pub(crate) fn step(&mut self, at: NodeId, input: Input) -> Result<(), Broken> {
         let now = self.now;
-        let write = self.write_behind(&input);
+        let write = self.write_behind(at, &input);
         let overwrite = self.overwriting(&input);
         let fails = self.phase == Phase::Safety && self.disk_dice.chance(self.plan.disk.unreadable);
         let is_asked = match &input {
@@ -91,7 +92,7 @@ impl World {
     }
 
     /// The write that a node would mint a dot for while it works on this input.
-    fn write_behind(&self, input: &Input) -> Option<WriteId> {
+    fn write_behind(&self, at: NodeId, input: &Input) -> Option<WriteId> {
         match input {
             Input::Requested { ticket, .. } => match self.open.get(ticket)?.op {
                 Op::Write { id, .. } => Some(id),
@@ -99,6 +100,10 @@ impl World {
             },
             Input::Received { from, message: Message::Forward(forward) } => {
                 self.forwards.get(&(*from, forward.request)).copied()
+            }
+            // Nobody else has taken it: then it may be for this node to do.
+            Input::Received { message: Message::Forwarded(forwarded), .. } => {
+                self.forwards.get(&(at, forwarded.request)).copied()
             }
             Input::Received { .. } | Input::Connected(_) | Input::Lost(_) | Input::Woken => None,
         }
@@ -139,17 +144,52 @@ impl World {
         Ok(())
     }
 
+    /// A node that waited in vain for a replica accepts a write itself, long after it was asked:
+    /// only the token tells which write that is.
+    fn learn_by_token(&mut self, at: NodeId, spot: usize, object: &Object) -> Result<(), Broken> {
+        let minter = self.host(at).incarnation;
+        let new: Vec<(Dot, Token)> = object
+            .marks()
+            .iter()
+            .filter(|(dot, _)| dot.incarnation == minter && !self.oracle.is_known(spot, **dot))
+            .map(|(dot, mark)| (*dot, mark.token))
+            .collect();
+        for (dot, token) in new {
+            let held = object.values().get(&dot);
+            let is_it = |open: &&Open| {
+                let Request::Put(put) = &open.request else { return false };
+                let is_same = match &put.mutation {
+                    Mutation::Store(value) => held == Some(value),
+                    Mutation::Delete => held.is_none(),
+                };
+                open.at == at && put.token == Some(token) && is_same
+            };
+            let id = self.open.values().find(is_it).and_then(|open| match open.op {
+                Op::Write { id, .. } => Some(id),
+                Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => None,
+            });
+            if let Some(id) = id {
+                self.oracle.mint(id, dot)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Shows the oracle what a node has just taken in for others.
     fn look_at_hints(&mut self, at: NodeId, write: Option<WriteId>) -> Result<(), Broken> {
-        let host = self.hosts.get_mut(&at).expect("events name nodes of the layout");
-        for (hint, object) in host.disk.take_hinted() {
+        let host = self.host(at);
+        let (minter, hinted) = (host.incarnation, host.disk.take_hinted());
+        for (hint, object) in hinted {
             let of = |spot: &Spot| spot.address() == hint.address;
             let Some(spot) = self.oracle.spots.iter().position(of) else {
                 let detail = format!("{at} keeps {hint:?}, which nobody wrote");
                 return Err(Broken::new(Invariant::NothingIsInvented, detail));
             };
             if let Some(id) = write.filter(|id| self.oracle.write(*id).spot == spot) {
-                self.oracle.learn(id, spot, host.incarnation, &object)?;
+                self.oracle.learn(id, spot, minter, &object)?;
+            }
+            if write.is_none() {
+                self.learn_by_token(at, spot, &object)?;
             }
             let replicas = &self.oracle.spot(spot).replicas;
             if replicas.contains(&at) || !replicas.contains(&hint.target) {

@@ -95,6 +95,9 @@ impl World {
             self.oracle.adopt(*id, receipt);
         }
         self.check_unmet(open.at, op, failure)?;
+        if let Op::Write { id, options } = op {
+            self.check_taken(open, self.oracle.write(*id).spot, *options, failure)?;
+        }
         if let Op::Write { id, .. } = op {
             self.oracle.failed(*id, outcome, self.now)?;
         }

@@ -107,6 +107,8 @@ pub(crate) struct Workload {
     dice: Dice,
     /// What is drawn for tokens, so that a world without them is the same as ever.
     token_dice: Dice,
+    /// How often a kind of answer was demanded.
+    minima: u64,
     nodes: Vec<NodeId>,
     clients: Vec<Client>,
     /// How long clients wait that are sure to be answered, for one key and for a list. Nothing
@@ -119,7 +121,7 @@ impl Workload {
         let clients = vec![Client::default(); plan.count];
         let dice = Dice::new(seed, Part::Workload);
         let token_dice = Dice::new(seed, Part::Tokens);
-        Self { plan: plan.clone(), dice, token_dice, nodes, clients, patience: None }
+        Self { plan: plan.clone(), dice, token_dice, minima: 0, nodes, clients, patience: None }
     }
 
     pub(crate) fn set_patience(&mut self, patience: Option<(Duration, Duration)>) {
@@ -376,8 +378,14 @@ impl Workload {
 
     fn min(&mut self) -> Kind {
         let demands = self.plan.demands;
-        let is_strict = demands != 0 && self.dice.chance(demands);
-        if is_strict { Kind::Strict } else { Kind::Any }
+        let is_demanded = demands != 0 && self.dice.chance(demands);
+        self.minima += u64::from(is_demanded);
+        match self.minima % 4 {
+            _ if !is_demanded => Kind::Any,
+            0 => Kind::Sloppy,
+            1 => Kind::Partial,
+            _ => Kind::Strict,
+        }
     }
 
     fn write_options(&mut self) -> WriteOptions {

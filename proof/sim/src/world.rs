@@ -23,6 +23,7 @@ use crate::mutant::{self, Mutant};
 use crate::network::Network;
 use crate::oracle::{Oracle, WriteId};
 use crate::outgoing;
+use crate::reach::Troubles;
 use crate::report::Broken;
 use crate::rot::Rot;
 use crate::swarm::Plan;
@@ -102,6 +103,7 @@ pub(crate) struct World {
     pub(crate) layout: Layout,
     pub(crate) hosts: Hosts,
     pub(crate) network: Network,
+    pub(crate) troubles: Troubles,
     pub(crate) oracle: Oracle,
     pub(crate) workload: Workload,
     pub(crate) faults: Faults,
@@ -163,6 +165,7 @@ impl World {
             layout,
             hosts: nodes.iter().map(|node| (*node, Host::new(*node, rate(), mutant))).collect(),
             network: Network::new(plan.network, &regions, dice(Part::Network)),
+            troubles: Troubles::default(),
             oracle: Oracle::default(),
             workload: Workload::new(&plan.clients, nodes.clone(), seed),
             contracts: Contracts::new(plan.declares, dice(Part::Contracts)),
@@ -304,6 +307,10 @@ impl World {
         let event = || Event::Link { at, peer, is_up };
         if !self.host(at).is_up() || self.while_paused(at, event) {
             return Ok(());
+        }
+        if !is_up {
+            let now = self.now;
+            self.troubles.of_way(at, peer, now);
         }
         let words = [2, u64::from(at.number()), u64::from(peer.number()), u64::from(is_up)];
         let said = if is_up { "is connected to" } else { "has lost" };

@@ -120,6 +120,44 @@ fn of_guests(seed: u64) -> Plan {
     plan
 }
 
+/// The same with a replica or two, so that often none is there.
+#[cfg(feature = "mutants")]
+fn of_few_replicas(seed: u64) -> Plan {
+    let mut plan = of_guests(seed);
+    (plan.nodes, plan.replicas) = (6, plan.replicas.min(2));
+    plan.tables.iter_mut().for_each(|table| {
+        (table.read, table.write) = (model::Level::One, model::Level::One);
+    });
+    plan
+}
+
+/// The same with many guests, of whom as many are cut off at once as replicas are. Clients are
+/// patient, and nothing else is wrong.
+#[cfg(feature = "mutants")]
+fn of_silent_guests(seed: u64) -> Plan {
+    use sim::FaultKind::{Isolate, Split};
+    let mut plan = of_guests(seed);
+    (plan.nodes, plan.replicas, plan.clients.timeout) = (8, 3, 3_000_000);
+    plan.tables.iter_mut().for_each(|table| {
+        (table.read, table.write) = (model::Level::Two, model::Level::Two);
+    });
+    (plan.clients.levels, plan.network.loss, plan.network.late, plan.network.notice) = (0, 0, 0, 0);
+    (plan.disk.tail, plan.disk.unreadable, plan.network.damage) = (0, 0, 0);
+    (plan.faults.gap, plan.faults.lasts) = (7_000_000, 3_000_000);
+    plan.faults.kinds = [(Split, 5), (Isolate, 1)].into();
+    plan
+}
+
+/// The same where replicas and others see different nodes.
+#[cfg(feature = "mutants")]
+fn of_bridges(seed: u64) -> Plan {
+    use sim::FaultKind::{Bridge, Kill, OneWay, Partial, Split};
+    let mut plan = of_guests(seed);
+    (plan.faults.gap, plan.faults.lasts) = (2_000_000, 10_000_000);
+    plan.faults.kinds = [(Bridge, 5), (Partial, 3), (OneWay, 3), (Split, 2), (Kill, 2)].into();
+    plan
+}
+
 /// The first violation that a mutant causes.
 fn find(mutant: Mutant, worlds: Worlds, look: Look) -> Option<Box<Violation>> {
     let options = |seed, mutant| {
@@ -322,6 +360,10 @@ fn inside() -> Vec<Row> {
         (In::UnheardIsFresh, of_late_news, &[StalenessIsTrue]),
         (In::SloppyIsFresh, of_guests, &[StalenessIsTrue]),
         (In::StrictIsFresh, any, &[StalenessIsTrue]),
+        (In::GuestsNotCountedOn, of_guests, &[WritesAreTaken]),
+        (In::NeverMintedByGuest, of_few_replicas, &[WritesAreTaken]),
+        (In::NotAttemptedBelieved, of_bridges, &[WritesAreTaken]),
+        (In::SilentGuestKept, of_silent_guests, &[WritesAreTaken]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }
@@ -432,6 +474,7 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (DamageIsNoticed, Mutant::DamageSealed, ANY, ALL),
         (TokensAreBound, Mutant::TokensUnbound, ANY, ALL),
         (HintsAreHandedOver, Mutant::Inside(In::HintsForgotten), of_guests, ALL),
+        (WritesAreTaken, Mutant::Inside(In::GuestsNotCountedOn), of_guests, ALL),
     ]
 };
 
