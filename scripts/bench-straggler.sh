@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 bash scripts/setup.sh
 command -v python3 >/dev/null || { apt-get update && apt-get install -y --no-install-recommends python3; }
 cargo build --release --bin merganser
-merganser="$PWD/target/release/merganser"
+merganser="${CARGO_TARGET_DIR:-$PWD/target}/release/merganser"
 port="${BENCH_PORT:-7641}" rate="${BENCH_RATE:-400}" seconds="${BENCH_SECONDS:-15}" rounds="${BENCH_ROUNDS:-3}"
 work="$(mktemp -d)"
 
