@@ -135,7 +135,14 @@ impl Exchange {
 
     /// When [`Node::exchange`] or [`Node::prune`] has something to do.
     pub(crate) fn wake_at(&self) -> Now {
-        self.pruning.map_or(self.due, |(at, _)| at.min(self.due))
+        let due = self.pulls.wake_at().map_or(self.due, |at| at.min(self.due));
+        self.pruning.map_or(due, |(at, _)| at.min(due))
+    }
+
+    /// Whether this node or another has clients that would notice much that happens beside
+    /// their requests.
+    pub(crate) fn is_busy_with(&self, node: NodeId) -> bool {
+        self.is_busy || self.pulls.is_busy(Some(node))
     }
 
     /// A new stamp for what is said at this moment.
@@ -168,7 +175,7 @@ impl Node {
     /// Tells the others what the clocks here come to, if it is time.
     pub(crate) fn exchange<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
         if turn.now < self.exchange.due {
-            return;
+            return self.pull(turn);
         }
         let interval = self.config.limits.exchange_interval;
         // Nodes that started together should not all speak at the same moment.
@@ -182,7 +189,7 @@ impl Node {
         shards.into_iter().for_each(|shard| self.look(shard));
         for (to, shards) in self.clocks_by_node() {
             let (stamp, echo) = self.exchange.stamps_for(to);
-            let clocks = Clocks { stamp, echo, shards };
+            let clocks = Clocks { stamp, echo, is_busy: self.exchange.is_busy, shards };
             // A write that waits for no disk should not wait for one because of this.
             let after = match is(Mutant::ClocksOvertake) {
                 true => After::Now,
@@ -220,6 +227,7 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) {
         let since = self.exchange.hear(from, clocks.stamp, clocks.echo, turn.now);
+        self.exchange.pulls.hear(from, clocks.is_busy);
         for (shard, theirs) in &clocks.shards {
             if !self.is_shared(*shard, from) {
                 continue;
@@ -251,7 +259,7 @@ impl Node {
 
     /// Asks for what is lacking, as much at once as this node can bear.
     fn pull<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
-        while let Some(pull) = self.exchange.pulls.next(self.exchange.is_busy) {
+        while let Some(pull) = self.exchange.pulls.next(self.exchange.is_busy, turn.now) {
             let kept = self.kept(pull.shard);
             if pull.hash.is_some_and(|theirs| theirs == kept.hash()) {
                 continue;
@@ -260,19 +268,19 @@ impl Node {
             let request = self.new_request();
             let (stamp, echo) = self.exchange.stamps_for(pull.from);
             let (shard, after) = (pull.shard, pull.after);
-            let credit = self.credit();
+            let credit = self.credit(pull.from);
             let lack = Lack { request, shard, clock, after, credit, stamp, echo };
             turn.send(pull.from, Message::Lack(lack), After::Synced);
             let until = turn.now + self.config.limits.exchange_interval;
-            self.exchange.pulls.begin(request, pull, until);
+            self.exchange.pulls.begin(request, pull, turn.now, until);
         }
     }
 
-    /// How many bytes of one shard may be sent here at once. A node with clients to serve takes
-    /// a thirtieth of what it could, in smaller parts.
-    fn credit(&self) -> usize {
+    /// How many bytes of one shard a node may send here at once. Where there are clients to serve
+    /// it is less, because they wait while it is looked up.
+    fn credit(&self, from: NodeId) -> usize {
         let of_one = self.config.limits.exchange_bytes_max / pulls::PULLS_MAX;
-        if self.exchange.is_busy { of_one / 4 } else { of_one }
+        if self.exchange.is_busy_with(from) { of_one / 4 } else { of_one }
     }
 
     /// Whether clients would notice much that happens beside their requests.
@@ -284,7 +292,7 @@ impl Node {
 
     /// A node has sent what we had asked for, or a part of it.
     pub(crate) fn sent<D: Disk>(&mut self, from: NodeId, sent: &Sent, turn: &mut Turn<'_, D>) {
-        let Some(pull) = self.exchange.pulls.end(sent.request, from) else { return };
+        let Some(pull) = self.exchange.pulls.end(sent.request, from, turn.now) else { return };
         let (shard, gaps) = (pull.shard, sent.gaps);
         self.exchange.acks.gaps(from, shard, pull.after.is_some(), gaps);
         self.look(shard);

@@ -15,8 +15,9 @@
 //!
 //! A hint is dropped when its replica says that it is on disk there, and only if it is still
 //! what was sent: more may have come in the meantime. If anything goes wrong the session ends
-//! and another begins a while later. A hint that a replica refuses is passed over until all
-//! others have had their turn, so that it does not hold them up.
+//! and another begins a while later. Hints go in the order of their keys, round after round, so
+//! that one which a replica refuses does not hold up the others. A guest or a replica with clients
+//! to serve is given a rest after each round, see [`pulls`](crate::exchange::pulls).
 //!
 //! For whom a hint is is looked up again when it is sent: a node that is no replica of the
 //! shard any more is owed nothing, and those that are take its place.
@@ -29,6 +30,7 @@ use model::{Address, NodeId, Now};
 use mutant::{Mutant, is};
 use replica::PageNeed;
 
+use crate::exchange::pulls::rest;
 use crate::hints::{Hint, HintPlace, Ledger};
 use crate::shards::digest;
 use crate::{After, Cause, Disk, Merge, Merged, Message, Node, RequestId, Turn, Verdict};
@@ -43,11 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// its disk.
 const CREDIT_BYTES: u64 = 256 << 10;
 
-/// How much it takes when it is busy.
-const CREDIT_BYTES_BUSY: u64 = 32 << 10;
-
-/// In how many requests a replica has a hand when it is busy.
-const BUSY: usize = 64;
+/// How much it takes when it or the guest has clients to serve.
+const CREDIT_BYTES_BUSY: u64 = 16 << 10;
 
 /// The most hints on their way to one replica.
 const SENT_MAX: usize = 256;
@@ -56,14 +55,18 @@ const SENT_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Handoffs {
     sessions: BTreeMap<NodeId, Session>,
-    /// After which hint to go on, where one was refused.
+    /// After which hint to go on. Those before were delivered, or refused; a database that had to
+    /// look for the first that is left would step over all that were dropped, each time.
     passed: BTreeMap<NodeId, Address>,
+    /// When to go on, where a busy node was given a rest.
+    resting: BTreeMap<NodeId, Now>,
     next: Now,
 }
 
 /// One round with one replica.
 #[derive(Debug)]
 struct Session {
+    begun: Now,
     moved: Now,
     sent: BTreeMap<RequestId, Sent>,
     has_failed: bool,
@@ -78,26 +81,49 @@ struct Sent {
 impl Handoffs {
     /// When somebody has to be looked for, if there are hints.
     pub(crate) fn wake_at(&self, hints: &Ledger) -> Option<Now> {
-        (!hints.is_empty()).then_some(self.next)
+        let rests = self.resting.values().copied();
+        rests.chain([self.next]).min().filter(|_| !hints.is_empty())
     }
 
     /// The connection to a node broke, and with it what was on its way.
     pub(crate) fn lost(&mut self, node: NodeId) {
         self.sessions.remove(&node);
+        self.resting.remove(&node);
+    }
+
+    /// Those who have rested.
+    fn rested(&mut self, now: Now) -> Vec<NodeId> {
+        let mut rested = Vec::new();
+        self.resting.retain(|target, until| {
+            let rests = now < *until;
+            if !rests {
+                rested.push(*target);
+            }
+            rests
+        });
+        rested
     }
 }
 
 impl Node {
     /// Begins with those that are back.
     pub(crate) fn hand_off<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
-        if self.hints.is_empty() || turn.now < self.handoffs.next {
+        if self.hints.is_empty() {
+            return;
+        }
+        for target in self.handoffs.rested(turn.now) {
+            self.offer(target, turn);
+        }
+        if turn.now < self.handoffs.next {
             return;
         }
         self.handoffs.next = turn.now + EVERY;
         let now = turn.now;
         self.handoffs.sessions.retain(|_, session| now < session.moved + PATIENCE);
         let is_due = |target: &NodeId| {
-            self.membership.is_alive(*target, now) && !self.handoffs.sessions.contains_key(target)
+            let is_seen_to = self.handoffs.sessions.contains_key(target)
+                || self.handoffs.resting.contains_key(target);
+            self.membership.is_alive(*target, now) && !is_seen_to
         };
         let due: Vec<NodeId> =
             self.hints.targets().map(|(target, _)| target).filter(is_due).collect();
@@ -110,15 +136,18 @@ impl Node {
     fn offer<D: Disk>(&mut self, target: NodeId, turn: &mut Turn<'_, D>) {
         let Some(owed) = self.hints.owed(target) else { return };
         let holding = Message::Holding { count: owed.count(), bytes: owed.bytes() };
-        let session = Session { moved: turn.now, sent: BTreeMap::new(), has_failed: false };
+        let (begun, moved) = (turn.now, turn.now);
+        let session = Session { begun, moved, sent: BTreeMap::new(), has_failed: false };
         self.handoffs.sessions.insert(target, session);
         turn.send(target, holding, After::Now);
     }
 
     /// A guest has something for this node.
     pub(crate) fn offered<D: Disk>(&mut self, from: NodeId, turn: &mut Turn<'_, D>) {
-        let is_busy = BUSY < self.flights.len();
-        let bytes = if is_busy { CREDIT_BYTES_BUSY } else { CREDIT_BYTES };
+        let bytes = match self.exchange.is_busy_with(from) {
+            true => CREDIT_BYTES_BUSY,
+            false => CREDIT_BYTES,
+        };
         turn.send(from, Message::Take { bytes }, After::Now);
     }
 
@@ -138,6 +167,10 @@ impl Node {
         let need = PageNeed { objects_max: SENT_MAX, bytes_max };
         // Hints that cannot be read stay, and are tried again.
         let hints = turn.disk.hints(target, after, need).unwrap_or_default();
+        match hints.last() {
+            Some((last, _)) => drop(self.handoffs.passed.insert(target, last.clone())),
+            None => drop(self.handoffs.passed.remove(&target)),
+        }
         let mut sent = BTreeMap::new();
         for (address, hint) in hints {
             if let Some((request, what)) = self.send_hint(target, address, hint, turn) {
@@ -145,7 +178,6 @@ impl Node {
             }
         }
         if sent.is_empty() {
-            self.handoffs.passed.remove(&target);
             self.handoffs.sessions.remove(&target);
             return;
         }
@@ -218,7 +250,6 @@ impl Node {
             self.drop_hint(from, &sent, turn);
         } else {
             session.has_failed = true;
-            self.handoffs.passed.insert(from, sent.address);
         }
         self.end_round(from, turn);
         true
@@ -230,9 +261,14 @@ impl Node {
         if !session.sent.is_empty() {
             return;
         }
-        let has_failed = session.has_failed;
+        let (has_failed, took) = (session.has_failed, turn.now.since(session.begun));
         self.handoffs.sessions.remove(&target);
-        if !has_failed {
+        if has_failed {
+            return;
+        }
+        if self.exchange.is_busy_with(target) {
+            self.handoffs.resting.insert(target, turn.now + rest(took));
+        } else {
             self.offer(target, turn);
         }
     }

@@ -207,6 +207,8 @@ pub struct Clocks {
     pub stamp: Stamp,
     /// The last round of the receiver that the sender has heard of.
     pub echo: Stamp,
+    /// Whether the sender has clients to serve, and what others ask of it should be little.
+    pub is_busy: bool,
     /// The shards that both keep, if anything was ever written to them at the sender.
     pub shards: Vec<(ShardId, u64)>,
 }

@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::exchange::Kept;
 use crate::{
-    After, Digest, Disk, Fetch, Fetched, Found, Merge, Merged, Message, Node, RequestId, Scan,
-    Scanned, Turn, Verdict, Want,
+    After, Cause, Digest, Disk, Fetch, Fetched, Found, Merge, Merged, Message, Node, RequestId,
+    Scan, Scanned, Turn, Verdict, Want,
 };
 
 /// What an object comes to: its values are named by their dots, so the dots are enough.
@@ -63,7 +63,7 @@ impl Node {
         if let Some(replica) = merge.stands_for {
             return self.take_hint(from, merge, replica, turn);
         }
-        self.exchange.served += u64::from(merge.request != RequestId::NOBODY);
+        self.exchange.served += u64::from(merge.cause == Cause::Write);
         let Some(shard) = self.shard_here(merge.address.table, merge.address.key.partition())
         else {
             return not_merged(from, merge.request, turn);

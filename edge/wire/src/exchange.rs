@@ -17,6 +17,8 @@ pub(crate) struct Clocks {
     echo: u64,
     #[prost(message, repeated, tag = "3")]
     keyspaces: Vec<ClocksOfKeyspace>,
+    #[prost(bool, tag = "4")]
+    is_busy: bool,
 }
 
 /// One shard and one hash after the other, as many of these as of those.
@@ -73,7 +75,8 @@ impl Clocks {
                 last.hashes.push(*hash);
             }
         }
-        Self { stamp: clocks.stamp.0, echo: clocks.echo.0, keyspaces }
+        let (stamp, echo) = (clocks.stamp.0, clocks.echo.0);
+        Self { stamp, echo, keyspaces, is_busy: clocks.is_busy }
     }
 
     pub(crate) fn take(self) -> Usable<node::Clocks> {
@@ -87,7 +90,8 @@ impl Clocks {
                 shards.push((ShardId { keyspace, index: narrow(index)? }, hash));
             }
         }
-        Ok(node::Clocks { stamp: Stamp(self.stamp), echo: Stamp(self.echo), shards })
+        let (stamp, echo) = (Stamp(self.stamp), Stamp(self.echo));
+        Ok(node::Clocks { stamp, echo, is_busy: self.is_busy, shards })
     }
 }
 

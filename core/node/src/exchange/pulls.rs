@@ -4,8 +4,13 @@
 //! at once, the answers would stand in the way of clients for minutes. So only a few shards
 //! are pulled at a time, one more begins when one ends, and each is given up when its answer
 //! does not come: the next clocks that arrive will bring it up again.
+//!
+//! While this node or another has clients to serve, a pull is followed by a rest twice as long as
+//! the answer took. Whatever is short, a processor, a disk or the network, an answer takes longer
+//! then, and so does the rest: what clients are left with is two thirds of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use causality::Dot;
 use model::{NodeId, Now, ShardId};
@@ -17,7 +22,13 @@ use crate::RequestId;
 pub(crate) const PULLS_MAX: usize = 64;
 
 /// The same while there are clients to serve.
-const PULLS_MAX_BUSY: usize = 8;
+const PULLS_MAX_BUSY: usize = 2;
+
+/// How many times as long as it took a busy node leaves in peace who has answered it.
+const REST: u32 = 2;
+
+/// The longest rest: what is slow for another reason should end some day.
+const REST_MAX: Duration = Duration::from_millis(500);
 
 /// Something to ask another node for.
 #[derive(Clone, Debug)]
@@ -36,14 +47,25 @@ pub(crate) struct Pulls {
     wanted: VecDeque<Pull>,
     /// Asked for, and until when an answer is waited for. At most one for a shard: what
     /// two nodes have would be sent twice.
-    active: BTreeMap<RequestId, (Pull, Now)>,
+    active: BTreeMap<RequestId, Active>,
+    /// Until when so many pulls less are begun.
+    resting: Vec<Now>,
+    /// Nodes that have said that they have clients to serve.
+    busy: BTreeSet<NodeId>,
+}
+
+#[derive(Debug)]
+struct Active {
+    pull: Pull,
+    begun: Now,
+    until: Now,
 }
 
 impl Pulls {
     /// Another clock is not like ours. Nothing if that is being seen to.
     pub(crate) fn want(&mut self, shard: ShardId, from: NodeId, hash: u64) {
         let is_it = |pull: &Pull| (pull.shard, pull.from) == (shard, from);
-        if self.active.values().any(|(pull, _)| is_it(pull)) {
+        if self.active.values().any(|active| is_it(&active.pull)) {
             return;
         }
         match self.wanted.iter_mut().find(|pull| is_it(pull)) {
@@ -52,29 +74,53 @@ impl Pulls {
         }
     }
 
+    /// A node says whether it has clients to serve.
+    pub(crate) fn hear(&mut self, from: NodeId, is_busy: bool) {
+        match is_busy {
+            true => self.busy.insert(from),
+            false => self.busy.remove(&from),
+        };
+    }
+
+    /// Whether a node, or any if none is named, has clients to serve, as far as was heard.
+    pub(crate) fn is_busy(&self, node: Option<NodeId>) -> bool {
+        node.map_or(!self.busy.is_empty(), |node| self.busy.contains(&node))
+    }
+
     /// Takes out what to ask for next, if there may be one more.
-    pub(crate) fn next(&mut self, is_busy: bool) -> Option<Pull> {
-        let max = if is_busy { PULLS_MAX_BUSY } else { PULLS_MAX };
+    pub(crate) fn next(&mut self, is_busy: bool, now: Now) -> Option<Pull> {
+        self.resting.retain(|until| now < *until);
+        let max = match is_busy || self.is_busy(None) {
+            true => PULLS_MAX_BUSY.saturating_sub(self.resting.len()),
+            false => PULLS_MAX,
+        };
         if max <= self.active.len() {
             return None;
         }
         let is_free =
-            |pull: &Pull| self.active.values().all(|(other, _)| other.shard != pull.shard);
+            |pull: &Pull| self.active.values().all(|active| active.pull.shard != pull.shard);
         let at = self.wanted.iter().position(is_free)?;
         self.wanted.remove(at)
     }
 
     /// It was asked for.
-    pub(crate) fn begin(&mut self, request: RequestId, pull: Pull, until: Now) {
-        self.active.insert(request, (pull, until));
+    pub(crate) fn begin(&mut self, request: RequestId, pull: Pull, begun: Now, until: Now) {
+        self.active.insert(request, Active { pull, begun, until });
     }
 
     /// An answer came.
-    pub(crate) fn end(&mut self, request: RequestId, from: NodeId) -> Option<Pull> {
-        if self.active.get(&request)?.0.from != from {
+    pub(crate) fn end(&mut self, request: RequestId, from: NodeId, now: Now) -> Option<Pull> {
+        if self.active.get(&request)?.pull.from != from {
             return None;
         }
-        self.active.remove(&request).map(|(pull, _)| pull)
+        let Active { pull, begun, .. } = self.active.remove(&request)?;
+        self.resting.push(now + rest(now.since(begun)));
+        Some(pull)
+    }
+
+    /// When one more can be begun that has to wait now.
+    pub(crate) fn wake_at(&self) -> Option<Now> {
+        self.resting.iter().copied().min().filter(|_| !self.wanted.is_empty())
     }
 
     /// There is more of it. Other shards have their turn first.
@@ -85,12 +131,18 @@ impl Pulls {
 
     /// Gives up what was not answered in time.
     pub(crate) fn expire(&mut self, now: Now) {
-        self.active.retain(|_, (_, until)| now < *until);
+        self.active.retain(|_, active| now < active.until);
     }
 
     /// A node can answer no more.
     pub(crate) fn lost(&mut self, node: NodeId) {
-        self.active.retain(|_, (pull, _)| pull.from != node);
+        self.active.retain(|_, active| active.pull.from != node);
         self.wanted.retain(|pull| pull.from != node);
+        self.busy.remove(&node);
     }
+}
+
+/// How long to leave everybody in peace after something that took so long.
+pub(crate) fn rest(took: Duration) -> Duration {
+    (took * REST).min(REST_MAX)
 }

@@ -418,11 +418,13 @@ fn stamps() -> impl Strategy<Value = Stamp> {
 }
 
 fn exchange() -> impl Strategy<Value = Message> {
-    let clocks = (stamps(), stamps(), vec((shards(), any::<u64>()), 0..6));
+    let clocks = (stamps(), stamps(), any::<bool>(), vec((shards(), any::<u64>()), 0..6));
     let lack = (requests_ids(), shards(), dot_sets(), option::of(dots()), any::<u32>(), stamps());
     let sent = (requests_ids(), option::of(dots()), any::<u64>());
     prop_oneof![
-        clocks.prop_map(|(stamp, echo, shards)| Message::Clocks(Clocks { stamp, echo, shards })),
+        clocks.prop_map(|(stamp, echo, is_busy, shards)| {
+            Message::Clocks(Clocks { stamp, echo, is_busy, shards })
+        }),
         lack.prop_map(|(request, shard, clock, after, credit, stamp)| {
             let credit = usize::try_from(credit).unwrap();
             let echo = Stamp(!stamp.0);
