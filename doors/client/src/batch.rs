@@ -13,13 +13,15 @@ use crate::retry::{self, Safety};
 use crate::send::{Call, millis};
 use crate::table::{RawValue, parse, refused};
 use crate::{
-    Answer, Client, Demands, Error, Level, Problem, ReadOptions, Receipt, WriteOptions, Written,
+    Answer, Client, Demands, Error, Level, Problem, ReadOptions, Receipt, Token, WriteOptions,
+    Written,
 };
 
 /// One operation of a batch.
 #[derive(Clone, Debug)]
 pub struct Operation {
     is_read: bool,
+    token: Option<Token>,
     raw: RawOperation,
 }
 
@@ -67,13 +69,15 @@ struct RawOperation {
     min_zones: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     min: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
 }
 
 impl Operation {
     /// Reads a key, as [`Table::get`](crate::Table::get).
     pub fn get(keyspace: &str, table: &str, key: &Key, options: &ReadOptions) -> Self {
         let raw = RawOperation { r: options.r, pr: options.pr, ..raw("get", keyspace, table, key) };
-        Self { is_read: true, raw: raw.demanding(options.demands) }
+        Self { is_read: true, token: None, raw: raw.demanding(options.demands) }
     }
 
     /// Stores a value, as [`Table::put`](crate::Table::put).
@@ -90,7 +94,7 @@ impl Operation {
             content_type: Some(content.content_type().to_owned()),
             ..raw("put", keyspace, table, key)
         };
-        Self { is_read: false, raw: raw.writing(context, options) }
+        Self::of_write(raw.writing(context, options), options)
     }
 
     /// Removes what was read with the context, as [`Table::delete`](crate::Table::delete).
@@ -102,7 +106,13 @@ impl Operation {
         options: &WriteOptions,
     ) -> Self {
         let raw = raw("delete", keyspace, table, key).writing(context, options);
-        Self { is_read: false, raw }
+        Self::of_write(raw, options)
+    }
+
+    fn of_write(raw: RawOperation, options: &WriteOptions) -> Self {
+        let token = options.identity.token();
+        let idempotency_key = token.map(|token| token.to_string());
+        Self { is_read: false, token, raw: RawOperation { idempotency_key, ..raw } }
     }
 }
 
@@ -145,8 +155,9 @@ fn part(bytes: &[u8]) -> (Option<String>, Option<String>) {
 impl Client {
     /// Runs up to 1000 operations at the same time, and gives their outcomes in order.
     ///
-    /// A batch that reads only is repeated like a read. One that writes is repeated only if
-    /// it was certainly not attempted; what fails within it is never repeated.
+    /// Each write has a token of its own, so that a batch is repeated like a read, unless one
+    /// of them is unsafe to repeat: then only if it was certainly not attempted. What fails
+    /// within it is not repeated: its error has its token.
     ///
     /// # Errors
     ///
@@ -162,13 +173,18 @@ impl Client {
             timeout: u64,
         }
         let reads_only = operations.iter().all(|operation| operation.is_read);
+        let is_known = |operation: &Operation| operation.is_read || operation.token.is_some();
         let timeout = u64::try_from(millis(self.shared.options.timeout)).unwrap_or(60_000);
         let operations_raw = operations.iter().map(|operation| &operation.raw).collect();
         let call = Call {
             method: Method::POST,
             headers: json_headers(),
             body: render(&Batch { operations: operations_raw, timeout })?,
-            safety: if reads_only { Safety::Repeatable } else { Safety::Once },
+            safety: match reads_only {
+                true => Safety::Repeatable,
+                false if operations.iter().all(is_known) => Safety::Known,
+                false => Safety::Once,
+            },
             ..Call::look("/v1/batch".to_owned())
         };
         let answer = self.send(&call).await?;
@@ -190,6 +206,8 @@ struct RawOutcome {
     values: Option<Vec<RawValue>>,
     context: Option<String>,
     receipt: Option<Receipt>,
+    #[serde(default)]
+    repeated: bool,
     problem: Option<serde_json::Value>,
 }
 
@@ -216,7 +234,8 @@ impl RawOutcome {
                 let values: Vec<Value> = values.map(RawValue::read).collect::<Result<_, _>>()?;
                 Outcome::Read(Answer { values, context, receipt: self.receipt })
             } else {
-                Outcome::Written(Written { context, receipt: self.receipt })
+                let (receipt, token, repeated) = (self.receipt, operation.token, self.repeated);
+                Outcome::Written(Written { context, receipt, token, repeated })
             });
         };
         let token = problem.get("context").and_then(|token| token.as_str());
@@ -241,7 +260,10 @@ fn failed(operation: &Operation, problem: Problem) -> Error {
         500.. if operation.is_read => {
             Error::NoAnswer { why: problem.to_string(), problem: Some(problem) }
         }
-        500.. => Error::Unknown { why: problem.to_string(), problem: Some(problem) },
+        500.. => {
+            let (why, token) = (problem.to_string(), operation.token);
+            Error::Unknown { why, problem: Some(problem), token }
+        }
         _ => Error::Refused(problem),
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Endpoint {
     born: Instant,
     /// Milliseconds since `born` until which this endpoint is asked last.
     avoided_until: AtomicU64,
+    /// Milliseconds since `born` until which it has asked not to be asked.
+    rests_until: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl Endpoint {
             idle_max,
             born: Instant::now(),
             avoided_until: AtomicU64::new(0),
+            rests_until: AtomicU64::new(0),
         })
     }
 
@@ -125,6 +128,20 @@ impl Endpoint {
         if self.avoided_until.load(Ordering::Relaxed) != 0 {
             self.avoided_until.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that the endpoint has asked to be left alone for a while.
+    pub(crate) fn rest(&self, time: Duration) {
+        self.rests_until.store(millis(self.born.elapsed() + time), Ordering::Relaxed);
+    }
+
+    /// How long it still wants to be left alone.
+    pub(crate) fn rests_for(&self) -> Duration {
+        let until = self.rests_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_millis(until.saturating_sub(millis(self.born.elapsed())))
     }
 
     /// Whether others should be asked first.

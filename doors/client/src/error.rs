@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::Token;
+
 /// Why a request did not succeed.
 ///
 /// The variants differ in what the caller may conclude, because that decides what he may
@@ -27,13 +29,17 @@ pub enum Error {
     #[error("{0}")]
     NotAttempted(Box<Problem>),
     /// A write was sent, and it is not known what became of it: replicas that took it keep
-    /// it. Read before writing again: repeating it blindly could leave it there twice.
+    /// it. With a token it was sent again until the time was up, and may be once more. Without
+    /// one, read before writing again: repeating it blindly could leave it there twice.
     #[error("unknown outcome: {why}; the write may have been applied and is not undone")]
     Unknown {
         /// What happened instead of an answer.
         why: String,
         /// What the server said, if it did.
         problem: Option<Box<Problem>>,
+        /// What the write was known by. Under it the same write can be sent again, and
+        /// [`outcome`](crate::Table::outcome) tells what became of it. Nothing if it had none.
+        token: Option<Token>,
     },
     /// A read or declaration had no good answer in time, from any endpoint.
     #[error("no answer: {why}")]
@@ -70,6 +76,14 @@ pub enum Error {
 impl Error {
     pub(crate) fn protocol(why: impl Into<String>) -> Self {
         Self::Protocol { why: why.into() }
+    }
+
+    /// The same, of a write that has this token.
+    pub(crate) fn of_write(self, token: Option<Token>) -> Self {
+        match self {
+            Self::Unknown { why, problem, token: None } => Self::Unknown { why, problem, token },
+            other => other,
+        }
     }
 
     /// What the server said, if this is about something it said.

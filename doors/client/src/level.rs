@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Identity;
+
 /// Whose answers are awaited, by name or by count.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Level {
@@ -90,6 +92,8 @@ pub struct WriteOptions {
     pub dw: Option<Level>,
     /// What is demanded beside.
     pub demands: Demands,
+    /// What it is known by when it is sent again.
+    pub identity: Identity,
 }
 
 /// What a request demands beside its levels.

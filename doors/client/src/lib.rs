@@ -25,10 +25,13 @@
 //! # }
 //! ```
 //!
-//! **Retries.** Reads are repeated at the next endpoint until the time is up. A write is
-//! repeated only if it was certainly not sent, or if the server says that it changed
-//! nothing; a write that got lost on the way ends as [`Error::Unknown`], and it is for the
-//! application to read and decide. See the table in `retry.rs`.
+//! **Retries.** Reads are repeated at the next endpoint until the time is up. So are writes:
+//! each has a [`Token`], made for it unless the caller brings one, by which every node knows
+//! it again, so that it has one effect however often it is sent. One of which nothing is known
+//! when the time is up ends as [`Error::Unknown`], with its token:
+//! [`Table::outcome`] tells later what became of it. A write that is
+//! [`UnsafeToRepeat`](Identity::UnsafeToRepeat) is repeated only if it was certainly not sent,
+//! or if the server says that it changed nothing. See the table in `retry.rs`.
 //!
 //! **Connections** are kept open and shared by all clones of a [`Client`]. One connection
 //! carries one request at a time; as many are opened as requests run at once.
@@ -36,7 +39,7 @@
 //! **Cancellation.** Every future here may be dropped at any time. A write that was under
 //! way may then have been applied, as with [`Error::Unknown`].
 //!
-//! What this crate does not do: TLS, tokens that make a repeated write harmless, caching.
+//! What this crate does not do: TLS, caching.
 
 mod batch;
 mod catalog;
@@ -48,10 +51,12 @@ pub mod fuzzed;
 mod key;
 mod level;
 mod list;
+mod outcome;
 mod receipt;
 mod retry;
 mod send;
 mod table;
+mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -66,8 +71,10 @@ pub use error::{Error, Problem};
 pub use key::{Content, Context, Dot, Key, Value};
 pub use level::{Demands, Level, ReadOptions, WriteOptions};
 pub use list::{Entry, ListOptions, Page, Pages};
+pub use outcome::{Fate, Recalled};
 pub use receipt::{Kind, Receipt};
 pub use table::{Answer, Table, Written};
+pub use token::{Identity, NoToken, Token};
 
 use endpoint::Endpoint;
 
@@ -89,12 +96,12 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 5 seconds, as the server has it; 10 attempts, which back-off spreads over more than
-    /// that; 64 idle connections; answers up to 256 MiB, above any page the server makes.
+    /// 5 seconds, as the server has it; 16 attempts, which back-off spreads over about that,
+    /// also over three endpoints; 64 idle connections; answers up to 256 MiB, above any page the server makes.
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(5),
-            attempts_max: 10,
+            attempts_max: 16,
             order: Order::AsGiven,
             idle_connections_max: 64,
             answer_bytes_max: 256 << 20,

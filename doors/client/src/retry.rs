@@ -1,24 +1,30 @@
 //! May this request be sent once more?
 //!
-//! A repeated read harms nobody. A repeated write can: the first may have been applied, and
-//! without having read it the second becomes a sibling of the first, or brings back what
-//! someone has replaced meanwhile. So a write is repeated only when it is certain that the
-//! first changed nothing: it was never sent, or the server says so.
+//! A repeated read harms nobody, and neither does a write with a token: nodes know it again. A
+//! write without one can: the first may have been applied, and without having read it the
+//! second becomes a sibling of the first, or brings back what someone has replaced meanwhile.
+//! So it is repeated only when it is certain that the first changed nothing: it was never sent,
+//! or the server says so.
 //!
 //! ```text
-//!                                      repeatable   write
-//! never sent                           again        again
+//!                                      read, or write    write
+//!                                      with a token      without
+//! never sent                           again             again
 //! 503 not_attempted, overloaded,
-//!     no_majority; 500 disk_failed     again        again
-//! sent, then silence or a broken line  again        unknown
+//!     no_majority; 500 disk_failed     again             again
+//! sent, then silence or a broken line  again             unknown
 //! other 5xx (504 unknown_outcome,
-//!     of reads 504 too_few_answers ...) again       unknown
-//! anything else                        done         done
+//!     of reads 504 too_few_answers ...) again            unknown
+//! anything else                        done              done
 //! ```
+//!
+//! A write with a token that was sent in vain once may have been applied by then, whatever is
+//! said of later attempts: that a node refuses one of them says nothing of the first. So what
+//! follows an attempt in vain is either success, or unknown.
 
 use std::time::Duration;
 
-/// Pause before the second round over the endpoints; doubled for each further round.
+/// Pause before the second attempt at an endpoint; doubled for each further attempt.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// The longest pause: a cluster that comes back is noticed within about this.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -28,7 +34,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(crate) enum Safety {
     /// Reads, and declarations that say the same when repeated.
     Repeatable,
-    /// Writes.
+    /// Writes that nodes know again.
+    Known,
+    /// Writes that they do not.
     Once,
 }
 
@@ -62,7 +70,7 @@ pub(crate) enum Verdict {
 /// Judges one attempt by the table above.
 pub(crate) fn judge(safety: Safety, outcome: Outcome<'_>) -> Verdict {
     let unless_once = match safety {
-        Safety::Repeatable => Verdict::Again,
+        Safety::Repeatable | Safety::Known => Verdict::Again,
         Safety::Once => Verdict::Unknown,
     };
     match outcome {
@@ -84,15 +92,19 @@ pub(crate) fn says_unchanged(status: u16, code: &str) -> bool {
     )
 }
 
-/// The pause after so many rounds over all endpoints, before jitter.
-pub(crate) fn pause(rounds: u32) -> Duration {
-    PAUSE_MIN.saturating_mul(1 << rounds.saturating_sub(1).min(10)).min(PAUSE_MAX)
+/// The longest pause after so many attempts, when each of the endpoints was tried. Another
+/// endpoint is tried at once.
+pub(crate) fn pause(attempts: u32, endpoints: u32) -> Duration {
+    match attempts.checked_sub(endpoints) {
+        Some(beyond) => PAUSE_MIN.saturating_mul(1 << beyond.min(10)).min(PAUSE_MAX),
+        None => Duration::ZERO,
+    }
 }
 
-/// Spreads a pause over its second half, so that clients that failed together do not
+/// Spreads a pause over all of its length, so that clients that failed together do not
 /// return together.
 pub(crate) fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(0.5..=1.0))
+    pause.mul_f64(rand::random_range(0.0..=1.0))
 }
 
 #[cfg(test)]
@@ -100,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_is_repeated_only_when_it_changed_nothing() {
+    fn a_write_without_a_token_is_repeated_only_when_it_changed_nothing() {
         let answered = |status, code| Outcome::Answered { status, code };
         for (outcome, repeatable, once) in [
             (Outcome::Unsent, Verdict::Again, Verdict::Again),
@@ -118,15 +130,16 @@ mod tests {
             (answered(204, ""), Verdict::Done, Verdict::Done),
         ] {
             assert_eq!(judge(Safety::Repeatable, outcome), repeatable, "{outcome:?}");
+            assert_eq!(judge(Safety::Known, outcome), repeatable, "{outcome:?}");
             assert_eq!(judge(Safety::Once, outcome), once, "{outcome:?}");
         }
     }
 
     #[test]
     fn pauses_double_up_to_a_second() {
-        let millis: Vec<u128> = (1..=8).map(|rounds| pause(rounds).as_millis()).collect();
-        assert_eq!(millis, [20, 40, 80, 160, 320, 640, 1_000, 1_000]);
+        let millis: Vec<u128> = (1..=9).map(|attempts| pause(attempts, 2).as_millis()).collect();
+        assert_eq!(millis, [0, 20, 40, 80, 160, 320, 640, 1_000, 1_000]);
         let pause = jittered(Duration::from_millis(100));
-        assert!((50..=100).contains(&pause.as_millis()));
+        assert!((0..=100).contains(&pause.as_millis()));
     }
 }

@@ -1,11 +1,12 @@
 //! Getting one request answered: which endpoint next, how often, how long.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{HOST, HeaderMap};
+use hyper::header::{HOST, HeaderMap, RETRY_AFTER};
 use hyper::{Method, Request, Response, Uri};
 use tokio::time::Instant;
 
@@ -17,6 +18,10 @@ use crate::{Client, Error, Order, Problem};
 /// How much longer than the server the client waits: the server's own "not in time" tells
 /// more than silence, and it has to get here.
 const GRACE: Duration = Duration::from_millis(250);
+
+/// The least that one attempt may take where another could follow: longer than a write through
+/// a crowded disk, or a value over a slow line, so that it is not given up for nothing.
+const ATTEMPT_MIN: Duration = Duration::from_secs(1);
 
 /// One request, apart from whom it is sent to.
 #[derive(Clone, Debug)]
@@ -73,33 +78,61 @@ impl Client {
     /// what it asked for.
     pub(crate) async fn send(&self, call: &Call) -> Result<Response<Bytes>, Error> {
         let options = &self.shared.options;
-        let endpoints = &self.shared.endpoints;
+        let count = u32::try_from(self.shared.endpoints.len()).unwrap_or(u32::MAX);
         let deadline = Instant::now() + options.timeout;
-        let mut next = self.first_endpoint();
-        let mut attempts = 0;
+        let (mut next, mut attempts, mut is_unsure) = (self.first_endpoint(), 0, false);
         loop {
-            let endpoint = endpoints.get(next % endpoints.len()).expect("a client has endpoints");
-            let attempt = self.attempt(call, endpoint, deadline).await?;
+            let endpoint = self.endpoint(next);
+            let until = self.until(call, deadline, attempts + 1 < options.attempts_max);
+            let attempt = self.attempt(call, endpoint, until).await?;
             attempts += 1;
-            match attempt.verdict(call.safety) {
+            let verdict = attempt.verdict(call.safety);
+            let was_unsure = is_unsure;
+            is_unsure |= attempt.may_be_applied(call.safety);
+            match verdict {
+                Verdict::Done if was_unsure => return attempt.into_answer_at_last(),
                 Verdict::Done => return attempt.into_answer(),
-                Verdict::Unknown => return Err(attempt.into_error(call.safety)),
+                Verdict::Unknown => return Err(attempt.into_error(call.safety, is_unsure)),
                 Verdict::Again if attempts >= options.attempts_max => {
-                    return Err(attempt.into_error(call.safety));
+                    return Err(attempt.into_error(call.safety, is_unsure));
                 }
-                Verdict::Again => next += 1,
+                Verdict::Again => {}
             }
-            // A fresh endpoint is tried at once; a second round waits.
-            let rounds = attempts / u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
-            let pause =
-                if rounds == 0 { Duration::ZERO } else { retry::jittered(retry::pause(rounds)) };
+            let (then, rest) = self.next_endpoint(next + 1);
+            next = then;
+            let pause = rest + retry::jittered(retry::pause(attempts, count));
             if deadline <= Instant::now() + pause {
-                return Err(attempt.into_error(call.safety));
+                return Err(attempt.into_error(call.safety, is_unsure));
             }
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
         }
+    }
+
+    fn endpoint(&self, index: usize) -> &Endpoint {
+        let endpoints = &self.shared.endpoints;
+        endpoints.get(index % endpoints.len()).expect("a client has endpoints")
+    }
+
+    /// Until when an attempt may take. A node that hangs must not use up all the time that
+    /// another could answer in, where there is another and the request may go there.
+    fn until(&self, call: &Call, deadline: Instant, is_not_last: bool) -> Instant {
+        let now = Instant::now();
+        let left = deadline.saturating_duration_since(now);
+        let may_go_on = call.tells_timeout
+            && call.safety != Safety::Once
+            && is_not_last
+            && 1 < self.shared.endpoints.len();
+        if may_go_on { now + left.min((left / 2).max(ATTEMPT_MIN)) } else { deadline }
+    }
+
+    /// The next endpoint from `first` on that has not asked to be left alone, and how long that
+    /// is if all have.
+    fn next_endpoint(&self, first: usize) -> (usize, Duration) {
+        let all = first..first + self.shared.endpoints.len();
+        let rests = all.map(|index| (index, self.endpoint(index).rests_for()));
+        rests.min_by_key(|(index, rest)| (*rest, *index)).expect("a client has endpoints")
     }
 
     /// Where to begin: as the options say, but not at an endpoint that was away just now
@@ -111,7 +144,10 @@ impl Client {
             Order::RoundRobin => self.shared.turn.fetch_add(1, Ordering::Relaxed) % endpoints.len(),
         };
         let from_first = endpoints.iter().enumerate().cycle().skip(first).take(endpoints.len());
-        let good = from_first.into_iter().find(|(_, endpoint)| !endpoint.is_avoided());
+        let is_good = |(_, endpoint): &(usize, &Arc<Endpoint>)| {
+            !endpoint.is_avoided() && endpoint.rests_for().is_zero()
+        };
+        let good = from_first.into_iter().find(is_good);
         good.map_or(first, |(index, _)| index)
     }
 
@@ -119,16 +155,16 @@ impl Client {
         &self,
         call: &Call,
         endpoint: &Endpoint,
-        deadline: Instant,
+        until: Instant,
     ) -> Result<Attempt, Error> {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = until.saturating_duration_since(Instant::now());
         let request = call.request(endpoint, left)?;
         let came_of = match tokio::time::timeout(left, endpoint.connect()).await {
             Err(_) => Err(Broken::Unsent("cannot connect: no answer in time".to_owned())),
             Ok(Err(broken)) => Err(broken),
             Ok(Ok(mut connection)) => {
                 let exchange = connection.exchange(request, self.shared.options.answer_bytes_max);
-                match tokio::time::timeout_at(deadline + GRACE, exchange).await {
+                match tokio::time::timeout_at(until + GRACE, exchange).await {
                     Ok(Ok(answer)) => {
                         if connection.is_ready() {
                             endpoint.keep(connection);
@@ -143,6 +179,9 @@ impl Client {
         match &came_of {
             Ok(_) | Err(Broken::TooLong { .. }) => endpoint.welcome(),
             Err(Broken::Unsent(_) | Broken::Lost(_)) => endpoint.avoid(),
+        }
+        if let Some(rest) = came_of.as_ref().ok().and_then(retry_after) {
+            endpoint.rest(rest);
         }
         Ok(Attempt::new(endpoint.url(), came_of))
     }
@@ -190,16 +229,45 @@ impl Attempt {
         )
     }
 
+    /// Whether a write may have been applied by this attempt, if it was not answered with
+    /// success.
+    fn may_be_applied(&self, safety: Safety) -> bool {
+        safety == Safety::Known
+            && match self {
+                Self::Unsent(_) => false,
+                Self::Lost(_) => true,
+                Self::Failed(problem) => !retry::says_unchanged(problem.status, &problem.code),
+                Self::TooLong(_) | Self::Answered(_) => false,
+            }
+    }
+
     fn into_answer(self) -> Result<Response<Bytes>, Error> {
         match self {
             Self::Answered(answer) => Ok(answer),
             Self::TooLong(why) => Err(Error::protocol(why)),
-            Self::Unsent(_) | Self::Lost(_) | Self::Failed(_) => Err(self.into_error(Safety::Once)),
+            Self::Unsent(_) | Self::Lost(_) | Self::Failed(_) => {
+                Err(self.into_error(Safety::Once, false))
+            }
         }
     }
 
-    fn into_error(self, safety: Safety) -> Error {
+    /// The answer to a write of which an earlier attempt may have been applied. A refusal is
+    /// about this attempt only.
+    fn into_answer_at_last(self) -> Result<Response<Bytes>, Error> {
+        let answer = self.into_answer()?;
+        if !answer.status().is_client_error() {
+            return Ok(answer);
+        }
+        let problem = Problem::read(answer.status().as_u16(), answer.body());
+        let why = format!("an earlier attempt was not answered, and the last one was: {problem}");
+        Err(Error::Unknown { why, problem: Some(Box::new(problem)), token: None })
+    }
+
+    /// What to say of it as the last attempt, if an earlier one `may` have been applied.
+    fn into_error(self, safety: Safety, may: bool) -> Error {
         match self {
+            Self::Unsent(why) if may => no_outcome(safety, why, None),
+            Self::Failed(problem) if may => no_outcome(safety, problem.to_string(), Some(problem)),
             Self::Unsent(why) => Error::Connect { why },
             Self::Lost(why) => no_outcome(safety, why, None),
             Self::Failed(problem) if retry::says_unchanged(problem.status, &problem.code) => {
@@ -215,6 +283,12 @@ impl Attempt {
 fn no_outcome(safety: Safety, why: String, problem: Option<Box<Problem>>) -> Error {
     match safety {
         Safety::Repeatable => Error::NoAnswer { why, problem },
-        Safety::Once => Error::Unknown { why, problem },
+        Safety::Known | Safety::Once => Error::Unknown { why, problem, token: None },
     }
+}
+
+/// How long a server that has too much to do wants to be left alone. A date is not understood.
+fn retry_after(answer: &Response<Bytes>) -> Option<Duration> {
+    let line = answer.headers().get(RETRY_AFTER).filter(|_| answer.status().is_server_error())?;
+    Some(Duration::from_secs(line.to_str().ok()?.trim().parse().ok()?))
 }

@@ -13,9 +13,11 @@ use crate::level::{ReadOptions, WriteOptions};
 use crate::list::{ListOptions, Pages};
 use crate::retry::Safety;
 use crate::send::Call;
-use crate::{Client, Error, Problem, Receipt};
+use crate::{Client, Error, Problem, Receipt, Token};
 
 const CONTEXT: HeaderName = HeaderName::from_static("merganser-context");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPEATED: HeaderName = HeaderName::from_static("merganser-repeated");
 const RECEIPT: HeaderName = HeaderName::from_static("merganser-receipt");
 
 /// What need not be escaped in a path or a query.
@@ -49,6 +51,10 @@ pub struct Written {
     pub context: Option<Context>,
     /// Who took part.
     pub receipt: Option<Receipt>,
+    /// What it was known by.
+    pub token: Option<Token>,
+    /// Whether it had been heard of before: an earlier attempt had arrived.
+    pub repeated: bool,
 }
 
 impl Table {
@@ -78,7 +84,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// See [`Error`]. After [`Error::Unknown`] the value may have been stored.
+    /// See [`Error`]. After [`Error::Unknown`] the value may have been stored:
+    /// [`outcome`](Self::outcome) tells, or the same put under the token of the error.
     pub async fn put(
         &self,
         key: &Key,
@@ -95,7 +102,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// See [`Error`]. After [`Error::Unknown`] it may have been removed.
+    /// See [`Error`]. After [`Error::Unknown`] it may have been removed:
+    /// [`outcome`](Self::outcome) tells, or the same delete under the token of the error.
     pub async fn delete(
         &self,
         key: &Key,
@@ -129,20 +137,40 @@ impl Table {
         if let Some(context) = context {
             headers.insert(CONTEXT, context.header());
         }
+        let token = options.identity.token();
+        let safety = match token {
+            Some(token) => {
+                headers.insert(IDEMPOTENCY_KEY, token.header());
+                Safety::Known
+            }
+            None => Safety::Once,
+        };
         let target = self.target(key, options.named());
-        let call =
-            Call { method, target, headers, body, safety: Safety::Once, tells_timeout: true };
-        let answer = self.client.send(&call).await?;
+        let call = Call { method, target, headers, body, safety, tells_timeout: true };
+        let answer = self.client.send(&call).await.map_err(|err| err.of_write(token))?;
         if answer.status().is_success() {
-            Ok(Written { context: context_of(&answer)?, receipt: receipt_of(&answer) })
+            let (context, receipt) = (context_of(&answer)?, receipt_of(&answer));
+            let repeated = answer.headers().contains_key(REPEATED);
+            Ok(Written { context, receipt, token, repeated })
         } else {
             Err(refused(&answer))
         }
     }
 
     fn target(&self, key: &Key, options: impl Iterator<Item = (&'static str, String)>) -> String {
+        let mut target = self.path_of("/v1/kv/", key);
+        add_options(&mut target, options);
+        target
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The path of a key below a route, and its sort key.
+    pub(crate) fn path_of(&self, route: &str, key: &Key) -> String {
         let mut target = String::with_capacity(64 + key.partition.len() + key.sort.len());
-        target.push_str("/v1/kv/");
+        target.push_str(route);
         target.push_str(&self.path);
         target.push('/');
         target.extend(percent_encode(&key.partition, PLAIN));
@@ -150,7 +178,6 @@ impl Table {
             target.push_str("?sort=");
             target.extend(percent_encode(&key.sort, PLAIN));
         }
-        add_options(&mut target, options);
         target
     }
 }

@@ -1,12 +1,15 @@
 //! What all commands share: which nodes to talk to, how long to wait, which levels to ask
 //! for; and what an error of the client means to the person at the keyboard.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use client::{Client, Demands, Error, Key, Level, Options, Problem, ReadOptions, WriteOptions};
+use client::{
+    Client, Demands, Error, Identity, Key, Level, Options, Problem, ReadOptions, Token,
+    WriteOptions,
+};
 
 use super::error::{CliError, Exit};
 
@@ -75,14 +78,51 @@ pub(crate) struct WriteLevels {
     pub(crate) dw: Option<Level>,
     #[command(flatten)]
     demands: Demanded,
+    #[command(flatten)]
+    named: Named,
 }
 
 impl WriteLevels {
     /// As the client wants them.
     pub(crate) fn options(self) -> WriteOptions {
-        let demands = self.demands.demands();
-        WriteOptions { w: self.level, pw: self.pw, dw: self.dw, demands }
+        let (demands, identity) = (self.demands.demands(), self.named.identity());
+        WriteOptions { w: self.level, pw: self.pw, dw: self.dw, demands, identity }
     }
+}
+
+/// What a write is known by.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Named {
+    /// Do a write that may have been done before, once: the idempotency key that was printed
+    /// with it. Its value and its context have to be the same.
+    #[arg(long, value_name = "UUID", conflicts_with = "unsafe_to_repeat")]
+    idempotency_key: Option<Token>,
+    /// Send it without an idempotency key. It is not sent again after it may have been sent,
+    /// and who runs the command twice may do it twice.
+    #[arg(long)]
+    unsafe_to_repeat: bool,
+}
+
+impl Named {
+    fn identity(self) -> Identity {
+        match self.idempotency_key {
+            Some(token) => Identity::Known(token),
+            None if self.unsafe_to_repeat => Identity::UnsafeToRepeat,
+            None => Identity::Fresh,
+        }
+    }
+}
+
+/// Says of a write that ended unknown how to find out what became of it.
+pub(crate) fn after_write(err: Error, at: &At) -> CliError {
+    let token = match &err {
+        Error::Unknown { token: Some(token), .. } => *token,
+        _ => return err.into(),
+    };
+    let place = at.in_words();
+    CliError::from(err).remedy(format!(
+        "ask for it with `merganser outcome {token} {place}`, or do the same once more with `--idempotency-key {token}`, which has one effect"
+    ))
 }
 
 /// What a request demands beside its levels.
@@ -124,10 +164,27 @@ pub(crate) struct At {
 }
 
 impl At {
+    /// As it is written on a command line.
+    fn in_words(&self) -> String {
+        let Self { keyspace, table, key, sort } = self;
+        let sort = sort.iter().map(|sort| format!(" --sort {}", quoted(sort)));
+        format!("{keyspace} {table} {}{}", quoted(key), sort.collect::<String>())
+    }
+
     /// The key.
     pub(crate) fn key(&self) -> Key {
         let sort = self.sort.clone().unwrap_or_default();
         Key::with_sort(self.key.clone().into_vec(), sort.into_vec())
+    }
+}
+
+/// An argument as a shell takes it. Bytes that are no text are lost.
+fn quoted(argument: &OsStr) -> String {
+    let text = argument.to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
+    match !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
+        true => text.into_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 
@@ -257,12 +314,29 @@ mod tests {
     }
 
     #[test]
+    fn a_write_of_unknown_outcome_names_the_commands_that_tell() {
+        let token: Token = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f".parse().unwrap();
+        let at = At {
+            keyspace: "ks".to_owned(),
+            table: "t".to_owned(),
+            key: "it's".into(),
+            sort: Some("2".into()),
+        };
+        let err = Error::Unknown { why: "silence".to_owned(), problem: None, token: Some(token) };
+        let said = after_write(err, &at).to_string();
+        let ask = format!("`merganser outcome {token} ks t 'it'\\''s' --sort 2`");
+        assert!(said.contains(&ask), "{said}");
+        assert!(said.contains(&format!("--idempotency-key {token}")), "{said}");
+    }
+
+    #[test]
     fn an_unknown_outcome_is_said_once() {
         let detail = "unknown outcome: 1 of the 2 replicas that are needed answered in time";
         for (detail, why) in [(detail, detail), ("", "no answer in time")] {
             let problem = Problem { detail: detail.to_owned(), ..Problem::default() };
             let problem = (!detail.is_empty()).then(|| Box::new(problem));
-            let said = CliError::from(Error::Unknown { why: why.to_owned(), problem }).to_string();
+            let said = CliError::from(Error::Unknown { why: why.to_owned(), problem, token: None })
+                .to_string();
             assert_eq!(said.matches("unknown outcome:").count(), 1, "{said}");
             assert!(said.contains(why), "{said}");
         }

@@ -2,7 +2,7 @@
 
 use client::{Context, Options, ReadOptions};
 
-use super::connect::{At, Connect, WriteLevels, block_on};
+use super::connect::{At, Connect, WriteLevels, after_write, block_on};
 use super::error::{CliError, Exit};
 use super::put::show;
 
@@ -43,7 +43,8 @@ impl Del {
                     }
                 }
             };
-            Ok(table.delete(&key, Some(&context), &self.levels.options()).await?)
+            let deleted = table.delete(&key, Some(&context), &self.levels.options()).await;
+            deleted.map_err(|err| after_write(err, &self.at))
         })?;
         show(&written, self.json, "deleted")
     }

@@ -8,10 +8,11 @@
 //! 1  failed or refused; nothing was changed, or the message says what was
 //! 2  the command line makes no sense (said by the parser of the command line)
 //! 3  get: the key holds several values; list, export and the like do not use it
-//! 4  not found: no such key, keyspace or table
+//! 4  not found: no such key, keyspace or table; outcome: nobody has heard of the write
 //! 5  not attempted: too few replicas, an overloaded node, or no node reached; nothing was
 //!    changed, and the same command may be run again
-//! 6  unknown: the write may have been applied by some replicas; read before writing again
+//! 6  unknown: the write may have been applied by some replicas; what is printed says how to
+//!    find out, and how to send it again as the same write
 //! 7  import: finished, but some lines were bad and were left out, or the file is not empty
 //!    and yet held no record
 //! ```

@@ -18,6 +18,7 @@ mod hints;
 mod import;
 mod keyspace;
 mod list;
+mod outcome;
 mod predict;
 mod print;
 mod put;
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Get(get::Get),
     /// Delete a value.
     Del(del::Del),
+    /// Tell what became of a write.
+    Outcome(outcome::Outcome),
     /// List keys.
     List(list::List),
     /// Create, list and show keyspaces.
@@ -73,6 +76,7 @@ impl Command {
             Self::Put(put) => put.run(),
             Self::Get(get) => get.run(),
             Self::Del(del) => del.run(),
+            Self::Outcome(outcome) => outcome.run(),
             Self::List(list) => list.run(),
             Self::Keyspace(keyspace) => keyspace.run(),
             Self::Table(table) => table.run(),

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use client::{Content, Context, Options, ReadOptions};
 use serde_json::json;
 
-use super::connect::{At, Connect, WriteLevels, block_on};
+use super::connect::{At, Connect, WriteLevels, after_write, block_on};
 use super::error::CliError;
 use super::print;
 
@@ -57,7 +57,9 @@ impl Put {
                 None if self.replace => table.get(&key, &ReadOptions::default()).await?.context,
                 None => None,
             };
-            Ok(table.put(&key, &content, context.as_ref(), &self.levels.options()).await?)
+            let options = self.levels.options();
+            let written = table.put(&key, &content, context.as_ref(), &options).await;
+            written.map_err(|err| after_write(err, &self.at))
         })?;
         show(&written, self.json, "stored")
     }
@@ -79,8 +81,11 @@ pub(crate) fn show(written: &client::Written, as_json: bool, what: &str) -> Resu
         return print::json(&json!({
             "context": written.context.as_ref().map(Context::as_str),
             "receipt": print::receipt(written.receipt.as_ref()),
+            "idempotency_key": written.token.map(|token| token.to_string()),
+            "repeated": written.repeated,
         }));
     }
+    let what = if written.repeated { format!("{what} before") } else { what.to_owned() };
     match &written.receipt {
         Some(receipt) => print::line(format_args!("{what} ({})", print::receipt_in_words(receipt))),
         None => print::line(what),
