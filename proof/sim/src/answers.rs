@@ -100,7 +100,9 @@ impl Oracle {
                 let is_met = self.poll(self.spot(*spot), at).is_read(*options, acks);
                 (*spot, receipt.dot.is_none() && receipt.durable() == 0, is_met)
             }
-            Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => return Ok(()),
+            Op::Recall { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => {
+                return Ok(());
+            }
         };
         let spot = self.spot(index);
         let is_counted = usize::from(got) == receipt.acks.len() && receipt.wanted == wanted;
@@ -229,7 +231,7 @@ impl Oracle {
 }
 
 /// What is wrong with a receipt, even if it is of what failed.
-fn misfit(shard: ShardId, poll: &Poll<'_>, receipt: &Receipt) -> Option<String> {
+pub(crate) fn misfit(shard: ShardId, poll: &Poll<'_>, receipt: &Receipt) -> Option<String> {
     let n = poll.voters.len();
     let nodes: BTreeSet<NodeId> = receipt.acks.iter().map(|ack| ack.node).collect();
     if nodes.len() < receipt.acks.len() {

@@ -27,17 +27,26 @@
 //! destroyed, and only lies are violations: invented values, false claims, receipts that
 //! are not true, a node that panics.
 
+use causality::Dot;
 use model::NodeId;
 
 use crate::disk::{Contents, Place};
 use crate::mutant::Mutant;
-use crate::oracle::{Outcome, Write};
+use crate::oracle::{Oracle, Outcome, Write, WriteId};
 use crate::world::World;
 
 impl Write {
     /// Whether it is acknowledged, or may be soon: its acknowledgement may be on its way.
     fn may_count(&self) -> bool {
         matches!(self.outcome, Outcome::Acked | Outcome::Open)
+    }
+}
+
+impl Oracle {
+    /// The same of a write that was tried several times: the acknowledgement of a later attempt
+    /// speaks of the dot of an earlier one, which was not acknowledged itself.
+    fn may_count(&self, id: WriteId) -> bool {
+        self.write(id).may_count() || self.family(id).iter().any(|id| self.write(*id).may_count())
     }
 }
 
@@ -53,8 +62,9 @@ impl World {
                 let place = spot.place();
                 let kept = with.objects.get(&place);
                 let is_kept = |dot| kept.is_some_and(|object| object.context().contains(dot));
-                self.oracle.writes_of(index).all(|(_, write)| {
-                    let Some(dot) = write.dot.filter(|_| write.may_count()) else { return true };
+                self.oracle.writes_of(index).all(|(id, write)| {
+                    let counts = |_: &Dot| self.oracle.may_count(id);
+                    let Some(dot) = write.dot.filter(counts) else { return true };
                     is_kept(dot)
                         || !host.disk.has_synced(&place, dot)
                         || self.is_synced_elsewhere(node, &place, dot)
@@ -72,10 +82,10 @@ impl World {
         let Ok(spot) = self.oracle.spot_of(place) else { return false };
         let is_kept = |dot| older.is_some_and(|object| object.context().contains(dot));
         self.destroys_all()
-            || self.oracle.writes_of(spot).all(|(_, write)| {
+            || self.oracle.writes_of(spot).all(|(id, write)| {
                 write
                     .dot
-                    .filter(|_| write.may_count())
+                    .filter(|_| self.oracle.may_count(id))
                     .is_none_or(|dot| is_kept(dot) || self.is_synced_elsewhere(node, place, dot))
             })
     }

@@ -25,6 +25,7 @@ pub(crate) enum Part {
     Logs,
     Tokens,
     Guests,
+    Outcomes,
 }
 
 /// The chance of one part of the world.

@@ -50,6 +50,8 @@ every! {
         WritesHappenOnce,
         /// A write that is tried again with the same token has one effect.
         TokensTakeEffectOnce,
+        /// What a client is told of a write that it asks for is so.
+        OutcomesAreTrue,
         /// A read whose replicas meet those of an acknowledged write sees it.
         QuorumsMeet,
         /// A receipt says who took part.
@@ -154,6 +156,9 @@ impl Invariant {
             Invariant::TokensTakeEffectOnce => {
                 "A write that is tried again with the same token has one effect."
             }
+            Invariant::OutcomesAreTrue => {
+                "What a client is told of a write that it asks for is so."
+            }
             Invariant::QuorumsMeet => {
                 "A read whose replicas meet those of an acknowledged write sees it."
             }
@@ -228,6 +233,7 @@ impl Invariant {
             | Invariant::ImproperIsRefused
             | Invariant::WritesAreTaken
             | Invariant::TokensAreBound => &[Answered],
+            Invariant::OutcomesAreTrue => &[Stored, Answered],
             Invariant::DurableIsOnDisk => &[Answered, Lost],
             Invariant::ListsAgree => &[Answered, Quiet],
             Invariant::RefusedStaysAway | Invariant::SupersededStaysAway => &[Stored, Answered],
@@ -287,6 +293,7 @@ pub const PROMISES: &[Promise] = {
             &[TokensTakeEffectOnce, NoFalseDominance, HistoryIsHeld],
             "",
         ),
+        promise("what became of a write is told as it is", &[OutcomesAreTrue], ""),
         promise("an expired token is refused", &[ImproperIsRefused], ""),
         promise("the hybrid clock follows nobody too far", &[], "wall-clock time"),
         promise(

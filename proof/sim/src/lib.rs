@@ -61,6 +61,7 @@ mod many;
 mod mutant;
 mod network;
 mod oracle;
+mod outcomes;
 mod outgoing;
 mod reach;
 mod report;

@@ -27,6 +27,7 @@ use model::{Address, Key, Marks, Name, NodeId, Object, ShardId, Table, Token, Va
 use crate::invariant::Invariant;
 use crate::levels::{Places, Poll};
 use crate::losses::Losses;
+use crate::outcomes::Dead;
 use crate::report::Broken;
 
 /// One key of the workload.
@@ -138,6 +139,7 @@ pub(crate) struct Oracle {
     /// lost. See [`Losses`].
     claims: BTreeMap<usize, DotSet>,
     pub(crate) losses: Losses,
+    pub(crate) dead: Dead,
     pub(crate) places: Places,
 }
 
@@ -249,6 +251,7 @@ impl Oracle {
             let detail = format!("w{} was refused and then accepted as {dot}", id.0);
             return Err(Broken::of(Invariant::RefusedStaysAway, spot, detail));
         }
+        self.check_dead(id)?;
         if let Some(other) = self.name(dot, id) {
             let detail = format!("{dot} was minted for w{} and for w{}", other.0, id.0);
             return Err(Broken::of(Invariant::DotsAreUnique, spot, detail));

@@ -54,7 +54,12 @@ impl World {
         let same = |open: &&Open| open.at == at && is_same(&open.request, asked);
         self.open.values().filter(same).find_map(|open| match open.op {
             Op::Write { id, .. } => Some(id),
-            Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => None,
+            Op::Read { .. }
+            | Op::Recall { .. }
+            | Op::List(_)
+            | Op::Declare(_)
+            | Op::Nowhere
+            | Op::Ask => None,
         })
     }
 

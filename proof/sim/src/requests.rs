@@ -142,6 +142,7 @@ impl World {
             Op::Write { .. } => "puts",
             Op::Read { .. } => "gets",
             Op::List(_) => "lists",
+            Op::Recall { .. } => "outcomes",
             Op::Declare(_) => "declarations",
             Op::Nowhere => "requests to nowhere",
             Op::Ask => return,

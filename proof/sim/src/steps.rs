@@ -96,7 +96,12 @@ impl World {
         match input {
             Input::Requested { ticket, .. } => match self.open.get(ticket)?.op {
                 Op::Write { id, .. } => Some(id),
-                Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => None,
+                Op::Read { .. }
+                | Op::Recall { .. }
+                | Op::List(_)
+                | Op::Declare(_)
+                | Op::Nowhere
+                | Op::Ask => None,
             },
             Input::Received { from, message: Message::Forward(forward) } => {
                 self.forwards.get(&(*from, forward.request)).copied()

@@ -143,6 +143,9 @@ pub struct ClientPlan {
     pub leaves: u32,
     /// How often in a thousand a write has a token, and is tried again with it.
     pub tokens: u32,
+    /// How often in a thousand a client that was not told what became of a write with a token
+    /// asks for it; and a third as often one that was.
+    pub outcomes: u32,
     /// Mean microseconds that a client is willing to wait.
     pub timeout: u64,
 }
@@ -242,6 +245,7 @@ impl Plan {
             clients: ClientPlan {
                 demands: levels.pick(&[0, 0, 50, 300]),
                 tokens: Dice::new(seed, Part::Tokens).pick(&[0, 0, 500, 1000]),
+                outcomes: Dice::new(seed, Part::Outcomes).pick(&[0, 100, 500]),
                 ..clients(&mut dice)
             },
             network,
@@ -362,6 +366,7 @@ fn clients(dice: &mut Dice) -> ClientPlan {
         foreign: dice.pick(&[0, 20, 100]),
         leaves: dice.pick(&[0, 0, 50]),
         tokens: 0,
+        outcomes: 0,
         timeout: dice.pick(&[200 * MILLISECOND, SECOND, 3 * SECOND]),
     }
 }

@@ -179,7 +179,7 @@ impl World {
 }
 
 /// Whether a token is of a time that all nodes take for near enough. A run takes minutes.
-fn is_of_the_day(token: Token) -> bool {
+pub(crate) fn is_of_the_day(token: Token) -> bool {
     token.millis().abs_diff(WALL_BEGINS) < WALL_SPREAD
 }
 

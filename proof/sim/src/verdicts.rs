@@ -47,6 +47,7 @@ impl World {
                     *self.requests.entry(("gets", "of siblings")).or_default() += 1;
                 }
             }
+            (Op::Recall { id }, Reply::Recalled(told)) => self.check_recalled(open, *id, told)?,
             (Op::Declare(declare), Reply::Declared(declared)) => {
                 self.judge_declared(declare, declared)?;
             }
@@ -60,7 +61,14 @@ impl World {
                 let detail = format!("{:?} is answered {reply:?}", open.request);
                 return Err(Broken::new(Invariant::ImproperIsRefused, detail));
             }
-            (Op::Write { .. } | Op::Read { .. } | Op::List(_) | Op::Declare(_), _) => {
+            (
+                Op::Write { .. }
+                | Op::Read { .. }
+                | Op::Recall { .. }
+                | Op::List(_)
+                | Op::Declare(_),
+                _,
+            ) => {
                 let detail = format!("{:?} is answered {reply:?}", open.request);
                 return Err(Broken::new(Invariant::EveryRequestIsAnswered, detail));
             }
@@ -209,7 +217,12 @@ impl World {
         self.oracle.check_unmet(at, op, counted, receipt)?;
         match op {
             Op::Write { id, .. } => self.check_on_disk(*id, &receipt.acks),
-            Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => Ok(()),
+            Op::Read { .. }
+            | Op::Recall { .. }
+            | Op::List(_)
+            | Op::Declare(_)
+            | Op::Nowhere
+            | Op::Ask => Ok(()),
         }
     }
 
@@ -238,7 +251,12 @@ impl World {
             | Refusal::TokenReused
             | Refusal::TokenForgotten { .. } => match &open.op {
                 Op::Write { id, .. } => self.deserves_token(*id, refusal),
-                Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => false,
+                Op::Read { .. }
+                | Op::Recall { .. }
+                | Op::List(_)
+                | Op::Declare(_)
+                | Op::Nowhere
+                | Op::Ask => false,
             },
             Refusal::ManySiblings { siblings, max } => {
                 *max == self.limits.siblings_max && *max <= *siblings
@@ -298,7 +316,7 @@ impl World {
                     shards.into_iter().all(|shard| poll(shard).is_proper_read(list.options))
                 })
             }
-            Op::Declare(_) | Op::Nowhere | Op::Ask => true,
+            Op::Recall { .. } | Op::Declare(_) | Op::Nowhere | Op::Ask => true,
         }
     }
 
@@ -316,7 +334,7 @@ impl World {
                 oracle.poll(oracle.spot(*spot), open.at).is_read(options, acks)
             }
             Op::List(_) => true,
-            Op::Declare(_) | Op::Nowhere | Op::Ask => false,
+            Op::Recall { .. } | Op::Declare(_) | Op::Nowhere | Op::Ask => false,
         }
     }
 
@@ -384,7 +402,9 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
 fn fits(failure: &Failure, op: &Op) -> bool {
     match failure {
         Failure::Unknown { .. } => matches!(op, Op::Write { .. } | Op::Declare(_)),
-        Failure::TooFewAnswers { .. } => matches!(op, Op::Read { .. } | Op::List(_)),
+        Failure::TooFewAnswers { .. } => {
+            matches!(op, Op::Read { .. } | Op::List(_) | Op::Recall { .. })
+        }
         Failure::Refused(_) | Failure::NotAttempted { .. } | Failure::Weaker { .. } => true,
     }
 }
@@ -404,7 +424,7 @@ fn demanded(op: &Op) -> Kind {
         Op::Write { options, .. } => options.min,
         Op::Read { options, .. } => options.min,
         Op::List(list) => list.options.min,
-        Op::Declare(_) | Op::Nowhere | Op::Ask => Kind::Any,
+        Op::Recall { .. } | Op::Declare(_) | Op::Nowhere | Op::Ask => Kind::Any,
     }
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use causality::DotSet;
 use model::{
-    Declare, Get, Kind, Level, List, Marks, Mutation, NodeId, Put, Range, ReadOptions, Reply,
-    Request, Spread, Token, Value, WriteOptions,
+    Declare, Fate, Get, Kind, Level, List, Marks, Mutation, NodeId, Put, Range, ReadOptions,
+    Recall, Reply, Request, Spread, Token, Value, WriteOptions,
 };
 
 use crate::contexts;
@@ -33,6 +33,8 @@ pub(crate) enum Op {
     Write { id: WriteId, options: WriteOptions },
     /// A get.
     Read { spot: usize, options: ReadOptions },
+    /// The question what became of a write.
+    Recall { id: WriteId },
     /// A list.
     List(Box<List>),
     /// A declaration.
@@ -58,6 +60,8 @@ struct Client {
     contexts: BTreeMap<usize, Vec<Known>>,
     /// A write that failed and that it will try again.
     again: Option<Again>,
+    /// A write that it wants to know the outcome of, before anything else.
+    wonders: Option<WriteId>,
 }
 
 /// What a client was handed for a key, to hand back.
@@ -109,6 +113,8 @@ pub(crate) struct Workload {
     token_dice: Dice,
     /// How often a kind of answer was demanded.
     minima: u64,
+    /// What is drawn for questions about outcomes.
+    outcome_dice: Dice,
     nodes: Vec<NodeId>,
     clients: Vec<Client>,
     /// How long clients wait that are sure to be answered, for one key and for a list. Nothing
@@ -121,7 +127,9 @@ impl Workload {
         let clients = vec![Client::default(); plan.count];
         let dice = Dice::new(seed, Part::Workload);
         let token_dice = Dice::new(seed, Part::Tokens);
-        Self { plan: plan.clone(), dice, token_dice, minima: 0, nodes, clients, patience: None }
+        let outcome_dice = Dice::new(seed, Part::Outcomes);
+        let plan = plan.clone();
+        Self { plan, dice, token_dice, outcome_dice, minima: 0, nodes, clients, patience: None }
     }
 
     pub(crate) fn set_patience(&mut self, patience: Option<(Duration, Duration)>) {
@@ -146,6 +154,9 @@ impl Workload {
     pub(crate) fn next(&mut self, client: usize, oracle: &mut Oracle, now: u64) -> Next {
         let at = self.dice.pick(&self.nodes);
         let timeout = self.timeout();
+        if let Some(id) = self.clients.get_mut(client).and_then(|c| c.wonders.take()) {
+            return recall(id, oracle, at, timeout);
+        }
         if let Some(again) = self.clients.get_mut(client).and_then(|c| c.again.take()) {
             return self.try_again(again, at, timeout, oracle, now);
         }
@@ -409,12 +420,22 @@ impl Workload {
         }
     }
 
+    /// Whether a client asks what became of a write, so often in a thousand.
+    fn wonders(&mut self, op: &Op, oracle: &Oracle, permille: u32) -> Option<WriteId> {
+        let Op::Write { id, .. } = op else { return None };
+        let has_token = oracle.write(*id).token.is_some();
+        (has_token && permille != 0 && self.outcome_dice.chance(permille)).then_some(*id)
+    }
+
     /// A client hears the answer to its request, or that there will be none.
     pub(crate) fn hear(&mut self, client: usize, op: &Op, oracle: &Oracle, reply: Option<&Reply>) {
         let failed = !matches!(reply, Some(Reply::Written(_) | Reply::Read(_) | Reply::Listed(_)));
         let again = self.dice.chance(500);
         let persists = self.plan.tokens != 0 && self.token_dice.chance(PERSISTENCE);
+        let share = if failed { 1 } else { 3 };
+        let wonders = self.wonders(op, oracle, self.plan.outcomes / share);
         let Some(client) = self.clients.get_mut(client) else { return };
+        client.wonders = wonders.or(client.wonders);
         let remember = |client: &mut Client, spot: usize, context: &DotSet, marks: &Marks| {
             let known = client.contexts.entry(spot).or_default();
             known.push((context.clone(), marks.clone()));
@@ -431,6 +452,10 @@ impl Workload {
                 let tries = if again_as.token.is_some() { persists } else { again };
                 client.again = Some(again_as).filter(|_| tries);
             }
+            (Op::Recall { .. }, Some(Reply::Recalled(told))) => {
+                let is_done = matches!(told.fate, Fate::Applied | Fate::Superseded);
+                client.again = client.again.take().filter(|_| !is_done);
+            }
             (Op::Read { spot, .. }, Some(Reply::Read(read))) => {
                 remember(client, *spot, read.object.context(), read.object.marks());
             }
@@ -440,11 +465,26 @@ impl Workload {
                 | Op::List(_)
                 | Op::Declare(_)
                 | Op::Nowhere
+                | Op::Recall { .. }
                 | Op::Ask,
                 _,
             ) => {}
         }
     }
+}
+
+/// The question what became of a write.
+fn recall(id: WriteId, oracle: &Oracle, at: NodeId, timeout: Duration) -> Next {
+    let write = oracle.write(id);
+    let spot = oracle.spot(write.spot);
+    let request = Request::Recall(Recall {
+        keyspace: spot.keyspace.clone(),
+        table: spot.table.name.clone(),
+        key: spot.key.clone(),
+        token: write.token.expect("only a write with a token is asked for"),
+        timeout,
+    });
+    Next { at, request, timeout, op: Op::Recall { id } }
 }
 
 /// A write as its client tries it again.

@@ -92,6 +92,14 @@ fn of_retries(seed: u64) -> Plan {
     plan
 }
 
+/// The same, in which most clients ask what became of what they were not told of.
+#[cfg(feature = "mutants")]
+fn of_wondering(seed: u64) -> Plan {
+    let mut plan = of_retries(seed);
+    plan.clients.outcomes = 900;
+    plan
+}
+
 #[cfg(feature = "mutants")]
 /// A world in which one replica is enough, and messages are lost or so late that what they say was
 /// true long ago: who is behind hardly knows it.
@@ -335,6 +343,11 @@ fn inside() -> Vec<Row> {
         (In::LogKept, any, &[LimitsHold]),
         (In::ExpiredTokenTaken, of_retries, &[ImproperIsRefused]),
         (In::FingerprintIgnored, of_retries, &[ReceiptsAreTrue, NoFalseDominance, HistoryIsHeld]),
+        (In::RecallNotSynced, of_wondering, &[OutcomesAreTrue]),
+        (In::SilentTakenForWithout, of_wondering, &[OutcomesAreTrue]),
+        (In::SupersededTakenForHeld, of_wondering, &[OutcomesAreTrue]),
+        (In::UnseenTakenForFinal, of_wondering, &[OutcomesAreTrue]),
+        (In::GuestsNotRecalled, of_wondering, &[OutcomesAreTrue]),
         (In::TwinsShown, of_retries, &[TokensTakeEffectOnce]),
         (In::TwinKept, of_retries, &[TokensTakeEffectOnce]),
         (In::MarkForgotten, of_retries, &[TokensTakeEffectOnce]),
@@ -449,6 +462,8 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (WritesHappenOnce, Mutant::Inside(In::ForwardTakenTwice), ANY, ALL),
         (TokensTakeEffectOnce, Mutant::Inside(In::TwinKept), of_retries, ALL),
         (TokensTakeEffectOnce, Mutant::Inside(In::TwinsShown), of_retries, Look::Answers),
+        (OutcomesAreTrue, Mutant::Inside(In::SilentTakenForWithout), of_wondering, ALL),
+        (OutcomesAreTrue, Mutant::Inside(In::UnseenTakenForFinal), of_wondering, Look::Answers),
         (QuorumsMeet, Mutant::Inside(In::DigestIgnored), ANY, ALL),
         (QuorumsMeet, Mutant::SyncLies, ANY, Look::Answers),
         (ReceiptsAreTrue, Mutant::Inside(In::StrictAlways), ANY, ALL),
