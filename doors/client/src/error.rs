@@ -80,10 +80,8 @@ impl Error {
 
     /// The same, of a write that has this token.
     pub(crate) fn of_write(self, token: Option<Token>) -> Self {
-        match self {
-            Self::Unknown { why, problem, token: None } => Self::Unknown { why, problem, token },
-            other => other,
-        }
+        let Self::Unknown { why, problem, .. } = self else { return self };
+        Self::Unknown { why, problem, token }
     }
 
     /// What the server said, if this is about something it said.

@@ -115,10 +115,7 @@ impl Named {
 
 /// Says of a write that ended unknown how to find out what became of it.
 pub(crate) fn after_write(err: Error, at: &At) -> CliError {
-    let token = match &err {
-        Error::Unknown { token: Some(token), .. } => *token,
-        _ => return err.into(),
-    };
+    let Error::Unknown { token: Some(token), .. } = err else { return err.into() };
     let place = at.in_words();
     CliError::from(err).remedy(format!(
         "ask for it with `merganser outcome {token} {place}`, or do the same once more with `--idempotency-key {token}`, which has one effect"

@@ -33,13 +33,13 @@ pub(crate) use error::CliError;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Store a value.
-    Put(put::Put),
+    Put(Box<put::Put>),
     /// Read a value.
     Get(get::Get),
     /// Delete a value.
-    Del(del::Del),
+    Del(Box<del::Del>),
     /// Tell what became of a write.
-    Outcome(outcome::Outcome),
+    Outcome(Box<outcome::Outcome>),
     /// List keys.
     List(list::List),
     /// Create, list and show keyspaces.
