@@ -13,11 +13,13 @@ mod memory;
 mod raw;
 mod secret;
 mod size;
+mod span;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use model::{ClusterId, Limits, Name, NodeId};
 use placement::{Layout, Member};
@@ -27,6 +29,7 @@ pub(crate) use memory::Memory;
 pub(crate) use raw::{LogFormat, Raw, RawNode};
 pub(crate) use secret::Secret;
 pub(crate) use size::ByteSize;
+use span::Span;
 
 /// The largest value that can be allowed. Nodes send each other a key with all its siblings
 /// in one frame: a value of nearly a frame would be accepted and never reach another
@@ -174,7 +177,10 @@ impl Config {
             address,
             peers,
             layout,
-            limits: resolve_limits(raw.value_bytes_max, raw.siblings_max, raw.requests_max)?,
+            limits: Limits {
+                retry_window: resolve_window(raw.retry_window)?,
+                ..resolve_limits(raw.value_bytes_max, raw.siblings_max, raw.requests_max)?
+            },
             connections_max: at_least_one(
                 "connections_max",
                 raw.connections_max.unwrap_or(http::ServeLimits::default().connections_max),
@@ -296,6 +302,23 @@ fn resolve_limits(
         token_ahead_max: default.token_ahead_max,
         hint_bytes_max: default.hint_bytes_max,
     })
+}
+
+/// The shortest window for retries: less, and a client whose node was restarted is too late.
+const WINDOW_MIN: Duration = Duration::from_secs(60);
+
+/// The longest. What tells a retry from a new write is remembered for a day; half of that is
+/// left for clocks that are apart, and for attempts that were long on their way.
+const WINDOW_MAX: Duration = Duration::from_secs(12 * 3_600);
+
+/// How old the token of a write may be.
+fn resolve_window(window: Option<Span>) -> Result<Duration, ConfigError> {
+    let window = window.map_or(Limits::default().retry_window, |window| window.0);
+    if (WINDOW_MIN..=WINDOW_MAX).contains(&window) {
+        return Ok(window);
+    }
+    let problem = format!("{} s is out of range: 1m to 12h", window.as_secs());
+    Err(wrong("retry_window", problem))
 }
 
 /// A number of which none would be no node.

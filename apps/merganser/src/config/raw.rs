@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use super::size::ByteSize;
+use super::span::Span;
 
 /// The options of one node, each of them optional: what is missing in one source may be in
 /// the next. The doc comments are the help texts, so an option is described here only.
@@ -71,6 +72,11 @@ pub(crate) struct Raw {
     /// The most requests in progress at once; more are refused as overload [default: 10000].
     #[arg(long, env = "MERGANSER_REQUESTS_MAX", value_name = "NUMBER")]
     pub(crate) requests_max: Option<usize>,
+
+    /// How old the idempotency key of a write may be, alike on all nodes, from 1m to 12h
+    /// [default: 1h].
+    #[arg(long, env = "MERGANSER_RETRY_WINDOW", value_name = "TIME")]
+    pub(crate) retry_window: Option<Span>,
 
     /// The most client connections; more are answered 503 and closed [default: 10000].
     #[arg(long, env = "MERGANSER_CONNECTIONS_MAX", value_name = "NUMBER")]
@@ -177,6 +183,7 @@ impl Raw {
             value_bytes_max: self.value_bytes_max.or(file.value_bytes_max),
             siblings_max: self.siblings_max.or(file.siblings_max),
             requests_max: self.requests_max.or(file.requests_max),
+            retry_window: self.retry_window.or(file.retry_window),
             connections_max: self.connections_max.or(file.connections_max),
             memory: self.memory.or(file.memory),
             cache: self.cache.or(file.cache),
