@@ -171,7 +171,12 @@ impl World {
             };
             let id = self.open.values().find(is_it).and_then(|open| match open.op {
                 Op::Write { id, .. } => Some(id),
-                Op::Read { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => None,
+                Op::Read { .. }
+                | Op::Recall { .. }
+                | Op::List(_)
+                | Op::Declare(_)
+                | Op::Nowhere
+                | Op::Ask => None,
             });
             if let Some(id) = id {
                 self.oracle.mint(id, dot)?;
