@@ -12,14 +12,17 @@
 //! [all](Get::ask_all) of them, and is answered when all have been heard or it is too late:
 //! with what those hold together who were.
 
+mod settling;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
 
 use lattice::{Change, Lattice};
-use model::{Ack, NodeId, ReadNeed, has_replica, has_vote};
+use model::{Ack, Need, NodeId, ReadNeed, has_replica, has_vote};
 use mutant::{Mutant, is};
 
 use crate::{Digest, Guests};
+use settling::{Held, Settling};
 
 /// How much of an object is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +42,17 @@ pub enum GetEvent<T> {
     Digested(NodeId, Digest),
     /// A replica could not read, or cannot be reached any more.
     Failed(NodeId),
+    /// Answers [`GetEffect::Settle`].
+    Known {
+        /// Replicas that are known to have it on disk.
+        have: Vec<NodeId>,
+        /// Replicas that cannot be sent anything.
+        away: Vec<NodeId>,
+    },
+    /// A replica has merged what it was sent.
+    Repaired(NodeId),
+    /// A replica could not merge what it was sent.
+    NotRepaired(NodeId),
     /// The answers take longer than usual: ask one more who may help.
     Hedge,
     /// The answers take long: ask everybody who may help.
@@ -56,6 +70,11 @@ pub enum GetEffect<T> {
     Met(T, Vec<Ack>),
     /// Answer: only these told what they hold.
     Unmet(Vec<Ack>),
+    /// Of a monotonic read: who is known to have this? Answered by [`GetEvent::Known`].
+    Settle(T),
+    /// Answer: these hold something together that is not at so many replicas that every later
+    /// read must meet it.
+    Unsettled(Vec<Ack>),
     /// Bring this replica up to date.
     Merge(NodeId, T),
 }
@@ -89,9 +108,17 @@ pub struct Get<T> {
     digest: fn(&T) -> Digest,
     asked: BTreeMap<NodeId, Heard<T>>,
     spares: VecDeque<NodeId>,
+    /// Of a monotonic read.
+    settling: Option<Box<Settling<T>>>,
     is_answered: bool,
     is_done: bool,
 }
+
+/// What two reads are compared by.
+type Progress<'a, T> = (
+    (&'a ReadNeed, &'a Guests, &'a Extent, &'a BTreeMap<NodeId, Heard<T>>, &'a VecDeque<NodeId>),
+    (Option<&'a Settling<T>>, bool, bool),
+);
 
 /// Two reads are equal if they will do the same from here on. A program has one way to
 /// digest an object, so that is not compared.
@@ -110,13 +137,10 @@ impl<T: Hash> Hash for Get<T> {
 }
 
 impl<T> Get<T> {
-    #[expect(clippy::type_complexity, reason = "all that two reads are compared by, once")]
-    fn progress(
-        &self,
-    ) -> (&ReadNeed, &Guests, &Extent, &BTreeMap<NodeId, Heard<T>>, &VecDeque<NodeId>, bool, bool)
-    {
+    fn progress(&self) -> Progress<'_, T> {
         let Self { need, guests, extent, asked, spares, .. } = self;
-        (need, guests, extent, asked, spares, self.is_answered, self.is_done)
+        let settling = self.settling.as_deref();
+        ((need, guests, extent, asked, spares), (settling, self.is_answered, self.is_done))
     }
 }
 
@@ -137,6 +161,7 @@ impl<T: Lattice + Clone> Get<T> {
             digest,
             asked: BTreeMap::new(),
             spares: replicas.iter().copied().collect(),
+            settling: None,
             is_answered: false,
             is_done: false,
         };
@@ -160,6 +185,7 @@ impl<T: Lattice + Clone> Get<T> {
             digest,
             asked: BTreeMap::new(),
             spares: VecDeque::new(),
+            settling: None,
             is_answered: false,
             is_done: false,
         };
@@ -175,6 +201,18 @@ impl<T: Lattice + Clone> Get<T> {
             Heard::Object(object, _) => Some((*node, object)),
             Heard::Nothing | Heard::Digest(_) | Heard::Differs | Heard::Failed => None,
         })
+    }
+
+    /// The same read, which answers only when so many of these replicas have what it answers.
+    #[must_use]
+    pub fn settled_at(mut self, need: Need, replicas: &[NodeId]) -> Self {
+        self.settling = Some(Box::new(Settling::new(need, replicas)));
+        self
+    }
+
+    /// Whether it answers only what every later read must meet.
+    pub fn is_monotonic(&self) -> bool {
+        self.settling.is_some()
     }
 
     /// Whom it waits for.
@@ -201,12 +239,25 @@ impl<T: Lattice + Clone> Get<T> {
             GetEvent::Fetched(node, object) => {
                 let digest = (self.digest)(&object);
                 let _ = self.hear(node, Heard::Object(object, digest));
+                self.agrees(node, digest);
             }
             GetEvent::Digested(node, digest) => {
                 let _ = self.hear(node, Heard::Digest(digest));
+                self.agrees(node, digest);
             }
-            GetEvent::Failed(node) => self.fail(node, out),
+            GetEvent::Failed(node) => {
+                self.loses(node, out);
+                self.fail(node, out);
+            }
+            GetEvent::Known { have, away } => self.known_at(&have, &away, out),
+            GetEvent::Repaired(node) => {
+                if let Some(settling) = &mut self.settling {
+                    settling.has(node);
+                }
+            }
+            GetEvent::NotRepaired(node) => self.loses(node, out),
             GetEvent::Hedge => self.ask_one(out),
+            GetEvent::Slow if self.held().is_some() => self.write_back_to_all(out),
             GetEvent::Slow => self.ask_others(out),
             GetEvent::Deadline => self.give_up(out),
         }
@@ -397,6 +448,9 @@ impl<T: Lattice + Clone> Get<T> {
         if self.is_answered {
             return;
         }
+        if self.held().is_some() {
+            return self.answer_settled(out);
+        }
         if let Extent::Everybody(_) = self.extent {
             if !self.is_waiting() {
                 self.give_up(out);
@@ -413,6 +467,9 @@ impl<T: Lattice + Clone> Get<T> {
         if (self.need.is_met(&acks) || early())
             && let Some(merged) = self.merged()
         {
+            if self.is_monotonic() {
+                return self.hold(merged, acks, &known, out);
+            }
             self.is_answered = true;
             out.push(GetEffect::Met(merged, acks));
             return;
@@ -420,6 +477,88 @@ impl<T: Lattice + Clone> Get<T> {
         if !self.can_be_met(&acks) {
             self.give_up(out);
         }
+    }
+
+    /// The answer that is held back until enough replicas have it.
+    fn held(&self) -> Option<&Held<T>> {
+        self.settling.as_ref()?.held()
+    }
+
+    /// Holds an answer back. Those who hold just this have it.
+    fn hold(
+        &mut self,
+        object: T,
+        acks: Vec<Ack>,
+        known: &[(NodeId, Digest)],
+        out: &mut Vec<GetEffect<T>>,
+    ) {
+        let digest = (self.digest)(&object);
+        let Some(settling) = &mut self.settling else { return };
+        settling.hold(Held { object: object.clone(), digest, acks });
+        for (node, theirs) in known {
+            if *theirs == digest && self.guests.stands_for(*node).is_none() {
+                settling.has(*node);
+            }
+        }
+        if !settling.is_met() {
+            out.push(GetEffect::Settle(object));
+        }
+        self.answer_settled(out);
+    }
+
+    /// A replica told what it holds: it may be what is held back.
+    fn agrees(&mut self, node: NodeId, digest: Digest) {
+        let is_it = self.held().is_some_and(|held| held.digest == digest);
+        let is_guest = self.guests.stands_for(node).is_some();
+        if let Some(settling) = self.settling.as_mut().filter(|_| is_it && !is_guest) {
+            settling.has(node);
+        }
+    }
+
+    /// Some are known to have what is held back. It is sent to as many of the others as it takes,
+    /// first to those who answered and lag.
+    fn known_at(&mut self, have: &[NodeId], away: &[NodeId], out: &mut Vec<GetEffect<T>>) {
+        let lagging: Vec<NodeId> = self.known().into_iter().map(|(node, _)| node).collect();
+        let Some(settling) = &mut self.settling else { return };
+        have.iter().for_each(|node| settling.has(*node));
+        away.iter().for_each(|node| settling.loses(*node));
+        let to = settling.send(&lagging);
+        self.write_back(to, out);
+    }
+
+    /// A replica cannot be reached, or cannot take it: another one has to.
+    fn loses(&mut self, node: NodeId, out: &mut Vec<GetEffect<T>>) {
+        let Some(settling) = &mut self.settling else { return };
+        settling.loses(node);
+        if settling.held().is_some() {
+            let to = settling.send(&[]);
+            self.write_back(to, out);
+        }
+    }
+
+    fn write_back_to_all(&mut self, out: &mut Vec<GetEffect<T>>) {
+        let Some(settling) = self.settling.as_mut().filter(|_| !self.is_answered) else { return };
+        let to = settling.send_all();
+        self.write_back(to, out);
+    }
+
+    fn write_back(&self, to: Vec<NodeId>, out: &mut Vec<GetEffect<T>>) {
+        let Some(held) = self.held() else { return };
+        out.extend(to.into_iter().map(|node| GetEffect::Merge(node, held.object.clone())));
+    }
+
+    /// Answers what is held back, if enough replicas have it, or can have it no more.
+    fn answer_settled(&mut self, out: &mut Vec<GetEffect<T>>) {
+        let Some(settling) = &self.settling else { return };
+        let Some(Held { object, acks, .. }) = settling.held() else { return };
+        if settling.is_met() {
+            out.push(GetEffect::Met(object.clone(), acks.clone()));
+        } else if !settling.can_be_met() {
+            out.push(GetEffect::Unsettled(acks.clone()));
+        } else {
+            return;
+        }
+        self.is_answered = true;
     }
 
     fn can_be_met(&self, acks: &[Ack]) -> bool {
@@ -466,9 +605,10 @@ impl<T: Lattice + Clone> Get<T> {
                 Extent::Everybody(_) => self.merged(),
                 Extent::Enough => None,
             };
-            out.push(match found {
-                Some(merged) => GetEffect::Met(merged, acks),
-                None => GetEffect::Unmet(acks),
+            out.push(match (self.held(), found) {
+                (Some(held), _) => GetEffect::Unsettled(held.acks.clone()),
+                (None, Some(merged)) => GetEffect::Met(merged, acks),
+                (None, None) => GetEffect::Unmet(acks),
             });
         }
         for heard in self.asked.values_mut() {
@@ -488,7 +628,9 @@ impl<T: Lattice + Clone> Get<T> {
         let whole = (self.digest)(&merged);
         for (node, digest) in self.known() {
             let is_replica = self.guests.stands_for(node).is_none() && !self.is_bystander(node);
-            if digest != whole && is_replica {
+            let was_sent = |settling: &Settling<T>| settling.was_sent(node, whole);
+            let is_sent = self.settling.as_deref().is_some_and(was_sent);
+            if digest != whole && is_replica && !is_sent {
                 out.push(GetEffect::Merge(node, merged.clone()));
             }
         }

@@ -180,6 +180,7 @@ proptest! {
                     GetEvent::Deadline => is_ended = true,
                     GetEvent::Fetched(..) | GetEvent::Digested(..) => {}
                     GetEvent::Failed(_) | GetEvent::Hedge | GetEvent::Slow => {}
+                    GetEvent::Known { .. } | GetEvent::Repaired(_) | GetEvent::NotRepaired(_) => {}
                 }
                 get.step(event, &mut out);
             }
@@ -203,6 +204,9 @@ proptest! {
                     GetEffect::Unmet(nodes) => {
                         answers += 1;
                         prop_assert!(nodes.len() < usize::from(r));
+                    }
+                    GetEffect::Settle(_) | GetEffect::Unsettled(_) => {
+                        prop_assert!(false, "it is not monotonic");
                     }
                     GetEffect::Merge(node, max) => {
                         prop_assert!(get.is_answered() && get.is_done());

@@ -74,6 +74,15 @@ pub enum Failure {
         /// Who took part, and what that is worth.
         receipt: Receipt,
     },
+    /// A monotonic read has found something that is at too few replicas, and could not be brought
+    /// to more in time: a later read could return less.
+    #[error(
+        "what was read is at too few replicas for every later read to meet it, and could not be brought to more in time; nothing was changed but that replicas were sent what others have, so the read can be repeated"
+    )]
+    Unsettled {
+        /// Who took part.
+        receipt: Receipt,
+    },
 }
 
 fn names(nodes: &[NodeId]) -> String {

@@ -107,6 +107,9 @@ pub struct Get {
     pub key: Key,
     /// How many replicas must answer.
     pub options: ReadOptions,
+    /// Whether no later read that says so, too, may return less: what is read is at so many
+    /// replicas before it is answered that every read at the table's level meets it.
+    pub monotonic: bool,
     /// How long the client waits.
     pub timeout: Duration,
 }

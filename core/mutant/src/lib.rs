@@ -224,6 +224,12 @@ mutants! {
     NotAttemptedBelieved,
     /// A guest that says nothing is waited for until the deadline.
     SilentGuestKept,
+    /// A monotonic read answers before what it read is at enough replicas.
+    WriteBackNotAwaited,
+    /// A monotonic read takes what one replica is known to have for what all have.
+    SettledByOne,
+    /// A monotonic read counts replicas that have it in memory only.
+    StagedCountsAsSettled,
 }
 
 #[cfg(feature = "on")]

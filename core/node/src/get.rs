@@ -11,7 +11,8 @@ use crate::message::time_left;
 use crate::recall::Recalling;
 use crate::shards::digest;
 use crate::{
-    After, Cause, Disk, Fetch, Fetched, Found, Merge, Message, Node, NodeId, RequestId, Site, Turn,
+    After, Cause, Disk, Fetch, Fetched, Found, Merge, Merged, Message, Node, NodeId, RequestId,
+    Site, Turn, Verdict,
 };
 
 /// How long an answered read waits for the replicas that were asked and are late. They
@@ -36,6 +37,9 @@ struct Asked {
     node: NodeId,
     since: Now,
     is_answered: bool,
+    /// Whether the time that it takes says something about the replica: not if it waits for the
+    /// disk.
+    is_timed: bool,
     /// How old the answer can be, if it says so.
     staleness: Option<Duration>,
 }
@@ -71,18 +75,25 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
         let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition())?;
-        let need = self.read_need(&site, asked.options, turn.now)?;
+        let mut need = self.read_need(&site, asked.options, turn.now)?;
+        let settled = asked.monotonic.then(|| self.monotonic_need(&site, &mut need, turn.now));
+        let settled = settled.transpose()?;
         let id = self.new_request();
         let order = self.in_order(&site, turn.now);
         let mut effects = Vec::new();
         let guests = self.guests(&site, false, turn.now);
         let mut get = Get::start(&order, guests, need, digest, &mut effects);
+        if let Some(settled) = settled {
+            get = get.settled_at(settled, &order);
+        }
         for node in self.away(&site, turn.now) {
             get.step(GetEvent::Failed(node), &mut effects);
         }
         let address = Address { table: site.table.id, key: asked.key.clone() };
         let deadline = turn.now + asked.timeout;
-        let hedge = turn.now + self.pace.begin(site.table.id).min(SLOW);
+        // Who answers after an fsync is not slow, and nobody else is asked for it.
+        let usual = if asked.monotonic { SLOW } else { self.pace.begin(site.table.id) };
+        let hedge = turn.now + usual.min(SLOW);
         let is_done = get.is_done();
         let work = Work::Get(Getting { get, site, address, asked: Vec::new(), recalling: None });
         let timer = deadline.min(hedge);
@@ -115,6 +126,21 @@ impl Node {
         self.get_event(fetched.request, flight, event, turn);
     }
 
+    /// A replica says what became of what a read has sent it. Only a monotonic one waits for it.
+    pub(crate) fn repaired<D: Disk>(
+        &mut self,
+        from: NodeId,
+        merged: &Merged,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let Some(flight) = self.take(merged.request) else { return };
+        let event = match merged.verdict {
+            Verdict::Durable => GetEvent::Repaired(from),
+            Verdict::Buffered | Verdict::Failed => GetEvent::NotRepaired(from),
+        };
+        self.get_event(merged.request, flight, event, turn);
+    }
+
     pub(crate) fn get_event<D: Disk>(
         &mut self,
         id: RequestId,
@@ -126,6 +152,12 @@ impl Node {
         let mut effects = Vec::new();
         let is_hedge = matches!(event, GetEvent::Hedge);
         getting.get.step(event, &mut effects);
+        if let Some(GetEffect::Settle(object)) =
+            effects.pop_if(|effect| matches!(effect, GetEffect::Settle(_)))
+        {
+            let known = self.known_at(&getting.site, &object, turn.now);
+            getting.get.step(known, &mut effects);
+        }
         if is_hedge && !effects.is_empty() {
             self.pace.hedged();
         }
@@ -176,12 +208,15 @@ impl Node {
         let is_it = |asked: &&mut Asked| asked.node == from && !asked.is_answered;
         let Some(asked) = getting.asked.iter_mut().find(is_it) else { return };
         (asked.is_answered, asked.staleness) = (true, fetched.staleness);
-        self.pace.answered(from, now.since(asked.since), now);
+        if asked.is_timed {
+            self.pace.answered(from, now.since(asked.since), now);
+        }
     }
 
     fn give_up_waiting(&mut self, flight: &Flight, now: Now) {
         let Work::Get(getting) = &flight.work else { return };
-        for asked in getting.asked.iter().filter(|asked| !asked.is_answered) {
+        let is_late = |asked: &&Asked| asked.is_timed && !asked.is_answered;
+        for asked in getting.asked.iter().filter(is_late) {
             self.pace.given_up(asked.node, now.since(asked.since), now);
         }
     }
@@ -199,14 +234,16 @@ impl Node {
                 GetEffect::Fetch(to, want) => {
                     let address = getting.address.clone();
                     let left = time_left(flight.deadline, turn.now);
-                    let sync = getting.recalling.is_some();
+                    let is_settling =
+                        getting.get.is_monotonic() && !is(Mutant::StagedCountsAsSettled);
+                    let sync = getting.recalling.is_some() || is_settling;
                     let fetch = Fetch { request: id, address, want, sync, left };
                     turn.send(to, Message::Fetch(fetch), After::Now);
                     // Who answers after an fsync is not slow.
-                    if !sync {
-                        let (node, since) = (to, turn.now);
-                        let asked = Asked { node, since, is_answered: false, staleness: None };
-                        getting.asked.push(asked);
+                    let (node, since, is_timed) = (to, turn.now, !sync);
+                    let (is_answered, staleness) = (false, None);
+                    getting.asked.push(Asked { node, since, is_answered, is_timed, staleness });
+                    if is_timed {
                         self.pace.asked(to);
                     }
                 }
@@ -217,7 +254,9 @@ impl Node {
                         self.answer(flight.client, Reply::Recalled(recalled), turn);
                         continue;
                     }
-                    self.pace.end(getting.site.table.id, turn.now.since(flight.begun));
+                    if !getting.get.is_monotonic() {
+                        self.pace.end(getting.site.table.id, turn.now.since(flight.begun));
+                    }
                     let mut receipt = getting.site.read_receipt(acks, getting.get.need());
                     receipt.staleness = self.staleness_of(getting, &receipt);
                     let object = shown(object);
@@ -230,11 +269,30 @@ impl Node {
                     };
                     self.fail(flight.client, failure, turn);
                 }
+                GetEffect::Unsettled(acks) => {
+                    let receipt = getting.site.read_receipt(acks, getting.get.need());
+                    self.fail(flight.client, Failure::Unsettled { receipt }, turn);
+                }
+                GetEffect::Settle(_) => {}
                 GetEffect::Merge(to, object) => {
+                    let to = (to, getting.get.is_monotonic());
                     self.repair(id, to, &getting.site, getting.address.clone(), object, turn);
                 }
             }
         }
+    }
+
+    /// Who is known to have what was read: their clocks, as they last told, say that it is on
+    /// their disks.
+    fn known_at(&self, site: &Site, object: &Object, now: Now) -> GetEvent<Object> {
+        let has = |node: &NodeId| self.exchange.acks.has(site.shard, *node, object.context());
+        let mut have: Vec<NodeId> = site.replicas.iter().copied().filter(has).collect();
+        if is(Mutant::SettledByOne) && !have.is_empty() {
+            have.clone_from(&site.replicas);
+        }
+        let is_away = |node: &NodeId| !self.membership.is_alive(*node, now);
+        let away = site.replicas.iter().copied().filter(is_away).collect();
+        GetEvent::Known { have, away }
     }
 
     /// How old an answer can be: it has everything that any of those has who took part.
@@ -263,11 +321,12 @@ impl Node {
         told.min()
     }
 
-    /// Brings a replica up to date that a read found behind. Nobody waits for it.
+    /// Brings a replica up to date that a read found behind. Nobody waits for it but a monotonic
+    /// read, which wants it synced.
     pub(crate) fn repair<D: Disk>(
         &mut self,
         request: RequestId,
-        to: NodeId,
+        (to, sync): (NodeId, bool),
         site: &Site,
         address: Address,
         object: Object,
@@ -283,7 +342,7 @@ impl Node {
             object => (to, object),
         };
         self.read_repairs += 1;
-        let sync = site.table.durability == Durability::Synced;
+        let sync = sync || site.table.durability == Durability::Synced;
         let merge =
             Merge { request, address, object, sync, cause: Cause::ReadRepair, stands_for: None };
         turn.send(to, Message::Merge(merge), After::Now);

@@ -27,6 +27,22 @@ impl Node {
         Ok(need)
     }
 
+    /// Whom a monotonic read waits for beside: replicas alone, and as many as a read that names no
+    /// level. Returns who must have what it answers: so many that the others are too few for any
+    /// such read.
+    pub(crate) fn monotonic_need(
+        &self,
+        site: &Site,
+        need: &mut ReadNeed,
+        now: Now,
+    ) -> Result<Need, Failure> {
+        let electorate = site.electorate();
+        let read = electorate.read(ReadOptions::default(), &self.here)?;
+        need.primaries = std::mem::take(&mut need.primaries).and(read.answers);
+        self.attempt(site, need.least(), &[&need.answers], &need.primaries, now)?;
+        Ok(Need::default().and_meets(electorate.reads()?))
+    }
+
     /// Whom a write waits for that was asked for in the region `here`, if it can be attempted.
     pub(crate) fn write_need(
         &self,

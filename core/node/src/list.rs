@@ -158,7 +158,7 @@ impl Node {
                 ListEffect::Scan(to) => turn.send(to, lister.scan(id, left), After::Now),
                 ListEffect::Merge(to, key, object) => {
                     let address = Address { table: lister.site.table.id, key };
-                    self.repair(id, to, &lister.site, address, object, turn);
+                    self.repair(id, (to, false), &lister.site, address, object, turn);
                 }
                 ListEffect::Met(page, nodes) => return self.page(flight, page, &nodes, turn),
                 ListEffect::Unmet(nodes) => return self.list_ends_early(flight, &nodes, turn),

@@ -175,7 +175,10 @@ impl Node {
         if self.handed_over(from, merged, turn) {
             return;
         }
-        // A read repair is not waited for, and a late acknowledgement finds nobody.
+        // A late acknowledgement finds nobody.
+        if let Some(Flight { work: Work::Get(_), .. }) = self.flights.get(&merged.request) {
+            return self.repaired(from, merged, turn);
+        }
         let Some(Flight { work: Work::Put(_), .. }) = self.flights.get(&merged.request) else {
             return;
         };

@@ -79,6 +79,10 @@ pub struct ReadOptions {
     /// Ask for everything the server knows about the answer: the dot of a single value, and
     /// each replica's part. Without it a single value comes as it is, which is cheaper.
     pub full: bool,
+    /// No later read of the key that says so, too, returns less than this one: what is read is
+    /// brought to enough replicas before it is returned. If it cannot be in time, the read fails
+    /// with the code `not_settled`.
+    pub monotonic: bool,
 }
 
 /// What a write asks for. What is left out comes from the table.

@@ -73,6 +73,9 @@ impl Table {
         if options.full {
             add_to_query(&mut target, "receipt", "full");
         }
+        if options.monotonic {
+            add_to_query(&mut target, "monotonic", "true");
+        }
         let call = Call { tells_timeout: true, ..Call::look(target) };
         Answer::read(&self.client.send(&call).await?, options.full)
     }

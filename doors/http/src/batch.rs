@@ -287,7 +287,8 @@ async fn run<N: Node>(
     let (keyspace, table) = (scope.keyspace.clone(), scope.table.clone());
     match action {
         Action::Get(options) => {
-            let get = Get { keyspace, table, key: key.clone(), options, timeout };
+            let key_read = key.clone();
+            let get = Get { keyspace, table, key: key_read, options, monotonic: false, timeout };
             let read = kv::present(door, &scope, &key, gets.read(door, get).await?)?;
             let context = door.seal(&scope, &key, read.object.context(), read.object.marks());
             gets.add(context.len() + ValueJson::bytes(&read.object))?;

@@ -234,6 +234,7 @@ pub(crate) async fn get<N: Node>(
         table: scope.table.clone(),
         key: key.clone(),
         options: query.read_options(),
+        monotonic: query.monotonic,
         timeout: query.timeout,
     };
     let read = present(&door, &scope, &key, door.read(get).await?)?;

@@ -257,7 +257,7 @@ problems! {
     ReadProblems: [
         DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
         WeakerThanWanted, UnknownKeyspace,
-        UnknownTable, NotFound, Deleted, NotAttempted, TooFewAnswers
+        UnknownTable, NotFound, Deleted, NotAttempted, TooFewAnswers, NotSettled
     ],
     /// Of the question what became of a write.
     OutcomeProblems: [

@@ -61,6 +61,7 @@ pub(crate) enum Param {
     Limit,
     Cursor,
     Values,
+    Monotonic,
 }
 
 /// What a read of one key takes.
@@ -74,6 +75,7 @@ pub(crate) const READ: &[Param] = &[
     Param::Min,
     Param::Timeout,
     Param::Receipt,
+    Param::Monotonic,
 ];
 
 /// What a write of one key takes.
@@ -108,7 +110,7 @@ pub(crate) const LIST: &[Param] = &[
 ];
 
 impl Param {
-    const ALL: [Param; 15] = [
+    const ALL: [Param; 16] = [
         Self::Sort,
         Self::Level,
         Self::R,
@@ -124,6 +126,7 @@ impl Param {
         Self::Limit,
         Self::Cursor,
         Self::Values,
+        Self::Monotonic,
     ];
 
     fn name(self) -> &'static str {
@@ -143,6 +146,7 @@ impl Param {
             Self::Limit => "limit",
             Self::Cursor => "cursor",
             Self::Values => "values",
+            Self::Monotonic => "monotonic",
         }
     }
 
@@ -165,6 +169,10 @@ impl Param {
             Self::Limit => "The most keys of the page, 100 if left out.",
             Self::Cursor => "The cursor of the page before.",
             Self::Values => "false: keys and contexts only.",
+            Self::Monotonic => {
+                "true: no later read of the key that says so, too, returns less. What is read is \
+                 brought to enough replicas first. false if left out."
+            }
         }
     }
 
@@ -190,7 +198,7 @@ impl Param {
                 .schema_type(Type::Integer)
                 .minimum(Some(1_u64))
                 .maximum(Some(LIMIT_MAX as u64)),
-            Self::Values => schema.schema_type(Type::Boolean),
+            Self::Values | Self::Monotonic => schema.schema_type(Type::Boolean),
         };
         ParameterBuilder::new()
             .name(self.name())
@@ -227,6 +235,7 @@ pub(crate) struct Query {
     pub(crate) limit: usize,
     pub(crate) cursor: Option<String>,
     pub(crate) values: bool,
+    pub(crate) monotonic: bool,
 }
 
 impl Query {
@@ -252,6 +261,7 @@ impl Query {
             limit: LIMIT_DEFAULT,
             cursor: None,
             values: true,
+            monotonic: false,
         };
         let mut seen: u16 = 0;
         for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -302,11 +312,8 @@ impl Query {
                 b"full" => self.receipt = Detail::Full,
                 _ => return Err(invalid(param, "can only be full")),
             },
-            Param::Values => match &*value {
-                b"true" => self.values = true,
-                b"false" => self.values = false,
-                _ => return Err(invalid(param, "is true or false")),
-            },
+            Param::Values => self.values = truth(param, &value)?,
+            Param::Monotonic => self.monotonic = truth(param, &value)?,
         }
         Ok(())
     }
@@ -365,6 +372,14 @@ fn level(param: Param, value: &[u8]) -> Result<Level, Problem> {
     Err(invalid(param, &why))
 }
 
+fn truth(param: Param, value: &[u8]) -> Result<bool, Problem> {
+    match value {
+        b"true" => Ok(true),
+        b"false" => Ok(false),
+        _ => Err(invalid(param, "is true or false")),
+    }
+}
+
 fn number(param: Param, value: &[u8], max: u64) -> Result<u64, Problem> {
     let digits = value.iter().all(u8::is_ascii_digit);
     let number = str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
@@ -415,5 +430,13 @@ mod tests {
         let demands = Query::parse(Some("min=strict&min_nodes=2&min_zones=3"), LIST).ok().unwrap();
         let ReadOptions { spread, min, .. } = demands.read_options();
         assert_eq!((spread, min), (Spread { nodes: 2, zones: 3 }, Kind::Strict));
+    }
+
+    #[test]
+    fn a_read_of_one_key_can_be_monotonic_and_a_list_cannot() {
+        let monotonic = |query| Query::parse(Some(query), READ).ok().unwrap().monotonic;
+        assert!(monotonic("monotonic=true") && !monotonic("monotonic=false"));
+        assert!(refused("monotonic=true", LIST).1.contains("does not apply"));
+        assert!(refused("monotonic=1", READ).1.contains("true or false"));
     }
 }

@@ -111,6 +111,7 @@ codes! {
     UnknownOutcome    "unknown_outcome"     504 "Too few replicas answered in time; a write may have been applied",
     TooFewAnswers     "too_few_answers"     504 "Too few replicas answered a read in time, nothing was changed",
     WeakerThanWanted  "weaker_than_wanted"  504 "The answer is worth less than was demanded",
+    NotSettled        "not_settled"         504 "What was read is at too few replicas, a later read could return less",
 }
 
 /// A failure on its way to the client.
@@ -317,6 +318,12 @@ impl From<Failure> for Problem {
                 })
             }
             Failure::Weaker { receipt } => Self::new(Code::WeakerThanWanted, detail).with(Facts {
+                got: Some(receipt.acks.len() as u64),
+                replicas: Some(receipt.replicas.into()),
+                receipt: Some(receipt),
+                ..Facts::default()
+            }),
+            Failure::Unsettled { receipt } => Self::new(Code::NotSettled, detail).with(Facts {
                 got: Some(receipt.acks.len() as u64),
                 replicas: Some(receipt.replicas.into()),
                 receipt: Some(receipt),

@@ -14,7 +14,7 @@ use crate::parts::{Receipt, Unusable, Usable, narrow, present, take_name, wrong}
 /// Any failure.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Failure {
-    #[prost(oneof = "Reason", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Reason", tags = "1, 2, 3, 4, 5, 6")]
     reason: Option<Reason>,
 }
 
@@ -31,6 +31,8 @@ enum Reason {
     /// Of a read; the receipt is always there.
     #[prost(message, tag = "5")]
     TooFewAnswers(Unknown),
+    #[prost(message, tag = "6")]
+    Unsettled(Receipt),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -77,6 +79,7 @@ impl Failure {
                 Reason::TooFewAnswers(Unknown { wanted, got, receipt, lacks })
             }
             model::Failure::Weaker { receipt } => Reason::Weaker(Receipt::put(receipt)),
+            model::Failure::Unsettled { receipt } => Reason::Unsettled(Receipt::put(receipt)),
         };
         Self { reason: Some(reason) }
     }
@@ -101,6 +104,7 @@ impl Failure {
                 }
             }
             Reason::Weaker(receipt) => model::Failure::Weaker { receipt: receipt.take()? },
+            Reason::Unsettled(receipt) => model::Failure::Unsettled { receipt: receipt.take()? },
             Reason::Unknown(Unknown { wanted, got, receipt, lacks }) => model::Failure::Unknown {
                 wanted: narrow(wanted)?,
                 got: narrow(got)?,

@@ -25,7 +25,7 @@ numbered!(put_durability, take_durability, Durability {
 /// Any request.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25")]
+    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 30")]
     asked: Option<Asked>,
 }
 
@@ -51,6 +51,8 @@ enum Asked {
     DemandingList(List),
     #[prost(message, tag = "10")]
     DeclareVotingTable(DeclareTable),
+    #[prost(message, tag = "30")]
+    MonotonicGet(Get),
     #[prost(message, tag = "24")]
     TokenPut(Write),
     #[prost(message, tag = "25")]
@@ -71,6 +73,7 @@ impl Request {
                 write @ Write { demands: Some(_), .. } => Asked::DemandingPut(write),
             },
             model::Request::Get(get) => match Get::put(get) {
+                get @ Get { monotonic: true, .. } => Asked::MonotonicGet(get),
                 get @ Get { demands: None, .. } => Asked::Get(get),
                 get @ Get { demands: Some(_), .. } => Asked::DemandingGet(get),
             },
@@ -90,7 +93,9 @@ impl Request {
             Asked::Put(put) | Asked::DemandingPut(put) | Asked::TokenPut(put) => {
                 model::Request::Put(put.take()?)
             }
-            Asked::Get(get) | Asked::DemandingGet(get) => model::Request::Get(get.take()?),
+            Asked::Get(get) | Asked::DemandingGet(get) | Asked::MonotonicGet(get) => {
+                model::Request::Get(get.take()?)
+            }
             Asked::List(list) | Asked::DemandingList(list) => model::Request::List(list.take()?),
             Asked::Recall(recall) => model::Request::Recall(recall.take()?),
             Asked::DeclareKeyspace(declare) => model::Request::Declare(declare.take(false)?),
@@ -244,6 +249,8 @@ struct Get {
     timeout: Option<Time>,
     #[prost(message, optional, tag = "6")]
     demands: Option<Demands>,
+    #[prost(bool, tag = "7")]
+    monotonic: bool,
 }
 
 impl Get {
@@ -255,6 +262,7 @@ impl Get {
             pr: put_level(get.options.pr),
             timeout: Some(Time::put(get.timeout)),
             demands: Demands::put(get.options.spread, get.options.min),
+            monotonic: get.monotonic,
         }
     }
 
@@ -265,6 +273,7 @@ impl Get {
             table,
             key: present(self.key)?.take()?,
             options: take_read_options(self.r, self.pr, self.demands)?,
+            monotonic: self.monotonic,
             timeout: present(self.timeout)?.take()?,
         })
     }

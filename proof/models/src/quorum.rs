@@ -218,7 +218,7 @@ impl Quorums {
                     let is_strict = some(self.w).must_meet(|node| has_replica(&acks, node));
                     getting.answer = Some((seen, is_strict));
                 }
-                GetEffect::Unmet(_) => {}
+                GetEffect::Unmet(_) | GetEffect::Settle(_) | GetEffect::Unsettled(_) => {}
                 GetEffect::Merge(to, seen) => {
                     getting.repair.insert(index(to), seen);
                 }

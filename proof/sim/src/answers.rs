@@ -96,8 +96,12 @@ impl Oracle {
                 let is_named = receipt.dot == write.dot && write.dot.is_some();
                 (write.spot, is_named, poll.is_written(*options, acks))
             }
-            Op::Read { spot, options } => {
-                let is_met = self.poll(self.spot(*spot), at).is_read(*options, acks);
+            Op::Read { spot, options, monotonic } => {
+                let poll = self.poll(self.spot(*spot), at);
+                let is_met = match monotonic {
+                    true => poll.is_monotonic_read(*options, acks),
+                    false => poll.is_read(*options, acks),
+                };
                 (*spot, receipt.dot.is_none() && receipt.durable() == 0, is_met)
             }
             Op::Recall { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => {

@@ -26,6 +26,7 @@ pub(crate) enum Part {
     Tokens,
     Guests,
     Outcomes,
+    Monotonic,
 }
 
 /// The chance of one part of the world.

@@ -137,6 +137,7 @@ impl World {
                 table: spot.table.name.clone(),
                 key: spot.key.clone(),
                 options: at_all(),
+                monotonic: false,
                 timeout: self.plan.patience(),
             });
             let at = nodes.iter().copied().cycle().nth(index).expect("there are nodes");

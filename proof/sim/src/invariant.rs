@@ -41,6 +41,8 @@ every! {
         /// A replica, and a read, has each write that was acknowledged before the time to which it
         /// says to be up to date.
         StalenessIsTrue,
+        /// A monotonic read returns no less than one that was answered before it began.
+        MonotonicReadsHold,
         /// What is held in the end are the latest writes of the true history, and whatever is
         /// missing of it was lost in a way that the guarantees name.
         HistoryIsHeld,
@@ -151,6 +153,9 @@ impl Invariant {
             Invariant::StalenessIsTrue => {
                 "A replica, and a read, has each write that was acknowledged before the time to which it says to be up to date."
             }
+            Invariant::MonotonicReadsHold => {
+                "A monotonic read returns no less than one that was answered before it began."
+            }
             Invariant::DotsAreUnique => "A dot names one write, for ever.",
             Invariant::WritesHappenOnce => "A write has one dot, however often it is sent.",
             Invariant::TokensTakeEffectOnce => {
@@ -229,6 +234,7 @@ impl Invariant {
             Invariant::QuorumsMeet
             | Invariant::ReceiptsAreTrue
             | Invariant::StalenessIsTrue
+            | Invariant::MonotonicReadsHold
             | Invariant::HealthyRequestsSucceed
             | Invariant::ImproperIsRefused
             | Invariant::WritesAreTaken
@@ -302,6 +308,7 @@ pub const PROMISES: &[Promise] = {
             "the sum and the tree of a shard",
         ),
         promise("the evicted never come back as themselves", &[], "changes of membership"),
+        promise("a monotonic read sees what was read before", &[MonotonicReadsHold], ""),
         promise("a session sees what it has seen, or an error", &[], "sessions"),
         promise(
             "what a node says never overtakes the data it speaks of",

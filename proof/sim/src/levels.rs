@@ -123,6 +123,12 @@ impl Poll<'_> {
             && options.min <= self.read_kind(acks)
     }
 
+    /// The same for a monotonic read, which replicas alone answer, as many as the table says.
+    pub(crate) fn is_monotonic_read(&self, options: ReadOptions, acks: &[Ack]) -> bool {
+        let themselves = Turnout::new(acks).themselves;
+        self.is_read(options, acks) && self.are_enough(self.table.read, &themselves)
+    }
+
     fn is_acked(&self, options: WriteOptions, acks: &[Ack]) -> bool {
         let turnout = Turnout::new(acks);
         self.are_enough(options.w.unwrap_or(self.table.write), &turnout.votes)

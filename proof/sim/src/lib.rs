@@ -58,6 +58,7 @@ mod levels;
 mod lists;
 mod losses;
 mod many;
+mod monotonic;
 mod mutant;
 mod network;
 mod oracle;

@@ -114,7 +114,7 @@ impl Losses {
         }
     }
 
-    fn lacked_since(&self, node: NodeId, spot: usize, dot: Dot, begun: u64) -> bool {
+    pub(crate) fn lacked_since(&self, node: NodeId, spot: usize, dot: Dot, begun: u64) -> bool {
         let regained = self.regained.get(&(node, spot)).map(Vec::as_slice).unwrap_or_default();
         regained.iter().any(|(at, dots)| begun <= *at && dots.contains(dot))
     }

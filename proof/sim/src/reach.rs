@@ -118,7 +118,8 @@ impl World {
                 let is_near = self.plan.network.far == 0 && self.plan.disk.unreadable == 0;
                 spot_of.replicas.contains(&open.at) && PATIENCE <= put.timeout && is_near
             }
-            Failure::Refused(_) | Failure::TooFewAnswers { .. } | Failure::Weaker { .. } => false,
+            Failure::Refused(_) | Failure::TooFewAnswers { .. } => false,
+            Failure::Weaker { .. } | Failure::Unsettled { .. } => false,
         };
         if !self.plan.sloppy || !is_judged {
             return Ok(());

@@ -146,6 +146,8 @@ pub struct ClientPlan {
     /// How often in a thousand a client that was not told what became of a write with a token
     /// asks for it; and a third as often one that was.
     pub outcomes: u32,
+    /// How often in a thousand a read is monotonic.
+    pub monotonic: u32,
     /// Mean microseconds that a client is willing to wait.
     pub timeout: u64,
 }
@@ -246,6 +248,7 @@ impl Plan {
                 demands: levels.pick(&[0, 0, 50, 300]),
                 tokens: Dice::new(seed, Part::Tokens).pick(&[0, 0, 500, 1000]),
                 outcomes: Dice::new(seed, Part::Outcomes).pick(&[0, 100, 500]),
+                monotonic: Dice::new(seed, Part::Monotonic).pick(&[0, 0, 200, 800]),
                 ..clients(&mut dice)
             },
             network,
@@ -367,6 +370,7 @@ fn clients(dice: &mut Dice) -> ClientPlan {
         leaves: dice.pick(&[0, 0, 50]),
         tokens: 0,
         outcomes: 0,
+        monotonic: 0,
         timeout: dice.pick(&[200 * MILLISECOND, SECOND, 3 * SECOND]),
     }
 }

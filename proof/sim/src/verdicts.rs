@@ -34,7 +34,7 @@ impl World {
                 self.oracle.acked(*id, written, self.now);
                 self.check_on_disk(*id, &written.receipt.acks)?;
             }
-            (Op::Read { spot, options }, Reply::Read(read)) => {
+            (Op::Read { spot, options, monotonic }, Reply::Read(read)) => {
                 self.count(&open.op, "answered");
                 self.count_kind(read.receipt.kind);
                 self.oracle.read(*spot, *options, (open.at, open.begun), read)?;
@@ -43,6 +43,10 @@ impl World {
                 let context = read.object.context();
                 let answer = (&read.receipt, nodes.as_slice());
                 self.check_bound(*spot, open.begun, answer, |_, dot| context.contains(dot))?;
+                if *monotonic {
+                    *self.requests.entry(("gets", "monotonic")).or_default() += 1;
+                    self.check_monotonic(*spot, open.begun, read)?;
+                }
                 if 1 < read.object.values().len() {
                     *self.requests.entry(("gets", "of siblings")).or_default() += 1;
                 }
@@ -97,6 +101,7 @@ impl World {
             Failure::Unknown { .. } => (Outcome::Unknown, "unknown"),
             Failure::TooFewAnswers { .. } => (Outcome::Refused, "too few answers"),
             Failure::Weaker { .. } => (Outcome::Unknown, "weaker"),
+            Failure::Unsettled { .. } => (Outcome::Refused, "not settled"),
         };
         self.count(op, name);
         if let (Op::Write { id, .. }, Some(receipt)) = (op, receipt_of(failure)) {
@@ -115,6 +120,7 @@ impl World {
             Failure::Unknown { .. } | Failure::TooFewAnswers { .. } => {
                 !open.healthy && fits(failure, op)
             }
+            Failure::Unsettled { .. } => !open.healthy && fits(failure, op),
             Failure::Weaker { receipt } => {
                 !open.healthy && receipt.kind < demanded(op) && self.met(open, receipt)
             }
@@ -128,10 +134,13 @@ impl World {
             }
             Failure::Refused(_) => Invariant::RefusalsAreTrue,
             Failure::Weaker { .. } => Invariant::ReceiptsAreTrue,
-            Failure::Unknown { .. } | Failure::TooFewAnswers { .. } if !fits(failure, op) => {
+            Failure::Unknown { .. } | Failure::TooFewAnswers { .. } | Failure::Unsettled { .. }
+                if !fits(failure, op) =>
+            {
                 Invariant::RefusalsAreTrue
             }
             Failure::NotAttempted { .. }
+            | Failure::Unsettled { .. }
             | Failure::Unknown { .. }
             | Failure::TooFewAnswers { .. } => Invariant::HealthyRequestsSucceed,
         };
@@ -208,6 +217,7 @@ impl World {
                 ((receipt.wanted, got), receipt)
             }
             Failure::Unknown { receipt: None, .. }
+            | Failure::Unsettled { .. }
             | Failure::NotAttempted { .. }
             | Failure::Refused(_) => return Ok(()),
         };
@@ -305,8 +315,11 @@ impl World {
                 let spot = oracle.spot(oracle.write(*id).spot);
                 oracle.poll(spot, open.at).is_proper_write(*options)
             }
-            Op::Read { spot, options } => {
-                oracle.poll(oracle.spot(*spot), open.at).is_proper_read(*options)
+            Op::Read { spot, options, monotonic } => {
+                let poll = oracle.poll(oracle.spot(*spot), open.at);
+                // A monotonic read waits for what the table says, too.
+                poll.is_proper_read(*options)
+                    && (!monotonic || poll.is_proper_read(ReadOptions::default()))
             }
             Op::List(list) => {
                 let spot = oracle.spots.iter().find(|spot| spot.table.name == list.table);
@@ -329,7 +342,7 @@ impl World {
                 let options = WriteOptions { min, ..*options };
                 oracle.poll(spot, open.at).is_written(options, acks)
             }
-            Op::Read { spot, options } => {
+            Op::Read { spot, options, .. } => {
                 let options = ReadOptions { min, ..*options };
                 oracle.poll(oracle.spot(*spot), open.at).is_read(options, acks)
             }
@@ -386,6 +399,7 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
             Failure::NotAttempted { .. }
             | Failure::Unknown { .. }
             | Failure::TooFewAnswers { .. }
+            | Failure::Unsettled { .. }
             | Failure::Weaker { .. },
         )
         | Reply::Written(_)
@@ -405,6 +419,7 @@ fn fits(failure: &Failure, op: &Op) -> bool {
         Failure::TooFewAnswers { .. } => {
             matches!(op, Op::Read { .. } | Op::List(_) | Op::Recall { .. })
         }
+        Failure::Unsettled { .. } => matches!(op, Op::Read { monotonic: true, .. }),
         Failure::Refused(_) | Failure::NotAttempted { .. } | Failure::Weaker { .. } => true,
     }
 }
@@ -414,7 +429,10 @@ fn receipt_of(failure: &Failure) -> Option<&Receipt> {
     match failure {
         Failure::Unknown { receipt, .. } => receipt.as_ref(),
         Failure::Weaker { receipt } => Some(receipt),
-        Failure::Refused(_) | Failure::NotAttempted { .. } | Failure::TooFewAnswers { .. } => None,
+        Failure::Refused(_)
+        | Failure::NotAttempted { .. }
+        | Failure::Unsettled { .. }
+        | Failure::TooFewAnswers { .. } => None,
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) enum Op {
     /// A put or delete.
     Write { id: WriteId, options: WriteOptions },
     /// A get.
-    Read { spot: usize, options: ReadOptions },
+    Read { spot: usize, options: ReadOptions, monotonic: bool },
     /// The question what became of a write.
     Recall { id: WriteId },
     /// A list.
@@ -115,6 +115,8 @@ pub(crate) struct Workload {
     minima: u64,
     /// What is drawn for questions about outcomes.
     outcome_dice: Dice,
+    /// The same for monotonic reads.
+    monotonic_dice: Dice,
     nodes: Vec<NodeId>,
     clients: Vec<Client>,
     /// How long clients wait that are sure to be answered, for one key and for a list. Nothing
@@ -128,8 +130,19 @@ impl Workload {
         let dice = Dice::new(seed, Part::Workload);
         let token_dice = Dice::new(seed, Part::Tokens);
         let outcome_dice = Dice::new(seed, Part::Outcomes);
-        let plan = plan.clone();
-        Self { plan, dice, token_dice, outcome_dice, minima: 0, nodes, clients, patience: None }
+        let monotonic_dice = Dice::new(seed, Part::Monotonic);
+        let (plan, minima, patience) = (plan.clone(), 0, None);
+        Self {
+            plan,
+            dice,
+            token_dice,
+            minima,
+            outcome_dice,
+            monotonic_dice,
+            nodes,
+            clients,
+            patience,
+        }
     }
 
     pub(crate) fn set_patience(&mut self, patience: Option<(Duration, Duration)>) {
@@ -279,14 +292,17 @@ impl Workload {
 
     fn get(&mut self, known: &Spot, spot: usize, at: NodeId, timeout: Duration) -> Next {
         let options = self.read_options();
+        let often = self.plan.monotonic;
+        let monotonic = often != 0 && self.monotonic_dice.chance(often);
         let request = Request::Get(Get {
             keyspace: known.keyspace.clone(),
             table: known.table.name.clone(),
             key: known.key.clone(),
             options,
+            monotonic,
             timeout,
         });
-        Next { at, request, timeout, op: Op::Read { spot, options } }
+        Next { at, request, timeout, op: Op::Read { spot, options, monotonic } }
     }
 
     fn list(&mut self, known: &Spot, at: NodeId, timeout: Duration) -> Next {

@@ -115,6 +115,8 @@ pub(crate) struct World {
     pub(crate) open: BTreeMap<Ticket, Open>,
     /// Answers to what the world itself asked.
     pub(crate) heard: BTreeMap<Ticket, Reply>,
+    /// What monotonic reads have returned.
+    pub(crate) returned: crate::monotonic::Returned,
     pub(crate) rot: Rot,
     /// How many faults have come so far.
     pub(crate) fault_number: u64,
@@ -175,6 +177,7 @@ impl World {
             under_load: 0,
             open: BTreeMap::new(),
             heard: BTreeMap::new(),
+            returned: BTreeMap::new(),
             rot: Rot::new(&plan.disk, dice(Part::Rot)),
             fault_number: 0,
             left_out: BTreeSet::new(),

@@ -60,7 +60,8 @@ pub(crate) struct ReadLevels {
 impl ReadLevels {
     /// As the client wants them.
     pub(crate) fn options(self, full: bool) -> ReadOptions {
-        ReadOptions { r: self.level, pr: self.pr, demands: self.demands.demands(), full }
+        let demands = self.demands.demands();
+        ReadOptions { r: self.level, pr: self.pr, demands, full, ..ReadOptions::default() }
     }
 }
 

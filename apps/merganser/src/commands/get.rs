@@ -1,6 +1,6 @@
 //! `merganser get`: read one key.
 
-use client::{Answer, Context, Options};
+use client::{Answer, Context, Options, ReadOptions};
 use serde_json::{Map, json};
 
 use super::connect::{At, Connect, ReadLevels, block_on};
@@ -25,6 +25,9 @@ pub(crate) struct Get {
     /// Print the receipt too, on standard error: who took part.
     #[arg(long)]
     receipt: bool,
+    /// Let no later monotonic read return less: wait until enough replicas have what is read.
+    #[arg(long)]
+    monotonic: bool,
     #[command(flatten)]
     levels: ReadLevels,
     #[command(flatten)]
@@ -39,7 +42,8 @@ impl Get {
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = self.connect.client(Options::default())?;
         let table = client.table(&self.at.keyspace, &self.at.table);
-        let options = self.levels.options(self.json);
+        let monotonic = self.monotonic;
+        let options = ReadOptions { monotonic, ..self.levels.options(self.json) };
         let answer = block_on(async { Ok(table.get(&self.at.key(), &options).await?) })?;
         if self.json {
             print::json(&self.as_json(&answer))?;

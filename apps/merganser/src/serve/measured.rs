@@ -84,7 +84,7 @@ impl Outcome {
             | Reply::Status(_) => Self::Met,
             Reply::Failed(Failure::NotAttempted { .. }) => Self::NotAttempted,
             Reply::Failed(Failure::Unknown { .. } | Failure::TooFewAnswers { .. }) => Self::Timeout,
-            Reply::Failed(Failure::Weaker { .. }) => Self::Weaker,
+            Reply::Failed(Failure::Weaker { .. } | Failure::Unsettled { .. }) => Self::Weaker,
             Reply::Failed(Failure::Refused(Refusal::Overloaded { .. })) => Self::Overloaded,
             Reply::Failed(Failure::Refused(Refusal::Disk(_))) => Self::Disk,
             Reply::Failed(Failure::Refused(_)) => Self::Refused,

@@ -1,8 +1,7 @@
 //! Reads, by scripts of events.
 
-use GetEvent::{Deadline, Digested, Failed, Fetched, Hedge, Slow};
+use GetEvent::{Deadline, Digested, Failed, Fetched, Hedge, Known, NotRepaired, Repaired, Slow};
 use lattice::Max;
-use model::Need;
 
 use super::*;
 use crate::guests::guests_of;
@@ -30,6 +29,20 @@ fn run_for(answers: Need, guests: &[NodeId], events: &[GetEvent<Max<u64>>]) -> V
     run_on(get, out, events)
 }
 
+/// A monotonic read at two of three.
+fn run_monotonic(events: &[GetEvent<Max<u64>>]) -> Vec<String> {
+    let (mut out, digest) = (Vec::new(), |max: &Max<u64>| Digest(max.0));
+    let (replicas, two) = ([N1, N2, N3], votes(&[(N1, 1), (N2, 1), (N3, 1)], 2));
+    let need = ReadNeed { answers: two.clone(), ..ReadNeed::default() };
+    let get = Get::start(&replicas, guests_of(&replicas, &[]), need, digest, &mut out);
+    let get = get.settled_at(Need::default().and_meets([two]), &replicas);
+    run_on(get, out, events)
+}
+
+fn known(have: &[NodeId], away: &[NodeId]) -> GetEvent<Max<u64>> {
+    Known { have: have.to_vec(), away: away.to_vec() }
+}
+
 fn run_on(
     mut get: Get<Max<u64>>,
     mut out: Vec<GetEffect<Max<u64>>>,
@@ -42,6 +55,9 @@ fn run_on(
             Fetched(node, max) => format!("fetched {node} {}", max.0),
             Digested(node, digest) => format!("digested {node} {}", digest.0),
             Failed(node) => format!("failed {node}"),
+            Known { have, away } => format!("known {have:?} away {away:?}"),
+            Repaired(node) => format!("repaired {node}"),
+            NotRepaired(node) => format!("not repaired {node}"),
             Hedge => "hedge".into(),
             Slow => "slow".into(),
             Deadline => "deadline".into(),
@@ -62,6 +78,8 @@ fn show(out: &mut Vec<GetEffect<Max<u64>>>) -> String {
         GetEffect::Fetch(node, Want::Full) => format!(" fetch {node}"),
         GetEffect::Fetch(node, Want::Digest) => format!(" digest {node}"),
         GetEffect::Met(max, by) => format!(" answer {} by{}", max.0, nodes(&by)),
+        GetEffect::Settle(max) => format!(" settle {}", max.0),
+        GetEffect::Unsettled(by) => format!(" unsettled, only{}", nodes(&by)),
         GetEffect::Unmet(by) => format!(" unmet, only{}", nodes(&by)),
         GetEffect::Merge(node, max) => format!(" merge {node} {}", max.0),
     };
@@ -283,6 +301,106 @@ fn what_a_guest_keeps_is_in_the_answer_and_repairs_the_replicas() {
         failed n3: fetch n4
         fetched n4 9:
         fetched n1 7: answer 9 by n1 n4(n2) merge n1 9 done
+        ",
+    );
+}
+
+#[test]
+fn a_monotonic_read_answers_at_once_where_replicas_agree() {
+    check(
+        &run_monotonic(&[Fetched(N1, Max(7)), Digested(N2, Digest(7))]),
+        "
+        start: fetch n1 digest n2
+        fetched n1 7:
+        digested n2 7: answer 7 by n1 n2 done
+        ",
+    );
+}
+
+#[test]
+fn a_monotonic_read_brings_what_it_found_to_enough_replicas_before_it_answers() {
+    check(
+        &run_monotonic(&[
+            Fetched(N1, Max(7)),
+            Digested(N2, Digest(5)),
+            Fetched(N2, Max(5)),
+            known(&[], &[]),
+            Repaired(N2),
+        ]),
+        "
+        start: fetch n1 digest n2
+        fetched n1 7:
+        digested n2 5: fetch n2
+        fetched n2 5: settle 7
+        known [] away []: merge n2 7
+        repaired n2: answer 7 by n1 n2 done
+        ",
+    );
+}
+
+#[test]
+fn a_monotonic_read_sends_nothing_where_clocks_say_that_others_have_it() {
+    check(
+        &run_monotonic(&[Fetched(N1, Max(7)), Fetched(N2, Max(5)), known(&[N3], &[])]),
+        "
+        start: fetch n1 digest n2
+        fetched n1 7:
+        fetched n2 5: settle 7
+        known [n3] away []: answer 7 by n1 n2 merge n2 7 done
+        ",
+    );
+}
+
+#[test]
+fn a_monotonic_read_asks_another_when_one_does_not_take_it_and_all_when_it_takes_long() {
+    let begin = [Fetched(N1, Max(7)), Fetched(N2, Max(5))];
+    let rest = [known(&[], &[]), NotRepaired(N2), Repaired(N3)];
+    check(
+        &run_monotonic(&[&begin[..], &rest].concat()),
+        "
+        start: fetch n1 digest n2
+        fetched n1 7:
+        fetched n2 5: settle 7
+        known [] away []: merge n2 7
+        not repaired n2: merge n3 7
+        repaired n3: answer 7 by n1 n2 merge n2 7 done
+        ",
+    );
+    let rest = [known(&[], &[]), Slow, Repaired(N3)];
+    check(
+        &run_monotonic(&[&begin[..], &rest].concat()),
+        "
+        start: fetch n1 digest n2
+        fetched n1 7:
+        fetched n2 5: settle 7
+        known [] away []: merge n2 7
+        slow: merge n3 7
+        repaired n3: answer 7 by n1 n2 done
+        ",
+    );
+}
+
+#[test]
+fn a_monotonic_read_that_cannot_bring_it_to_enough_says_so() {
+    let begin = [Fetched(N1, Max(7)), Fetched(N2, Max(5))];
+    check(
+        &run_monotonic(&[&begin[..], &[known(&[], &[N3]), Failed(N2)]].concat()),
+        "
+        start: fetch n1 digest n2
+        fetched n1 7:
+        fetched n2 5: settle 7
+        known [] away [n3]: merge n2 7
+        failed n2: unsettled, only n1 n2 merge n2 7 done
+        ",
+    );
+    check(
+        &run_monotonic(&[&begin[..], &[known(&[], &[]), Deadline]].concat()),
+        "
+        start: fetch n1 digest n2
+        fetched n1 7:
+        fetched n2 5: settle 7
+        known [] away []: merge n2 7
+        deadline: unsettled, only n1 n2 done
         ",
     );
 }

@@ -391,6 +391,7 @@ pub(crate) fn get(partition: &str, r: Level) -> Request {
         table: name("t"),
         key: key(partition, ""),
         options: ReadOptions { r: Some(r), ..ReadOptions::default() },
+        monotonic: false,
         timeout: Duration::from_secs(5),
     })
 }

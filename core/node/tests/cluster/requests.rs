@@ -212,3 +212,30 @@ fn only_acknowledgements_wait_for_the_disk() {
     };
     assert_eq!((after(1), after(2), after(3)), (After::Synced, After::Now, After::Now));
 }
+
+#[test]
+fn what_a_monotonic_read_shows_is_at_so_many_replicas_that_the_next_cannot_miss_it() {
+    let mut cluster = Cluster::with_table(3, 3);
+    let (node, disk) = cluster.nodes.get_mut(&NodeId::new(1)).unwrap();
+    let request = put("k", "v", &none(), WriteOptions::default());
+    // What it sends is lost.
+    let ticket = Ticket(99);
+    node.step(cluster.now, Input::Requested { ticket, request }, disk, &mut Vec::new());
+    let have = |cluster: &Cluster| {
+        let disks = cluster.nodes.values().map(|(_, disk)| disk);
+        disks.filter(|disk| !disk.objects.is_empty()).count()
+    };
+    assert_eq!(texts(&cluster.get(1, "k", Level::One).object), ["v"]);
+    assert_eq!(have(&cluster), 1);
+    let Request::Get(read) = get("k", Level::One) else { panic!("it is a read") };
+    let read = Request::Get(Get { monotonic: true, ..read });
+    let Reply::Read(found) = cluster.ask(1, read.clone()) else { panic!("it is answered") };
+    assert_eq!(texts(&found.object), ["v"]);
+    assert_eq!(found.receipt.acks.len(), 2, "as many as the table says");
+    assert_eq!(have(&cluster), 2);
+    cluster.stop(1);
+    assert_eq!(texts(&cluster.get(2, "k", Level::Quorum).object), ["v"]);
+    cluster.stop(2);
+    let failed = cluster.ask(3, read);
+    assert!(matches!(failed, Reply::Failed(Failure::NotAttempted { .. })), "{failed:?}");
+}

@@ -279,6 +279,12 @@ async fn each_failure_of_the_node_has_its_own_code_and_facts() {
         assert_eq!(json["detail"], failure.to_string());
     }
     let (wanted, got, lacks) = (2, 1, String::new());
+    api.node.state().failure = Some(Failure::Unsettled { receipt: weaker.clone() });
+    let answer = api.get(KEY).await;
+    assert_eq!(
+        (answer.problem(), &answer.json()["replicas"]),
+        ("504 not_settled".into(), &3.into())
+    );
     let failure = Failure::TooFewAnswers { wanted, got, receipt: weaker, lacks };
     api.node.state().failure = Some(failure.clone());
     let answer = api.get(KEY).await;

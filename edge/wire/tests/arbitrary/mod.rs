@@ -155,9 +155,10 @@ prop_compose! {
     fn gets()(
         (keyspace, table, key) in (names(), names(), keys()),
         options in read_options(),
+        monotonic: bool,
         timeout in times(),
     ) -> Get {
-        Get { keyspace, table, key, options, timeout }
+        Get { keyspace, table, key, options, monotonic, timeout }
     }
 }
 
@@ -285,6 +286,7 @@ fn failures() -> impl Strategy<Value = Failure> {
         1 => (any::<u8>(), any::<u8>(), receipts(), any::<String>())
             .prop_map(|(wanted, got, receipt, lacks)| Failure::TooFewAnswers { wanted, got, receipt, lacks }),
         1 => receipts().prop_map(|receipt| Failure::Weaker { receipt }),
+        1 => receipts().prop_map(|receipt| Failure::Unsettled { receipt }),
     ]
 }
 

@@ -364,7 +364,8 @@ fn requests() -> (model::Request, model::Request) {
         timeout,
     };
     let options = model::ReadOptions::default();
-    let get = model::Get { keyspace, table, key: samples::first_key(), options, timeout };
+    let (key, monotonic) = (samples::first_key(), timeout.as_millis() % 2 == 0);
+    let get = model::Get { keyspace, table, key, options, monotonic, timeout };
     (model::Request::Put(put), model::Request::Get(get))
 }
 

@@ -33,7 +33,14 @@ fn open(op: Op, request: Request, healthy: bool) -> Open {
 
 fn get(table: &str) -> Request {
     let (keyspace, table, timeout) = (name("space"), name(table), Duration::ZERO);
-    Request::Get(Get { keyspace, table, key: key(), options: ReadOptions::default(), timeout })
+    Request::Get(Get {
+        keyspace,
+        table,
+        key: key(),
+        options: ReadOptions::default(),
+        monotonic: false,
+        timeout,
+    })
 }
 
 fn put(mutation: Mutation) -> Request {
@@ -84,7 +91,7 @@ fn one_of_each(world: &mut World) -> Vec<(Op, Request)> {
     let id = world.oracle.begin(write);
     vec![
         (Op::Write { id, options: WriteOptions::default() }, put(Mutation::Delete)),
-        (Op::Read { spot: 0, options: ReadOptions::default() }, get("table")),
+        (Op::Read { spot: 0, options: ReadOptions::default(), monotonic: false }, get("table")),
         (Op::List(Box::new(list())), Request::List(list())),
         (Op::Declare(declare()), Request::Declare(declare())),
     ]

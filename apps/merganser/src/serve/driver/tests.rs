@@ -407,7 +407,7 @@ fn the_time_of_a_request_begins_when_it_is_asked() {
 async fn is_refused(driver: &Driver<FakeDisk, FakeNetwork>) -> bool {
     let Put { keyspace, table, key, timeout, .. } = put("synced");
     let options = Default::default();
-    let get = Get { keyspace, table, key, options, timeout };
+    let get = Get { keyspace, table, key, options, monotonic: false, timeout };
     let asked = driver.mailbox.ask(Request::Get(get));
     tokio::time::timeout(Duration::ZERO, asked).await.is_ok()
 }
