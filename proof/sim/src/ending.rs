@@ -110,6 +110,7 @@ impl World {
             self.check_clocks()?;
         }
         self.check_catalogs()?;
+        self.count_effects(&reads);
         self.check_lists(&reads)
     }
 

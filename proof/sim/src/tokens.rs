@@ -13,10 +13,11 @@
 //! An attempt whose node had heard of an earlier one gets no dot. It is answered with the dot
 //! of that one, and must keep what that answer promises.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use causality::{Dot, DotSet};
-use model::{Object, Receipt, Refusal, Token};
+use model::{Object, Read, Receipt, Refusal, Token};
 
 use crate::invariant::Invariant;
 use crate::oracle::{Oracle, Outcome, Viewer, Write, WriteId};
@@ -175,6 +176,66 @@ impl World {
                 Err(Broken::new(Invariant::ImproperIsRefused, detail))
             }
         }
+    }
+}
+
+impl World {
+    /// Counts what became of the writes with tokens, for the summary: how often they were
+    /// tried, and what of it there is at the end. It counts by itself, and asks no other check.
+    pub(crate) fn count_effects(&mut self, reads: &[Read]) {
+        let mut counts = Effects::default();
+        for attempts in self.oracle.families.values() {
+            let attempts: Vec<&Write> = attempts.iter().map(|id| self.oracle.write(*id)).collect();
+            let Some(read) = attempts.first().and_then(|first| reads.get(first.spot)) else {
+                continue;
+            };
+            counts.add(&attempts, &read.object);
+        }
+        let Effects { made, tried, unanswered, acknowledged, twice, lost, doubled } = counts;
+        for (what, count) in [
+            ("made", made),
+            ("tried", tried),
+            ("not answered", unanswered),
+            ("acknowledged at last", acknowledged),
+            ("accepted at two nodes", twice),
+            ("lost", lost),
+            ("doubled", doubled),
+        ] {
+            self.requests.insert(("tokens", what), count);
+        }
+    }
+}
+
+/// What became of all writes with tokens.
+#[derive(Clone, Copy, Debug, Default)]
+struct Effects {
+    made: u64,
+    tried: u64,
+    /// Attempts that were not answered, or that ended unknown.
+    unanswered: u64,
+    acknowledged: u64,
+    twice: u64,
+    /// Acknowledged, and neither there nor superseded.
+    lost: u64,
+    /// Shown more than once.
+    doubled: u64,
+}
+
+impl Effects {
+    /// One write, all attempts of which were these, and what its key holds in the end.
+    fn add(&mut self, attempts: &[&Write], held: &Object) {
+        let dots: BTreeSet<Dot> = attempts.iter().filter_map(|write| write.dot).collect();
+        let open = |write: &&&Write| matches!(write.outcome, Outcome::Open | Outcome::Unknown);
+        let is_acknowledged = attempts.iter().any(|write| write.outcome == Outcome::Acked);
+        let is_applied = dots.iter().any(|dot| held.context().contains(*dot));
+        let shown = dots.iter().filter(|dot| held.values().contains_key(dot)).count();
+        self.made += 1;
+        self.tried += attempts.len() as u64;
+        self.unanswered += attempts.iter().filter(open).count() as u64;
+        self.acknowledged += u64::from(is_acknowledged);
+        self.twice += u64::from(1 < dots.len());
+        self.lost += u64::from(is_acknowledged && !is_applied);
+        self.doubled += u64::from(1 < shown);
     }
 }
 
