@@ -79,6 +79,7 @@ fn an_acknowledged_write_that_is_gone_is_noticed_by_every_scenario() {
 fn a_fault_that_did_not_happen_is_noticed() {
     for (scenario, words) in [
         ("kill", "were killed"),
+        ("retries", "were mistreated"),
         ("power", "0 of 1 disks lost power"),
         ("syscalls", "kills came about"),
         ("read-fails", "only 0 reads failed"),

@@ -14,6 +14,7 @@ mod overload;
 mod pause;
 mod power;
 mod reads;
+mod retries;
 mod rot;
 mod slow;
 mod stop;
@@ -114,8 +115,9 @@ enum Home {
 }
 
 /// All scenarios, by name.
-const ALL: [(&str, Home, Scenario); 22] = [
+const ALL: [(&str, Home, Scenario); 23] = [
     ("kill", Home::Disk, kill::run),
+    ("retries", Home::Disk, retries::run),
     ("pause", Home::Disk, pause::run),
     ("power", Home::Disk, power::one),
     ("blackout", Home::Disk, power::all),

@@ -19,8 +19,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use client::{
-    Client, Durability, Error, KeyspaceContract, Level, Options, Order, ReadOptions, Replicas,
-    TableContract, WriteOptions,
+    Client, Durability, Error, Identity, KeyspaceContract, Level, Options, Order, ReadOptions,
+    Replicas, TableContract, WriteOptions,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -102,6 +102,9 @@ pub(crate) struct Bench {
     /// The level of writes.
     #[arg(long, short = 'w', value_name = "LEVEL")]
     w: Option<Level>,
+    /// Write without idempotency keys.
+    #[arg(long)]
+    unsafe_to_repeat: bool,
     /// The processes of the servers, separated by commas: their CPU time and memory is told.
     #[arg(long, value_name = "PID,..", value_delimiter = ',')]
     pids: Vec<u32>,
@@ -159,7 +162,14 @@ impl Bench {
         let shared = Rc::new(Shared::new(Settings {
             table: client.table(&self.keyspace, &self.table),
             read: ReadOptions { r: self.r.or(self.level), ..ReadOptions::default() },
-            write: WriteOptions { w: self.w.or(self.level), ..WriteOptions::default() },
+            write: WriteOptions {
+                w: self.w.or(self.level),
+                identity: match self.unsafe_to_repeat {
+                    true => Identity::UnsafeToRepeat,
+                    false => Identity::Fresh,
+                },
+                ..WriteOptions::default()
+            },
             draw: Draw::new(self.distribution, self.keys),
             keys: self.keys,
             clients: self.clients.into(),
