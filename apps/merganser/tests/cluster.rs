@@ -36,6 +36,48 @@ fn a_killed_node_is_missed_by_nobody_and_catches_up_on_what_is_read() {
     cluster.stop();
 }
 
+#[test]
+fn what_each_replica_holds_is_shown_while_one_is_away_and_when_it_is_back() {
+    let mut cluster = Cluster::start_with_table(3);
+    let path = "/v1/kv/demo/notes/k";
+    assert_eq!(cluster.put(1, path, "first").status, 204);
+    cluster.kill(2);
+    cluster.wait_for("n2 ended");
+    let context = cluster.get(1, path).header("merganser-context").unwrap().to_owned();
+    assert_eq!(cluster.put_after(3, path, "second", &context).status, 204);
+    assert_eq!(cluster.put(3, path, "beside").status, 204);
+
+    let told = explain(&cluster, &["--json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let replicas = told["holds"]["replicas"].as_array().unwrap();
+    let of = |node: u16| replicas.iter().find(|holding| holding["node"] == node).unwrap();
+    assert_eq!((&of(2)["answered"], &of(1)["answered"]), (&false.into(), &true.into()));
+    assert_eq!(of(1)["values"].as_array().unwrap().len(), 2);
+    assert_eq!(told["holds"]["read"]["kind"], "strict");
+    let quorum = told["levels"].as_array().unwrap().iter();
+    let quorum = quorum.clone().find(|level| level["level"] == "QUORUM").unwrap();
+    assert_eq!(quorum["write"]["survives"], 0);
+    let words = explain(&cluster, &[]);
+    assert!(words.contains("n2 did not say what it holds"), "{words}");
+
+    cluster.restart(2);
+    cluster.wait_for_alive(1, 3);
+    eventually("all replicas are said to hold the same", || {
+        explain(&cluster, &[]).contains("All replicas hold the same.")
+    });
+    cluster.stop();
+}
+
+/// What the command says of a key.
+fn explain(cluster: &Cluster, options: &[&str]) -> String {
+    let node = format!("http://{}", cluster.address(1));
+    let words = ["explain", "demo", "notes", "--key", "k", "--node", &node];
+    let output = Command::new(PROGRAM).args(words).args(options).output();
+    let output = output.expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("it prints text")
+}
+
 /// n2 and n3 are told only where n1 is. Which of them may dial the other, and where, each hears
 /// from n1.
 #[test]

@@ -578,6 +578,15 @@ impl<T: Lattice + Clone> Get<T> {
         replicas.map(ack).collect()
     }
 
+    /// How these would be named in a receipt, if they took part.
+    pub fn acks_of(&self, nodes: &[NodeId]) -> Vec<Ack> {
+        let ack = |node: &NodeId| {
+            let stands_for = self.guests.stands_for(*node);
+            Ack { node: *node, durable: false, stands_for }
+        };
+        nodes.iter().map(ack).collect()
+    }
+
     /// Whether a node was asked without having a vote.
     fn is_bystander(&self, node: NodeId) -> bool {
         matches!(&self.extent, Extent::Everybody(guests) if guests.contains(&node))

@@ -6,6 +6,7 @@
 //! and the checks that a value of a type must pass to exist.
 
 mod electorate;
+mod explain;
 mod failure;
 mod health;
 mod key;
@@ -21,6 +22,7 @@ mod status;
 mod time;
 
 pub use electorate::Electorate;
+pub use explain::{Explain, Explained, Holding, Told};
 pub use failure::{Failure, Refusal};
 pub use health::{Ability, TableHealth};
 pub use key::{Address, Key, Malformed, PART_BYTES_MAX, Value};

@@ -7,8 +7,8 @@ use causality::DotSet;
 use crdt::{Marks, Token};
 
 use crate::{
-    Durability, Failure, Key, Keyspace, Level, Name, Object, Policy, ReadOptions, Recall, Recalled,
-    Receipt, ReplicaMap, Status, Table, Value, Voting, WriteOptions,
+    Durability, Explain, Explained, Failure, Key, Keyspace, Level, Name, Object, Policy,
+    ReadOptions, Recall, Recalled, Receipt, ReplicaMap, Status, Table, Value, Voting, WriteOptions,
 };
 
 /// What a client asks of a node.
@@ -18,6 +18,8 @@ pub enum Request {
     Put(Put),
     /// Read one key. Answered by [`Reply::Read`].
     Get(Get),
+    /// Tell what each replica holds of a key. Answered by [`Reply::Explained`].
+    Explain(Explain),
     /// Read keys in order. Answered by [`Reply::Listed`].
     List(List),
     /// Tell what became of a write. Answered by [`Reply::Recalled`].
@@ -36,6 +38,8 @@ pub enum Reply {
     Written(Written),
     /// Answers [`Request::Get`].
     Read(Read),
+    /// Answers [`Request::Explain`].
+    Explained(Box<Explained>),
     /// Answers [`Request::List`].
     Listed(Listed),
     /// Answers [`Request::Recall`].

@@ -8,7 +8,7 @@ use mutant::{Mutant, is};
 
 use crate::flight::{Client, Flight, SLOW, Work};
 use crate::message::time_left;
-use crate::recall::Recalling;
+use crate::recall::{Purpose, Recalling};
 use crate::shards::digest;
 use crate::{
     After, Cause, Disk, Fetch, Fetched, Found, Merge, Merged, Message, Node, NodeId, RequestId,
@@ -53,6 +53,11 @@ impl Getting {
         recalling: Recalling,
     ) -> Self {
         Self { get, site, address, asked: Vec::new(), recalling: Some(Box::new(recalling)) }
+    }
+
+    /// Whether it only looks at what there is.
+    fn is_explaining(&self) -> bool {
+        self.recalling.as_ref().is_some_and(|told| matches!(told.purpose, Purpose::Explain))
     }
 
     /// Whether it looks for a token, and waits for disks.
@@ -248,10 +253,8 @@ impl Node {
                     }
                 }
                 GetEffect::Met(object, acks) => {
-                    if let Some(recalling) = &getting.recalling {
-                        let recalled =
-                            self.recalled(&getting.get, &getting.site, recalling, turn.now);
-                        self.answer(flight.client, Reply::Recalled(recalled), turn);
+                    if let Some(reply) = self.told_by_everybody(getting, turn.now) {
+                        self.answer(flight.client, reply, turn);
                         continue;
                     }
                     if !getting.get.is_monotonic() {
@@ -262,6 +265,14 @@ impl Node {
                     let object = shown(object);
                     self.answer(flight.client, Reply::Read(Read { object, receipt }), turn);
                 }
+                GetEffect::Unmet(_) if getting.is_explaining() => {
+                    // That nobody tells anything is an explanation, too.
+                    if let Some(reply) = self.told_by_everybody(getting, turn.now) {
+                        self.answer(flight.client, reply, turn);
+                    }
+                }
+                // Who looks at what there is must not change it.
+                GetEffect::Merge(..) if getting.is_explaining() => {}
                 GetEffect::Unmet(acks) => {
                     let failure = match getting.is_recalling() {
                         true => getting.site.nobody_told(acks),
@@ -293,6 +304,20 @@ impl Node {
         let is_away = |node: &NodeId| !self.membership.is_alive(*node, now);
         let away = site.replicas.iter().copied().filter(is_away).collect();
         GetEvent::Known { have, away }
+    }
+
+    /// What is said where everybody was asked. Nothing of any other read.
+    fn told_by_everybody(&mut self, getting: &Getting, now: Now) -> Option<Reply> {
+        let Getting { get, site, recalling, .. } = getting;
+        let recalling = recalling.as_ref()?;
+        Some(match recalling.purpose {
+            Purpose::Recall(token) => {
+                Reply::Recalled(self.recalled(get, site, recalling, token, now))
+            }
+            Purpose::Explain => {
+                Reply::Explained(Box::new(self.explained(get, site, &recalling.durable, now)))
+            }
+        })
     }
 
     /// How old an answer can be: it has everything that any of those has who took part.

@@ -30,6 +30,7 @@ mod contracts;
 mod declare;
 mod effect;
 mod exchange;
+mod explain;
 mod flight;
 mod forward;
 mod get;
@@ -270,6 +271,7 @@ impl Node {
             Request::Get(get) => self.get(client, &get, turn),
             Request::List(list) => self.list(client, list, turn),
             Request::Recall(recall) => self.recall(client, recall, turn),
+            Request::Explain(explain) => self.explain(client, explain, turn),
             Request::Declare(declare) => self.declare(client, declare, turn),
             Request::Status => {
                 let status = self.status(turn.now);

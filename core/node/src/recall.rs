@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use coordinator::{Get, GetEffect, GetEvent};
+use coordinator::Get;
 use lattice::Lattice;
 use model::{
     Ack, Address, Failure, Fate, NodeId, Now, Object, Recall, Recalled, Receipt, Token,
@@ -22,19 +22,26 @@ use model::{
 };
 use mutant::{Mutant, is};
 
-use crate::flight::{Client, Flight, Work};
-use crate::get::Getting;
-use crate::shards::digest;
+use crate::flight::Client;
 use crate::{Disk, Node, Site, Turn};
 
-/// What is asked of a read that looks for a token.
+/// Why everybody is asked for what they hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// To learn what became of the write with this token.
+    Recall(Token),
+    /// To show what each holds.
+    Explain,
+}
+
+/// What is asked of a read that asks everybody.
 #[derive(Debug)]
 pub(crate) struct Recalling {
-    token: Token,
+    pub(crate) purpose: Purpose,
     /// Everybody who may have it.
-    asked: Vec<NodeId>,
+    pub(crate) asked: Vec<NodeId>,
     /// Those who have what they told on disk.
-    durable: BTreeSet<NodeId>,
+    pub(crate) durable: BTreeSet<NodeId>,
 }
 
 impl Recalling {
@@ -53,32 +60,9 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
         let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition())?;
-        let id = self.new_request();
-        let guests = match is(Mutant::GuestsNotRecalled) {
-            true => Vec::new(),
-            false => self.contracts.guests(site.shard).to_vec(),
-        };
-        let mut all = site.replicas.iter().chain(&guests).copied().collect::<Vec<_>>();
-        all.sort_unstable();
-        let mut effects = Vec::new();
-        let mut get = Get::ask_all(&site.replicas, guests, digest, &mut effects);
-        let is_away = |node: &NodeId| !self.membership.is_alive(*node, turn.now);
-        let away: Vec<NodeId> = all.iter().copied().filter(is_away).collect();
-        effects.retain(|effect| !matches!(effect, GetEffect::Fetch(to, _) if away.contains(to)));
-        for node in away {
-            get.step(GetEvent::Failed(node), &mut effects);
-        }
-        let is_done = get.is_done();
         let address = Address { table: site.table.id, key: asked.key };
-        let recalling = Recalling { token: asked.token, asked: all, durable: BTreeSet::new() };
-        let getting = Getting::recalling(get, site, address, recalling);
-        let (begun, deadline) = (turn.now, turn.now + asked.timeout);
-        let work = Work::Get(getting);
-        let mut flight = Flight { client, begun, deadline, timer: deadline, work };
-        self.get_effects(id, &mut flight, effects, turn);
-        if !is_done {
-            self.keep_until(id, flight);
-        }
+        let purpose = Purpose::Recall(asked.token);
+        self.ask_everybody(client, site, address, purpose, asked.timeout, turn);
         Ok(())
     }
 
@@ -88,9 +72,9 @@ impl Node {
         get: &Get<Object>,
         site: &Site,
         recalling: &Recalling,
+        token: Token,
         now: Now,
     ) -> Recalled {
-        let token = recalling.token;
         let mut merged = Object::default();
         for (_, object) in get.told() {
             let _ = merged.merge(object.clone());

@@ -46,6 +46,7 @@ mod catalog;
 mod connection;
 mod endpoint;
 mod error;
+mod explain;
 #[doc(hidden)]
 pub mod fuzzed;
 mod key;
@@ -68,6 +69,7 @@ pub use catalog::{
     Status, TableContract, TableInfo,
 };
 pub use error::{Error, Problem};
+pub use explain::{Explanation, Holding, ReadNow, Version};
 pub use key::{Content, Context, Dot, Key, Value};
 pub use level::{Demands, Level, ReadOptions, WriteOptions};
 pub use list::{Entry, ListOptions, Page, Pages};

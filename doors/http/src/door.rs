@@ -10,8 +10,8 @@ use causality::DotSet;
 use codec::cursor;
 use codec::token::{self, Place};
 use model::{
-    Declare, Declared, Get, Key, List, Listed, Marks, Put, Range, Read, Recall, Recalled, Reply,
-    Request, Status, Written,
+    Declare, Declared, Explain, Explained, Get, Key, List, Listed, Marks, Put, Range, Read, Recall,
+    Recalled, Reply, Request, Status, Written,
 };
 
 use crate::budget::Budget;
@@ -47,6 +47,7 @@ macro_rules! ask {
             | Reply::Read(_)
             | Reply::Listed(_)
             | Reply::Recalled(_)
+            | Reply::Explained(_)
             | Reply::Declared(_)
             | Reply::Status(_) => Err(Problem::internal("the node gave another kind of answer")),
         }
@@ -73,6 +74,11 @@ impl<N: Node> Door<N> {
     /// Tells what became of a write.
     pub(crate) async fn recall(&self, recall: Recall) -> Result<Recalled, Problem> {
         ask!(self, Request::Recall(recall), Reply::Recalled)
+    }
+
+    /// Tells what each replica holds of a key.
+    pub(crate) async fn explain(&self, explain: Explain) -> Result<Box<Explained>, Problem> {
+        ask!(self, Request::Explain(explain), Reply::Explained)
     }
 
     /// Reads keys in order.

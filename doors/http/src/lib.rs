@@ -26,6 +26,7 @@ mod budget;
 mod connection;
 mod date;
 mod door;
+mod explain;
 mod gate;
 mod health;
 mod json;
@@ -130,6 +131,7 @@ pub fn router_within<N: Node>(node: N, config: Config, bodies_bytes_max: usize) 
         // apart themselves.
         .route("/v1/kv/{*place}", get(kv::get::<N>).put(kv::put::<N>).delete(kv::delete::<N>))
         .route("/v1/outcome/{*place}", get(outcome::outcome::<N>))
+        .route("/v1/explain/{*place}", get(explain::explain::<N>))
         .route("/v1/list/{*place}", get(listing::list::<N>))
         .route("/v1/scan/{*place}", get(listing::scan::<N>))
         .route("/v1/batch", post(batch::batch::<N>))

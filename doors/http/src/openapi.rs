@@ -28,7 +28,7 @@ use utoipa::{IntoParams, IntoResponses, OpenApi as _};
 
 use crate::params::{self, Param, Query};
 use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemJson};
-use crate::{batch, health, keyspaces, kv, listing, outcome, status, tables};
+use crate::{batch, explain, health, keyspaces, kv, listing, outcome, status, tables};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -43,6 +43,7 @@ use crate::{batch, health, keyspaces, kv, listing, outcome, status, tables};
         kv::get,
         kv::delete,
         outcome::outcome,
+        explain::explain,
         batch::batch,
         listing::list,
         listing::scan,
@@ -171,7 +172,7 @@ enum Found {
 }
 
 fn is_below_keys(path: &str) -> bool {
-    ["/v1/kv/", "/v1/list/", "/v1/scan/", "/v1/outcome/"]
+    ["/v1/kv/", "/v1/list/", "/v1/scan/", "/v1/outcome/", "/v1/explain/"]
         .iter()
         .any(|prefix| path.starts_with(prefix))
 }
@@ -263,6 +264,10 @@ problems! {
     OutcomeProblems: [
         DiskFailed, MalformedName, MalformedKey, TokenMalformed, UnknownKeyspace, UnknownTable,
         TooFewAnswers
+    ],
+    /// Of the question what each replica holds.
+    ExplainProblems: [
+        DiskFailed, MalformedName, MalformedKey, UnknownKeyspace, UnknownTable
     ],
     /// Of a list or scan.
     ListProblems: [
@@ -382,6 +387,8 @@ query_params! {
     WriteParams: params::WRITE,
     /// What the question for an outcome takes.
     OutcomeParams: params::OUTCOME,
+    /// What the question what each replica holds takes.
+    ExplainParams: params::OUTCOME,
     /// What a list takes.
     ListParams: params::LIST,
 }

@@ -25,6 +25,7 @@
 //! It does no IO. It does not encrypt.
 
 mod exchange;
+mod explain;
 mod failure;
 mod frame;
 mod handshake;

@@ -96,6 +96,12 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
             Reply::Listed(listed) => {
                 listed.listings.iter().for_each(|listing| visit(&listing.object));
             }
+            Reply::Explained(explained) => {
+                let told = explained.holdings.iter().filter_map(|holding| holding.told.as_ref());
+                told.for_each(|told| visit(&told.object));
+                visit(&explained.shown);
+                visit(&explained.merged);
+            }
             Reply::Written(_)
             | Reply::Recalled(_)
             | Reply::Declared(_)

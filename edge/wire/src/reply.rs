@@ -6,6 +6,7 @@ use codec::catalog as contracts;
 use model::{Declared, Listed, Listing, NodeId, Read, Standing, Written};
 use prost::{Message, Oneof};
 
+use crate::explain::Explained;
 use crate::failure::Failure;
 use crate::parts::{
     Key, Objects, Receipt, Time, Unusable, Usable, coded, narrow, present, put_context, put_name,
@@ -17,7 +18,7 @@ use crate::request::Range;
 /// Any answer, without its objects.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Reply {
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25, 26")]
     answer: Option<Answer>,
 }
 
@@ -41,6 +42,9 @@ enum Answer {
     Failed(Failure),
     #[prost(message, tag = "25")]
     Recalled(Recalled),
+    /// The objects of those who told follow, and two more.
+    #[prost(message, tag = "26")]
+    Explained(Explained),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -81,6 +85,7 @@ impl Reply {
             model::Reply::Read(Read { receipt, object: _ }) => Answer::Read(Receipt::put(receipt)),
             model::Reply::Listed(listed) => Answer::Listed(PlainListed::put(listed)),
             model::Reply::Recalled(recalled) => Answer::Recalled(Recalled::put(recalled)),
+            model::Reply::Explained(explained) => Answer::Explained(Explained::put(explained)),
             model::Reply::Declared(declared) => put_declared(declared),
             model::Reply::Status(status) => Answer::Status(Status::put(status)),
             model::Reply::Failed(failure) => Answer::Failed(Failure::put(failure)),
@@ -96,6 +101,9 @@ impl Reply {
             }
             Answer::Listed(listed) => model::Reply::Listed(listed.take(objects)?),
             Answer::Recalled(recalled) => model::Reply::Recalled(recalled.take()?),
+            Answer::Explained(explained) => {
+                model::Reply::Explained(Box::new(explained.take(objects)?))
+            }
             Answer::Keyspace(Contract { contract, created }) => {
                 let keyspace = contracts::decode_keyspace(&contract)?;
                 model::Reply::Declared(Declared::Keyspace { keyspace, created })

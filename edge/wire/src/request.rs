@@ -9,6 +9,7 @@ use codec::{Reader, catalog as contracts};
 use model::{Durability, Mutation, Policy, ReadOptions, Token, Voting, WriteOptions};
 use prost::{Message, Oneof};
 
+use crate::explain::Explain;
 use crate::parts::{
     Demands, Key, Time, Unusable, Usable, coded, narrow, numbered, present, put_context, put_level,
     put_name, take_context, take_level, take_name, wrong,
@@ -25,7 +26,7 @@ numbered!(put_durability, take_durability, Durability {
 /// Any request.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 30")]
+    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30")]
     asked: Option<Asked>,
 }
 
@@ -57,6 +58,8 @@ enum Asked {
     TokenPut(Write),
     #[prost(message, tag = "25")]
     Recall(Recall),
+    #[prost(message, tag = "26")]
+    Explain(Explain),
     /// Who knows no guests must not declare a strict one in its place.
     #[prost(message, tag = "21")]
     DeclareSloppyKeyspace(DeclareKeyspace),
@@ -82,6 +85,7 @@ impl Request {
                 list @ List { demands: Some(_), .. } => Asked::DemandingList(list),
             },
             model::Request::Recall(recall) => Asked::Recall(Recall::put(recall)),
+            model::Request::Explain(explain) => Asked::Explain(Explain::put(explain)),
             model::Request::Declare(declare) => put_declare(declare),
             model::Request::Status => Asked::Status(true),
         };
@@ -98,6 +102,7 @@ impl Request {
             }
             Asked::List(list) | Asked::DemandingList(list) => model::Request::List(list.take()?),
             Asked::Recall(recall) => model::Request::Recall(recall.take()?),
+            Asked::Explain(explain) => model::Request::Explain(explain.take()?),
             Asked::DeclareKeyspace(declare) => model::Request::Declare(declare.take(false)?),
             Asked::DeclareSloppyKeyspace(declare) => model::Request::Declare(declare.take(true)?),
             Asked::DeclareTable(declare) | Asked::DeclareVotingTable(declare) => {

@@ -156,6 +156,7 @@ impl World {
             Request::Get(get) => get.timeout,
             Request::List(list) => list.timeout,
             Request::Recall(recall) => recall.timeout,
+            Request::Explain(explain) => explain.timeout,
             Request::Put(_) | Request::Declare(_) | Request::Status => Duration::from_secs(20),
         };
         let (begun, deadline) = (self.now, Now::default());

@@ -159,6 +159,7 @@ impl World {
             | Reply::Read(_)
             | Reply::Listed(_)
             | Reply::Recalled(_)
+            | Reply::Explained(_)
             | Reply::Status(_)
             | Reply::Failed(_) => Err(not_declared(&format!("{reply:?}"))),
         }

@@ -51,6 +51,7 @@ impl World {
             | Reply::Read(_)
             | Reply::Listed(_)
             | Reply::Recalled(_)
+            | Reply::Explained(_)
             | Reply::Status(_) => {
                 let detail = format!("{table:?}, which meets: {meets}, came to {reply:?}");
                 Err(Broken::new(Invariant::ContractsStand, detail))

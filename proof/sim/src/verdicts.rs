@@ -406,6 +406,7 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
         | Reply::Read(_)
         | Reply::Listed(_)
         | Reply::Recalled(_)
+        | Reply::Explained(_)
         | Reply::Declared(_)
         | Reply::Status(_) => None,
     }

@@ -26,6 +26,10 @@ use super::print;
 /// How many sets of nodes are shown for people. The smallest come first.
 const SHOWN_MAX: usize = 8;
 
+/// What wall clocks decide.
+const CLOCKS: &str = "Clocks: the order of writes, what supersedes what, and what an answer is \
+    worth depend on no clock. The wall clock decides only how long an idempotency key is taken.";
+
 /// Sets of nodes, and in how many shards each matters. A set with a region is about requests
 /// to nodes of that region.
 type Sets = BTreeMap<Asked, u16>;
@@ -37,6 +41,10 @@ type Asked = (Option<Region>, Vec<NodeId>);
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) struct Report {
     shards: u16,
+    /// Whether guests may stand in for replicas.
+    sloppy: bool,
+    /// How many objects the node that was asked keeps for others.
+    owed: u64,
     /// Why reads may miss writes, or writes each other; nothing if they cannot.
     misses: Option<String>,
     lost_with: Sets,
@@ -58,7 +66,12 @@ impl Report {
         let table = table_of(&keyspace, table).ok_or_else(unreadable)?;
         let placement = Placement::new(&layout, &keyspace);
         let placement = placement.map_err(|few| CliError::failed(few.to_string()))?;
-        let mut report = Self { shards: keyspace.shards, ..Self::default() };
+        let mut report = Self {
+            shards: keyspace.shards,
+            sloppy: keyspace.sloppy,
+            owed: status.hints.iter().map(|hints| hints.count).sum(),
+            ..Self::default()
+        };
         for index in 0..keyspace.shards {
             let replicas = placement.replicas(ShardId { keyspace: keyspace.id, index });
             let votes = |voter: Voter| Voter { votes: table.voting.votes_of(&voter), ..voter };
@@ -85,8 +98,13 @@ impl Report {
         Ok(())
     }
 
+    /// For people, or as JSON.
+    pub(crate) fn print(&self, as_json: bool) -> Result<(), CliError> {
+        if as_json { print::json(&self.json()) } else { self.show() }
+    }
+
     /// For people.
-    pub(crate) fn show(&self) -> Result<(), CliError> {
+    fn show(&self) -> Result<(), CliError> {
         print::line(match &self.misses {
             None => {
                 "Every read at the table's level sees every write that was acknowledged at the \
@@ -105,7 +123,29 @@ impl Report {
             print::line(format_args!("\n{what}"))?;
             self.show_sets(sets)?;
         }
-        Ok(())
+        print::line(format_args!("\n{}", self.sloppiness()))?;
+        print::line(CLOCKS)
+    }
+
+    /// Whether others may stand in for replicas, and what that leaves of what is said above.
+    fn sloppiness(&self) -> String {
+        if !self.sloppy {
+            return "Strict: nobody stands in for replicas that are away.".to_owned();
+        }
+        let owed = match self.owed {
+            0 => "The node that was asked keeps nothing for others now.".to_owned(),
+            count => format!(
+                "The node that was asked keeps {count} objects for replicas that were away: \
+                 `merganser hints status`."
+            ),
+        };
+        format!(
+            "Sloppy: writes go on while as many nodes are alive as the level asks for, whoever \
+             they are, and what is said above of refusals is so only of requests that ask for \
+             replicas themselves (`pw`, `pr`, `min=strict`). A strict answer still has as many \
+             replicas as the level asks for; one that needed guests says `sloppy` or `any`, and \
+             reads meet such a write for sure when it was handed over. {owed}"
+        )
     }
 
     fn show_sets(&self, sets: &Sets) -> Result<(), CliError> {
@@ -135,6 +175,9 @@ impl Report {
         };
         json!({
             "shards": self.shards,
+            "sloppy": self.sloppy,
+            "hints_here": self.owed,
+            "clocks": "retry_window",
             "misses": self.misses,
             "lost_with": sets(&self.lost_with),
             "no_writes_without": sets(&self.no_writes_without),
@@ -178,11 +221,11 @@ fn count(
     }
 }
 
-fn unreadable() -> CliError {
+pub(super) fn unreadable() -> CliError {
     CliError::failed("the node tells of a contract that this program does not understand")
 }
 
-fn layout(status: &Status) -> Result<Layout, CliError> {
+pub(super) fn layout(status: &Status) -> Result<Layout, CliError> {
     let member = |node: &client::NodeState| {
         let place = node.region.as_deref().zip(node.zone.as_deref());
         let (region, zone) = place?;
@@ -196,7 +239,7 @@ fn layout(status: &Status) -> Result<Layout, CliError> {
     Ok(Layout { version: 1, members })
 }
 
-fn keyspace_of(info: &KeyspaceInfo) -> Option<Keyspace> {
+pub(super) fn keyspace_of(info: &KeyspaceInfo) -> Option<Keyspace> {
     let replicas = info.replicas.iter().map(|(region, n)| Some((Name::new(region).ok()?, *n)));
     Some(Keyspace {
         id: KeyspaceId::new(info.id.parse().ok()?),
@@ -207,7 +250,7 @@ fn keyspace_of(info: &KeyspaceInfo) -> Option<Keyspace> {
     })
 }
 
-fn table_of(keyspace: &Keyspace, info: &TableInfo) -> Option<Table> {
+pub(super) fn table_of(keyspace: &Keyspace, info: &TableInfo) -> Option<Table> {
     let votes = info.votes.iter().map(|(who, votes)| Some((Holder::parse(who)?, *votes)));
     let weakest = |level: &Option<String>| match level {
         None => Some(None),

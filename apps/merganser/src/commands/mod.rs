@@ -11,6 +11,7 @@ mod connect;
 mod del;
 mod doctor;
 mod explain;
+mod explain_key;
 mod export;
 mod get;
 mod health;
@@ -56,6 +57,9 @@ pub(crate) enum Command {
     Predict(predict::Predict),
     /// Show the state of the nodes.
     Status(status::Show),
+    /// Tell what a table survives, or what each replica holds of a key and why reads show what
+    /// they show.
+    Explain(explain_key::Explain),
     /// Show what nodes keep for replicas that were away, or wait until they have it.
     Hints(hints::Hints),
     /// Ask whether the nodes are live, ready, and can serve all shards.
@@ -85,6 +89,7 @@ impl Command {
             Self::Bench(bench) => bench.run(),
             Self::Predict(predict) => predict.run(),
             Self::Status(status) => status.run(),
+            Self::Explain(explain) => explain.run(),
             Self::Hints(hints) => hints.run(),
             Self::Health(health) => health.run(),
             Self::Doctor(doctor) => doctor.run(),

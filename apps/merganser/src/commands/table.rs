@@ -145,8 +145,7 @@ impl Table {
                     show(&[table], self.json, Some(created))
                 }
                 Action::Explain { keyspace, name } => {
-                    let report = Report::new(&client.status().await?, &keyspace, &name)?;
-                    if self.json { print::json(&report.json()) } else { report.show() }
+                    Report::new(&client.status().await?, &keyspace, &name)?.print(self.json)
                 }
                 Action::List { keyspace } => {
                     show(&client.tables(&keyspace).await?, self.json, None)

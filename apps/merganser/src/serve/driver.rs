@@ -478,6 +478,7 @@ fn shorten(request: &mut Request, waited: Duration) -> bool {
         Request::Get(get) => &mut get.timeout,
         Request::List(list) => &mut list.timeout,
         Request::Recall(recall) => &mut recall.timeout,
+        Request::Explain(explain) => &mut explain.timeout,
         // The node answers the one at once, and sets the other's time itself.
         Request::Status | Request::Declare(_) => return true,
     };

@@ -305,6 +305,7 @@ fn bytes_of(request: &Request) -> usize {
         Request::Get(_)
         | Request::List(_)
         | Request::Recall(_)
+        | Request::Explain(_)
         | Request::Declare(_)
         | Request::Status => size_of::<Request>(),
     }

@@ -15,17 +15,19 @@ pub(super) enum Kind {
     Get,
     List,
     Recall,
+    Explain,
     Declare,
     Status,
 }
 
 impl Kind {
     /// All of them, with their names.
-    pub(super) const ALL: [(Kind, &str); 6] = [
+    pub(super) const ALL: [(Kind, &str); 7] = [
         (Kind::Put, "put"),
         (Kind::Get, "get"),
         (Kind::List, "list"),
         (Kind::Recall, "outcome"),
+        (Kind::Explain, "explain"),
         (Kind::Declare, "declare"),
         (Kind::Status, "status"),
     ];
@@ -37,6 +39,7 @@ impl Kind {
             Request::Get(_) => Self::Get,
             Request::List(_) => Self::List,
             Request::Recall(_) => Self::Recall,
+            Request::Explain(_) => Self::Explain,
             Request::Declare(_) => Self::Declare,
             Request::Status => Self::Status,
         }
@@ -80,6 +83,7 @@ impl Outcome {
             | Reply::Read(_)
             | Reply::Listed(_)
             | Reply::Recalled(_)
+            | Reply::Explained(_)
             | Reply::Declared(_)
             | Reply::Status(_) => Self::Met,
             Reply::Failed(Failure::NotAttempted { .. }) => Self::NotAttempted,

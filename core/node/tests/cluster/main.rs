@@ -9,6 +9,7 @@
 
 mod declarations;
 mod exchange;
+mod explanations;
 mod guests;
 mod harness;
 mod levels;

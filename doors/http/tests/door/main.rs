@@ -12,6 +12,7 @@
 mod batches;
 mod cost;
 mod declarations;
+mod explanations;
 mod health;
 mod keys;
 mod lists;

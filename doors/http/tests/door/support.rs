@@ -16,10 +16,10 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use lattice::Lattice;
 use model::{
-    Ack, Declare, Declared, Electorate, Failure, Fate, HintStatus, Key, Keyspace, KeyspaceId, Kind,
-    List, Listed, Listing, Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read,
-    ReadNeed, ReadOptions, Recalled, Receipt, Refusal, Reply, Request, ShardId, Standing, Status,
-    Table, TableId, Value, Voter, Written,
+    Ack, Declare, Declared, Electorate, Explained, Failure, Fate, HintStatus, Holding, Key,
+    Keyspace, KeyspaceId, Kind, List, Listed, Listing, Mark, Mutation, Name, NodeId, NodeStatus,
+    Object, Put, Range, Read, ReadNeed, ReadOptions, Recalled, Receipt, Refusal, Reply, Request,
+    ShardId, Standing, Status, Table, TableId, Told, Value, Voter, Written,
 };
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -121,6 +121,24 @@ impl State {
                 let need = read_need(&keyspace, &table, get.options)?;
                 let object = self.objects.get(&(table.id, get.key)).cloned().unwrap_or_default();
                 Reply::Read(Read { object, receipt: receipt(&keyspace, need.least(), None) })
+            }
+            Request::Explain(explain) => {
+                let (keyspace, table) = self.find(&explain.keyspace, &explain.table)?;
+                let key = (table.id, explain.key);
+                let object = self.objects.get(&key).cloned().unwrap_or_default();
+                // One has all, one nothing, one does not answer.
+                let told = |object| Some(Told { object, durable: true });
+                let tells = [told(object.clone()), told(Object::default()), None];
+                let holding =
+                    |(node, told)| Holding { node: NodeId::new(node), is_guest: false, told };
+                Reply::Explained(Box::new(Explained {
+                    shard: ShardId { keyspace: keyspace.id, index: 0 },
+                    holdings: (1..).zip(tells).map(holding).collect(),
+                    asks: vec![NodeId::new(2)],
+                    kind: Kind::Partial,
+                    shown: Object::default(),
+                    merged: object,
+                }))
             }
             Request::Recall(recall) => {
                 let (keyspace, table) = self.find(&recall.keyspace, &recall.table)?;

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use causality::Incarnation;
 use model::{
-    Ack, Declare, Declared, Failure, Fate, Get, HintStatus, KeyspaceId, Kind, Lag, List, Listed,
-    Listing, Malformed, Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Recall,
-    Recalled, Receipt, Refusal, Reply, Request, ShardId, Spread, Standing, Status, TableId, Voting,
-    WriteOptions, Written,
+    Ack, Declare, Declared, Explain, Explained, Failure, Fate, Get, HintStatus, Holding,
+    KeyspaceId, Kind, Lag, List, Listed, Listing, Malformed, Mutation, NodeId, NodeStatus, Policy,
+    Put, Read, ReadOptions, Recall, Recalled, Receipt, Refusal, Reply, Request, ShardId, Spread,
+    Standing, Status, TableId, Told, Voting, WriteOptions, Written,
 };
 use node::{
     Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Lack, Merge, Merged, Message,
@@ -185,6 +185,22 @@ prop_compose! {
     }
 }
 
+fn explained() -> impl Strategy<Value = Explained> {
+    let told = (objects(), any::<bool>()).prop_map(|(object, durable)| Told { object, durable });
+    let holding = (nodes(), any::<bool>(), option::of(told))
+        .prop_map(|(node, is_guest, told)| Holding { node, is_guest, told });
+    (receipts(), vec(holding, 0..4), vec(nodes(), 0..3), objects(), objects()).prop_map(
+        |(receipt, holdings, asks, shown, merged)| Explained {
+            shard: receipt.shard,
+            kind: receipt.kind,
+            holdings,
+            asks,
+            shown,
+            merged,
+        },
+    )
+}
+
 fn recalled() -> impl Strategy<Value = Recalled> {
     let fates = proptest::sample::select(vec![
         Fate::Applied,
@@ -225,6 +241,9 @@ pub(crate) fn requests() -> impl Strategy<Value = Request> {
         gets().prop_map(Request::Get),
         lists().prop_map(Request::List),
         recalls().prop_map(Request::Recall),
+        (names(), names(), keys(), times()).prop_map(|(keyspace, table, key, timeout)| {
+            Request::Explain(Explain { keyspace, table, key, timeout })
+        }),
         declares().prop_map(Request::Declare),
         Just(Request::Status),
     ]
@@ -333,6 +352,7 @@ pub(crate) fn replies() -> impl Strategy<Value = Reply> {
         (tables(), any::<bool>())
             .prop_map(|(table, created)| Reply::Declared(Declared::Table { table, created })),
         recalled().prop_map(Reply::Recalled),
+        explained().prop_map(|explained| Reply::Explained(Box::new(explained))).boxed(),
         statuses().prop_map(|status| Reply::Status(Box::new(status))).boxed(),
         failures().prop_map(Reply::Failed).boxed(),
     ]

@@ -228,6 +228,7 @@ impl World {
             model::Request::Put(put) => put.timeout = put.timeout.min(PATIENCE),
             model::Request::Get(get) => get.timeout = get.timeout.min(PATIENCE),
             model::Request::List(list) => list.timeout = list.timeout.min(PATIENCE),
+            model::Request::Explain(explain) => explain.timeout = explain.timeout.min(PATIENCE),
             model::Request::Recall(recall) => recall.timeout = recall.timeout.min(PATIENCE),
             model::Request::Declare(_) | model::Request::Status => {}
         }
