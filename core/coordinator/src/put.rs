@@ -127,7 +127,10 @@ impl Put {
     /// guests, who may be cut off as well.
     fn slow(&mut self, out: &mut Vec<PutEffect>) {
         let is_guest = |node: &NodeId| self.guests.stands_for(*node).is_some();
-        let (guests, replicas): (Vec<_>, Vec<_>) = self.waiting.iter().partition(|n| is_guest(n));
+        let (guests, mut replicas): (Vec<_>, Vec<_>) =
+            self.waiting.iter().partition(|node| is_guest(node));
+        // There may be fewer guests than that: first for those who would make it enough.
+        replicas.sort_by_key(|node| !self.wants(*node));
         for replica in replicas {
             self.stand_in(replica, out);
         }
@@ -199,6 +202,12 @@ impl Put {
     fn is_doubled(&self) -> bool {
         let guests = self.acks.iter().filter(|ack| !ack.is_primary());
         guests.map(Ack::voter).any(|replica| has_replica(&self.acks, replica))
+    }
+
+    /// Whether an answer for this replica would bring the write nearer to enough.
+    fn wants(&self, replica: NodeId) -> bool {
+        self.need.acks.wants(replica, |node| self.has(node))
+            || self.need.disks.wants(replica, |node| self.has_on_disk(node))
     }
 
     fn has_on_disk(&self, node: NodeId) -> bool {

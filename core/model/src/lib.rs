@@ -31,7 +31,7 @@ pub use limits::Limits;
 pub use names::{ClusterId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Zone};
 pub use need::{Need, REPLICAS_MAX, ReadNeed, VOTES_MAX, Voter, WriteNeed, has_replica, has_vote};
 pub use recall::{Fate, Recall, Recalled};
-pub use receipt::{Ack, Kind, Receipt};
+pub use receipt::{Ack, Kind, Receipt, votes};
 pub use request::{
     Declare, Declared, Get, List, Listed, Listing, Mutation, Put, Range, Read, Reply, Request,
     Written,

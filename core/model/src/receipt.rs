@@ -3,6 +3,7 @@
 //! An answer from two replicas of three is worth something else than one from all, and
 //! the client cannot know unless it is told. Every answer therefore carries a receipt.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use causality::Dot;
@@ -98,8 +99,20 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// How many nodes said that the write is on their disk.
+    /// On how many disks the write stays. What a guest has goes when its replica has it, so both
+    /// together are one.
     pub fn durable(&self) -> usize {
-        self.acks.iter().filter(|ack| ack.durable).count()
+        votes(self.acks.iter().filter(|ack| ack.durable))
     }
+
+    /// How many replicas took part, or had a guest do so.
+    pub fn votes(&self) -> usize {
+        votes(&self.acks)
+    }
+}
+
+/// For how many replicas these speak.
+pub fn votes<'a>(acks: impl IntoIterator<Item = &'a Ack>) -> usize {
+    let voters: BTreeSet<NodeId> = acks.into_iter().map(Ack::voter).collect();
+    voters.len()
 }

@@ -1,6 +1,6 @@
 //! Writes that arrive at a node which is no replica of their key.
 //!
-//! Only a replica mints dots for a shard, so the request moves on to one that is alive.
+//! A replica mints the dot of a write, so the request moves on to one that is alive.
 //! Reads need no such detour: any node can ask the replicas.
 //!
 //! A replica that does not answer may have done what was asked. Asking another would make two

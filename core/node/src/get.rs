@@ -87,11 +87,12 @@ impl Node {
         let order = self.in_order(&site, turn.now);
         let mut effects = Vec::new();
         let guests = self.guests(&site, false, turn.now);
+        let away = self.away(&site, &[&need.answers], turn.now);
         let mut get = Get::start(&order, guests, need, digest, &mut effects);
         if let Some(settled) = settled {
             get = get.settled_at(settled, &order);
         }
-        for node in self.away(&site, turn.now) {
+        for node in away {
             get.step(GetEvent::Failed(node), &mut effects);
         }
         let address = Address { table: site.table.id, key: asked.key.clone() };

@@ -23,7 +23,7 @@
 use causality::{DotSet, Run};
 use coordinator::Guests;
 use lattice::{Change, Lattice};
-use model::{Address, Failure, Limits, Mutation, NodeId, Now, Object, ShardId, TableId};
+use model::{Address, Failure, Limits, Mutation, Need, NodeId, Now, Object, ShardId, TableId};
 use mutant::{Mutant, is};
 use replica::{Asked, Entry, Page, PageNeed, Replica, Span, Store, StoreError, Stored};
 
@@ -57,21 +57,25 @@ impl Node {
     }
 
     /// The replicas that are away and would have a guest.
-    pub(crate) fn stood_in_for(&self, site: &Site, now: Now) -> Vec<NodeId> {
+    pub(crate) fn stood_in_for(&self, site: &Site, needs: &[&Need], now: Now) -> Vec<NodeId> {
         let mut guests = self.guests(site, false, now);
-        let mut absent = site.replicas.clone();
-        absent.retain(|node| !self.membership.is_alive(*node, now));
+        let mut absent = self.away(site, needs, now);
         absent.retain(|node| guests.call(*node).is_some());
         absent
     }
 
-    /// The replicas to give up at once, where guests may take their place.
-    pub(crate) fn away(&self, site: &Site, now: Now) -> Vec<NodeId> {
+    /// The replicas to give up at once, where guests may take their place. There may be fewer
+    /// guests than that, so those come first whom the needs cannot do without.
+    pub(crate) fn away(&self, site: &Site, needs: &[&Need], now: Now) -> Vec<NodeId> {
         if !self.contracts.is_sloppy(site.shard) {
             return Vec::new();
         }
-        let is_away = |node: &NodeId| !self.membership.is_alive(*node, now);
-        site.replicas.iter().copied().filter(is_away).collect()
+        let is_alive = |node: NodeId| self.membership.is_alive(node, now);
+        let is_spare = |node: &NodeId| !needs.iter().any(|need| need.wants(*node, is_alive));
+        let mut away = site.replicas.clone();
+        away.retain(|node| !is_alive(*node));
+        away.sort_by_key(is_spare);
+        away
     }
 
     /// Keeps an object for a replica that is away.
@@ -114,6 +118,7 @@ impl Node {
             targets: &[],
             bytes_max: self.config.limits.hint_bytes_max,
             now_millis,
+            is_kept: true,
         };
         area.keep(place, object).is_ok()
     }
@@ -158,6 +163,7 @@ impl Node {
             targets: &site.replicas,
             bytes_max: u64::MAX,
             now_millis,
+            is_kept: true,
         };
         let stored = replica.apply_marked(&mut area, address, asked, &limits);
         let stored = stored.map_err(crate::put::refusal)?;
@@ -165,7 +171,16 @@ impl Node {
             // It is known here as what is kept for some of them. Now it is owed to all.
             area.keep_for_all(address, &stored.object);
         }
-        Ok(stored)
+        match area.is_kept {
+            true => Ok(stored),
+            // Some of it may be kept.
+            false => Err(Failure::Unknown {
+                wanted: 1,
+                got: 0,
+                receipt: None,
+                lacks: "what is kept for others cannot be read".into(),
+            }),
+        }
     }
 
     /// Whether a write can be kept for all replicas of a shard.
@@ -190,7 +205,7 @@ fn merged<D: Disk>(disk: &D, targets: &[NodeId], address: &Address) -> Result<Ob
     Ok(merged)
 }
 
-/// There is no room for a hint, or it cannot be read what is kept already.
+/// There is no room for a hint, or what is kept already cannot be read.
 struct NotKept;
 
 /// The hints of this node as a replica without a clock: what is committed is kept for each of
@@ -201,6 +216,8 @@ struct Area<'a, D> {
     targets: &'a [NodeId],
     bytes_max: u64,
     now_millis: u64,
+    /// Whether all was kept that was committed.
+    is_kept: bool,
 }
 
 impl<D: Disk> Area<'_, D> {
@@ -225,14 +242,11 @@ impl<D: Disk> Area<'_, D> {
         self.disk.keep_hint(place, Some(&hint));
         Ok(())
     }
-}
 
-impl<D: Disk> Area<'_, D> {
     fn keep_for_all(&mut self, address: &Address, object: &Object) {
         for target in self.targets {
             let place = HintPlace { target: *target, address: address.clone() };
-            // What cannot be read was met before, when all was read.
-            let _ = self.keep(&place, object.clone());
+            self.is_kept &= self.keep(&place, object.clone()).is_ok();
         }
     }
 }

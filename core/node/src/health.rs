@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{Ability, Need, NodeId, Now, ReadOptions, ShardId, Table, TableHealth, WriteOptions};
+use model::{Ability, NodeId, Now, ReadOptions, ShardId, Table, TableHealth, WriteOptions};
 
 use crate::Node;
 
@@ -37,14 +37,22 @@ impl Node {
             let (electorate, here) = (site.electorate(), &self.here);
             let read = electorate.read(ReadOptions::default(), here).ok();
             let write = electorate.write(WriteOptions::default(), here).ok();
-            let stood_in_for = self.stood_in_for(&site, now);
-            let may = |node: NodeId| live(node) || stood_in_for.contains(&node);
             let reads = read.is_some_and(|need| {
-                add(&mut health.reads, &[&need.answers, &need.primaries], &site.replicas, may)
+                let guests = self.stood_in_for(&site, &[&need.answers], now);
+                let anybody = |node: NodeId| live(node) || guests.contains(&node);
+                add(&mut health.reads, &site.replicas, anybody, |has| {
+                    need.answers.is_met(has)
+                        && need.primaries.is_met(|node| live(node) && has(node))
+                })
             });
             let writes = write.is_some_and(|need| {
-                let needs = [&need.acks, &need.primaries, &need.disks];
-                add(&mut health.writes, &needs, &site.replicas, may)
+                let anybody = [&need.acks, &need.disks];
+                let guests = self.stood_in_for(&site, &anybody, now);
+                let may = |node: NodeId| live(node) || guests.contains(&node);
+                add(&mut health.writes, &site.replicas, may, |has| {
+                    anybody.iter().all(|need| need.is_met(has))
+                        && need.primaries.is_met(|node| live(node) && has(node))
+                })
             });
             if !reads || !writes {
                 health.missing.extend(site.replicas.iter().filter(|node| !live(**node)));
@@ -57,16 +65,15 @@ impl Node {
 /// Counts one shard. Returns whether it can be done there.
 fn add(
     ability: &mut Ability,
-    needs: &[&Need],
     replicas: &[NodeId],
-    is_live: impl Fn(NodeId) -> bool,
+    may_answer: impl Fn(NodeId) -> bool,
+    is_met: impl Fn(&dyn Fn(NodeId) -> bool) -> bool,
 ) -> bool {
-    let is_met = |has: &dyn Fn(NodeId) -> bool| needs.iter().all(|need| need.is_met(has));
-    if !is_met(&is_live) {
+    if !is_met(&may_answer) {
         return false;
     }
     ability.shards += 1;
-    let ends = |lost: &NodeId| !is_met(&|node| node != *lost && is_live(node));
-    ability.fragile += u16::from(replicas.iter().filter(|node| is_live(**node)).any(ends));
+    let ends = |lost: &NodeId| !is_met(&|node| node != *lost && may_answer(node));
+    ability.fragile += u16::from(replicas.iter().filter(|node| may_answer(**node)).any(ends));
     true
 }

@@ -32,13 +32,21 @@ pub struct Hint {
 /// What a hint costs beside its key and values: its place in maps and files, roughly.
 const HINT_BYTES: usize = 64;
 
+/// How old a hint is said to be if nobody knows: older than whatever is waited for.
+const AGE_UNKNOWN: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What the mark of a token comes to.
+const MARK_BYTES: usize = 40;
+
 impl Hint {
     /// Roughly how many bytes it takes under this address.
     pub fn bytes(&self, address: &Address) -> u64 {
         let values = self.object.values().values();
         let values: usize = values.map(|value| value.content_type.len() + value.body.len()).sum();
         let key = address.key.partition().len() + address.key.sort().len();
-        (HINT_BYTES + key + values) as u64
+        let context = size_of_val(self.object.context().runs());
+        let marks = self.object.marks().len() * MARK_BYTES;
+        (HINT_BYTES + key + values + context + marks) as u64
     }
 }
 
@@ -81,10 +89,16 @@ impl Owed {
         self.bytes
     }
 
-    /// How old the oldest is, to the second, and never less than it is.
+    /// How old the oldest is, to the second, and never less than it is: one from the future
+    /// is of before the clock was set back, nobody knows how long.
     fn oldest(&self, now_millis: u64) -> Duration {
+        let is_set_back =
+            self.since.keys().next_back().is_some_and(|last| now_millis < last * 1000);
         let first = self.since.keys().next().map_or(now_millis, |second| second * 1000);
-        Duration::from_millis(now_millis.saturating_sub(first))
+        match is_set_back {
+            true => AGE_UNKNOWN,
+            false => Duration::from_millis(now_millis.saturating_sub(first)),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use model::{
     Ack, Electorate, Failure, Holder, Kind, Need, NodeId, Now, ReadNeed, ReadOptions, Receipt,
-    Refusal, Region, ShardId, Table, Voter, WriteNeed, WriteOptions,
+    Refusal, Region, ShardId, Table, Voter, WriteNeed, WriteOptions, votes,
 };
 use mutant::{Mutant, is};
 use placement::Layout;
@@ -99,7 +99,7 @@ impl Node {
         };
         let stood_in_for = match is(Mutant::GuestsNotCountedOn) {
             true => Vec::new(),
-            false => self.stood_in_for(site, now),
+            false => self.stood_in_for(site, anybody, now),
         };
         if is_met(&[]) || is_met(&stood_in_for) {
             return Ok(());
@@ -124,7 +124,7 @@ impl Site {
 
     /// What to say when nobody has answered who may know of a write.
     pub(crate) fn nobody_told(&self, acks: Vec<Ack>) -> Failure {
-        let (got, kind) = (small(acks.len()), self.electorate().read_kind(&acks));
+        let (got, kind) = (small(votes(&acks)), self.electorate().read_kind(&acks));
         let (shard, replicas) = (self.shard, self.n);
         let receipt =
             Receipt { kind, dot: None, shard, acks, wanted: 1, replicas, staleness: None };
@@ -135,7 +135,7 @@ impl Site {
     /// are enough for the level and less than was demanded.
     pub(crate) fn read_failure(&self, acks: Vec<Ack>, need: &ReadNeed) -> Failure {
         let (is_met, lacks) = (need.is_met_alone(&acks), need.lacking(&acks));
-        let (wanted, got) = (need.least(), small(acks.len()));
+        let (wanted, got) = (need.least(), small(votes(&acks)));
         let receipt = self.read_receipt(acks, need);
         if is_met {
             return Failure::Weaker { receipt };

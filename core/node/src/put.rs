@@ -4,7 +4,7 @@ use causality::{Dot, DotSet};
 use coordinator::{Put, PutEffect, PutEvent};
 use model::{
     Ack, Address, Durability, Failure, Marks, Mutation, Now, Object, Receipt, Refusal, Reply,
-    WriteNeed, Written,
+    WriteNeed, Written, votes,
 };
 use mutant::{Mutant, is};
 use replica::{Asked, Refused, Stored};
@@ -91,13 +91,13 @@ impl Node {
         let outgoing = Outgoing { address, object, sync };
         let guests = self.guests(&site, is_guest, turn.now);
         let mut effects = Vec::new();
+        let away = self.away(&site, &[&need.acks, &need.disks], turn.now);
         let put = Put::start(&site.replicas, guests, need, &mut effects);
         for effect in effects {
             if let PutEffect::Merge(to) = effect {
                 self.send_write(id, to, &outgoing, None, turn);
             }
         }
-        let away = self.away(&site, turn.now);
         let for_guests = self.contracts.is_sloppy(site.shard).then_some(outgoing);
         let putting = Putting { put, site, dot, context, marks, repeated, for_guests };
         let work = Work::Put(putting);
@@ -258,11 +258,11 @@ impl Putting {
     fn failure(&self, acks: Vec<Ack>) -> Failure {
         let need = self.put.need();
         let is_on_disk = |node: NodeId| acks.iter().any(|ack| ack.voter() == node && ack.durable);
-        let got = u8::try_from(acks.len()).unwrap_or(u8::MAX);
+        let got = u8::try_from(votes(&acks)).unwrap_or(u8::MAX);
         let lacks = if !need.is_acked_alone(&acks) {
             Some(need.lacking(&acks))
         } else if !need.disks.is_met(is_on_disk) {
-            let disks = acks.iter().filter(|ack| ack.durable).count();
+            let disks = votes(acks.iter().filter(|ack| ack.durable));
             Some(format!("{disks} of them have it on disk"))
         } else {
             None

@@ -96,7 +96,9 @@ impl Node {
         if is(Mutant::SilentTakenForWithout) {
             without.append(&mut silent);
         }
-        let fate = self.fate(token, &merged, silent.is_empty(), now);
+        // A guest may have handed over what a replica had not had when it was asked.
+        let is_whole = silent.is_empty() && !self.contracts.is_sloppy(site.shard);
+        let fate = self.fate(token, &merged, is_whole, now);
         let dot = merged.of_token(token).map(|(dot, _)| dot);
         let receipt = dot.map(|_| Receipt {
             kind: site.electorate().write_kind(&acks),

@@ -1,6 +1,6 @@
 //! The database under a data directory, and the one way to write to it.
 //!
-//! fjall keeps four keyspaces over one journal, and writes one batch over all of them
+//! fjall keeps five keyspaces over one journal, and writes one batch over all of them
 //! atomically: that is what makes object, clock and log change together.
 //!
 //! Two of its habits shape this file. It makes writers wait inside a write, without end,

@@ -53,7 +53,12 @@ impl Disk for Storage {
         }
         let mut page = Page { need, found: BTreeMap::new(), bytes: 0 };
         for entry in self.engine.hints.range(bounds) {
-            let (key, value) = entry.into_inner().map_err(|error| self.failed(&error))?;
+            let (key, value) = match entry.into_inner() {
+                Ok(found) => found,
+                Err(error) if page.found.is_empty() => return Err(self.failed(&error)),
+                // What comes before a damaged place is not held up by it.
+                Err(_) => break,
+            };
             let key = bytes(&key);
             if page.is_full() {
                 // What is staged behind the page belongs to the next one.
@@ -61,8 +66,10 @@ impl Disk for Storage {
                 break;
             }
             if !staged.contains_key(&key) {
-                let hint = record::open_hint(&key, &bytes(&value))?;
-                page.add(key, hint);
+                match record::open_hint(&key, &bytes(&value)) {
+                    Ok(hint) => page.add(key, hint),
+                    Err(error) => report(&error),
+                }
             }
         }
         for (key, hint) in staged {
@@ -111,16 +118,30 @@ impl Page {
     }
 }
 
-/// How much is kept for whom, as a start finds it.
-pub(crate) fn owed(engine: &Engine) -> Result<BTreeMap<NodeId, Owed>, StoreError> {
-    let damaged = |error: fjall::Error| StoreError::Corrupt(error.to_string());
+/// How much is kept for whom, as a start finds it. What is damaged is not counted: it stays where
+/// it is, and is no reason to do without all else that the node has.
+pub(crate) fn owed(engine: &Engine) -> BTreeMap<NodeId, Owed> {
     let mut owed: BTreeMap<NodeId, Owed> = BTreeMap::new();
     for entry in engine.hints.iter() {
-        let (key, value) = entry.into_inner().map_err(damaged)?;
+        let (key, value) = match entry.into_inner() {
+            Ok(found) => found,
+            Err(error) => {
+                report(&StoreError::Corrupt(error.to_string()));
+                break;
+            }
+        };
         let key = bytes(&key);
-        let place = record::open_hint_key(&key)?;
-        let hint = record::open_hint(&key, &bytes(&value))?;
-        owed.entry(place.target).or_default().add(&place.address, &hint);
+        let place = record::open_hint_key(&key);
+        let found = place.and_then(|place| Ok((place, record::open_hint(&key, &bytes(&value))?)));
+        match found {
+            Ok((place, hint)) => owed.entry(place.target).or_default().add(&place.address, &hint),
+            Err(error) => report(&error),
+        }
     }
-    Ok(owed)
+    owed
+}
+
+/// Only the operator can do something about it.
+fn report(error: &StoreError) {
+    tracing::error!("{error}; what was kept here for a replica that was away is not handed over");
 }

@@ -264,6 +264,6 @@ fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> 
         }
         None => 0,
     };
-    let hints = hints::owed(engine).map_err(|error| damaged(&error))?;
+    let hints = hints::owed(engine);
     Ok((Recovered { clocks, acceptor, marks, hints }, written))
 }

@@ -8,8 +8,9 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use common::*;
-use model::{Durability, Object};
-use replica::{Store as _, StoreError};
+use model::{Durability, NodeId, Object};
+use node::{Disk as _, Hint, HintPlace};
+use replica::{PageNeed, Store as _, StoreError};
 use storage::Storage;
 use tempfile::{TempDir, tempdir};
 
@@ -231,6 +232,37 @@ fn a_flipped_byte_in_a_data_file_is_never_served() {
         noticed += u32::from(storage.scan(SHARD, TABLE, &WHOLE, ALL).is_err());
     }
     assert!(40 < noticed, "only {noticed} of 60 flips were noticed");
+}
+
+#[test]
+fn a_flipped_byte_among_hints_stops_no_node_and_hands_over_nothing_wrong() {
+    const HINTS: u64 = 400;
+    let place =
+        |seq: u64| HintPlace { target: NodeId::new(2), address: address(&format!("{seq:03}"), "") };
+    let hint = |seq: u64| Hint { since_millis: 7, object: object(seq, seq.to_string().repeat(40)) };
+    let dir = tempdir().unwrap();
+    let (mut storage, _) = open(dir.path());
+    (1..=HINTS).for_each(|seq| storage.keep_hint(&place(seq), Some(&hint(seq))));
+    storage.close().unwrap();
+    let file = largest_file(&dir.path().join("db"));
+    let bytes = file.metadata().unwrap().len();
+    let (mut opened, mut short) = (0, 0);
+    for at in (0..bytes).step_by(usize::try_from(bytes).unwrap() / 60) {
+        let twin = tempdir().unwrap();
+        copy(dir.path(), twin.path());
+        flip(&twin.path().join(file.strip_prefix(dir.path()).unwrap()), at, 0x10);
+        let Ok((storage, _)) = try_open(twin.path()) else { continue };
+        opened += 1;
+        let need = PageNeed { objects_max: usize::MAX, bytes_max: usize::MAX };
+        let found = storage.hints(NodeId::new(2), None, need).unwrap_or_default();
+        short += u32::from(found.len() < usize::try_from(HINTS).unwrap());
+        for (address, found) in found {
+            let seq = std::str::from_utf8(address.key.partition()).unwrap().parse().unwrap();
+            assert_eq!(found, hint(seq), "flip at {at} of {bytes}");
+        }
+    }
+    assert!(40 < opened, "only {opened} of 60 start");
+    assert!(20 < short, "only {short} of 60 flips were noticed");
 }
 
 fn is_right_or_refused(storage: &Storage, seq: u64, body: &str) -> bool {

@@ -55,7 +55,7 @@ impl Oracle {
             return complain(format!("too few for {options:?} at {:?}", spot.table));
         }
         let synced = spot.table.durability == Durability::Synced;
-        if synced && receipt.durable() < receipt.acks.len() {
+        if synced && receipt.acks.iter().any(|ack| !ack.durable) {
             return complain("a replica of a synced table acknowledged before it synced".into());
         }
         if write.dot.is_none() || receipt.dot != write.dot {

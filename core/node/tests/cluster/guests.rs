@@ -81,6 +81,27 @@ fn without_any_replica_the_node_that_is_asked_mints_and_each_replica_is_owed_the
 }
 
 #[test]
+fn where_guests_are_few_they_stand_in_for_those_whom_the_level_cannot_do_without() {
+    let places: Vec<(&str, &str)> = [("a", "z"); 3].into_iter().chain([("b", "z"); 5]).collect();
+    let mut cluster = Cluster::at(&places);
+    let replicas = [(name("a"), 3), (name("b"), 3)].into();
+    let keyspace = Declare::Keyspace { name: name("ks"), shards: 8, replicas, sloppy: true };
+    cluster.ask(1, Request::Declare(keyspace));
+    let voting = Voting { may_miss: true, ..Voting::default() };
+    let local = Level::LocalQuorum;
+    cluster.ask(1, Request::Declare(declared("t", Durability::Synced, local, local, voting)));
+    let (replicas, _) = sides(&mut cluster, "k");
+    let near: Vec<u16> = replicas.into_iter().filter(|node| 3 < *node).collect();
+    // Of five nodes three are left, of which two keep nothing; and five replicas are away.
+    [1, 2, 3, near[1], near[2]].into_iter().for_each(|node| cluster.stop(node));
+    let written = cluster.put(near[0], "k", "second", &none());
+    let [(_, stood_for)] = guests_of(&written)[..] else { panic!("{written:?}") };
+    assert!(near.contains(&stood_for.number()), "{written:?}");
+    let read = cluster.get(near[0], "k", local);
+    assert!(texts(&read.object).contains(&"second".into()), "{read:?}");
+}
+
+#[test]
 fn hints_survive_a_restart_of_their_guest() {
     let mut cluster = Cluster::with_sloppy_table(4, 3);
     let (replicas, _) = sides(&mut cluster, "k");
