@@ -113,8 +113,8 @@ impl Node {
         let order = self.in_order(site, now);
         let mut effects = Vec::new();
         let guests = self.guests(site, false, now);
+        let away = self.away(site, &[&need.answers], now);
         let mut get = Get::start(&order, guests, need, digest, &mut effects);
-        let away = self.away(site, now);
         for node in &away {
             get.step(GetEvent::Failed(*node), &mut effects);
         }
