@@ -89,8 +89,10 @@ impl Node {
         let Merge { request, address, object, sync, .. } = merge;
         let is_welcome = self.is_guest_for(&address, replica);
         if is_welcome && self.keep_hint(&HintPlace { target: replica, address }, object, turn) {
+            self.counts.hints_taken += 1;
             return self.acknowledge(request, from, sync, turn);
         }
+        self.counts.hints_refused += 1;
         let merged = Merged { request, verdict: Verdict::Failed };
         turn.send(from, Message::Merged(merged), After::Now);
     }

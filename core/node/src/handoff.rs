@@ -247,6 +247,7 @@ impl Node {
         let Some(sent) = session.sent.remove(&merged.request) else { return false };
         session.moved = turn.now;
         if merged.verdict == Verdict::Durable {
+            self.counts.hints_delivered += 1;
             self.drop_hint(from, &sent, turn);
         } else {
             session.has_failed = true;

@@ -66,6 +66,12 @@ pub struct Counts {
     pub siblings_max: usize,
     /// Merges sent because a read had found a replica behind.
     pub read_repairs: u64,
+    /// Writes that this node keeps, or has kept, for replicas that were away.
+    pub hints_taken: u64,
+    /// Writes that it did not keep for others: there was no room, or it is no guest there.
+    pub hints_refused: u64,
+    /// Objects that it has handed over.
+    pub hints_delivered: u64,
     /// Reads of single keys that began here.
     pub reads: u64,
     /// Replicas asked because those that were asked took longer than usual.

@@ -179,6 +179,7 @@ impl Config {
             layout,
             limits: Limits {
                 retry_window: resolve_window(raw.retry_window)?,
+                hint_bytes_max: resolve_hints(raw.hint_bytes_max)?,
                 ..resolve_limits(raw.value_bytes_max, raw.siblings_max, raw.requests_max)?
             },
             connections_max: at_least_one(
@@ -302,6 +303,19 @@ fn resolve_limits(
         token_ahead_max: default.token_ahead_max,
         hint_bytes_max: default.hint_bytes_max,
     })
+}
+
+/// With less a guest is of no use for longer than a moment.
+const HINT_BYTES_MIN: u64 = 1 << 20;
+
+/// How much is kept for replicas that are away.
+fn resolve_hints(bytes: Option<ByteSize>) -> Result<u64, ConfigError> {
+    let bytes = bytes.map_or(Limits::default().hint_bytes_max, |size| size.0);
+    if HINT_BYTES_MIN <= bytes {
+        return Ok(bytes);
+    }
+    let (bytes, least) = (ByteSize(bytes), ByteSize(HINT_BYTES_MIN));
+    Err(wrong("hint_bytes_max", format!("{bytes} is too little: at least {least}")))
 }
 
 /// The shortest window for retries: less, and a client whose node was restarted is too late.

@@ -73,6 +73,10 @@ pub(crate) struct Raw {
     #[arg(long, env = "MERGANSER_REQUESTS_MAX", value_name = "NUMBER")]
     pub(crate) requests_max: Option<usize>,
 
+    /// How much a node keeps for replicas that are away, from 1MiB [default: 1GiB].
+    #[arg(long, env = "MERGANSER_HINT_BYTES_MAX", value_name = "SIZE")]
+    pub(crate) hint_bytes_max: Option<ByteSize>,
+
     /// How old the idempotency key of a write may be, alike on all nodes, from 1m to 12h
     /// [default: 1h].
     #[arg(long, env = "MERGANSER_RETRY_WINDOW", value_name = "TIME")]
@@ -183,6 +187,7 @@ impl Raw {
             value_bytes_max: self.value_bytes_max.or(file.value_bytes_max),
             siblings_max: self.siblings_max.or(file.siblings_max),
             requests_max: self.requests_max.or(file.requests_max),
+            hint_bytes_max: self.hint_bytes_max.or(file.hint_bytes_max),
             retry_window: self.retry_window.or(file.retry_window),
             connections_max: self.connections_max.or(file.connections_max),
             memory: self.memory.or(file.memory),

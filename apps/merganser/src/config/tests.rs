@@ -53,9 +53,11 @@ fn complaint(from: &str, to: &str) -> String {
 
 #[test]
 fn a_right_file_resolves_and_flags_beat_it() {
-    let flags = ["--cluster", "78", "--siblings-max=5", "--retry-window=30m"];
+    let flags =
+        ["--cluster", "78", "--siblings-max=5", "--retry-window=30m", "--hint-bytes-max=2GiB"];
     let config = resolve(RIGHT, &flags).unwrap();
     assert_eq!(config.limits.retry_window.as_secs(), 1_800);
+    assert_eq!(config.limits.hint_bytes_max, 2 << 30);
     assert_eq!(config.node, NodeId::new(2));
     assert_eq!(config.cluster, ClusterId::new(78), "the flag beats the file");
     assert_eq!((config.limits.value_bytes_max, config.limits.siblings_max), (1 << 20, 5));
@@ -72,6 +74,7 @@ fn the_help_names_the_defaults_that_apply() {
         ("--siblings-max", config.limits.siblings_max.to_string()),
         ("--requests-max", config.limits.requests_max.to_string()),
         ("--connections-max", config.connections_max.to_string()),
+        ("--hint-bytes-max", ByteSize(config.limits.hint_bytes_max).to_string()),
         ("--retry-window", format!("{}h", config.limits.retry_window.as_secs() / 3_600)),
     ] {
         let (_, text) = help.split_once(option).expect("it is an option");
@@ -123,6 +126,7 @@ fn every_complaint_names_the_option() {
             "memory: 127MiB is too little: at least 128MiB",
         ),
         ("cluster = 77", "cluster = 77\nrequests_max = 0", "requests_max: must be at least 1"),
+        ("cluster = 77", "cluster = 77\nhint_bytes_max = 9", "hint_bytes_max: 9 is too little"),
         ("cluster = 77", "cluster = 77\nretry_window = \"59s\"", "retry_window: 59 s is out of"),
         ("cluster = 77", "cluster = 77\nretry_window = \"13h\"", "range: 1m to 12h"),
         ("cluster = 77", "cluster = 77\nretry_window = \"1d\"", "\"1d\" is no time"),

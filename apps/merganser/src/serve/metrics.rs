@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use model::HintStatus;
 use node::Latencies;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -129,6 +130,7 @@ impl Collector for Scrape {
         self.disk(&mut to)?;
         self.peers(&mut to)?;
         self.lags(&mut to)?;
+        self.hints(&mut to)?;
         self.tables(&mut to)?;
         self.process(&mut to)
     }
@@ -248,6 +250,30 @@ impl Scrape {
         });
         let help = "How long ago this node had everything that the peer has";
         to.family(("lag", help, Some(&Unit::Seconds)), MetricType::Gauge, members)
+    }
+
+    fn hints(&self, to: &mut Writer<'_>) -> Encoded {
+        let counts = &self.examined.counts;
+        let help = "Writes kept here for replicas that were away";
+        to.counter("hints_taken", help, counts.hints_taken)?;
+        let help = "Writes not kept for replicas that were away: no room, or not for this node";
+        to.counter("hints_refused", help, counts.hints_refused)?;
+        let help = "Objects handed over to the replicas that they were kept for";
+        to.counter("hints_delivered", help, counts.hints_delivered)?;
+        let mut family =
+            |name: &str, unit: Option<&Unit>, help: &str, of: fn(&HintStatus) -> f64| {
+                let hints = self.examined.status.hints.iter();
+                let members = hints.map(|hints| {
+                    ([("target", hints.target.to_string())], ConstGauge::new(of(hints)))
+                });
+                to.family((name, help, unit), MetricType::Gauge, members)
+            };
+        let help = "Objects kept for a replica that was away";
+        family("hints", None, help, |hints| hints.count as f64)?;
+        let help = "Roughly how many bytes these have";
+        family("hints", Some(&Unit::Bytes), help, |hints| hints.bytes as f64)?;
+        let help = "How long the oldest of them has been kept";
+        family("hints_oldest", Some(&Unit::Seconds), help, |hints| hints.oldest.as_secs_f64())
     }
 
     fn tables(&self, to: &mut Writer<'_>) -> Encoded {

@@ -5,6 +5,8 @@
 //! compares what they say. A rule names a cause only where the numbers leave one; what it
 //! reads, and from which number on it speaks, is in its own lines.
 
+mod hints;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use client::Status;
@@ -79,6 +81,7 @@ pub(super) fn diagnose(seen: &[Seen]) -> Vec<Finding> {
     for (url, said) in &said {
         findings.extend(disk(url, said));
         findings.extend(load(url, said));
+        findings.extend(hints::hints(url, said));
     }
     findings.extend(said.iter().flat_map(|(_, said)| lags(said)));
     findings.extend(stragglers(&said));

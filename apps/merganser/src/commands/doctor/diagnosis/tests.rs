@@ -169,6 +169,24 @@ fn replicas_that_are_far_apart_are_named_and_those_that_are_just_behind_are_not(
 }
 
 #[test]
+fn old_hints_name_who_is_away_or_does_not_take_them_and_a_full_guest_is_critical() {
+    let keeps = |said: &mut Said, node: u16, oldest_seconds: u64| {
+        said.status.hints = vec![client::Hints { node, count: 3, bytes: 99, oldest_seconds }];
+    };
+    let mut all = all();
+    keeps(&mut all[0], 2, 59);
+    assert_eq!(causes(&seen(all.clone())), [""; 0]);
+    keeps(&mut all[0], 2, 60);
+    assert_eq!(causes(&seen(all.clone())), ["hints_not_taken"]);
+    let mut away = vec![node(1, [true, false, true])];
+    keeps(&mut away[0], 2, 60);
+    assert!(causes(&seen(away)).contains(&"hints_waiting"));
+    all[0].status.hints.clear();
+    metrics(&mut all[0], "merganser_disk_free_bytes 9e10\nmerganser_hints_refused_total 2");
+    assert_eq!(causes(&seen(all)), ["hints_full"]);
+}
+
+#[test]
 fn the_worst_comes_first() {
     let mut all = all();
     metrics(&mut all[0], "merganser_disk_free_bytes 1e9");
