@@ -79,7 +79,11 @@ impl Trace {
                 next.is_some().hash(self);
                 self.note_receipt(receipt);
             }
-            Reply::Recalled(_) | Reply::Explained(_) | Reply::Declared(_) | Reply::Status(_) | Reply::Failed(_) => {
+            Reply::Recalled(_)
+            | Reply::Explained(_)
+            | Reply::Declared(_)
+            | Reply::Status(_)
+            | Reply::Failed(_) => {
                 format!("{reply:?}").hash(self);
             }
         }

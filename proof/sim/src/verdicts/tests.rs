@@ -18,7 +18,7 @@ fn key() -> model::Key {
 }
 
 fn world() -> World {
-    let plan = Plan::draw(1);
+    let plan = Plan { sloppy: false, ..Plan::draw(1) };
     let layout = scenario::layout(&plan);
     let mut world = World::new(1, plan, layout, None);
     // What is told of nodes is not judged here: there are none.
