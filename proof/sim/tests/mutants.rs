@@ -143,7 +143,7 @@ fn of_few_replicas(seed: u64) -> Plan {
 /// patient, and nothing else is wrong.
 #[cfg(feature = "mutants")]
 fn of_silent_guests(seed: u64) -> Plan {
-    use sim::FaultKind::{Isolate, Split};
+    use sim::FaultKind::Split;
     let mut plan = of_guests(seed);
     (plan.nodes, plan.replicas, plan.clients.timeout) = (8, 3, 3_000_000);
     plan.tables.iter_mut().for_each(|table| {
@@ -151,8 +151,9 @@ fn of_silent_guests(seed: u64) -> Plan {
     });
     (plan.clients.levels, plan.network.loss, plan.network.late, plan.network.notice) = (0, 0, 0, 0);
     (plan.disk.tail, plan.disk.unreadable, plan.network.damage) = (0, 0, 0);
-    (plan.faults.gap, plan.faults.lasts) = (7_000_000, 3_000_000);
-    plan.faults.kinds = [(Split, 5), (Isolate, 1)].into();
+    (plan.faults.gap, plan.faults.lasts) = (5_000_000, 2_000_000);
+    (plan.clients.count, plan.clients.think) = (8, 20_000);
+    plan.faults.kinds = [(Split, 1)].into();
     plan
 }
 
