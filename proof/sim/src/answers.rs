@@ -109,7 +109,7 @@ impl Oracle {
             }
         };
         let spot = self.spot(index);
-        let is_counted = usize::from(got) == receipt.acks.len() && receipt.wanted == wanted;
+        let is_counted = got == spoken_for(receipt) && receipt.wanted == wanted;
         let what = match misfit(spot.shard, &self.poll_anywhere(spot), receipt) {
             Some(misfit) => misfit,
             None if is_met => "these are not too few".into(),
@@ -277,4 +277,13 @@ pub(crate) fn lie(
         return Some(format!("it is {kind:?}, by {:?} of {:?}", poll.voters, poll.table));
     }
     None
+}
+
+/// For how many replicas somebody has answered. A guest beside its replica adds nothing.
+pub(crate) fn spoken_for(receipt: &Receipt) -> u8 {
+    let mut replicas: Vec<NodeId> =
+        receipt.acks.iter().map(|ack| ack.stands_for.unwrap_or(ack.node)).collect();
+    replicas.sort_unstable();
+    replicas.dedup();
+    u8::try_from(replicas.len()).unwrap_or(u8::MAX)
 }

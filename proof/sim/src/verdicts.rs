@@ -13,6 +13,7 @@ use model::{
 };
 use node::{Effect, HintPlace, Message};
 
+use crate::answers::spoken_for;
 use crate::invariant::Invariant;
 use crate::oracle::{Look, Outcome, WriteId};
 use crate::report::Broken;
@@ -212,10 +213,7 @@ impl World {
             | Failure::TooFewAnswers { wanted, got, receipt, lacks: _ } => {
                 ((*wanted, *got), receipt)
             }
-            Failure::Weaker { receipt } => {
-                let got = u8::try_from(receipt.acks.len()).unwrap_or(u8::MAX);
-                ((receipt.wanted, got), receipt)
-            }
+            Failure::Weaker { receipt } => ((receipt.wanted, spoken_for(receipt)), receipt),
             Failure::Unknown { receipt: None, .. }
             | Failure::Unsettled { .. }
             | Failure::NotAttempted { .. }
