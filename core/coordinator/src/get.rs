@@ -42,6 +42,8 @@ pub enum GetEvent<T> {
     Digested(NodeId, Digest),
     /// A replica could not read, or cannot be reached any more.
     Failed(NodeId),
+    /// Those who answered lack nothing that the client has seen.
+    CaughtUp,
     /// Answers [`GetEffect::Settle`].
     Known {
         /// Replicas that are known to have it on disk.
@@ -110,6 +112,8 @@ pub struct Get<T> {
     spares: VecDeque<NodeId>,
     /// Of a monotonic read.
     settling: Option<Box<Settling<T>>>,
+    /// Whether those who answered lack something that the client has seen.
+    is_behind: bool,
     is_answered: bool,
     is_done: bool,
 }
@@ -117,7 +121,7 @@ pub struct Get<T> {
 /// What two reads are compared by.
 type Progress<'a, T> = (
     (&'a ReadNeed, &'a Guests, &'a Extent, &'a BTreeMap<NodeId, Heard<T>>, &'a VecDeque<NodeId>),
-    (Option<&'a Settling<T>>, bool, bool),
+    (Option<&'a Settling<T>>, bool, bool, bool),
 );
 
 /// Two reads are equal if they will do the same from here on. A program has one way to
@@ -140,7 +144,10 @@ impl<T> Get<T> {
     fn progress(&self) -> Progress<'_, T> {
         let Self { need, guests, extent, asked, spares, .. } = self;
         let settling = self.settling.as_deref();
-        ((need, guests, extent, asked, spares), (settling, self.is_answered, self.is_done))
+        (
+            (need, guests, extent, asked, spares),
+            (settling, self.is_behind, self.is_answered, self.is_done),
+        )
     }
 }
 
@@ -162,6 +169,7 @@ impl<T: Lattice + Clone> Get<T> {
             asked: BTreeMap::new(),
             spares: replicas.iter().copied().collect(),
             settling: None,
+            is_behind: false,
             is_answered: false,
             is_done: false,
         };
@@ -186,6 +194,7 @@ impl<T: Lattice + Clone> Get<T> {
             asked: BTreeMap::new(),
             spares: VecDeque::new(),
             settling: None,
+            is_behind: false,
             is_answered: false,
             is_done: false,
         };
@@ -208,6 +217,19 @@ impl<T: Lattice + Clone> Get<T> {
     pub fn settled_at(mut self, need: Need, replicas: &[NodeId]) -> Self {
         self.settling = Some(Box::new(Settling::new(need, replicas)));
         self
+    }
+
+    /// The same read, which answers only when those that answered are known to lack nothing that
+    /// the client has seen.
+    #[must_use]
+    pub fn of_session(mut self) -> Self {
+        self.is_behind = true;
+        self
+    }
+
+    /// Whether those that answered may lack something that the client has seen.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// Whether it answers only what every later read must meet.
@@ -249,6 +271,7 @@ impl<T: Lattice + Clone> Get<T> {
                 self.loses(node, out);
                 self.fail(node, out);
             }
+            GetEvent::CaughtUp => self.is_behind = false,
             GetEvent::Known { have, away } => self.known_at(&have, &away, out),
             GetEvent::Repaired(node) => {
                 if let Some(settling) = &mut self.settling {
@@ -464,6 +487,10 @@ impl<T: Lattice + Clone> Get<T> {
                 |one: NodeId| self.need.answers.is_met(|node| node == one || has_vote(&acks, node));
             is(Mutant::GetAnswersEarly) && self.asked.keys().any(|one| with(*one))
         };
+        if self.is_behind && self.need.is_met(&acks) {
+            // What these lack others may have.
+            return self.ask_others(out);
+        }
         if (self.need.is_met(&acks) || early())
             && let Some(merged) = self.merged()
         {

@@ -180,7 +180,7 @@ proptest! {
                     GetEvent::Deadline => is_ended = true,
                     GetEvent::Fetched(..) | GetEvent::Digested(..) => {}
                     GetEvent::Failed(_) | GetEvent::Hedge | GetEvent::Slow => {}
-                    GetEvent::Known { .. } | GetEvent::Repaired(_) | GetEvent::NotRepaired(_) => {}
+                    GetEvent::CaughtUp | GetEvent::Known { .. } | GetEvent::Repaired(_) | GetEvent::NotRepaired(_) => {}
                 }
                 get.step(event, &mut out);
             }

@@ -74,6 +74,17 @@ pub enum Failure {
         /// Who took part, and what that is worth.
         receipt: Receipt,
     },
+    /// Nobody who could be asked in time has all that the session has seen.
+    #[error(
+        "the session has seen {} that {} lacked until the time was over; nothing was changed, so try again later, or at another node", count(*.missing), names_or_nobody(.asked)
+    )]
+    SessionBehind {
+        /// How many writes are missing everywhere. Nothing if the session has seen more than its
+        /// token can say.
+        missing: Option<u64>,
+        /// Who was asked last, and lacked them.
+        asked: Vec<NodeId>,
+    },
     /// A monotonic read has found something that is at too few replicas, and could not be brought
     /// to more in time: a later read could return less.
     #[error(
@@ -87,6 +98,14 @@ pub enum Failure {
 
 fn names(nodes: &[NodeId]) -> String {
     nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn count(missing: Option<u64>) -> String {
+    missing.map_or("more than its token can say, and it".into(), |count| format!("{count} writes"))
+}
+
+fn names_or_nobody(nodes: &[NodeId]) -> String {
+    if nodes.is_empty() { "those who could be asked".into() } else { names(nodes) }
 }
 
 fn remark(lacks: &str) -> String {

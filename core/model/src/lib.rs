@@ -18,6 +18,7 @@ mod recall;
 mod receipt;
 mod request;
 mod schema;
+mod session;
 mod status;
 mod time;
 
@@ -40,6 +41,7 @@ pub use schema::{
     Durability, Holder, Keyspace, Policy, ReplicaMap, SHARDS_DEFAULT, SHARDS_MAX, Table, Votes,
     Voting,
 };
+pub use session::{Seen, Session, shortened, shortened_dots};
 pub use status::{HintStatus, Lag, NodeStatus, Standing, Status};
 pub use time::Now;
 

@@ -8,7 +8,8 @@ use crdt::{Marks, Token};
 
 use crate::{
     Durability, Explain, Explained, Failure, Key, Keyspace, Level, Name, Object, Policy,
-    ReadOptions, Recall, Recalled, Receipt, ReplicaMap, Status, Table, Value, Voting, WriteOptions,
+    ReadOptions, Recall, Recalled, Receipt, ReplicaMap, Session, Status, Table, Value, Voting,
+    WriteOptions,
 };
 
 /// What a client asks of a node.
@@ -82,6 +83,9 @@ pub struct Put {
     pub marks: Marks,
     /// How many replicas must have it.
     pub options: WriteOptions,
+    /// What the client's session has seen, by shard: the replica that accepts the write has it.
+    /// Nothing if the client is in no session.
+    pub sessions: Option<Vec<Session>>,
     /// How long the client waits.
     pub timeout: Duration,
 }
@@ -96,6 +100,8 @@ pub struct Written {
     pub marks: Marks,
     /// Whether this node had heard of the write before: it came with the same token.
     pub repeated: bool,
+    /// What the client's session has seen of the shard now.
+    pub session: Option<Session>,
     /// Who took part.
     pub receipt: Receipt,
 }
@@ -114,6 +120,9 @@ pub struct Get {
     /// Whether no later read that says so, too, may return less: what is read is at so many
     /// replicas before it is answered that every read at the table's level meets it.
     pub monotonic: bool,
+    /// What the client's session has seen, by shard: nothing of it is missing in the answer.
+    /// Nothing if the client is in no session.
+    pub sessions: Option<Vec<Session>>,
     /// How long the client waits.
     pub timeout: Duration,
 }
@@ -124,6 +133,8 @@ pub struct Read {
     /// The merge of what the replicas hold; of a write that was tried twice, one value. Bottom if none has heard of the key; without
     /// values but with a context if it was deleted.
     pub object: Object,
+    /// What the client's session has seen of the shard now.
+    pub session: Option<Session>,
     /// Who took part.
     pub receipt: Receipt,
 }

@@ -230,6 +230,15 @@ mutants! {
     SettledByOne,
     /// A monotonic read counts replicas that have it in memory only.
     StagedCountsAsSettled,
+    /// A replica that has the latest write of each run that a session has seen is taken for one
+    /// that has all of them.
+    SessionByLatest,
+    /// A read of a session does not ask whether something is missing.
+    SessionLacksIgnored,
+    /// A session does not remember what it has read.
+    SessionForgetsReads,
+    /// A write of a session is accepted by whoever is asked.
+    SessionWritesUnchecked,
 }
 
 #[cfg(feature = "on")]

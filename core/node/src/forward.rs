@@ -29,6 +29,9 @@ const PATIENCE: Duration = STAND_IN.saturating_mul(3);
 /// How much sooner than its client the other node gives up.
 const HEAD_START: Duration = Duration::from_millis(50);
 
+/// How long a write waits for what its session has seen, before replicas are asked again.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// A request in the hands of another node.
 #[derive(Debug)]
 pub(crate) struct Forwarding {
@@ -43,6 +46,8 @@ pub(crate) struct Forwarding {
     is_unsure: bool,
     /// What to say if none of them knows it.
     not_attempted: Failure,
+    /// Whether it waits a while for what a session has seen to come to the replicas.
+    is_resting: bool,
 }
 
 /// How many forwarded requests of one node are remembered. When full, the oldest is
@@ -83,17 +88,19 @@ impl Node {
         client: Client,
         site: &Site,
         asked: Put,
-        wanted: u8,
+        (wanted, behind): (u8, Option<Failure>),
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
         let mut alive = self.in_order(site, turn.now);
-        alive.retain(|node| self.membership.is_alive(*node, turn.now));
+        let is_other = |node: NodeId| node != self.config.id;
+        alive.retain(|node| is_other(*node) && self.membership.is_alive(*node, turn.now));
         let not_attempted = Failure::NotAttempted {
             wanted,
             alive: u8::try_from(alive.len()).unwrap_or(u8::MAX),
             replicas: site.n,
             lacks: String::new(),
         };
+        let not_attempted = behind.unwrap_or(not_attempted);
         // A request that was passed on is not passed on again: the nodes disagree about
         // who keeps the key, and it could wander for ever.
         if client.is_forwarded() {
@@ -103,7 +110,16 @@ impl Node {
         let rest = alive.into_iter().collect();
         let (to, is_unsure) = (self.config.id, false);
         let may_mint = self.may_mint(client, site);
-        let forwarding = Forwarding { to, rest, asked, wanted, may_mint, is_unsure, not_attempted };
+        let forwarding = Forwarding {
+            to,
+            rest,
+            asked,
+            wanted,
+            may_mint,
+            is_unsure,
+            not_attempted,
+            is_resting: false,
+        };
         let work = Work::Forward(forwarding);
         self.forward_next(
             Flight { client, begun: turn.now, deadline, timer: deadline, work },
@@ -121,6 +137,9 @@ impl Node {
             forwarding.rest.pop_front();
         }
         let Some(to) = forwarding.rest.pop_front() else {
+            if forwarding.may_rest() && 2 * PAUSE < left {
+                return self.rest(id, flight, turn);
+            }
             return self.accept_after_all(flight, turn);
         };
         forwarding.to = to;
@@ -136,6 +155,18 @@ impl Node {
         }
         let asked = Request::Put(asked);
         turn.send(to, Message::Forward(Forward { request: id, asked }), After::Now);
+        self.keep_until(id, flight);
+    }
+
+    /// All replicas lack something that a session has seen. It is on its way: they are asked again
+    /// after a pause.
+    fn rest<D: Disk>(&mut self, id: RequestId, mut flight: Flight, turn: &mut Turn<'_, D>) {
+        let Work::Forward(forwarding) = &mut flight.work else { return };
+        let asked = &forwarding.asked;
+        let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition());
+        forwarding.rest = site.map(|site| site.replicas.into()).unwrap_or_default();
+        forwarding.is_resting = true;
+        flight.timer = flight.deadline.min(turn.now + PAUSE);
         self.keep_until(id, flight);
     }
 
@@ -165,12 +196,17 @@ impl Node {
         else {
             return;
         };
-        let Some(flight) = self.take(forwarded.request) else { return };
+        let Some(mut flight) = self.take(forwarded.request) else { return };
         // This node knows the table, so the other one has only not heard of it yet.
         if is_unknown_table(&forwarded.reply) {
             return self.forward_next(flight, turn);
         }
-        let Work::Forward(forwarding) = &flight.work else { return };
+        let Work::Forward(forwarding) = &mut flight.work else { return };
+        // Nothing was changed there, and another replica may have what was missing.
+        if let Reply::Failed(behind @ Failure::SessionBehind { .. }) = &forwarded.reply {
+            forwarding.not_attempted = behind.clone();
+            return self.forward_next(flight, turn);
+        }
         let is_believed = is(Mutant::NotAttemptedBelieved) || !forwarding.may_accept();
         if is_not_attempted(&forwarded.reply) && !is_believed {
             return self.forward_next(flight, turn);
@@ -188,6 +224,9 @@ impl Node {
     pub(crate) fn forward_failed<D: Disk>(&mut self, mut flight: Flight, turn: &mut Turn<'_, D>) {
         let is_late = flight.deadline <= turn.now;
         let Work::Forward(forwarding) = &mut flight.work else { return };
+        if !is_late && std::mem::take(&mut forwarding.is_resting) {
+            return self.forward_next(flight, turn);
+        }
         if !is_late && forwarding.may_ask_next() {
             forwarding.is_unsure = true;
             return self.forward_next(flight, turn);
@@ -199,7 +238,10 @@ impl Node {
             let forward = Forward { request: self.new_request(), asked };
             turn.send(*to, Message::Forward(forward), After::Now);
         }
-        let failure = forwarding.unknown();
+        let failure = match is_late && std::mem::take(&mut forwarding.is_resting) {
+            true => forwarding.failure(),
+            false => forwarding.unknown(),
+        };
         self.fail(flight.client, failure, turn);
     }
 }
@@ -208,6 +250,12 @@ impl Forwarding {
     /// Whether another node can be asked although one may have done it.
     fn may_ask_next(&self) -> bool {
         self.asked.token.is_some() && (!self.rest.is_empty() || self.may_mint)
+    }
+
+    /// Whether all that is in the way is on its way.
+    fn may_rest(&self) -> bool {
+        !self.is_unsure
+            && matches!(self.not_attempted, Failure::SessionBehind { missing: Some(_), .. })
     }
 
     /// Whether this node can accept the write in the end.
@@ -229,7 +277,8 @@ impl Forwarding {
 
 /// Whether an answer says that nothing was changed.
 fn is_unchanged(reply: &Reply) -> bool {
-    matches!(reply, Reply::Failed(Failure::Refused(_) | Failure::NotAttempted { .. }))
+    use Failure::{NotAttempted, Refused, SessionBehind};
+    matches!(reply, Reply::Failed(Refused(_) | NotAttempted { .. } | SessionBehind { .. }))
 }
 
 fn is_not_attempted(reply: &Reply) -> bool {

@@ -9,10 +9,11 @@ use mutant::{Mutant, is};
 use crate::flight::{Client, Flight, SLOW, Work};
 use crate::message::time_left;
 use crate::recall::{Purpose, Recalling};
+use crate::session::Sessioned;
 use crate::shards::digest;
 use crate::{
     After, Cause, Disk, Fetch, Fetched, Found, Merge, Merged, Message, Node, NodeId, RequestId,
-    Site, Turn, Verdict,
+    Site, Turn, Verdict, Want,
 };
 
 /// How long an answered read waits for the replicas that were asked and are late. They
@@ -29,6 +30,8 @@ pub(crate) struct Getting {
     asked: Vec<Asked>,
     /// The token that is looked for, if the client wants to know what became of it.
     recalling: Option<Box<Recalling>>,
+    /// The session that it is a part of.
+    session: Option<Box<Sessioned>>,
 }
 
 /// One question to one replica.
@@ -52,7 +55,8 @@ impl Getting {
         address: Address,
         recalling: Recalling,
     ) -> Self {
-        Self { get, site, address, asked: Vec::new(), recalling: Some(Box::new(recalling)) }
+        let recalling = Some(Box::new(recalling));
+        Self { get, site, address, asked: Vec::new(), recalling, session: None }
     }
 
     /// Whether it only looks at what there is.
@@ -80,7 +84,24 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
         let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition())?;
+        let session = Sessioned::new(asked, site.shard).map(Box::new);
+        self.read(client, asked, site, session, turn)
+    }
+
+    /// Begins a read, or begins again with one of a session.
+    fn read<D: Disk>(
+        &mut self,
+        client: Client,
+        asked: &model::Get,
+        site: Site,
+        session: Option<Box<Sessioned>>,
+        turn: &mut Turn<'_, D>,
+    ) -> Result<(), Failure> {
         let mut need = self.read_need(&site, asked.options, turn.now)?;
+        if let Some(session) = &session {
+            session.demand(&mut need, &site, self.contracts.is_sloppy(site.shard))?;
+            self.attempt(&site, need.least(), &[], &need.primaries, turn.now)?;
+        }
         let settled = asked.monotonic.then(|| self.monotonic_need(&site, &mut need, turn.now));
         let settled = settled.transpose()?;
         let id = self.new_request();
@@ -92,17 +113,27 @@ impl Node {
         if let Some(settled) = settled {
             get = get.settled_at(settled, &order);
         }
+        if session.as_ref().is_some_and(|session| session.is_behind()) {
+            get = get.of_session();
+        }
         for node in away {
             get.step(GetEvent::Failed(node), &mut effects);
+        }
+        if session.as_ref().is_some_and(|session| session.is_again) {
+            get.step(GetEvent::Slow, &mut effects);
         }
         let address = Address { table: site.table.id, key: asked.key.clone() };
         let deadline = turn.now + asked.timeout;
         // Who answers after an fsync is not slow, and nobody else is asked for it.
-        let usual = if asked.monotonic { SLOW } else { self.pace.begin(site.table.id) };
-        let hedge = turn.now + usual.min(SLOW);
+        let usual = match &session {
+            Some(session) => session.pause,
+            None if asked.monotonic => SLOW,
+            None => self.pace.begin(site.table.id).min(SLOW),
+        };
         let is_done = get.is_done();
-        let work = Work::Get(Getting { get, site, address, asked: Vec::new(), recalling: None });
-        let timer = deadline.min(hedge);
+        let (asked, recalling) = (Vec::new(), None);
+        let work = Work::Get(Getting { get, site, address, asked, recalling, session });
+        let timer = deadline.min(turn.now + usual);
         let mut flight = Flight { client, begun: turn.now, deadline, timer, work };
         self.get_effects(id, &mut flight, effects, turn);
         // It may be over before anybody was asked: all who were needed are away.
@@ -124,6 +155,12 @@ impl Node {
         let Some(mut flight) = self.take(fetched.request) else { return };
         self.count_reply(from, &flight, turn.now);
         self.heard_of(from, &fetched, &mut flight, turn.now);
+        if let (Work::Get(Getting { session: Some(session), .. }), Some(known)) =
+            (&mut flight.work, fetched.known)
+            && matches!(fetched.found, Found::Full(_))
+        {
+            session.hear(from, *known);
+        }
         let event = match fetched.found {
             Found::Full(object) => GetEvent::Fetched(from, object),
             Found::Digest(digest) => GetEvent::Digested(from, digest),
@@ -158,6 +195,10 @@ impl Node {
         let mut effects = Vec::new();
         let is_hedge = matches!(event, GetEvent::Hedge);
         getting.get.step(event, &mut effects);
+        let has_all = |session: &Box<Sessioned>| !session.is_behind();
+        if getting.get.is_behind() && getting.session.as_ref().is_some_and(has_all) {
+            getting.get.step(GetEvent::CaughtUp, &mut effects);
+        }
         if let Some(GetEffect::Settle(object)) =
             effects.pop_if(|effect| matches!(effect, GetEffect::Settle(_)))
         {
@@ -188,6 +229,12 @@ impl Node {
         mut flight: Flight,
         turn: &mut Turn<'_, D>,
     ) {
+        if let Work::Get(Getting { get, session: Some(_), .. }) = &flight.work
+            && !get.is_answered()
+            && turn.now < flight.deadline
+        {
+            return self.read_again(flight, turn);
+        }
         let slow = flight.begun + SLOW;
         let event = if flight.deadline <= turn.now {
             GetEvent::Deadline
@@ -202,6 +249,18 @@ impl Node {
             GetEvent::Hedge
         };
         self.get_event(id, flight, event, turn);
+    }
+
+    /// Begins again with a read of a session: what was missing may have come.
+    fn read_again<D: Disk>(&mut self, flight: Flight, turn: &mut Turn<'_, D>) {
+        self.give_up_waiting(&flight, turn.now);
+        let Work::Get(Getting { site, session: Some(session), .. }) = flight.work else { return };
+        let mut session = session.anew();
+        session.asked.timeout = flight.deadline.since(turn.now);
+        let asked = session.asked.clone();
+        if let Err(failure) = self.read(flight.client, &asked, site, Some(session), turn) {
+            self.fail(flight.client, failure, turn);
+        }
     }
 
     /// Takes note of how long a replica took, how old its answer can be, and whether what it told
@@ -242,8 +301,11 @@ impl Node {
                     let left = time_left(flight.deadline, turn.now);
                     let is_settling =
                         getting.get.is_monotonic() && !is(Mutant::StagedCountsAsSettled);
-                    let sync = getting.recalling.is_some() || is_settling;
-                    let fetch = Fetch { request: id, address, want, sync, left };
+                    let session = getting.session.as_ref();
+                    let seen = session.map(|session| Box::new(session.session.seen.clone()));
+                    let want = if seen.is_some() { Want::Full } else { want };
+                    let sync = getting.recalling.is_some() || is_settling || seen.is_some();
+                    let fetch = Fetch { request: id, address, want, sync, left, seen };
                     turn.send(to, Message::Fetch(fetch), After::Now);
                     // Who answers after an fsync is not slow.
                     let (node, since, is_timed) = (to, turn.now, !sync);
@@ -258,13 +320,15 @@ impl Node {
                         self.answer(flight.client, reply, turn);
                         continue;
                     }
-                    if !getting.get.is_monotonic() {
+                    if !getting.get.is_monotonic() && getting.session.is_none() {
                         self.pace.end(getting.site.table.id, turn.now.since(flight.begun));
                     }
                     let mut receipt = getting.site.read_receipt(acks, getting.get.need());
                     receipt.staleness = self.staleness_of(getting, &receipt);
+                    let session = getting.session.as_ref().map(|session| session.after(&object));
                     let object = shown(object);
-                    self.answer(flight.client, Reply::Read(Read { object, receipt }), turn);
+                    let read = Read { object, session, receipt };
+                    self.answer(flight.client, Reply::Read(read), turn);
                 }
                 GetEffect::Unmet(_) if getting.is_explaining() => {
                     // That nobody tells anything is an explanation, too.
@@ -275,9 +339,12 @@ impl Node {
                 // Who looks at what there is must not change it.
                 GetEffect::Merge(..) if getting.is_explaining() => {}
                 GetEffect::Unmet(acks) => {
-                    let failure = match getting.is_recalling() {
-                        true => getting.site.nobody_told(acks),
-                        false => getting.site.read_failure(acks, getting.get.need()),
+                    let need = getting.get.need();
+                    let behind = getting.session.as_ref().filter(|_| getting.get.is_behind());
+                    let failure = match behind {
+                        Some(session) if need.is_met(&acks) => session.failure(),
+                        Some(_) | None if getting.is_recalling() => getting.site.nobody_told(acks),
+                        Some(_) | None => getting.site.read_failure(acks, need),
                     };
                     self.fail(flight.client, failure, turn);
                 }

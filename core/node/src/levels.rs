@@ -84,7 +84,7 @@ impl Node {
 
     /// Refuses a request that the live replicas could not answer, with guests in the place of
     /// the others where guests count.
-    fn attempt(
+    pub(crate) fn attempt(
         &self,
         site: &Site,
         wanted: u8,

@@ -45,6 +45,7 @@ mod message;
 mod pace;
 mod put;
 mod recall;
+mod session;
 mod shards;
 mod status;
 mod tokens;
@@ -65,8 +66,8 @@ pub use effect::{After, Disk, Effect, Input, Ticket};
 pub use hints::{Hint, HintPlace, Owed};
 pub use measure::{Counts, Latencies, Replied};
 pub use message::{
-    Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Lack, Merge, Merged, Message,
-    RequestId, Scan, Scanned, Sent, Stamp, Verdict, Want,
+    Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack, Merge, Merged,
+    Message, RequestId, Scan, Scanned, Sent, Stamp, Verdict, Want,
 };
 
 use contracts::{Contracts, Site};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use catalog::{Ballot, Catalog};
 use causality::{Dot, DotSet};
 pub use coordinator::{Digest, Want};
-use model::{Address, Key, NodeId, Now, Object, Reply, Request, ShardId, TableId};
+use model::{Address, Key, NodeId, Now, Object, Reply, Request, Seen, ShardId, TableId};
 use mutant::{Mutant, is};
 use replica::{PageNeed, Span};
 
@@ -274,6 +274,9 @@ pub struct Fetch {
     pub want: Want,
     /// Whether to answer only when what is answered is on disk.
     pub sync: bool,
+    /// What a session has seen of the shard: the answer says what of it is lacking. Nothing if the
+    /// read is of no session.
+    pub seen: Option<Box<Seen>>,
     /// How long the asker still waits, in whole milliseconds. Zero says nothing about it.
     pub left: Duration,
 }
@@ -289,6 +292,15 @@ pub enum Found {
     Failed,
 }
 
+/// What a replica knows of what a session has seen. Incarnations are shortened.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Known {
+    /// The part that its clock does not contain.
+    pub lacking: DotSet,
+    /// The part, and the part of what it holds, that every replica has on disk.
+    pub settled: DotSet,
+}
+
 /// Says what a replica holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Fetched {
@@ -301,6 +313,8 @@ pub struct Fetched {
     /// A write that any replica had acknowledged so long ago is in it, in whole milliseconds.
     /// Nothing if the sender does not know.
     pub staleness: Option<Duration>,
+    /// To a read of a session: what the sender knows of what the session has seen.
+    pub known: Option<Box<Known>>,
 }
 
 /// "What do you hold in this span?"

@@ -4,7 +4,7 @@ use causality::{Dot, DotSet};
 use coordinator::{Put, PutEffect, PutEvent};
 use model::{
     Ack, Address, Durability, Failure, Marks, Mutation, Now, Object, Receipt, Refusal, Reply,
-    WriteNeed, Written, votes,
+    Session, WriteNeed, Written, votes,
 };
 use mutant::{Mutant, is};
 use replica::{Asked, Refused, Stored};
@@ -24,6 +24,8 @@ pub(crate) struct Putting {
     context: DotSet,
     marks: Marks,
     repeated: bool,
+    /// The session that it is a part of, with this write.
+    session: Option<Session>,
     /// What guests are to keep. Nothing in a strict keyspace, which has none.
     for_guests: Option<Outgoing>,
 }
@@ -51,7 +53,12 @@ impl Node {
         let need = self.write_need(&site, asked.options, self.region_of(client), turn.now)?;
         let is_guest = !site.replicas.contains(&self.config.id);
         if is_guest && !self.must_mint(client, &site, turn.now) {
-            return self.forward(client, &site, asked, need.least(), turn);
+            return self.forward(client, &site, asked, (need.least(), None), turn);
+        }
+        let behind = self.admit(asked.sessions.as_ref(), site.shard).err();
+        if behind.is_some() && !is_guest && !client.is_forwarded() {
+            // Another replica may have what is missing here.
+            return self.forward(client, &site, asked, (need.least(), behind), turn);
         }
         self.take_write(client, site, asked, need, turn)
     }
@@ -66,6 +73,7 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
         let is_guest = !site.replicas.contains(&self.config.id);
+        let mut session = self.admit(asked.sessions.as_ref(), site.shard)?;
         let deadline = turn.now + asked.timeout;
         let sync = site.table.durability == Durability::Synced || asked.options.dw.is_some();
         let address = Address { table: site.table.id, key: asked.key.clone() };
@@ -88,6 +96,9 @@ impl Node {
         self.count_siblings(stored.object.values().len());
         let Stored { dot, object, context, repeated } = stored;
         let marks = object.marks_in(&context);
+        if let Some(session) = &mut session {
+            session.sees(&[dot].into_iter().collect());
+        }
         let outgoing = Outgoing { address, object, sync };
         let guests = self.guests(&site, is_guest, turn.now);
         let mut effects = Vec::new();
@@ -99,7 +110,7 @@ impl Node {
             }
         }
         let for_guests = self.contracts.is_sloppy(site.shard).then_some(outgoing);
-        let putting = Putting { put, site, dot, context, marks, repeated, for_guests };
+        let putting = Putting { put, site, dot, context, marks, repeated, session, for_guests };
         let work = Work::Put(putting);
         let flight = Flight { client, begun: turn.now, deadline, timer: deadline, work };
         self.keep(id, turn.now, flight);
@@ -209,7 +220,8 @@ impl Node {
                     let receipt = putting.receipt(acks);
                     let context = std::mem::take(&mut putting.context);
                     let marks = std::mem::take(&mut putting.marks);
-                    let written = Written { context, marks, repeated: putting.repeated, receipt };
+                    let (repeated, session) = (putting.repeated, putting.session.take());
+                    let written = Written { context, marks, repeated, session, receipt };
                     self.answer(client, Reply::Written(written), turn);
                 }
                 PutEffect::Unmet(mut acks) => {

@@ -107,7 +107,8 @@ impl Node {
             false => (false, After::Now),
         };
         let staleness = self.staleness_told(&fetch.address, turn.now);
-        let fetched = Fetched { request: fetch.request, found, durable, staleness };
+        let known = fetch.seen.as_ref().map(|seen| Box::new(self.known_of(seen, fetch, &found)));
+        let fetched = Fetched { request: fetch.request, found, durable, staleness, known };
         turn.send(from, Message::Fetched(fetched), after);
     }
 

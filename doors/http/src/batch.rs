@@ -199,6 +199,7 @@ pub(crate) async fn batch<N: Node>(
     let (head, body) = request.into_parts();
     Query::parse(head.uri.query(), &[])?;
     body::check_media_type(&head.headers)?;
+    kv::refuse_session(&head.headers)?;
     let Held { content: batch, share } =
         body::json::<BatchJson>(&door.bodies, body, BATCH_BYTES_MAX).await?;
     let timeout = batch.timeout.map_or(Ok(params::timeout_default()), params::timeout)?;
@@ -288,7 +289,15 @@ async fn run<N: Node>(
     match action {
         Action::Get(options) => {
             let key_read = key.clone();
-            let get = Get { keyspace, table, key: key_read, options, monotonic: false, timeout };
+            let get = Get {
+                keyspace,
+                table,
+                key: key_read,
+                options,
+                monotonic: false,
+                sessions: None,
+                timeout,
+            };
             let read = kv::present(door, &scope, &key, gets.read(door, get).await?)?;
             let context = door.seal(&scope, &key, read.object.context(), read.object.marks());
             gets.add(context.len() + ValueJson::bytes(&read.object))?;
@@ -305,10 +314,20 @@ async fn run<N: Node>(
         Action::Write(write) => {
             let Write { mutation, context: (context, marks), token, options } = *write;
             let key = key.clone();
-            let put =
-                Put { keyspace, table, key, mutation, context, token, marks, options, timeout };
+            let put = Put {
+                keyspace,
+                table,
+                key,
+                mutation,
+                context,
+                token,
+                marks,
+                options,
+                sessions: None,
+                timeout,
+            };
             let key = put.key.clone();
-            let Written { context, marks, repeated, receipt } = door.write(put).await?;
+            let Written { context, marks, repeated, receipt, session: _ } = door.write(put).await?;
             Ok(OutcomeJson {
                 status: 204,
                 repeated,

@@ -19,7 +19,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use causality::DotSet;
-use model::{Get, Key, Marks, Mutation, Object, Put, Read, Token, Value, Written};
+use model::{Get, Key, Marks, Mutation, Object, Put, Read, Session, Token, Value, Written};
 use serde::Serialize;
 
 use crate::Node;
@@ -29,7 +29,9 @@ use crate::json::{ValueJson, ValuesJson, WrittenJson};
 use crate::openapi::{KeyPath, ReadParams, ReadProblems, WriteParams, WriteProblems};
 use crate::params::{self, Detail, Query};
 use crate::path::{self, Scope};
-use crate::problem::{CONTEXT, Code, Facts, IDEMPOTENCY_KEY, NOSNIFF, Problem, RECEIPT, REPEATED};
+use crate::problem::{
+    CONTEXT, Code, Facts, IDEMPOTENCY_KEY, NOSNIFF, Problem, RECEIPT, REPEATED, SESSION,
+};
 use crate::receipt::{self, ReceiptJson};
 use crate::siblings;
 
@@ -67,6 +69,8 @@ impl Target {
     params(
         KeyPath, WriteParams,
         ("Merganser-Context" = Option<String>, Header, description = "The context of a read."),
+        ("Merganser-Session" = Option<String>, Header,
+            description = "The tokens of a session, with commas between them; empty to begin one."),
         ("Idempotency-Key" = Option<String>, Header,
             description = "A UUID of version 7, made for this write. The same write with the same \
                 key, at any node, within an hour, has one effect."),
@@ -78,6 +82,8 @@ impl Target {
             ("Merganser-Warning" = Option<String>,
                 description = "context-too-large: no node takes this context back."),
             ("Merganser-Receipt" = String, description = "Who took part."),
+            ("Merganser-Session" = Option<String>,
+                description = "Of a session: what it has seen of the shard. Replaces the token of that shard."),
             ("Merganser-Repeated" = Option<String>,
                 description = "true: the write had come before, with the same idempotency key."),
         )),
@@ -102,7 +108,8 @@ pub(crate) async fn put<N: Node>(
     let cap = Cap::Value(door.config.value_bytes_max);
     let Held { content: body, share } = body::read(&door.bodies, body, cap).await?;
     let mutation = Mutation::Store(Value { content_type, body });
-    let answer = write(&door, target, mutation, context, token).await;
+    let sessions = sessions(&head.headers)?;
+    let answer = write(&door, target, mutation, context, (token, sessions)).await;
     drop(share);
     answer
 }
@@ -119,6 +126,8 @@ pub(crate) async fn put<N: Node>(
     params(
         KeyPath, WriteParams,
         ("Merganser-Context" = Option<String>, Header, description = "The context of a read."),
+        ("Merganser-Session" = Option<String>, Header,
+            description = "The tokens of a session, with commas between them; empty to begin one."),
         ("Idempotency-Key" = Option<String>, Header,
             description = "A UUID of version 7, made for this write. The same write with the same \
                 key, at any node, within an hour, has one effect."),
@@ -129,6 +138,8 @@ pub(crate) async fn put<N: Node>(
             ("Merganser-Warning" = Option<String>,
                 description = "context-too-large: no node takes this context back."),
             ("Merganser-Receipt" = String, description = "Who took part."),
+            ("Merganser-Session" = Option<String>,
+                description = "Of a session: what it has seen of the shard. Replaces the token of that shard."),
             ("Merganser-Repeated" = Option<String>,
                 description = "true: the write had come before, with the same idempotency key."),
         )),
@@ -145,7 +156,8 @@ pub(crate) async fn delete<N: Node>(
     let target = Target::of(&head, params::WRITE)?;
     let context = context(&door, &target, &head.headers)?;
     let token = token(&head.headers)?;
-    write(&door, target, Mutation::Delete, context, token).await
+    let sessions = sessions(&head.headers)?;
+    write(&door, target, Mutation::Delete, context, (token, sessions)).await
 }
 
 async fn write<N: Node>(
@@ -153,7 +165,7 @@ async fn write<N: Node>(
     target: Target,
     mutation: Mutation,
     (context, marks): (DotSet, Marks),
-    token: Option<Token>,
+    (token, sessions): (Option<Token>, Option<Vec<Session>>),
 ) -> Result<Response, Problem> {
     let Target { scope, key, query } = target;
     let put = Put {
@@ -165,9 +177,10 @@ async fn write<N: Node>(
         token,
         marks,
         options: query.write_options(),
+        sessions,
         timeout: query.timeout,
     };
-    let Written { context, marks, repeated, receipt } = door.write(put).await?;
+    let Written { context, marks, repeated, session, receipt } = door.write(put).await?;
     let context = door.seal(&scope, &key, &context, &marks);
     let line = receipt::header(&receipt);
     let mut response = match query.receipt {
@@ -178,6 +191,7 @@ async fn write<N: Node>(
         }
     };
     label(&mut response, context, line);
+    receipt::add_session(response.headers_mut(), session.as_ref());
     if repeated {
         response.headers_mut().insert(REPEATED, HeaderValue::from_static("true"));
     }
@@ -195,6 +209,8 @@ async fn write<N: Node>(
     tag = "kv",
     params(
         KeyPath, ReadParams,
+        ("Merganser-Session" = Option<String>, Header,
+            description = "The tokens of a session, with commas between them; empty to begin one."),
         ("Accept" = Option<String>, Header,
             description = "For several values: application/json or multipart/mixed."),
     ),
@@ -209,6 +225,8 @@ async fn write<N: Node>(
                 ("X-Content-Type-Options" = String,
                     description = "nosniff: a browser must not guess another type."),
                 ("Merganser-Receipt" = String, description = "Who took part."),
+            ("Merganser-Session" = Option<String>,
+                description = "Of a session: what it has seen of the shard. Replaces the token of that shard."),
             )),
         (status = 300, description = "Several concurrent values.",
             content((ValuesJson = "application/json"), (String = "multipart/mixed")),
@@ -219,6 +237,8 @@ async fn write<N: Node>(
                 ("X-Content-Type-Options" = String,
                     description = "nosniff: a browser must not guess another type."),
                 ("Merganser-Receipt" = String, description = "Who took part."),
+            ("Merganser-Session" = Option<String>,
+                description = "Of a session: what it has seen of the shard. Replaces the token of that shard."),
             )),
         ReadProblems,
     ),
@@ -235,6 +255,7 @@ pub(crate) async fn get<N: Node>(
         key: key.clone(),
         options: query.read_options(),
         monotonic: query.monotonic,
+        sessions: sessions(&head.headers)?,
         timeout: query.timeout,
     };
     let read = present(&door, &scope, &key, door.read(get).await?)?;
@@ -246,6 +267,7 @@ pub(crate) async fn get<N: Node>(
         (Detail::Line, None) => siblings::render(&head.headers, context.clone(), &read.object),
     };
     label(&mut response, context, line);
+    receipt::add_session(response.headers_mut(), read.session.as_ref());
     Ok(response)
 }
 
@@ -260,13 +282,13 @@ pub(crate) fn present<N: Node>(
     if !read.object.values().is_empty() {
         return Ok(read);
     }
-    let receipt = Some(read.receipt);
+    let (receipt, session) = (Some(read.receipt), read.session);
     if read.object.is_bottom() {
-        let facts = Facts { receipt, ..Facts::default() };
+        let facts = Facts { receipt, session, ..Facts::default() };
         return Err(Problem::new(Code::NotFound, "the key was never written").with(facts));
     }
     let context = Some(door.seal(scope, key, read.object.context(), read.object.marks()));
-    let facts = Facts { receipt, context, ..Facts::default() };
+    let facts = Facts { receipt, context, session, ..Facts::default() };
     Err(Problem::new(Code::Deleted, "the key was deleted; pass the context to write it again")
         .with(facts))
 }
@@ -324,6 +346,35 @@ fn context<N: Node>(
 fn token(headers: &HeaderMap) -> Result<Option<Token>, Problem> {
     let Some(line) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
     parse_token(&String::from_utf8_lossy(line.as_bytes())).map(Some)
+}
+
+/// The tokens of the client's session, any number of them in any number of lines. An empty line
+/// begins a session. Nothing if there is none.
+fn sessions(headers: &HeaderMap) -> Result<Option<Vec<Session>>, Problem> {
+    let invalid = || {
+        let detail = "pass the tokens of a session exactly as they were received, or an empty \
+            header to begin one";
+        Problem::new(Code::SessionInvalid, detail)
+    };
+    let mut sessions = None;
+    for line in headers.get_all(&SESSION) {
+        let line = line.to_str().map_err(|_| invalid())?;
+        let tokens = line.split(',').map(str::trim).filter(|token| !token.is_empty());
+        let all = sessions.get_or_insert_with(Vec::new);
+        for token in tokens {
+            all.push(codec::session::decode(token).map_err(|_| invalid())?);
+        }
+    }
+    Ok(sessions)
+}
+
+/// Refuses a session where it would not be kept to.
+pub(crate) fn refuse_session(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(&SESSION) {
+        let detail = "a session is of reads and writes of one key, and not of lists and batches";
+        return Err(Problem::malformed(detail));
+    }
+    Ok(())
 }
 
 /// Reads an idempotency key.

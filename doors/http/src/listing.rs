@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use crate::Node;
 use crate::door::Door;
 use crate::json::{TextOrBase64, ValueJson};
+use crate::kv;
 use crate::kv::json;
 use crate::openapi::{KeyPath, ListParams, ListProblems, TablePath};
 use crate::params::{self, Query};
@@ -77,6 +78,7 @@ pub(crate) async fn list<N: Node>(
     State(door): State<Arc<Door<N>>>,
     request: Request,
 ) -> Result<Response, Problem> {
+    kv::refuse_session(request.headers())?;
     let [keyspace, table, key] = path::segments(request.uri().path(), "/v1/list/")?;
     let partition = path::key(key, Bytes::new())?.partition().clone();
     let first = Range::Partition { partition, after: None };
@@ -100,6 +102,7 @@ pub(crate) async fn scan<N: Node>(
     State(door): State<Arc<Door<N>>>,
     request: Request,
 ) -> Result<Response, Problem> {
+    kv::refuse_session(request.headers())?;
     let [keyspace, table] = path::segments(request.uri().path(), "/v1/scan/")?;
     let first = Range::Table { shard: 0, after: None };
     page(&door, path::scope(keyspace, table)?, first, request.uri()).await

@@ -250,7 +250,7 @@ problems! {
     /// Of a write.
     WriteProblems: [
         DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
-        WeakerThanWanted, ContextInvalid, TokenMalformed, TokenFromFuture, TokenExpired, TokenReused,
+        WeakerThanWanted, SessionInvalid, SessionBehind, ContextInvalid, TokenMalformed, TokenFromFuture, TokenExpired, TokenReused,
         ContextRequired, UnknownKeyspace, UnknownTable, TooManySiblings, ValueTooLarge,
         NotAttempted, UnknownOutcome
     ],
@@ -258,7 +258,7 @@ problems! {
     ReadProblems: [
         DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
         WeakerThanWanted, UnknownKeyspace,
-        UnknownTable, NotFound, Deleted, NotAttempted, TooFewAnswers, NotSettled
+        UnknownTable, NotFound, Deleted, NotAttempted, TooFewAnswers, NotSettled, SessionInvalid, SessionBehind
     ],
     /// Of the question what became of a write.
     OutcomeProblems: [

@@ -23,6 +23,9 @@ use crate::receipt::{self, ReceiptJson};
 /// The media type of a problem.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
+/// The header that carries the tokens of a session.
+pub(crate) const SESSION: HeaderName = HeaderName::from_static("merganser-session");
+
 /// The header that carries a context token.
 pub(crate) const CONTEXT: HeaderName = HeaderName::from_static("merganser-context");
 
@@ -81,6 +84,7 @@ codes! {
     NoLocalReplicas   "no_local_replicas"   400 "The region of the node keeps no replicas",
     MayMissRequired   "may_miss_required"   400 "Requests at the table's levels can miss writes",
     ContextInvalid    "context_invalid"     400 "The context is not one that this cluster gave for this key",
+    SessionInvalid    "session_invalid"     400 "The session token is not one that this version gives",
     ContextRequired   "context_required"    428 "A delete needs the context of a read",
     TokenMalformed    "token_malformed"     400 "The idempotency key is no UUID of version 7",
     TokenFromFuture   "token_from_future"   400 "The idempotency key is of a time to come",
@@ -110,6 +114,7 @@ codes! {
     NoMajority        "no_majority"         503 "Too few nodes are alive to declare anything",
     UnknownOutcome    "unknown_outcome"     504 "Too few replicas answered in time; a write may have been applied",
     TooFewAnswers     "too_few_answers"     504 "Too few replicas answered a read in time, nothing was changed",
+    SessionBehind     "session_behind"      503 "Nobody who could be asked has all that the session has seen",
     WeakerThanWanted  "weaker_than_wanted"  504 "The answer is worth less than was demanded",
     NotSettled        "not_settled"         504 "What was read is at too few replicas, a later read could return less",
 }
@@ -137,6 +142,8 @@ pub(crate) struct Facts {
     pub(crate) receipt: Option<model::Receipt>,
     /// A sealed context.
     pub(crate) context: Option<String>,
+    /// What the session has seen.
+    pub(crate) session: Option<model::Session>,
     /// What tables can do.
     pub(crate) tables: Option<Vec<TableHealthJson>>,
 }
@@ -239,6 +246,7 @@ impl IntoResponse for Problem {
         let facts = self.facts.as_deref();
         let receipt = facts.and_then(|facts| facts.receipt.as_ref()).map(receipt::header);
         let context = facts.and_then(|facts| facts.context.clone());
+        let session = facts.and_then(|facts| facts.session.clone());
         let body = serde_json::to_vec(&self.into_json()).expect("a problem is plain data");
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
@@ -247,6 +255,7 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         receipt.map(|receipt| headers.insert(RECEIPT, receipt));
+        receipt::add_session(headers, session.as_ref());
         if let Some(context) = context {
             receipt::add_context(headers, context);
         }
@@ -323,6 +332,7 @@ impl From<Failure> for Problem {
                 receipt: Some(receipt),
                 ..Facts::default()
             }),
+            Failure::SessionBehind { .. } => Self::new(Code::SessionBehind, detail),
             Failure::Unsettled { receipt } => Self::new(Code::NotSettled, detail).with(Facts {
                 got: Some(receipt.acks.len() as u64),
                 replicas: Some(receipt.replicas.into()),

@@ -14,11 +14,11 @@ use std::fmt::Write;
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use codec::token;
-use model::Receipt;
+use model::{Receipt, Session};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::problem::{CONTEXT, WARNING};
+use crate::problem::{CONTEXT, SESSION, WARNING};
 
 /// Who took part in an answer, and what it is worth.
 #[derive(Serialize, ToSchema)]
@@ -121,6 +121,13 @@ pub(crate) fn add_context(headers: &mut HeaderMap, token: String) {
         headers.insert(WARNING, HeaderValue::from_static("context-too-large"));
     }
     headers.insert(CONTEXT, visible(token));
+}
+
+/// Adds the token of a session, if the answer belongs to one.
+pub(crate) fn add_session(headers: &mut HeaderMap, session: Option<&Session>) {
+    if let Some(session) = session {
+        headers.insert(SESSION, visible(codec::session::encode(session)));
+    }
 }
 
 fn visible(text: String) -> HeaderValue {

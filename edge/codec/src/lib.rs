@@ -17,6 +17,7 @@
 //! | [`dots`] | an exact set of dots | inside the others |
 //! | [`marks`] | which of them are one write | inside the others |
 //! | [`token`] | the context that a client reads and hands back, authenticated | clients |
+//! | [`session`] | what a session has seen of a shard | clients |
 //! | [`cursor`] | where a list or scan goes on, authenticated | clients |
 //!
 //! What is decoded has been checked: a value that comes out of here is one that the core
@@ -38,6 +39,7 @@ pub mod marks;
 pub mod object;
 mod reader;
 pub mod record;
+pub mod session;
 pub mod token;
 mod varint;
 

@@ -263,6 +263,7 @@ fn forward(bytes: usize) -> Message {
     let key = model::Key::new("key".into(), bytes::Bytes::new()).unwrap();
     let value = model::Value { content_type: "".into(), body: vec![0; bytes].into() };
     let put = model::Put {
+        sessions: None,
         keyspace: name.clone(),
         table: name,
         key,

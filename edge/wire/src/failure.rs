@@ -14,7 +14,7 @@ use crate::parts::{Receipt, Unusable, Usable, narrow, present, take_name, wrong}
 /// Any failure.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Failure {
-    #[prost(oneof = "Reason", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Reason", tags = "1, 2, 3, 4, 5, 6, 7")]
     reason: Option<Reason>,
 }
 
@@ -33,6 +33,17 @@ enum Reason {
     TooFewAnswers(Unknown),
     #[prost(message, tag = "6")]
     Unsettled(Receipt),
+    #[prost(message, tag = "7")]
+    SessionBehind(SessionBehind),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SessionBehind {
+    /// One more than how many; zero for more than a token can say.
+    #[prost(uint64, tag = "1")]
+    missing: u64,
+    #[prost(uint32, repeated, tag = "2")]
+    asked: Vec<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -79,6 +90,11 @@ impl Failure {
                 Reason::TooFewAnswers(Unknown { wanted, got, receipt, lacks })
             }
             model::Failure::Weaker { receipt } => Reason::Weaker(Receipt::put(receipt)),
+            model::Failure::SessionBehind { missing, asked } => {
+                let missing = missing.map_or(0, |missing| missing.saturating_add(1));
+                let asked = asked.iter().map(|node| node.number().into()).collect();
+                Reason::SessionBehind(SessionBehind { missing, asked })
+            }
             model::Failure::Unsettled { receipt } => Reason::Unsettled(Receipt::put(receipt)),
         };
         Self { reason: Some(reason) }
@@ -104,6 +120,11 @@ impl Failure {
                 }
             }
             Reason::Weaker(receipt) => model::Failure::Weaker { receipt: receipt.take()? },
+            Reason::SessionBehind(SessionBehind { missing, asked }) => {
+                let asked = asked.into_iter().map(|node| Ok(NodeId::new(narrow(node)?)));
+                let missing = missing.checked_sub(1);
+                model::Failure::SessionBehind { missing, asked: asked.collect::<Usable<_>>()? }
+            }
             Reason::Unsettled(receipt) => model::Failure::Unsettled { receipt: receipt.take()? },
             Reason::Unknown(Unknown { wanted, got, receipt, lacks }) => model::Failure::Unknown {
                 wanted: narrow(wanted)?,

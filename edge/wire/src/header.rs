@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::{Message, Oneof};
 
 use crate::exchange::{Clocks, Lack, Sent};
-use crate::parts::{Address, Ballot, Key};
+use crate::parts::{Address, Ballot, Key, Seen};
 use crate::reply::Reply;
 use crate::request::Request;
 
@@ -18,7 +18,7 @@ use crate::request::Request;
 pub(crate) struct Header {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 32"
     )]
     pub(crate) kind: Option<Kind>,
 }
@@ -70,6 +70,9 @@ pub(crate) enum Kind {
     Holding(Holding),
     #[prost(message, tag = "22")]
     Take(Take),
+    /// A node that does not know sessions must not answer it as any other.
+    #[prost(message, tag = "32")]
+    SessionFetch(Fetch),
     #[prost(message, tag = "24")]
     Marked(Marked),
 }
@@ -118,6 +121,9 @@ pub(crate) struct Fetch {
     pub(crate) left_millis: u64,
     #[prost(bool, tag = "7")]
     pub(crate) sync: bool,
+    /// Of a session.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) seen: Option<Seen>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -131,6 +137,17 @@ pub(crate) struct Fetched {
     /// One more than the milliseconds; zero if it is not known.
     #[prost(uint64, tag = "5")]
     pub(crate) staleness: u64,
+    /// To a fetch of a session: two sets of dots.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) known: Option<Known>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Known {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) lacking: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) settled: Bytes,
 }
 
 #[derive(Clone, PartialEq, Oneof)]

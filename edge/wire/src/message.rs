@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use codec::{catalog as contracts, object};
 use model::{Object, Reply, TableId};
 use node::{
-    Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Merge, Merged, Message, RequestId,
-    Scan, Scanned, Verdict, Want,
+    Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Known, Merge, Merged, Message,
+    RequestId, Scan, Scanned, Verdict, Want,
 };
 use prost::Message as _;
 use replica::{PageNeed, Span};
@@ -15,8 +15,8 @@ use replica::{PageNeed, Span};
 use crate::WireError;
 use crate::header::{self, Header, Kind};
 use crate::parts::{
-    Address, Ballot, Key, Objects, Unusable, Usable, coded, narrow, numbered, present, put_node,
-    put_staleness, take_node, take_staleness, wrong,
+    Address, Ballot, Key, Objects, Seen, Unusable, Usable, coded, narrow, numbered, present,
+    put_node, put_staleness, take_node, take_staleness, wrong,
 };
 use crate::{exchange, reply, request};
 
@@ -144,13 +144,8 @@ fn put(message: &Message) -> Kind {
             request: merged.request.0,
             verdict: put_verdict(merged.verdict),
         }),
-        Message::Fetch(fetch) => Kind::Fetch(header::Fetch {
-            request: fetch.request.0,
-            address: Some(Address::put(&fetch.address)),
-            want: put_want(fetch.want),
-            sync: fetch.sync,
-            left_millis: put_left(fetch.left),
-        }),
+        Message::Fetch(fetch) if fetch.seen.is_some() => Kind::SessionFetch(put_fetch(fetch)),
+        Message::Fetch(fetch) => Kind::Fetch(put_fetch(fetch)),
         Message::Fetched(fetched) => Kind::Fetched(header::Fetched {
             request: fetched.request.0,
             durable: fetched.durable,
@@ -160,6 +155,7 @@ fn put(message: &Message) -> Kind {
                 Found::Failed => header::Found::Failed(true),
             }),
             staleness: put_staleness(fetched.staleness),
+            known: fetched.known.as_deref().map(put_known),
         }),
         Message::Scan(scan) => Kind::Scan(put_scan(scan)),
         Message::Scanned(scanned) => Kind::Scanned(put_scanned(scanned)),
@@ -214,12 +210,13 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
             request: RequestId(merged.request),
             verdict: take_verdict(merged.verdict)?,
         }),
-        Kind::Fetch(fetch) => Message::Fetch(Fetch {
+        Kind::Fetch(fetch) | Kind::SessionFetch(fetch) => Message::Fetch(Fetch {
             request: RequestId(fetch.request),
             address: present(fetch.address)?.take()?,
             want: take_want(fetch.want)?,
             sync: fetch.sync,
             left: Duration::from_millis(fetch.left_millis),
+            seen: fetch.seen.map(Seen::take).transpose()?.map(Box::new),
         }),
         Kind::Fetched(fetched) => Message::Fetched(Fetched {
             request: RequestId(fetched.request),
@@ -230,6 +227,7 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
                 header::Found::Failed(_) => Found::Failed,
             },
             staleness: take_staleness(fetched.staleness),
+            known: fetched.known.map(take_known).transpose()?.map(Box::new),
         }),
         Kind::Scan(scan) => Message::Scan(take_scan(scan)?),
         Kind::Scanned(scanned) => Message::Scanned(take_scanned(scanned, objects)?),
@@ -271,6 +269,17 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
     })
 }
 
+fn put_fetch(fetch: &Fetch) -> header::Fetch {
+    header::Fetch {
+        request: fetch.request.0,
+        address: Some(Address::put(&fetch.address)),
+        want: put_want(fetch.want),
+        sync: fetch.sync,
+        left_millis: put_left(fetch.left),
+        seen: fetch.seen.as_deref().map(Seen::put),
+    }
+}
+
 fn put_scan(scan: &Scan) -> header::Scan {
     header::Scan {
         request: scan.request.0,
@@ -295,6 +304,16 @@ fn take_scan(scan: header::Scan) -> Usable<Scan> {
         need: PageNeed { objects_max, bytes_max },
         left: Duration::from_millis(scan.left_millis),
     })
+}
+
+fn put_known(known: &Known) -> header::Known {
+    let coded = |dots| coded(|out| codec::dots::encode(dots, out));
+    header::Known { lacking: coded(&known.lacking), settled: coded(&known.settled) }
+}
+
+fn take_known(known: header::Known) -> Usable<Known> {
+    let lacking = codec::dots::decode(&known.lacking)?;
+    Ok(Known { lacking, settled: codec::dots::decode(&known.settled)? })
 }
 
 fn put_left(left: Duration) -> u64 {

@@ -101,6 +101,77 @@ pub(crate) fn take_staleness(number: u64) -> Option<Duration> {
     number.checked_sub(1).map(Duration::from_millis)
 }
 
+/// What a session has seen of a shard.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Seen {
+    #[prost(bool, tag = "1")]
+    all: bool,
+    #[prost(bytes = "bytes", tag = "2")]
+    dots: Bytes,
+}
+
+impl Seen {
+    pub(crate) fn put(seen: &model::Seen) -> Self {
+        match seen {
+            model::Seen::All => Self { all: true, dots: Bytes::new() },
+            model::Seen::Dots(dots) => {
+                Self { all: false, dots: coded(|out| codec::dots::encode(dots, out)) }
+            }
+        }
+    }
+
+    pub(crate) fn take(self) -> Usable<model::Seen> {
+        Ok(match self.all {
+            true => model::Seen::All,
+            false => model::Seen::Dots(codec::dots::decode(&self.dots)?),
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Session {
+    #[prost(uint32, tag = "1")]
+    keyspace: u32,
+    #[prost(uint32, tag = "2")]
+    shard: u32,
+    #[prost(message, optional, tag = "3")]
+    seen: Option<Seen>,
+}
+
+impl Session {
+    pub(crate) fn put(session: &model::Session) -> Self {
+        Self {
+            keyspace: session.shard.keyspace.number(),
+            shard: session.shard.index.into(),
+            seen: Some(Seen::put(&session.seen)),
+        }
+    }
+
+    pub(crate) fn take(self) -> Usable<model::Session> {
+        let (keyspace, index) = (KeyspaceId::new(self.keyspace), narrow(self.shard)?);
+        let seen = present(self.seen)?.take()?;
+        Ok(model::Session { shard: ShardId { keyspace, index }, seen })
+    }
+}
+
+/// The sessions of a request, if it is of any.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Sessions {
+    #[prost(message, repeated, tag = "1")]
+    sessions: Vec<Session>,
+}
+
+impl Sessions {
+    pub(crate) fn put(sessions: Option<&Vec<model::Session>>) -> Option<Self> {
+        sessions.map(|all| Self { sessions: all.iter().map(Session::put).collect() })
+    }
+
+    pub(crate) fn take(sessions: Option<Self>) -> Usable<Option<Vec<model::Session>>> {
+        let all = sessions.map(|all| all.sessions.into_iter().map(Session::take).collect());
+        all.transpose()
+    }
+}
+
 /// The objects behind a header.
 pub(crate) struct Objects<'a> {
     reader: Reader<'a>,

@@ -9,8 +9,8 @@ use prost::{Message, Oneof};
 use crate::explain::Explained;
 use crate::failure::Failure;
 use crate::parts::{
-    Key, Objects, Receipt, Time, Unusable, Usable, coded, narrow, present, put_context, put_name,
-    take_context, take_name,
+    Key, Objects, Receipt, Session, Time, Unusable, Usable, coded, narrow, present, put_context,
+    put_name, take_context, take_name,
 };
 use crate::recall::Recalled;
 use crate::request::Range;
@@ -18,12 +18,15 @@ use crate::request::Range;
 /// Any answer, without its objects.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Reply {
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25, 26")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25, 26, 32")]
     answer: Option<Answer>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
 enum Answer {
+    /// One object follows.
+    #[prost(message, tag = "32")]
+    SessionRead(SessionRead),
     #[prost(message, tag = "1")]
     Written(PlainWritten),
     /// One object follows.
@@ -48,6 +51,14 @@ enum Answer {
 }
 
 #[derive(Clone, PartialEq, Message)]
+struct SessionRead {
+    #[prost(message, optional, tag = "1")]
+    receipt: Option<Receipt>,
+    #[prost(message, optional, tag = "2")]
+    session: Option<Session>,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct PlainWritten {
     #[prost(bytes = "bytes", tag = "1")]
     context: Bytes,
@@ -57,6 +68,8 @@ struct PlainWritten {
     marks: Option<Bytes>,
     #[prost(bool, tag = "4")]
     repeated: bool,
+    #[prost(message, optional, tag = "5")]
+    session: Option<Session>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -82,7 +95,13 @@ impl Reply {
     pub(crate) fn put(reply: &model::Reply) -> Self {
         let answer = match reply {
             model::Reply::Written(written) => Answer::Written(PlainWritten::put(written)),
-            model::Reply::Read(Read { receipt, object: _ }) => Answer::Read(Receipt::put(receipt)),
+            model::Reply::Read(Read { receipt, session: None, object: _ }) => {
+                Answer::Read(Receipt::put(receipt))
+            }
+            model::Reply::Read(Read { receipt, session: Some(session), object: _ }) => {
+                let (receipt, session) = (Receipt::put(receipt), Session::put(session));
+                Answer::SessionRead(SessionRead { receipt: Some(receipt), session: Some(session) })
+            }
             model::Reply::Listed(listed) => Answer::Listed(PlainListed::put(listed)),
             model::Reply::Recalled(recalled) => Answer::Recalled(Recalled::put(recalled)),
             model::Reply::Explained(explained) => Answer::Explained(Explained::put(explained)),
@@ -97,7 +116,12 @@ impl Reply {
         Ok(match self.answer.ok_or(Unusable::Unknown)? {
             Answer::Written(written) => model::Reply::Written(written.take()?),
             Answer::Read(receipt) => {
-                model::Reply::Read(Read { object: objects.next()?, receipt: receipt.take()? })
+                let (object, receipt) = (objects.next()?, receipt.take()?);
+                model::Reply::Read(Read { object, session: None, receipt })
+            }
+            Answer::SessionRead(SessionRead { receipt, session }) => {
+                let (object, session) = (objects.next()?, Some(present(session)?.take()?));
+                model::Reply::Read(Read { object, session, receipt: present(receipt)?.take()? })
             }
             Answer::Listed(listed) => model::Reply::Listed(listed.take(objects)?),
             Answer::Recalled(recalled) => model::Reply::Recalled(recalled.take()?),
@@ -135,13 +159,15 @@ impl PlainWritten {
     fn put(written: &Written) -> Self {
         let (context, marks) = put_context(&written.context, &written.marks);
         let receipt = Some(Receipt::put(&written.receipt));
-        Self { context, receipt, marks, repeated: written.repeated }
+        let session = written.session.as_ref().map(Session::put);
+        Self { context, receipt, marks, repeated: written.repeated, session }
     }
 
     fn take(self) -> Usable<Written> {
         let (context, marks) = take_context(&self.context, self.marks.as_ref())?;
         let receipt = present(self.receipt)?.take()?;
-        Ok(Written { context, marks, repeated: self.repeated, receipt })
+        let session = self.session.map(Session::take).transpose()?;
+        Ok(Written { context, marks, repeated: self.repeated, session, receipt })
     }
 }
 

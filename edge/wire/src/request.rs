@@ -11,8 +11,8 @@ use prost::{Message, Oneof};
 
 use crate::explain::Explain;
 use crate::parts::{
-    Demands, Key, Time, Unusable, Usable, coded, narrow, numbered, present, put_context, put_level,
-    put_name, take_context, take_level, take_name, wrong,
+    Demands, Key, Sessions, Time, Unusable, Usable, coded, narrow, numbered, present, put_context,
+    put_level, put_name, take_context, take_level, take_name, wrong,
 };
 use crate::recall::Recall;
 
@@ -26,7 +26,7 @@ numbered!(put_durability, take_durability, Durability {
 /// Any request.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30")]
+    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30, 32, 33")]
     asked: Option<Asked>,
 }
 
@@ -52,6 +52,10 @@ enum Asked {
     DemandingList(List),
     #[prost(message, tag = "10")]
     DeclareVotingTable(DeclareTable),
+    #[prost(message, tag = "32")]
+    SessionPut(Write),
+    #[prost(message, tag = "33")]
+    SessionGet(Get),
     #[prost(message, tag = "30")]
     MonotonicGet(Get),
     #[prost(message, tag = "24")]
@@ -69,6 +73,7 @@ impl Request {
     pub(crate) fn put(request: &model::Request) -> Self {
         let asked = match request {
             model::Request::Put(put) => match Write::put(put) {
+                write @ Write { sessions: Some(_), .. } => Asked::SessionPut(write),
                 write @ (Write { token: Some(_), .. } | Write { marks: Some(_), .. }) => {
                     Asked::TokenPut(write)
                 }
@@ -76,6 +81,7 @@ impl Request {
                 write @ Write { demands: Some(_), .. } => Asked::DemandingPut(write),
             },
             model::Request::Get(get) => match Get::put(get) {
+                get @ Get { sessions: Some(_), .. } => Asked::SessionGet(get),
                 get @ Get { monotonic: true, .. } => Asked::MonotonicGet(get),
                 get @ Get { demands: None, .. } => Asked::Get(get),
                 get @ Get { demands: Some(_), .. } => Asked::DemandingGet(get),
@@ -94,12 +100,14 @@ impl Request {
 
     pub(crate) fn take(self) -> Usable<model::Request> {
         Ok(match self.asked.ok_or(Unusable::Unknown)? {
-            Asked::Put(put) | Asked::DemandingPut(put) | Asked::TokenPut(put) => {
-                model::Request::Put(put.take()?)
-            }
-            Asked::Get(get) | Asked::DemandingGet(get) | Asked::MonotonicGet(get) => {
-                model::Request::Get(get.take()?)
-            }
+            Asked::Put(put)
+            | Asked::DemandingPut(put)
+            | Asked::TokenPut(put)
+            | Asked::SessionPut(put) => model::Request::Put(put.take()?),
+            Asked::Get(get)
+            | Asked::DemandingGet(get)
+            | Asked::MonotonicGet(get)
+            | Asked::SessionGet(get) => model::Request::Get(get.take()?),
             Asked::List(list) | Asked::DemandingList(list) => model::Request::List(list.take()?),
             Asked::Recall(recall) => model::Request::Recall(recall.take()?),
             Asked::Explain(explain) => model::Request::Explain(explain.take()?),
@@ -158,6 +166,8 @@ struct Write {
     token: Option<Bytes>,
     #[prost(bytes = "bytes", optional, tag = "12")]
     marks: Option<Bytes>,
+    #[prost(message, optional, tag = "13")]
+    sessions: Option<Sessions>,
 }
 
 /// A delete is said and never implied: a change that this version does not know must not
@@ -201,6 +211,7 @@ impl Write {
             demands: Demands::put(put.options.spread, put.options.min),
             token,
             marks,
+            sessions: Sessions::put(put.sessions.as_ref()),
         }
     }
 
@@ -224,6 +235,7 @@ impl Write {
             mutation,
             context,
             token,
+            sessions: Sessions::take(self.sessions)?,
             marks,
             options: WriteOptions { w, pw, dw, spread, min },
             timeout: present(self.timeout)?.take()?,
@@ -256,6 +268,8 @@ struct Get {
     demands: Option<Demands>,
     #[prost(bool, tag = "7")]
     monotonic: bool,
+    #[prost(message, optional, tag = "8")]
+    sessions: Option<Sessions>,
 }
 
 impl Get {
@@ -268,6 +282,7 @@ impl Get {
             timeout: Some(Time::put(get.timeout)),
             demands: Demands::put(get.options.spread, get.options.min),
             monotonic: get.monotonic,
+            sessions: Sessions::put(get.sessions.as_ref()),
         }
     }
 
@@ -279,6 +294,7 @@ impl Get {
             key: present(self.key)?.take()?,
             options: take_read_options(self.r, self.pr, self.demands)?,
             monotonic: self.monotonic,
+            sessions: Sessions::take(self.sessions)?,
             timeout: present(self.timeout)?.take()?,
         })
     }

@@ -214,6 +214,7 @@ fn who_knows_no_minima_does_not_take_a_request_for_one_without() {
     let put = |spread: Spread, min: Kind| {
         let name = |text: &str| Name::new(text).unwrap();
         let asked = Request::Put(Put {
+            sessions: None,
             keyspace: name("ks"),
             table: name("t"),
             key: Key::new("k".into(), Bytes::new()).unwrap(),

@@ -27,6 +27,7 @@ pub(crate) enum Part {
     Guests,
     Outcomes,
     Monotonic,
+    Sessions,
 }
 
 /// The chance of one part of the world.

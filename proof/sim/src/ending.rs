@@ -139,6 +139,7 @@ impl World {
                 key: spot.key.clone(),
                 options: at_all(),
                 monotonic: false,
+                sessions: None,
                 timeout: self.plan.patience(),
             });
             let at = nodes.iter().copied().cycle().nth(index).expect("there are nodes");

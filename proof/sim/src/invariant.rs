@@ -43,6 +43,8 @@ every! {
         StalenessIsTrue,
         /// A monotonic read returns no less than one that was answered before it began.
         MonotonicReadsHold,
+        /// A session reads what it has written and read, and writes after it.
+        SessionsHold,
         /// What is held in the end are the latest writes of the true history, and whatever is
         /// missing of it was lost in a way that the guarantees name.
         HistoryIsHeld,
@@ -156,6 +158,9 @@ impl Invariant {
             Invariant::MonotonicReadsHold => {
                 "A monotonic read returns no less than one that was answered before it began."
             }
+            Invariant::SessionsHold => {
+                "A session reads what it has written and read, and writes after it."
+            }
             Invariant::DotsAreUnique => "A dot names one write, for ever.",
             Invariant::WritesHappenOnce => "A write has one dot, however often it is sent.",
             Invariant::TokensTakeEffectOnce => {
@@ -235,6 +240,7 @@ impl Invariant {
             | Invariant::ReceiptsAreTrue
             | Invariant::StalenessIsTrue
             | Invariant::MonotonicReadsHold
+            | Invariant::SessionsHold
             | Invariant::HealthyRequestsSucceed
             | Invariant::ImproperIsRefused
             | Invariant::WritesAreTaken
@@ -309,7 +315,11 @@ pub const PROMISES: &[Promise] = {
         ),
         promise("the evicted never come back as themselves", &[], "changes of membership"),
         promise("a monotonic read sees what was read before", &[MonotonicReadsHold], ""),
-        promise("a session sees what it has seen, or an error", &[], "sessions"),
+        promise(
+            "a session sees what it has seen, or an error",
+            &[SessionsHold],
+            "sessions of lists and batches",
+        ),
         promise(
             "what a node says never overtakes the data it speaks of",
             &[DurableIsOnDisk, LogReachesBack, StalenessIsTrue],

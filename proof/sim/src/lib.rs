@@ -69,6 +69,7 @@ mod report;
 mod requests;
 mod rot;
 mod scenario;
+mod sessions;
 mod shrink;
 mod steps;
 mod summary;

@@ -20,7 +20,7 @@ pub(crate) type Returned = std::collections::BTreeMap<usize, Vec<(u64, DotSet)>>
 
 impl Losses {
     /// Whether a replica may not have a dot that it had, or did not have it all the time since.
-    fn may_lack(&self, node: NodeId, spot: usize, dot: Dot, begun: u64) -> bool {
+    pub(crate) fn may_lack(&self, node: NodeId, spot: usize, dot: Dot, begun: u64) -> bool {
         self.has_lost(node, spot, dot)
             || self.lacked_since(node, spot, dot, begun)
             || self.of_node(node, spot).is_some_and(|lost| lost.contains(dot))

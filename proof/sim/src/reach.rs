@@ -20,7 +20,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::{Ack, Failure, Kind, NodeId, Request, WriteOptions};
+use model::{Ack, Failure, Kind, NodeId, Put, Request, WriteOptions};
 
 use crate::invariant::Invariant;
 use crate::levels::Poll;
@@ -114,6 +114,11 @@ impl World {
             return Ok(());
         }
         let spot_of = self.oracle.spot(spot);
+        // A write of a session is left alone if nobody there has what the session has seen.
+        if matches!(&open.request, Request::Put(Put { sessions: Some(seen), .. }) if !seen.is_empty())
+        {
+            return Ok(());
+        }
         let is_judged = match failure {
             Failure::NotAttempted { .. } => true,
             Failure::Unknown { .. } => {
@@ -123,6 +128,7 @@ impl World {
             }
             Failure::Refused(_) | Failure::TooFewAnswers { .. } => false,
             Failure::Weaker { .. } | Failure::Unsettled { .. } => false,
+            Failure::SessionBehind { .. } => false,
         };
         if !is_judged {
             return Ok(());

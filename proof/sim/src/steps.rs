@@ -123,7 +123,11 @@ impl World {
             let Some(object) = host.disk.view().objects.get(&place) else { continue };
             self.trace.note_object(object);
             if let Some(id) = write.filter(|id| self.oracle.write(*id).spot == spot) {
+                let before = self.oracle.write(id).dot;
                 self.oracle.learn(id, spot, host.incarnation, object)?;
+                if before.is_none() {
+                    self.check_minted(at, id)?;
+                }
                 self.oracle.check_siblings(at, spot, object, self.limits.siblings_max)?;
             }
             if self.oracle.look != Look::Everywhere {

@@ -146,6 +146,8 @@ pub struct ClientPlan {
     /// How often in a thousand a client that was not told what became of a write with a token
     /// asks for it; and a third as often one that was.
     pub outcomes: u32,
+    /// How many clients in a thousand are in a session.
+    pub sessions: u32,
     /// How often in a thousand a read is monotonic.
     pub monotonic: u32,
     /// Mean microseconds that a client is willing to wait.
@@ -248,6 +250,7 @@ impl Plan {
                 demands: levels.pick(&[0, 0, 50, 300]),
                 tokens: Dice::new(seed, Part::Tokens).pick(&[0, 0, 500, 1000]),
                 outcomes: Dice::new(seed, Part::Outcomes).pick(&[0, 100, 500]),
+                sessions: Dice::new(seed, Part::Sessions).pick(&[0, 0, 300, 1000]),
                 monotonic: Dice::new(seed, Part::Monotonic).pick(&[0, 0, 200, 800]),
                 ..clients(&mut dice)
             },
@@ -370,6 +373,7 @@ fn clients(dice: &mut Dice) -> ClientPlan {
         leaves: dice.pick(&[0, 0, 50]),
         tokens: 0,
         outcomes: 0,
+        sessions: 0,
         monotonic: 0,
         timeout: dice.pick(&[200 * MILLISECOND, SECOND, 3 * SECOND]),
     }

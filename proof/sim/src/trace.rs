@@ -64,11 +64,13 @@ impl Trace {
     /// back.
     pub(crate) fn note_reply(&mut self, reply: &Reply) {
         match reply {
-            Reply::Written(Written { context, marks, repeated, receipt }) => {
+            Reply::Written(Written { context, marks, repeated, session, receipt }) => {
+                format!("{session:?}").hash(self);
                 (context, marks, repeated).hash(self);
                 self.note_receipt(receipt);
             }
-            Reply::Read(Read { object, receipt }) => {
+            Reply::Read(Read { object, session, receipt }) => {
+                format!("{session:?}").hash(self);
                 object.hash(self);
                 self.note_receipt(receipt);
             }
@@ -151,7 +153,7 @@ mod tests {
         let shard = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
         let (kind, wanted, replicas, staleness) = (Kind::Strict, 1, 1, None);
         let receipt = Receipt { kind, dot: None, shard, acks, wanted, replicas, staleness };
-        Reply::Read(Read { object, receipt })
+        Reply::Read(Read { object, session: None, receipt })
     }
 
     #[test]
@@ -171,7 +173,7 @@ mod tests {
         let Reply::Read(Read { receipt, .. }) = first else { return };
         let written = |context| {
             let (marks, receipt) = (Default::default(), receipt.clone());
-            Reply::Written(Written { context, marks, repeated: false, receipt })
+            Reply::Written(Written { context, marks, repeated: false, session: None, receipt })
         };
         let other = object("", 1).context().clone();
         assert_ne!(hash(&written(context)), hash(&written(other)));

@@ -23,6 +23,7 @@ use crate::mutant::Mutant;
 use crate::oracle::{Oracle, Outcome, Spot, Write, WriteId};
 use crate::report::Broken;
 use crate::scenario::name;
+use crate::sessions::Sessions;
 use crate::swarm::ClientPlan;
 use crate::tokens::{TOO_FAR, WALL_BEGINS};
 
@@ -117,6 +118,7 @@ pub(crate) struct Workload {
     outcome_dice: Dice,
     /// The same for monotonic reads.
     monotonic_dice: Dice,
+    pub(crate) sessions: Sessions,
     nodes: Vec<NodeId>,
     clients: Vec<Client>,
     /// How long clients wait that are sure to be answered, for one key and for a list. Nothing
@@ -131,6 +133,7 @@ impl Workload {
         let token_dice = Dice::new(seed, Part::Tokens);
         let outcome_dice = Dice::new(seed, Part::Outcomes);
         let monotonic_dice = Dice::new(seed, Part::Monotonic);
+        let sessions = Sessions::new(plan.count, plan.sessions, Dice::new(seed, Part::Sessions));
         let (plan, minima, patience) = (plan.clone(), 0, None);
         Self {
             plan,
@@ -139,6 +142,7 @@ impl Workload {
             minima,
             outcome_dice,
             monotonic_dice,
+            sessions,
             nodes,
             clients,
             patience,
@@ -165,6 +169,12 @@ impl Workload {
 
     /// What a client asks next. A write is made known to the oracle.
     pub(crate) fn next(&mut self, client: usize, oracle: &mut Oracle, now: u64) -> Next {
+        let mut next = self.next_of(client, oracle, now);
+        self.sessions.add(client, &mut next, oracle);
+        next
+    }
+
+    fn next_of(&mut self, client: usize, oracle: &mut Oracle, now: u64) -> Next {
         let at = self.dice.pick(&self.nodes);
         let timeout = self.timeout();
         if let Some(id) = self.clients.get_mut(client).and_then(|c| c.wonders.take()) {
@@ -270,6 +280,7 @@ impl Workload {
             context: context.clone(),
             token,
             marks: marks.clone(),
+            sessions: None,
             options,
             timeout,
         });
@@ -300,6 +311,7 @@ impl Workload {
             key: known.key.clone(),
             options,
             monotonic,
+            sessions: None,
             timeout,
         });
         Next { at, request, timeout, op: Op::Read { spot, options, monotonic } }
@@ -445,6 +457,9 @@ impl Workload {
 
     /// A client hears the answer to its request, or that there will be none.
     pub(crate) fn hear(&mut self, client: usize, op: &Op, oracle: &Oracle, reply: Option<&Reply>) {
+        if let Some(reply) = reply {
+            self.sessions.hear(client, op, oracle, reply);
+        }
         let failed = !matches!(reply, Some(Reply::Written(_) | Reply::Read(_) | Reply::Listed(_)));
         let again = self.dice.chance(500);
         let persists = self.plan.tokens != 0 && self.token_dice.chance(PERSISTENCE);

@@ -116,6 +116,14 @@ fn of_late_news(seed: u64) -> Plan {
     plan
 }
 
+/// A world in which all clients are in sessions, one replica is enough, and messages are lost.
+#[cfg(feature = "mutants")]
+fn of_sessions(seed: u64) -> Plan {
+    let mut plan = of_late_news(seed);
+    (plan.clients.sessions, plan.clients.timeout) = (1000, 1_000_000);
+    plan
+}
+
 /// A world in which replicas are away most of the time, and others stand in for them.
 #[cfg(feature = "mutants")]
 fn of_guests(seed: u64) -> Plan {
@@ -387,6 +395,10 @@ fn inside() -> Vec<Row> {
         (In::WriteBackNotAwaited, any, &[MonotonicReadsHold]),
         (In::SettledByOne, any, &[MonotonicReadsHold]),
         (In::StagedCountsAsSettled, any, &[MonotonicReadsHold]),
+        (In::SessionByLatest, of_sessions, &[SessionsHold]),
+        (In::SessionLacksIgnored, of_sessions, &[SessionsHold]),
+        (In::SessionForgetsReads, of_sessions, &[SessionsHold]),
+        (In::SessionWritesUnchecked, of_sessions, &[SessionsHold]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }

@@ -88,7 +88,9 @@ impl Outcome {
             | Reply::Status(_) => Self::Met,
             Reply::Failed(Failure::NotAttempted { .. }) => Self::NotAttempted,
             Reply::Failed(Failure::Unknown { .. } | Failure::TooFewAnswers { .. }) => Self::Timeout,
-            Reply::Failed(Failure::Weaker { .. } | Failure::Unsettled { .. }) => Self::Weaker,
+            Reply::Failed(
+                Failure::Weaker { .. } | Failure::Unsettled { .. } | Failure::SessionBehind { .. },
+            ) => Self::Weaker,
             Reply::Failed(Failure::Refused(Refusal::Overloaded { .. })) => Self::Overloaded,
             Reply::Failed(Failure::Refused(Refusal::Disk(_))) => Self::Disk,
             Reply::Failed(Failure::Refused(_)) => Self::Refused,

@@ -1,6 +1,8 @@
 //! Reads, by scripts of events.
 
-use GetEvent::{Deadline, Digested, Failed, Fetched, Hedge, Known, NotRepaired, Repaired, Slow};
+use GetEvent::{
+    CaughtUp, Deadline, Digested, Failed, Fetched, Hedge, Known, NotRepaired, Repaired, Slow,
+};
 use lattice::Max;
 
 use super::*;
@@ -55,6 +57,7 @@ fn run_on(
             Fetched(node, max) => format!("fetched {node} {}", max.0),
             Digested(node, digest) => format!("digested {node} {}", digest.0),
             Failed(node) => format!("failed {node}"),
+            CaughtUp => "caught up".into(),
             Known { have, away } => format!("known {have:?} away {away:?}"),
             Repaired(node) => format!("repaired {node}"),
             NotRepaired(node) => format!("not repaired {node}"),
@@ -401,6 +404,28 @@ fn a_monotonic_read_that_cannot_bring_it_to_enough_says_so() {
         fetched n2 5: settle 7
         known [] away []: merge n2 7
         deadline: unsettled, only n1 n2 done
+        ",
+    );
+}
+
+#[test]
+fn a_read_of_a_session_asks_everybody_until_nothing_is_missing() {
+    let (mut out, digest) = (Vec::new(), |max: &Max<u64>| Digest(max.0));
+    let (replicas, one) = ([N1, N2, N3], votes(&[(N1, 1), (N2, 1), (N3, 1)], 1));
+    let need = ReadNeed { answers: one, ..ReadNeed::default() };
+    let get = Get::start(&replicas, guests_of(&replicas, &[]), need, digest, &mut out);
+    check(
+        &run_on(
+            get.of_session(),
+            out,
+            &[Fetched(N1, Max(5)), Fetched(N2, Max(7)), CaughtUp, Fetched(N3, Max(7))],
+        ),
+        "
+        start: fetch n1
+        fetched n1 5: fetch n2 fetch n3
+        fetched n2 7:
+        caught up: answer 7 by n1 n2
+        fetched n3 7: merge n1 7 done
         ",
     );
 }

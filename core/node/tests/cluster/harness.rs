@@ -374,6 +374,7 @@ pub(crate) fn mutate(
         context: context.clone(),
         token: None,
         marks: Default::default(),
+        sessions: None,
         options,
         timeout: Duration::from_secs(5),
     })
@@ -392,6 +393,7 @@ pub(crate) fn get(partition: &str, r: Level) -> Request {
         key: key(partition, ""),
         options: ReadOptions { r: Some(r), ..ReadOptions::default() },
         monotonic: false,
+        sessions: None,
         timeout: Duration::from_secs(5),
     })
 }

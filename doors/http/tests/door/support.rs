@@ -120,7 +120,11 @@ impl State {
                 let (keyspace, table) = self.find(&get.keyspace, &get.table)?;
                 let need = read_need(&keyspace, &table, get.options)?;
                 let object = self.objects.get(&(table.id, get.key)).cloned().unwrap_or_default();
-                Reply::Read(Read { object, receipt: receipt(&keyspace, need.least(), None) })
+                Reply::Read(Read {
+                    object,
+                    session: None,
+                    receipt: receipt(&keyspace, need.least(), None),
+                })
             }
             Request::Explain(explain) => {
                 let (keyspace, table) = self.find(&explain.keyspace, &explain.table)?;
@@ -191,7 +195,7 @@ impl State {
             let _ = self.objects.entry((table.id, put.key)).or_default().merge(object);
         }
         let receipt = receipt(&keyspace, need.least(), Some(dot));
-        Ok(Written { context, marks: Default::default(), repeated: false, receipt })
+        Ok(Written { context, marks: Default::default(), repeated: false, receipt, session: None })
     }
 
     fn list(&self, list: &List) -> Result<Listed, Failure> {

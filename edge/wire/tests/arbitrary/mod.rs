@@ -11,12 +11,12 @@ use causality::Incarnation;
 use model::{
     Ack, Declare, Declared, Explain, Explained, Failure, Fate, Get, HintStatus, Holding,
     KeyspaceId, Kind, Lag, List, Listed, Listing, Malformed, Mutation, NodeId, NodeStatus, Policy,
-    Put, Read, ReadOptions, Recall, Recalled, Receipt, Refusal, Reply, Request, ShardId, Spread,
-    Standing, Status, TableId, Told, Voting, WriteOptions, Written,
+    Put, Read, ReadOptions, Recall, Recalled, Receipt, Refusal, Reply, Request, Seen, Session,
+    ShardId, Spread, Standing, Status, TableId, Told, Voting, WriteOptions, Written,
 };
 use node::{
-    Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Lack, Merge, Merged, Message,
-    RequestId, Scan, Scanned, Sent, Stamp, Verdict, Want,
+    Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack, Merge, Merged,
+    Message, RequestId, Scan, Scanned, Sent, Stamp, Verdict, Want,
 };
 use parts::{
     ballots, bytes, catalogs, contexts, dot_sets, dots, durabilities, keys, keyspaces, levels,
@@ -144,11 +144,27 @@ prop_compose! {
         (context, marks) in contexts(),
         token in option::of(tokens()),
         options in write_options(),
+        sessions in option::of(vec(sessions(), 0..3)),
         timeout in times(),
     ) -> Put {
         let mutation = value.map_or(Mutation::Delete, Mutation::Store);
-        Put { keyspace, table, key, mutation, context, token, marks, options, timeout }
+        Put { keyspace, table, key, mutation, context, token, marks, sessions, options, timeout }
     }
+}
+
+fn seen() -> impl Strategy<Value = Seen> {
+    prop_oneof![Just(Seen::All), contexts().prop_map(|(dots, _)| Seen::Dots(dots))]
+}
+
+fn sessions() -> impl Strategy<Value = Session> {
+    (any::<u32>(), any::<u16>(), seen()).prop_map(|(keyspace, index, seen)| {
+        let keyspace = KeyspaceId::new(keyspace);
+        Session { shard: ShardId { keyspace, index }, seen }
+    })
+}
+
+fn known() -> impl Strategy<Value = Known> {
+    (contexts(), contexts()).prop_map(|((lacking, _), (settled, _))| Known { lacking, settled })
 }
 
 prop_compose! {
@@ -156,9 +172,10 @@ prop_compose! {
         (keyspace, table, key) in (names(), names(), keys()),
         options in read_options(),
         monotonic: bool,
+        sessions in option::of(vec(sessions(), 0..3)),
         timeout in times(),
     ) -> Get {
-        Get { keyspace, table, key, options, monotonic, timeout }
+        Get { keyspace, table, key, options, monotonic, sessions, timeout }
     }
 }
 
@@ -306,6 +323,8 @@ fn failures() -> impl Strategy<Value = Failure> {
             .prop_map(|(wanted, got, receipt, lacks)| Failure::TooFewAnswers { wanted, got, receipt, lacks }),
         1 => receipts().prop_map(|receipt| Failure::Weaker { receipt }),
         1 => receipts().prop_map(|receipt| Failure::Unsettled { receipt }),
+        1 => (option::of(0..u64::MAX), vec(nodes(), 0..4))
+            .prop_map(|(missing, asked)| Failure::SessionBehind { missing, asked }),
     ]
 }
 
@@ -336,13 +355,14 @@ fn any_objects() -> impl Strategy<Value = model::Object> {
 pub(crate) fn replies() -> impl Strategy<Value = Reply> {
     let listing = (keys(), any_objects()).prop_map(|(key, object)| Listing { key, object });
     prop_oneof![
-        (contexts(), any::<bool>(), receipts()).prop_map(
-            |((context, marks), repeated, receipt)| {
-                Reply::Written(Written { context, marks, repeated, receipt })
+        (contexts(), any::<bool>(), option::of(sessions()), receipts()).prop_map(
+            |((context, marks), repeated, session, receipt)| {
+                Reply::Written(Written { context, marks, repeated, session, receipt })
             }
         ),
-        (any_objects(), receipts())
-            .prop_map(|(object, receipt)| Reply::Read(Read { object, receipt })),
+        (any_objects(), option::of(sessions()), receipts()).prop_map(
+            |(object, session, receipt)| { Reply::Read(Read { object, session, receipt }) }
+        ),
         (vec(listing, 0..4), option::of(ranges()), receipts()).prop_map(
             |(listings, next, receipt)| Reply::Listed(Listed { listings, next, receipt })
         ),
@@ -386,14 +406,16 @@ fn data() -> impl Strategy<Value = Message> {
         any::<u64>().prop_map(|bytes| Message::Take { bytes }),
         (requests_ids(), verdicts)
             .prop_map(|(request, verdict)| Message::Merged(Merged { request, verdict })),
-        (requests_ids(), addresses(), wants, any::<bool>(), lefts()).prop_map(
-            |(request, address, want, sync, left)| {
-                Message::Fetch(Fetch { request, address, want, sync, left })
+        (requests_ids(), addresses(), wants, any::<bool>(), lefts(), option::of(seen())).prop_map(
+            |(request, address, want, sync, left, seen)| {
+                let seen = seen.map(Box::new);
+                Message::Fetch(Fetch { request, address, want, sync, left, seen })
             }
         ),
-        (requests_ids(), found, any::<bool>(), staleness()).prop_map(
-            |(request, found, durable, staleness)| {
-                Message::Fetched(Fetched { request, found, durable, staleness })
+        (requests_ids(), found, any::<bool>(), staleness(), option::of(known())).prop_map(
+            |(request, found, durable, staleness, known)| {
+                let known = known.map(Box::new);
+                Message::Fetched(Fetched { request, found, durable, staleness, known })
             },
         ),
     ]

@@ -276,7 +276,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             let found = [Found::Full(object), Found::Digest(digest), Found::Failed];
             let found = found.into_iter().nth(usize::from(how) % 3)?;
             let (request, durable) = (fetch.request, fetch.sync);
-            Message::Fetched(Fetched { request, found, durable, staleness })
+            Message::Fetched(Fetched { request, found, durable, staleness, known: None })
         }
         Message::Scan(scan) => {
             let staleness = how.is_multiple_of(5).then(|| Duration::from_millis(how.into()));
@@ -354,6 +354,7 @@ fn requests() -> (model::Request, model::Request) {
     let value =
         model::Value { content_type: Bytes::from_static(b"a/b"), body: Bytes::from_static(b"v") };
     let put = model::Put {
+        sessions: None,
         token: None,
         marks: Default::default(),
         keyspace: keyspace.clone(),
@@ -366,7 +367,7 @@ fn requests() -> (model::Request, model::Request) {
     };
     let options = model::ReadOptions::default();
     let (key, monotonic) = (samples::first_key(), timeout.as_millis() % 2 == 0);
-    let get = model::Get { keyspace, table, key, options, monotonic, timeout };
+    let get = model::Get { keyspace, table, key, options, monotonic, sessions: None, timeout };
     (model::Request::Put(put), model::Request::Get(get))
 }
 

@@ -39,6 +39,7 @@ fn get(table: &str) -> Request {
         key: key(),
         options: ReadOptions::default(),
         monotonic: false,
+        sessions: None,
         timeout,
     })
 }
@@ -54,6 +55,7 @@ fn put(mutation: Mutation) -> Request {
         context,
         token: None,
         marks: Default::default(),
+        sessions: None,
         options,
         timeout,
     })

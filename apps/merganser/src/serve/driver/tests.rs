@@ -226,6 +226,7 @@ fn tables() -> Catalog {
 /// A write that is answered when the node that coordinates it has kept it.
 fn put(table: &str) -> Put {
     Put {
+        sessions: None,
         keyspace: name("demo"),
         table: name(table),
         key: Key::new("key".into(), "".into()).unwrap(),
@@ -407,7 +408,7 @@ fn the_time_of_a_request_begins_when_it_is_asked() {
 async fn is_refused(driver: &Driver<FakeDisk, FakeNetwork>) -> bool {
     let Put { keyspace, table, key, timeout, .. } = put("synced");
     let options = Default::default();
-    let get = Get { keyspace, table, key, options, monotonic: false, timeout };
+    let get = Get { keyspace, table, key, options, monotonic: false, sessions: None, timeout };
     let asked = driver.mailbox.ask(Request::Get(get));
     tokio::time::timeout(Duration::ZERO, asked).await.is_ok()
 }
@@ -445,7 +446,14 @@ fn a_read_that_has_waited_longer_than_its_asker_would_is_dropped_and_a_write_is_
     let fetch = |request, left| {
         let (request, address) = (node::RequestId(request), address.clone());
         let left = Duration::from_millis(left);
-        Message::Fetch(node::Fetch { request, address, want: node::Want::Full, sync: false, left })
+        Message::Fetch(node::Fetch {
+            request,
+            address,
+            want: node::Want::Full,
+            sync: false,
+            left,
+            seen: None,
+        })
     };
     let merge = Message::Merge(node::Merge {
         request: node::RequestId(4),

@@ -15,6 +15,7 @@ const SOON: Duration = Duration::from_millis(10);
 fn put(bytes: usize) -> Request {
     let name = model::Name::new("name").unwrap();
     Request::Put(Put {
+        sessions: None,
         keyspace: name.clone(),
         table: name,
         key: model::Key::new("key".into(), "".into()).unwrap(),
