@@ -195,8 +195,8 @@ impl Node {
         let mut effects = Vec::new();
         let is_hedge = matches!(event, GetEvent::Hedge);
         getting.get.step(event, &mut effects);
-        let has_all = |session: &Box<Sessioned>| !session.is_behind();
-        if getting.get.is_behind() && getting.session.as_ref().is_some_and(has_all) {
+        let has_all = |session: &Sessioned| !session.is_behind();
+        if getting.get.is_behind() && getting.session.as_deref().is_some_and(has_all) {
             getting.get.step(GetEvent::CaughtUp, &mut effects);
         }
         if let Some(GetEffect::Settle(object)) =

@@ -227,7 +227,7 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
                 header::Found::Failed(_) => Found::Failed,
             },
             staleness: take_staleness(fetched.staleness),
-            known: fetched.known.map(take_known).transpose()?.map(Box::new),
+            known: fetched.known.as_ref().map(take_known).transpose()?.map(Box::new),
         }),
         Kind::Scan(scan) => Message::Scan(take_scan(scan)?),
         Kind::Scanned(scanned) => Message::Scanned(take_scanned(scanned, objects)?),
@@ -311,7 +311,7 @@ fn put_known(known: &Known) -> header::Known {
     header::Known { lacking: coded(&known.lacking), settled: coded(&known.settled) }
 }
 
-fn take_known(known: header::Known) -> Usable<Known> {
+fn take_known(known: &header::Known) -> Usable<Known> {
     let lacking = codec::dots::decode(&known.lacking)?;
     Ok(Known { lacking, settled: codec::dots::decode(&known.settled)? })
 }
