@@ -38,7 +38,8 @@ fn of_operators(seed: u64) -> Plan {
 fn of_unlucky_operators(seed: u64) -> Plan {
     use sim::FaultKind::{Isolate, Kill, Power};
     let mut plan = of_operators(seed);
-    (plan.nodes, plan.regions, plan.replicas) = (3, 1, 1);
+    (plan.nodes, plan.regions, plan.replicas, plan.sloppy) = (3, 1, 1, false);
+    (plan.clients.count, plan.safety) = (2, 60_000_000);
     plan.tables.iter_mut().for_each(|table| {
         (table.read, table.write) = (model::Level::One, model::Level::One);
     });
@@ -241,13 +242,17 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
         (Mutant::SiblingsDropped, any, &[NoFalseDominance, NothingIsInvented]),
         (Mutant::AckBeforeSync, any, &[DurableIsOnDisk]),
         (Mutant::SyncLies, any, &[DurableIsOnDisk]),
-        (Mutant::RecoveredCountsAsSynced, of_short_lives, &[DurableIsOnDisk, LogReachesBack]),
+        (
+            Mutant::RecoveredCountsAsSynced,
+            of_short_lives,
+            &[DurableIsOnDisk, LogReachesBack, MonotonicReadsHold],
+        ),
         (
             Mutant::IncarnationReused,
             any,
-            &[DotsAreUnique, NoFalseDominance, NothingIsInvented, ClocksAreExact],
+            &[DotsAreUnique, NoFalseDominance, NothingIsInvented, ClocksAreExact, LogReachesBack],
         ),
-        (Mutant::ClockLost, any, &[ClocksAreExact]),
+        (Mutant::ClockLost, any, &[ClocksAreExact, LogReachesBack]),
         (Mutant::BatchTorn, any, &[ClocksAreExact, NoFalseDominance, ReplicasConverge]),
         (Mutant::ContextWidened, any, &[NothingIsInvented, NoFalseDominance]),
         (Mutant::ContextStripped, any, &[NoFalseSibling, DurableIsOnDisk]),
@@ -283,7 +288,7 @@ fn inside() -> Vec<Row> {
         (In::AbsenceDeletes, any, &[NoFalseDominance]),
         (In::FirstWins, any, &[NoFalseDominance]),
         (In::TombstoneForgotten, any, &[ReplicasOnlyGrow, ClocksAreExact]),
-        (In::ContextForgotten, any, &[ReplicasOnlyGrow]),
+        (In::ContextForgotten, any, &[ReplicasOnlyGrow, ClocksAreExact]),
         (In::DeleteTakesAll, any, &[NoFalseDominance, ReceiptsAreTrue]),
         (In::SiblingsUnlimited, any, &[LimitsHold]),
         (In::SiblingDropped, any, &[NoFalseDominance, NothingIsInvented]),
@@ -409,7 +414,8 @@ fn inside() -> Vec<Row> {
 fn what_mutants_do_to_clients_is_seen_without_a_look_into_replicas() {
     let any: Worlds = Plan::draw;
     // What is lost with a crash that nobody sees was promised by receipts, too.
-    let lost: &[Invariant] = &[QuorumsMeet, AcknowledgedIsKept, ListsAgree, ReceiptsAreTrue];
+    let lost: &[Invariant] =
+        &[QuorumsMeet, AcknowledgedIsKept, ListsAgree, ReceiptsAreTrue, OutcomesAreTrue];
     let rows: &[Row] = &[
         (Mutant::MergeOverwrites, any, lost),
         (Mutant::AckBeforeSync, any, lost),
@@ -489,6 +495,7 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (OutcomesAreTrue, Mutant::Inside(In::SilentTakenForWithout), of_wondering, ALL),
         (OutcomesAreTrue, Mutant::Inside(In::UnseenTakenForFinal), of_wondering, Look::Answers),
         (MonotonicReadsHold, Mutant::Inside(In::WriteBackNotAwaited), ANY, ALL),
+        (SessionsHold, Mutant::Inside(In::SessionLacksIgnored), of_sessions, ALL),
         (QuorumsMeet, Mutant::Inside(In::DigestIgnored), ANY, ALL),
         (QuorumsMeet, Mutant::SyncLies, ANY, Look::Answers),
         (ReceiptsAreTrue, Mutant::Inside(In::StrictAlways), ANY, ALL),
