@@ -12,6 +12,7 @@
 //! [all](Get::ask_all) of them, and is answered when all have been heard or it is too late:
 //! with what those hold together who were.
 
+mod asking;
 mod settling;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +23,7 @@ use model::{Ack, Need, NodeId, ReadNeed, has_replica, has_vote};
 use mutant::{Mutant, is};
 
 use crate::{Digest, Guests};
-use settling::{Held, Settling};
+use settling::Settling;
 
 /// How much of an object is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -289,111 +290,6 @@ impl<T: Lattice + Clone> Get<T> {
         self.repair(out);
     }
 
-    fn ask(&mut self, node: NodeId, want: Want, out: &mut Vec<GetEffect<T>>) {
-        self.asked.insert(node, Heard::Nothing);
-        out.push(GetEffect::Fetch(node, want));
-    }
-
-    /// Asks spares until those asked are enough, or none is left that would help. The first
-    /// of all is asked for the object. Guests are asked when the spares cannot help any more.
-    fn ask_enough(&mut self, want: Want, out: &mut Vec<GetEffect<T>>) {
-        loop {
-            let is_able = |node: NodeId| self.is_asked(node);
-            let wanted = |node: &NodeId| {
-                self.need.answers.wants(*node, |node| is_able(node) || self.has_stand_in(node))
-                    || self.need.primaries.wants(*node, is_able)
-            };
-            let Some(index) = self.spares.iter().position(wanted) else { break };
-            let want = if self.asked.is_empty() { Want::Full } else { want };
-            if let Some(node) = self.spares.remove(index) {
-                self.ask(node, want, out);
-            }
-        }
-        self.ask_guests(out);
-    }
-
-    /// Asks a guest for each replica that failed and is needed.
-    fn ask_guests(&mut self, out: &mut Vec<GetEffect<T>>) {
-        let failed =
-            |(node, heard): (&NodeId, &Heard<T>)| matches!(heard, Heard::Failed).then_some(*node);
-        let failed: Vec<NodeId> = self.asked.iter().filter_map(failed).collect();
-        for replica in failed {
-            let may_answer = |node: NodeId| self.is_able(node) || self.has_stand_in(node);
-            if self.guests.stands_for(replica).is_none()
-                && self.need.answers.wants(replica, may_answer)
-            {
-                self.stand_in(replica, out);
-            }
-        }
-    }
-
-    fn stand_in(&mut self, replica: NodeId, out: &mut Vec<GetEffect<T>>) {
-        if let Some(guest) = self.guests.call(replica) {
-            self.ask(guest, Want::Full, out);
-        }
-    }
-
-    fn has_stand_in(&self, replica: NodeId) -> bool {
-        self.guests.has_stand_in(replica)
-    }
-
-    /// Whether a replica was asked, and has told what it holds or may.
-    fn is_asked(&self, node: NodeId) -> bool {
-        !matches!(self.asked.get(&node), None | Some(Heard::Failed))
-    }
-
-    /// Asks one spare for the object, who could take the place of any that is late: of the one
-    /// that was asked for the object as well as of one that was asked for a digest.
-    fn ask_one(&mut self, out: &mut Vec<GetEffect<T>>) {
-        if self.is_answered {
-            return;
-        }
-        let acks = self.acks(&self.known());
-        let wanted = |node: &NodeId| {
-            self.need.answers.wants(*node, |node| has_vote(&acks, node))
-                || self.need.primaries.wants(*node, |node| has_replica(&acks, node))
-        };
-        let Some(index) = self.spares.iter().position(wanted) else { return };
-        if let Some(node) = self.spares.remove(index) {
-            self.ask(node, Want::Full, out);
-        }
-    }
-
-    /// Asks every spare for the object, and those who sent digests too: the one replica
-    /// that was asked for the object may be the slow one. No guests: who is slow knows more
-    /// than they do.
-    fn ask_others(&mut self, out: &mut Vec<GetEffect<T>>) {
-        if self.is_answered {
-            return;
-        }
-        while let Some(node) = self.spares.pop_front() {
-            self.ask(node, Want::Full, out);
-        }
-        for (node, heard) in &mut self.asked {
-            if matches!(heard, Heard::Digest(_)) {
-                *heard = Heard::Differs;
-                out.push(GetEffect::Fetch(*node, Want::Full));
-            }
-        }
-    }
-
-    /// Gives up on whoever was asked, or would have been, and asks spares and guests instead.
-    fn fail(&mut self, node: NodeId, out: &mut Vec<GetEffect<T>>) {
-        if let Some(index) = self.spares.iter().position(|spare| *spare == node) {
-            self.spares.remove(index);
-            self.asked.insert(node, Heard::Failed);
-            return;
-        }
-        let change = self.hear(node, Heard::Failed);
-        if change == Change::Unchanged || self.is_answered {
-            return;
-        }
-        if let Some(replica) = self.guests.fail(node) {
-            self.stand_in(replica, out);
-        }
-        self.ask_enough(Want::Full, out);
-    }
-
     /// Takes one answer of a replica that was asked and has not told more already.
     fn hear(&mut self, node: NodeId, answer: Heard<T>) -> Change {
         let Some(heard) = self.asked.get_mut(&node) else { return Change::Unchanged };
@@ -504,88 +400,6 @@ impl<T: Lattice + Clone> Get<T> {
         if !self.can_be_met(&acks) {
             self.give_up(out);
         }
-    }
-
-    /// The answer that is held back until enough replicas have it.
-    fn held(&self) -> Option<&Held<T>> {
-        self.settling.as_ref()?.held()
-    }
-
-    /// Holds an answer back. Those who hold just this have it.
-    fn hold(
-        &mut self,
-        object: T,
-        acks: Vec<Ack>,
-        known: &[(NodeId, Digest)],
-        out: &mut Vec<GetEffect<T>>,
-    ) {
-        let digest = (self.digest)(&object);
-        let Some(settling) = &mut self.settling else { return };
-        settling.hold(Held { object: object.clone(), digest, acks });
-        for (node, theirs) in known {
-            if *theirs == digest && self.guests.stands_for(*node).is_none() {
-                settling.has(*node);
-            }
-        }
-        if !settling.is_met() {
-            out.push(GetEffect::Settle(object));
-        }
-        self.answer_settled(out);
-    }
-
-    /// A replica told what it holds: it may be what is held back.
-    fn agrees(&mut self, node: NodeId, digest: Digest) {
-        let is_it = self.held().is_some_and(|held| held.digest == digest);
-        let is_guest = self.guests.stands_for(node).is_some();
-        if let Some(settling) = self.settling.as_mut().filter(|_| is_it && !is_guest) {
-            settling.has(node);
-        }
-    }
-
-    /// Some are known to have what is held back. It is sent to as many of the others as it takes,
-    /// first to those who answered and lag.
-    fn known_at(&mut self, have: &[NodeId], away: &[NodeId], out: &mut Vec<GetEffect<T>>) {
-        let lagging: Vec<NodeId> = self.known().into_iter().map(|(node, _)| node).collect();
-        let Some(settling) = &mut self.settling else { return };
-        have.iter().for_each(|node| settling.has(*node));
-        away.iter().for_each(|node| settling.loses(*node));
-        let to = settling.send(&lagging);
-        self.write_back(to, out);
-    }
-
-    /// A replica cannot be reached, or cannot take it: another one has to.
-    fn loses(&mut self, node: NodeId, out: &mut Vec<GetEffect<T>>) {
-        let Some(settling) = &mut self.settling else { return };
-        settling.loses(node);
-        if settling.held().is_some() {
-            let to = settling.send(&[]);
-            self.write_back(to, out);
-        }
-    }
-
-    fn write_back_to_all(&mut self, out: &mut Vec<GetEffect<T>>) {
-        let Some(settling) = self.settling.as_mut().filter(|_| !self.is_answered) else { return };
-        let to = settling.send_all();
-        self.write_back(to, out);
-    }
-
-    fn write_back(&self, to: Vec<NodeId>, out: &mut Vec<GetEffect<T>>) {
-        let Some(held) = self.held() else { return };
-        out.extend(to.into_iter().map(|node| GetEffect::Merge(node, held.object.clone())));
-    }
-
-    /// Answers what is held back, if enough replicas have it, or can have it no more.
-    fn answer_settled(&mut self, out: &mut Vec<GetEffect<T>>) {
-        let Some(settling) = &self.settling else { return };
-        let Some(Held { object, acks, .. }) = settling.held() else { return };
-        if settling.is_met() {
-            out.push(GetEffect::Met(object.clone(), acks.clone()));
-        } else if !settling.can_be_met() {
-            out.push(GetEffect::Unsettled(acks.clone()));
-        } else {
-            return;
-        }
-        self.is_answered = true;
     }
 
     fn can_be_met(&self, acks: &[Ack]) -> bool {

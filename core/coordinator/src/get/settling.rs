@@ -16,9 +16,11 @@
 //! Source: the write-back of Attiya, Bar-Noy and Dolev, "Sharing Memory Robustly in
 //! Message-Passing Systems" (JACM 1995).
 
+use lattice::Lattice;
 use model::{Ack, Need, NodeId};
 use mutant::{Mutant, is};
 
+use super::{Get, GetEffect};
 use crate::Digest;
 
 /// What a monotonic read waits for beside its level.
@@ -123,5 +125,94 @@ impl<T: Clone> Settling<T> {
     fn is_open(&self, node: NodeId) -> bool {
         self.replicas.contains(&node)
             && ![&self.have, &self.sent, &self.lost].iter().any(|nodes| nodes.contains(&node))
+    }
+}
+
+impl<T: Lattice + Clone> Get<T> {
+    /// The answer that is held back until enough replicas have it.
+    pub(super) fn held(&self) -> Option<&Held<T>> {
+        self.settling.as_ref()?.held()
+    }
+
+    /// Holds an answer back. Those who hold just this have it.
+    pub(super) fn hold(
+        &mut self,
+        object: T,
+        acks: Vec<Ack>,
+        known: &[(NodeId, Digest)],
+        out: &mut Vec<GetEffect<T>>,
+    ) {
+        let digest = (self.digest)(&object);
+        let Some(settling) = &mut self.settling else { return };
+        settling.hold(Held { object: object.clone(), digest, acks });
+        for (node, theirs) in known {
+            if *theirs == digest && self.guests.stands_for(*node).is_none() {
+                settling.has(*node);
+            }
+        }
+        if !settling.is_met() {
+            out.push(GetEffect::Settle(object));
+        }
+        self.answer_settled(out);
+    }
+
+    /// A replica told what it holds: it may be what is held back.
+    pub(super) fn agrees(&mut self, node: NodeId, digest: Digest) {
+        let is_it = self.held().is_some_and(|held| held.digest == digest);
+        let is_guest = self.guests.stands_for(node).is_some();
+        if let Some(settling) = self.settling.as_mut().filter(|_| is_it && !is_guest) {
+            settling.has(node);
+        }
+    }
+
+    /// Some are known to have what is held back. It is sent to as many of the others as it takes,
+    /// first to those who answered and lag.
+    pub(super) fn known_at(
+        &mut self,
+        have: &[NodeId],
+        away: &[NodeId],
+        out: &mut Vec<GetEffect<T>>,
+    ) {
+        let lagging: Vec<NodeId> = self.known().into_iter().map(|(node, _)| node).collect();
+        let Some(settling) = &mut self.settling else { return };
+        have.iter().for_each(|node| settling.has(*node));
+        away.iter().for_each(|node| settling.loses(*node));
+        let to = settling.send(&lagging);
+        self.write_back(to, out);
+    }
+
+    /// A replica cannot be reached, or cannot take it: another one has to.
+    pub(super) fn loses(&mut self, node: NodeId, out: &mut Vec<GetEffect<T>>) {
+        let Some(settling) = &mut self.settling else { return };
+        settling.loses(node);
+        if settling.held().is_some() {
+            let to = settling.send(&[]);
+            self.write_back(to, out);
+        }
+    }
+
+    pub(super) fn write_back_to_all(&mut self, out: &mut Vec<GetEffect<T>>) {
+        let Some(settling) = self.settling.as_mut().filter(|_| !self.is_answered) else { return };
+        let to = settling.send_all();
+        self.write_back(to, out);
+    }
+
+    pub(super) fn write_back(&self, to: Vec<NodeId>, out: &mut Vec<GetEffect<T>>) {
+        let Some(held) = self.held() else { return };
+        out.extend(to.into_iter().map(|node| GetEffect::Merge(node, held.object.clone())));
+    }
+
+    /// Answers what is held back, if enough replicas have it, or can have it no more.
+    pub(super) fn answer_settled(&mut self, out: &mut Vec<GetEffect<T>>) {
+        let Some(settling) = &self.settling else { return };
+        let Some(Held { object, acks, .. }) = settling.held() else { return };
+        if settling.is_met() {
+            out.push(GetEffect::Met(object.clone(), acks.clone()));
+        } else if !settling.can_be_met() {
+            out.push(GetEffect::Unsettled(acks.clone()));
+        } else {
+            return;
+        }
+        self.is_answered = true;
     }
 }
