@@ -13,6 +13,7 @@ use crate::level::{ReadOptions, WriteOptions};
 use crate::list::{ListOptions, Pages};
 use crate::retry::Safety;
 use crate::send::Call;
+use crate::session::SESSION;
 use crate::{Client, Error, Problem, Receipt, Token};
 
 const CONTEXT: HeaderName = HeaderName::from_static("merganser-context");
@@ -69,6 +70,16 @@ impl Table {
     ///
     /// See [`Error`]. A key that does not exist is no error but an [`Answer`] without values.
     pub async fn get(&self, key: &Key, options: &ReadOptions) -> Result<Answer, Error> {
+        Ok(self.read(key, options, HeaderMap::new()).await?.0)
+    }
+
+    /// As [`get`](Self::get), and what the session has seen if the headers say that it is one.
+    pub(crate) async fn read(
+        &self,
+        key: &Key,
+        options: &ReadOptions,
+        headers: HeaderMap,
+    ) -> Result<(Answer, Option<HeaderValue>), Error> {
         let mut target = self.target(key, options.named());
         if options.full {
             add_to_query(&mut target, "receipt", "full");
@@ -76,8 +87,9 @@ impl Table {
         if options.monotonic {
             add_to_query(&mut target, "monotonic", "true");
         }
-        let call = Call { tells_timeout: true, ..Call::look(target) };
-        Answer::read(&self.client.send(&call).await?, options.full)
+        let call = Call { headers, tells_timeout: true, ..Call::look(target) };
+        let answer = self.client.send(&call).await?;
+        Ok((Answer::read(&answer, options.full)?, answer.headers().get(SESSION).cloned()))
     }
 
     /// Stores a value.
@@ -96,7 +108,19 @@ impl Table {
         context: Option<&Context>,
         options: &WriteOptions,
     ) -> Result<Written, Error> {
-        let mut headers = HeaderMap::with_capacity(4);
+        let headers = HeaderMap::with_capacity(4);
+        Ok(self.store(key, content, context, options, headers).await?.0)
+    }
+
+    /// As [`put`](Self::put), and what the session has seen.
+    pub(crate) async fn store(
+        &self,
+        key: &Key,
+        content: &Content,
+        context: Option<&Context>,
+        options: &WriteOptions,
+        mut headers: HeaderMap,
+    ) -> Result<(Written, Option<HeaderValue>), Error> {
         headers.insert(CONTENT_TYPE, content.content_type.clone());
         self.write(Method::PUT, key, headers, content.body.clone(), context, options).await
     }
@@ -114,6 +138,17 @@ impl Table {
         options: &WriteOptions,
     ) -> Result<Written, Error> {
         let headers = HeaderMap::with_capacity(2);
+        Ok(self.remove(key, context, options, headers).await?.0)
+    }
+
+    /// As [`delete`](Self::delete), and what the session has seen.
+    pub(crate) async fn remove(
+        &self,
+        key: &Key,
+        context: Option<&Context>,
+        options: &WriteOptions,
+        headers: HeaderMap,
+    ) -> Result<(Written, Option<HeaderValue>), Error> {
         self.write(Method::DELETE, key, headers, Bytes::new(), context, options).await
     }
 
@@ -136,7 +171,7 @@ impl Table {
         body: Bytes,
         context: Option<&Context>,
         options: &WriteOptions,
-    ) -> Result<Written, Error> {
+    ) -> Result<(Written, Option<HeaderValue>), Error> {
         if let Some(context) = context {
             headers.insert(CONTEXT, context.header());
         }
@@ -154,7 +189,8 @@ impl Table {
         if answer.status().is_success() {
             let (context, receipt) = (context_of(&answer)?, receipt_of(&answer));
             let repeated = answer.headers().contains_key(REPEATED);
-            Ok(Written { context, receipt, token, repeated })
+            let session = answer.headers().get(SESSION).cloned();
+            Ok((Written { context, receipt, token, repeated }, session))
         } else {
             Err(refused(&answer))
         }
