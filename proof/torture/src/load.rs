@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use client::{
-    Client, Content, Context, Error, Key, KeyspaceContract, Level, Options, Order, ReadOptions,
-    Replicas, Table, TableContract, WriteOptions,
+    Client, Content, Context, Error, Identity, Key, KeyspaceContract, Level, Options, Order,
+    ReadOptions, Replicas, Table, TableContract, WriteOptions,
 };
 
 use crate::declarations::{self, Declared};
@@ -22,6 +22,8 @@ pub struct Load {
     pub(crate) declared: Declared,
     /// Bytes appended to each value.
     pub(crate) padding: usize,
+    /// What writes are known by when they are sent again.
+    pub(crate) identity: Identity,
     /// Whether the nodes are about to lose power: see [`Load::hear_nothing`].
     deaf: Arc<AtomicBool>,
 }
@@ -43,7 +45,8 @@ impl Load {
     /// The cluster does not take the declarations.
     pub fn declare(urls: Vec<String>, replicas: u8, padding: usize) -> Result<Self, Stop> {
         let (expected, declared, deaf) = (Arc::default(), Declared::default(), Arc::default());
-        let load = Self { urls, expected, declared, padding, deaf };
+        let identity = Identity::default();
+        let load = Self { urls, expected, declared, padding, identity, deaf };
         let contract = KeyspaceContract {
             shards: Some(8),
             replicas: Some(Replicas::Here(replicas)),

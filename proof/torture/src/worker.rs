@@ -174,7 +174,8 @@ impl Worker<'_> {
             after.map_or((None, BTreeSet::new()), |(context, read)| (Some(context), read));
         let index =
             self.load.expected().entry(name.to_owned()).or_default().begin(value.clone(), read);
-        let (key, options) = (Key::from(name), WriteOptions::default());
+        let key = Key::from(name);
+        let options = WriteOptions { identity: self.load.identity, ..WriteOptions::default() };
         let written = match value {
             Some(value) => {
                 self.table.put(&key, &Content::text(value), context.as_ref(), &options).await

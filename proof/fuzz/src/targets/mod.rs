@@ -5,6 +5,7 @@ mod codec;
 mod config;
 mod http;
 mod import;
+mod kept;
 mod node;
 mod storage;
 mod wire;
@@ -38,6 +39,7 @@ impl Target {
 pub fn all() -> impl Iterator<Item = &'static Target> {
     [
         codec::TARGETS,
+        kept::TARGETS,
         wire::TARGETS,
         storage::TARGETS,
         http::TARGETS,

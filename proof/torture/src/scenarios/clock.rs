@@ -7,6 +7,9 @@
 //! jump on real machines either. Between the jumps a node dies and wakes days before its data
 //! was written.
 //!
+//! Only idempotency keys are judged by wall clocks: a node whose clock is hours off refuses writes
+//! that have one. So these have none.
+//!
 //! A jump counts when the node shows it: the `Date` of its answers is the time it was given.
 //! While clocks jump, clients must go on being answered; afterwards no node may spin.
 
@@ -14,6 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use client::Identity;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
@@ -60,6 +64,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
     let mut clocks = Clocks { is_real: scene.is_real(), off: Vec::new(), pids: Vec::new() };
     clocks.jump(&cluster, 0, &mut rng)?;
     let mut bench = Bench::over(scene, cluster, NODES)?;
+    bench.load.identity = Identity::UnsafeToRepeat;
     clocks.note_processes(&mut bench)?;
     let mut figures = Figures::default();
     for _ in 0..scene.rounds(2, 200) {
