@@ -290,6 +290,12 @@ impl<T: Lattice + Clone> Get<T> {
         self.repair(out);
     }
 
+    /// Whether what a node tells now would be taken in: it was asked, and was not given up.
+    pub fn expects(&self, node: NodeId) -> bool {
+        let heard = self.asked.get(&node);
+        matches!(heard, Some(Heard::Nothing | Heard::Digest(_) | Heard::Differs))
+    }
+
     /// Takes one answer of a replica that was asked and has not told more already.
     fn hear(&mut self, node: NodeId, answer: Heard<T>) -> Change {
         let Some(heard) = self.asked.get_mut(&node) else { return Change::Unchanged };

@@ -235,6 +235,8 @@ mutants! {
     SessionByLatest,
     /// A read of a session does not ask whether something is missing.
     SessionLacksIgnored,
+    /// What a node says that was given up counts as if it were in the answer.
+    LateAnswerVouches,
     /// A session does not remember what it has read.
     SessionForgetsReads,
     /// A write of a session is accepted by whoever is asked.

@@ -155,9 +155,11 @@ impl Node {
         let Some(mut flight) = self.take(fetched.request) else { return };
         self.count_reply(from, &flight, turn.now);
         self.heard_of(from, &fetched, &mut flight, turn.now);
-        if let (Work::Get(Getting { session: Some(session), .. }), Some(known)) =
+        // What comes too late, from a node that was given up, is not in the answer.
+        if let (Work::Get(Getting { session: Some(session), get, .. }), Some(known)) =
             (&mut flight.work, fetched.known)
             && matches!(fetched.found, Found::Full(_))
+            && (get.expects(from) || is(Mutant::LateAnswerVouches))
         {
             session.hear(from, *known);
         }

@@ -125,6 +125,18 @@ fn of_sessions(seed: u64) -> Plan {
     plan
 }
 
+/// The same between nodes that are far from each other and hear that lines break while answers
+/// are on their way.
+#[cfg(feature = "mutants")]
+fn of_broken_lines(seed: u64) -> Plan {
+    use sim::FaultKind::{Kill, OneWay};
+    let mut plan = of_sessions(seed);
+    (plan.network.far, plan.network.late, plan.sloppy) = (50_000, 20, false);
+    (plan.faults.gap, plan.faults.lasts) = (200_000, 200_000);
+    plan.faults.kinds = [(OneWay, 5), (Kill, 3)].into();
+    plan
+}
+
 /// A world in which replicas are away most of the time, and others stand in for them.
 #[cfg(feature = "mutants")]
 fn of_guests(seed: u64) -> Plan {
@@ -402,6 +414,7 @@ fn inside() -> Vec<Row> {
         (In::StagedCountsAsSettled, any, &[MonotonicReadsHold]),
         (In::SessionByLatest, of_sessions, &[SessionsHold]),
         (In::SessionLacksIgnored, of_sessions, &[SessionsHold]),
+        (In::LateAnswerVouches, of_broken_lines, &[SessionsHold]),
         (In::SessionForgetsReads, of_sessions, &[SessionsHold]),
         (In::SessionWritesUnchecked, of_sessions, &[SessionsHold]),
     ];

@@ -22,7 +22,7 @@
 //! Talking takes both directions. A node that is heard and does not hear is as good as away,
 //! at both ends.
 //!
-//! [`sloppy`] has a cluster and demands of its own: where guests stand in for replicas, fewer
+//! [`mod@sloppy`] has a cluster and demands of its own: where guests stand in for replicas, fewer
 //! nodes are enough.
 
 mod lossy;
