@@ -75,7 +75,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
     if figures.faults < rounds {
         return Err(Stop::Failed(format!("{} of {rounds} nodes were mistreated", figures.faults)));
     }
-    if figures.unknown * 10 < figures.acknowledged || figures.acknowledged < rounds {
+    if figures.unknown < rounds || figures.acknowledged < rounds {
         return Err(Stop::failed("hardly a write was tried again"));
     }
     Ok(figures)
