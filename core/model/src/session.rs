@@ -32,7 +32,7 @@ pub struct Session {
 /// Dots that a session has seen, or more.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Seen {
-    /// These. Their incarnations are [shortened](shortened).
+    /// These. Their incarnations are [shortened].
     Dots(DotSet),
     /// More than a token can say. Only all replicas together have all of it for sure.
     All,
