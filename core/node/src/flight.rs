@@ -20,7 +20,7 @@ pub(crate) const SLOW: Duration = Duration::from_millis(200);
 /// than a healthy fsync queue and a round trip half around the world: a write that a guest
 /// acknowledges is worth less, though it has only been sent once more. A guest has as long until
 /// another one is asked as well.
-pub(crate) const STAND_IN: Duration = Duration::from_millis(300);
+const STAND_IN: Duration = Duration::from_millis(300);
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug)]

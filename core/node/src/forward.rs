@@ -19,12 +19,8 @@ use model::{Failure, NodeId, Put, Refusal, Reply, Request};
 use mutant::{Mutant, is};
 
 use crate::contracts::Site;
-use crate::flight::{Client, Flight, STAND_IN, Work};
+use crate::flight::{Client, Flight, Work};
 use crate::{After, Disk, Forward, Forwarded, Message, Node, RequestId, Turn};
-
-/// How long a replica of a sloppy keyspace may take before the next one is asked. One that is
-/// there has called guests by then, twice if need be, and has its answer.
-const PATIENCE: Duration = STAND_IN.saturating_mul(3);
 
 /// How much sooner than its client the other node gives up.
 const HEAD_START: Duration = Duration::from_millis(50);
@@ -150,8 +146,7 @@ impl Node {
         flight.timer = flight.deadline;
         if forwarding.may_ask_next() {
             // Half of the time that is left is enough for a node that is there.
-            let patience = if forwarding.may_mint { PATIENCE } else { left };
-            flight.timer = flight.deadline.min(turn.now + patience.min(left / 2));
+            flight.timer = flight.deadline.min(turn.now + left / 2);
         }
         let asked = Request::Put(asked);
         turn.send(to, Message::Forward(Forward { request: id, asked }), After::Now);

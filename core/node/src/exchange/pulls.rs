@@ -22,13 +22,13 @@ use crate::RequestId;
 pub(crate) const PULLS_MAX: usize = 64;
 
 /// The same while there are clients to serve.
-const PULLS_MAX_BUSY: usize = 2;
+const PULLS_MAX_BUSY: usize = 8;
 
 /// How many times as long as it took a busy node leaves in peace who has answered it.
 const REST: u32 = 2;
 
 /// The longest rest: what is slow for another reason should end some day.
-const REST_MAX: Duration = Duration::from_millis(500);
+const REST_MAX: Duration = Duration::from_millis(50);
 
 /// Something to ask another node for.
 #[derive(Clone, Debug)]
