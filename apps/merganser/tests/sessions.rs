@@ -2,12 +2,13 @@
 
 mod common;
 
+use std::process::Command;
 use std::time::Duration;
 
 use client::{
     Client, Content, Error, Key, Level, Options, ReadOptions, Session, Table, WriteOptions,
 };
-use common::Cluster;
+use common::{Cluster, PROGRAM};
 
 const KEYS: usize = 100;
 
@@ -59,5 +60,66 @@ async fn a_session_finds_what_it_has_written_at_a_node_that_was_away_or_is_told_
     assert!(matches!(&refused, Err(error) if error.code() == "session_behind"), "{refused:?}");
     let refused = put(&session, &table(&cluster, 3), KEYS).await;
     assert!(matches!(&refused, Err(error) if error.code() == "session_behind"), "{refused:?}");
+    cluster.stop();
+}
+
+/// Runs a command at one node, in the session of a file, and gives its code and what it said.
+fn merganser(cluster: &Cluster, node: u16, arguments: &[&str]) -> (Option<i32>, String) {
+    let node = format!("http://{}", cluster.address(node));
+    let mut command = Command::new(PROGRAM);
+    let output = command.args(arguments).args(["--node", &node]).output();
+    let output = output.expect("the program runs");
+    let text = [&*output.stdout, &*output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn a_file_takes_a_session_from_command_to_command_and_from_node_to_node() {
+    let mut cluster = Cluster::start_with_table(3);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("session");
+    let (file, text) = (file.to_str().unwrap(), || std::fs::read_to_string(&file).unwrap());
+    cluster.kill(3);
+    for index in 0..KEYS {
+        let key = format!("k{index}");
+        let put = ["put", "demo", "notes", &key, "seen", "--w", "ONE", "--session", file];
+        let (code, said) = merganser(&cluster, 1, &put);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    assert!(1 < text().lines().count(), "{}", text());
+    cluster.restart(3);
+    for index in 0..KEYS {
+        let key = format!("k{index}");
+        let get = ["get", "demo", "notes", &key, "--r", "ONE", "--session", file];
+        let (code, said) = merganser(&cluster, 3, &get);
+        assert!(code == Some(0) && said.starts_with("seen"), "{key}: {said}");
+        let label = said.trim_start_matches("seen");
+        assert!(label.is_empty() || label.starts_with("receipt: partial"), "{key}: {said}");
+    }
+
+    cluster.kill(3);
+    let (code, said) = merganser(
+        &cluster,
+        1,
+        &["put", "demo", "notes", "late", "seen", "--w", "ONE", "--session", file],
+    );
+    assert_eq!(code, Some(0), "{said}");
+    cluster.kill(1);
+    cluster.kill(2);
+    cluster.restart(3);
+    let get = ["get", "demo", "notes", "late", "--r", "ONE", "--timeout", "2s"];
+    let (code, said) = merganser(&cluster, 3, &get);
+    assert_eq!(code, Some(4), "who is in no session is shown what there is: {said}");
+    let (code, said) = merganser(&cluster, 3, &[&get[..], &["--session", file]].concat());
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("session_behind") && said.contains("another file"), "{said}");
+
+    let list = ["list", "demo", "notes", "--session", file];
+    let (code, said) = merganser(&cluster, 3, &list);
+    assert!(code == Some(1) && said.contains("a list is in no session"), "{said}");
+    let before = text();
+    std::fs::write(file, &before[..before.len() - 1]).unwrap();
+    let (code, said) = merganser(&cluster, 3, &[&get[..], &["--session", file]].concat());
+    assert!(code == Some(1) && said.contains("its last line is cut off"), "{said}");
     cluster.stop();
 }

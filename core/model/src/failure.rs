@@ -24,7 +24,7 @@ pub enum Failure {
     Refused(#[from] Refusal),
     /// Nothing was changed, because the level could not have been met.
     #[error(
-        "not attempted: {wanted} of {replicas} replicas are needed and {alive} are known alive{}; nothing was changed", remark(.lacks)
+        "not attempted: {}; nothing was changed", too_few_alive(*.wanted, *.replicas, *.alive, .lacks)
     )]
     NotAttempted {
         /// How many replicas the level needs, at the least.
@@ -39,7 +39,7 @@ pub enum Failure {
     /// Too few replicas answered a write in time. It was not undone: replicas that took it
     /// keep it.
     #[error(
-        "unknown outcome: {got} of the {wanted} replicas that are needed answered in time{}; a write may have been applied by some and is not undone", remark(.lacks)
+        "unknown outcome: {}; a write may have been applied by some and is not undone", too_few_answered(*.got, *.wanted, .lacks)
     )]
     Unknown {
         /// How many replicas the level needs, at the least.
@@ -53,7 +53,7 @@ pub enum Failure {
     },
     /// Too few replicas answered a read in time. A read changes nothing.
     #[error(
-        "too few answers: {got} of the {wanted} replicas that are needed answered in time{}; nothing was changed, so the read can be repeated", remark(.lacks)
+        "too few answers: {}; nothing was changed, so the read can be repeated", too_few_answered(*.got, *.wanted, .lacks)
     )]
     TooFewAnswers {
         /// How many replicas the level needs, at the least.
@@ -100,6 +100,11 @@ fn names(nodes: &[NodeId]) -> String {
     nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
 }
 
+/// That these nodes have no room.
+pub fn no_room(nodes: &[NodeId]) -> String {
+    format!("{} {} no room", names(nodes), if nodes.len() == 1 { "has" } else { "have" })
+}
+
 fn count(missing: Option<u64>) -> String {
     missing.map_or("more than its token can say, and it".into(), |count| format!("{count} writes"))
 }
@@ -108,8 +113,20 @@ fn names_or_nobody(nodes: &[NodeId]) -> String {
     if nodes.is_empty() { "those who could be asked".into() } else { names(nodes) }
 }
 
-fn remark(lacks: &str) -> String {
-    if lacks.is_empty() { String::new() } else { format!(" ({lacks})") }
+/// Where votes, zones or disks are too few, the number of replicas says nothing: there may be enough.
+fn too_few_alive(wanted: u8, replicas: u8, alive: u8, lacks: &str) -> String {
+    match lacks {
+        "" => format!("{wanted} of {replicas} replicas are needed and {alive} are known alive"),
+        _ => format!("{alive} of {replicas} replicas are known alive ({lacks})"),
+    }
+}
+
+fn too_few_answered(got: u8, wanted: u8, lacks: &str) -> String {
+    match lacks {
+        "" => format!("{got} of the {wanted} replicas that are needed answered in time"),
+        _ if got == 1 => format!("1 replica answered in time ({lacks})"),
+        _ => format!("{got} replicas answered in time ({lacks})"),
+    }
 }
 
 /// What is left of a request that met its level, and was worth too little.
@@ -275,6 +292,21 @@ pub enum Refusal {
         /// How many it may coordinate at once.
         max: usize,
     },
+    /// No replica has taken the write, and nodes that could stand in have no room for what they
+    /// would have to keep.
+    #[error(
+        "{} for what is kept for replicas that are away: {} keeps {kept} of at most {max} bytes, and the write needs {needs} more; no other node took it and nothing was changed. Bring a replica back, raise hint_bytes_max, or retry at another node", no_room(.nodes), names(.nodes.get(..1).unwrap_or_default())
+    )]
+    HintsFull {
+        /// Which nodes have no room. The numbers are those of the first.
+        nodes: Vec<NodeId>,
+        /// How many bytes it keeps.
+        kept: u64,
+        /// How many more the write would come to.
+        needs: u64,
+        /// How many it keeps at most.
+        max: u64,
+    },
     /// The node's own disk failed it.
     #[error("the node cannot read or write its disk: {0}")]
     Disk(String),
@@ -288,4 +320,24 @@ pub enum Refusal {
         /// How many there are.
         nodes: usize,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_votes_are_too_few_nobody_is_told_that_enough_replicas_are_too_few() {
+        let failure = |lacks: &str| {
+            let (wanted, alive, replicas, lacks) = (2, 2, 3, lacks.to_owned());
+            Failure::NotAttempted { wanted, alive, replicas, lacks }.to_string()
+        };
+        assert!(failure("").contains("2 of 3 replicas are needed and 2 are known alive;"));
+        let told = failure("2 of 3 votes");
+        assert!(told.contains("2 of 3 replicas are known alive (2 of 3 votes);"), "{told}");
+        assert_eq!(
+            too_few_answered(2, 1, "1 of 2 votes"),
+            "2 replicas answered in time (1 of 2 votes)"
+        );
+    }
 }

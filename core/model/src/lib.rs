@@ -24,7 +24,7 @@ mod time;
 
 pub use electorate::Electorate;
 pub use explain::{Explain, Explained, Holding, Told};
-pub use failure::{Failure, Refusal};
+pub use failure::{Failure, Refusal, no_room};
 pub use health::{Ability, TableHealth};
 pub use key::{Address, Key, Malformed, PART_BYTES_MAX, Value};
 pub use level::{Level, ReadOptions, Spread, WriteOptions};
@@ -32,7 +32,7 @@ pub use limits::Limits;
 pub use names::{ClusterId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Zone};
 pub use need::{Need, REPLICAS_MAX, ReadNeed, VOTES_MAX, Voter, WriteNeed, has_replica, has_vote};
 pub use recall::{Fate, Recall, Recalled};
-pub use receipt::{Ack, Kind, Receipt, votes};
+pub use receipt::{Ack, Cast, Kind, Receipt, votes};
 pub use request::{
     Declare, Declared, Get, List, Listed, Listing, Mutation, Put, Range, Read, Reply, Request,
     Written,

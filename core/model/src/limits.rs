@@ -20,9 +20,13 @@ pub struct Limits {
     pub page_objects_max: usize,
     /// How often replicas tell each other what their clocks come to, about.
     pub exchange_interval: Duration,
-    /// How many bytes a replica that lacks something is sent at once, about. A thirtieth of it
+    /// How many bytes a replica that lacks something is sent at once, about. At most an eighth of it
     /// while it has clients to serve.
     pub exchange_bytes_max: usize,
+    /// How many bytes a second a replica that was away is brought up to date with while it or who
+    /// sends has clients to serve, about: by all replicas together, and by each guest beside them.
+    /// Small objects count as 4 KiB.
+    pub catch_up_rate: u64,
     /// How many writes of one shard a node remembers the places of, so that replicas which lack
     /// them can be sent them. Beyond it the oldest are forgotten, and who lacks them is marked.
     pub log_entries_max: usize,
@@ -42,7 +46,9 @@ impl Default for Limits {
     /// together, so that what three replicas accepted blindly still fits into 64 MiB;
     /// 10,000 requests, which at 8 KiB each is 80 MiB; 1,000 keys for a page, which a disk
     /// reads in one go; clocks every second, which costs ten bytes for each shard, and 4 MiB
-    /// at once, which takes a network some hundredths of a second; 100,000 writes of a shard, which
+    /// at once, which takes a network some hundredths of a second; 1 MiB a second beside clients,
+    /// which are 256 small objects, and about doubles the slowest answers of nodes that share two
+    /// processors; 100,000 writes of a shard, which
     /// are about 10 MB on disk; an hour for retries, in which a client restarts and a network
     /// is mended; five minutes between clocks, which anybody's time service keeps; 1 GiB of
     /// hints, a small part of a disk, and hours of writes at a laptop's pace.
@@ -55,6 +61,7 @@ impl Default for Limits {
             page_objects_max: 1_000,
             exchange_interval: Duration::from_secs(1),
             exchange_bytes_max: 4 << 20,
+            catch_up_rate: 1 << 20,
             log_entries_max: 100_000,
             retry_window: Duration::from_secs(3_600),
             token_ahead_max: Duration::from_secs(300),

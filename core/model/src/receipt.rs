@@ -77,6 +77,15 @@ impl Kind {
     }
 }
 
+/// How much the answers of those who took part count together, where a table gives votes.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Cast {
+    /// Their votes, those of guests being the votes of whom they stand in for.
+    pub got: u16,
+    /// The votes of all replicas.
+    pub of: u16,
+}
+
 /// Who took part in an answer, and what it is worth.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Receipt {
@@ -92,6 +101,8 @@ pub struct Receipt {
     pub wanted: u8,
     /// N: how many replicas there are.
     pub replicas: u8,
+    /// The votes behind the answer. Nothing if each replica has one.
+    pub cast: Option<Cast>,
     /// Of a read: no write that was acknowledged at least so long before the read began is
     /// missing, at whatever level it was acknowledged. In whole milliseconds. Nothing if that is
     /// not known, and for a write.

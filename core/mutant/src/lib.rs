@@ -80,6 +80,8 @@ mutants! {
     PageTakenForAll,
     /// Every receipt says strict.
     StrictAlways,
+    /// What a receipt says of votes leaves out those that guests speak for.
+    GuestsCastNoVotes,
     /// The votes of a replica count twice.
     VoteCountedTwice,
     /// Each node of a zone counts as a zone.
@@ -210,6 +212,20 @@ mutants! {
     HintReplaced,
     /// A guest says that it has a write, and keeps nothing.
     HintNotKept,
+    /// What a guest keeps and cannot read is written over.
+    DamagedHintReplaced,
+    /// A guest takes in what it has no room for.
+    HintCapIgnored,
+    /// A guest counts the values of what it keeps, and not all that is written with them.
+    HintValuesCounted,
+    /// A guest refuses hints as if it kept twice as much.
+    HintRefusedEarly,
+    /// What was handed over counts as kept until the next restart.
+    HintBytesNotFreed,
+    /// A guest without room for a write that it was asked for does not ask the other guests.
+    FullGuestSpeaksForAll,
+    /// A replica that lacks what the log does not have any more is not marked as needing repair.
+    NeedsRepairNotMarked,
     /// A replica takes those that it has not heard of for as fresh as the others.
     UnheardIsFresh,
     /// A replica of a sloppy keyspace says how old its answer can be, as if no guest had anything.
@@ -237,6 +253,10 @@ mutants! {
     SessionLacksIgnored,
     /// What a node says that was given up counts as if it were in the answer.
     LateAnswerVouches,
+    /// A read of a session that has seen something never finds all of it.
+    SessionNeverMet,
+    /// A write of a session that has seen something calls no guests.
+    SessionWithoutGuests,
     /// A session does not remember what it has read.
     SessionForgetsReads,
     /// A write of a session is accepted by whoever is asked.

@@ -34,6 +34,7 @@ pub(crate) mod acks;
 pub(crate) mod owed;
 pub(crate) mod prune;
 pub(crate) mod pulls;
+pub(crate) mod throttle;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -49,7 +50,7 @@ use crate::message::{Clocks, Lack, Sent, Stamp};
 use crate::{After, Disk, Message, Node, Turn};
 use acks::Acks;
 use prune::Lines;
-use pulls::{Pull, Pulls};
+use pulls::{Price, Pull, Pulls};
 
 /// The stamps remembered. An echo that takes longer than so many intervals says nothing.
 const STAMPS_MAX: usize = 64;
@@ -58,7 +59,7 @@ const STAMPS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) acks: Acks,
-    pulls: Pulls,
+    pub(crate) pulls: Pulls,
     /// When the others are told about clocks next.
     due: Now,
     /// Our own last stamps, and when they were made.
@@ -199,6 +200,7 @@ impl Node {
         }
         self.pull(turn);
         if self.exchange.pruning.is_none() {
+            self.shards.values_mut().for_each(|kept| kept.lines.begin());
             self.exchange.pruning = self.shards.keys().next().map(|first| (turn.now, *first));
         }
     }
@@ -272,8 +274,17 @@ impl Node {
             let lack = Lack { request, shard, clock, after, credit, stamp, echo };
             turn.send(pull.from, Message::Lack(lack), After::Synced);
             let until = turn.now + self.config.limits.exchange_interval;
-            self.exchange.pulls.begin(request, pull, turn.now, until);
+            let price = self.price(pull.from, credit);
+            self.exchange.pulls.begin(request, pull, until, price, turn.now);
         }
+    }
+
+    /// What may come for a credit costs, where there are clients who would wait for it.
+    fn price(&self, from: NodeId, credit: usize) -> Price {
+        let objects = (credit / owed::OBJECT_BYTES_MIN) as u64;
+        let bytes = objects * throttle::OBJECT_COST_MIN;
+        let bytes = if self.exchange.is_busy_with(from) { bytes } else { 0 };
+        Price { bytes, per_second: self.config.limits.catch_up_rate }
     }
 
     /// How many bytes of one shard a node may send here at once. Where there are clients to serve
@@ -292,7 +303,8 @@ impl Node {
 
     /// A node has sent what we had asked for, or a part of it.
     pub(crate) fn sent<D: Disk>(&mut self, from: NodeId, sent: &Sent, turn: &mut Turn<'_, D>) {
-        let Some(pull) = self.exchange.pulls.end(sent.request, from, turn.now) else { return };
+        let (rate, pulls) = (self.config.limits.catch_up_rate, &mut self.exchange.pulls);
+        let Some(pull) = pulls.end(sent.request, from, rate, turn.now) else { return };
         let (shard, gaps) = (pull.shard, sent.gaps);
         self.exchange.acks.gaps(from, shard, pull.after.is_some(), gaps);
         self.look(shard);

@@ -10,12 +10,13 @@
 //! In a sloppy keyspace a replica that says that it sees too few others is not believed for all:
 //! this node may see enough. The next is asked, and if no replica takes the write, this node
 //! accepts it itself, as if none were there. It must not do so if one may have it already,
-//! unless the write has a token.
+//! unless the write has a token. If it has no room for what it would have to keep, it asks the
+//! other guests in the same way, of which the first that has room accepts the write.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use model::{Failure, NodeId, Put, Refusal, Reply, Request};
+use model::{Failure, NodeId, Put, Refusal, Reply, Request, ShardId, no_room};
 use mutant::{Mutant, is};
 
 use crate::contracts::Site;
@@ -32,18 +33,30 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Forwarding {
     pub(crate) to: NodeId,
-    /// Who can be asked if that node does not know the table.
+    /// Who can be asked if that node does not know the table, lacks something, has too much to do,
+    /// or says nothing of a write that can be repeated.
     rest: VecDeque<NodeId>,
     asked: Put,
     wanted: u8,
     /// Whether this node may accept it itself, if nobody else does.
     may_mint: bool,
+    /// Whether guests are asked, because this one has no room.
+    is_for_guests: bool,
     /// Whether somebody was asked who did not answer, and who may have done it.
     is_unsure: bool,
     /// What to say if none of them knows it.
     not_attempted: Failure,
     /// Whether it waits a while for what a session has seen to come to the replicas.
     is_resting: bool,
+}
+
+/// What others have said of a write before this node accepts it.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// Whether somebody was asked who did not answer, and who may have done it.
+    pub(crate) is_unsure: bool,
+    /// That a replica is overloaded. That is over sooner than a want of room.
+    pub(crate) overloaded: Option<Failure>,
 }
 
 /// How many forwarded requests of one node are remembered. When full, the oldest is
@@ -105,13 +118,14 @@ impl Node {
         let deadline = turn.now + asked.timeout;
         let rest = alive.into_iter().collect();
         let (to, is_unsure) = (self.config.id, false);
-        let may_mint = self.may_mint(client, site);
+        let may_mint = self.may_mint(site);
         let forwarding = Forwarding {
             to,
             rest,
             asked,
             wanted,
             may_mint,
+            is_for_guests: false,
             is_unsure,
             not_attempted,
             is_resting: false,
@@ -122,6 +136,37 @@ impl Node {
             turn,
         );
         Ok(())
+    }
+
+    /// Passes a write for which there is no room here on to another guest, and to the next one if
+    /// that one has no room either.
+    pub(crate) fn forward_to_guests<D: Disk>(
+        &mut self,
+        client: Client,
+        shard: ShardId,
+        (asked, wanted): (Put, u8),
+        (full, heard): (Failure, Heard),
+        turn: &mut Turn<'_, D>,
+    ) {
+        let is_other = |node: &NodeId| *node != self.config.id;
+        let rest = self.contracts.guests(shard).iter().copied().filter(is_other).collect();
+        let deadline = turn.now + asked.timeout;
+        let forwarding = Forwarding {
+            to: self.config.id,
+            rest,
+            asked,
+            wanted,
+            may_mint: false,
+            is_for_guests: true,
+            is_unsure: heard.is_unsure,
+            not_attempted: heard.overloaded.unwrap_or(full),
+            is_resting: false,
+        };
+        let work = Work::Forward(forwarding);
+        self.forward_next(
+            Flight { client, begun: turn.now, deadline, timer: deadline, work },
+            turn,
+        );
     }
 
     fn forward_next<D: Disk>(&mut self, mut flight: Flight, turn: &mut Turn<'_, D>) {
@@ -177,12 +222,11 @@ impl Node {
         let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition());
         let accepted = site.map_err(Failure::from).and_then(|site| {
             let need = self.write_need(&site, asked.options, self.region_of(client), turn.now)?;
-            self.take_write(client, site, asked, need, turn)
+            self.take_or_pass(client, site, asked, need, forwarding.heard(), turn)
         });
         match accepted {
             Ok(()) => {}
-            Err(_) if forwarding.is_unsure => self.fail(client, forwarding.unknown(), turn),
-            Err(failure) => self.fail(client, failure, turn),
+            Err(failure) => self.fail(client, forwarding.why(failure), turn),
         }
     }
 
@@ -199,10 +243,23 @@ impl Node {
         let Work::Forward(forwarding) = &mut flight.work else { return };
         // Nothing was changed there, and another replica may have what was missing.
         if let Reply::Failed(behind @ Failure::SessionBehind { .. }) = &forwarded.reply {
-            forwarding.not_attempted = behind.clone();
+            forwarding.declined(behind);
             return self.forward_next(flight, turn);
         }
-        let is_believed = is(Mutant::NotAttemptedBelieved) || !forwarding.may_accept();
+        // One node has too much to do. That says nothing of the next.
+        if let Reply::Failed(busy @ Failure::Refused(Refusal::Overloaded { .. })) = &forwarded.reply
+        {
+            forwarding.declined(busy);
+            return self.forward_next(flight, turn);
+        }
+        // Nor does it say that others have room.
+        if let Reply::Failed(Failure::Refused(Refusal::HintsFull { nodes, .. })) = &forwarded.reply
+        {
+            forwarding.are_full(nodes);
+            return self.forward_next(flight, turn);
+        }
+        let may_go_on = forwarding.may_accept() || forwarding.is_for_guests;
+        let is_believed = is(Mutant::NotAttemptedBelieved) || !may_go_on;
         if is_not_attempted(&forwarded.reply) && !is_believed {
             return self.forward_next(flight, turn);
         }
@@ -250,6 +307,7 @@ impl Forwarding {
     /// Whether all that is in the way is on its way.
     fn may_rest(&self) -> bool {
         !self.is_unsure
+            && !self.is_for_guests
             && matches!(self.not_attempted, Failure::SessionBehind { missing: Some(_), .. })
     }
 
@@ -258,15 +316,50 @@ impl Forwarding {
         self.may_mint && (!self.is_unsure || self.asked.token.is_some())
     }
 
+    /// Somebody says why it does not take the write. Of guests it is known that they are asked
+    /// because there is no room, and that is what is said in the end.
+    fn declined(&mut self, why: &Failure) {
+        if !self.is_for_guests {
+            self.not_attempted = why.clone();
+        }
+    }
+
+    /// These have no room either.
+    fn are_full(&mut self, nodes: &[NodeId]) {
+        if let Failure::Refused(Refusal::HintsFull { nodes: all, .. }) = &mut self.not_attempted {
+            all.extend(nodes);
+        }
+    }
+
     /// What to say if nobody else can be asked.
     fn failure(&self) -> Failure {
         if self.is_unsure { self.unknown() } else { self.not_attempted.clone() }
     }
 
+    /// What to say if this node does not accept it either. That it lacks what a session has seen
+    /// is so of every guest: if a replica is overloaded, that is what the client can wait for.
+    fn why(&self, own: Failure) -> Failure {
+        let is_behind = matches!(own, Failure::SessionBehind { .. });
+        if self.is_unsure || (is_behind && self.is_overloaded()) { self.failure() } else { own }
+    }
+
+    /// Whether the last that said why it did not take the write is overloaded.
+    fn is_overloaded(&self) -> bool {
+        matches!(self.not_attempted, Failure::Refused(Refusal::Overloaded { .. }))
+    }
+
+    fn heard(&self) -> Heard {
+        let overloaded = self.is_overloaded().then(|| self.not_attempted.clone());
+        Heard { is_unsure: self.is_unsure, overloaded }
+    }
+
     /// What to say if nobody has said what became of it.
     fn unknown(&self) -> Failure {
-        let (wanted, lacks) = (self.wanted, String::new());
-        Failure::Unknown { wanted, got: 0, receipt: None, lacks }
+        let mut lacks = String::new();
+        if let Failure::Refused(Refusal::HintsFull { nodes, .. }) = &self.not_attempted {
+            lacks = format!("{} for what is kept for others", no_room(nodes));
+        }
+        Failure::Unknown { wanted: self.wanted, got: 0, receipt: None, lacks }
     }
 }
 

@@ -65,7 +65,7 @@ impl Getting {
     }
 
     /// Whether it looks for a token, and waits for disks.
-    pub(crate) fn is_recalling(&self) -> bool {
+    fn is_recalling(&self) -> bool {
         self.recalling.is_some()
     }
 }
@@ -136,8 +136,10 @@ impl Node {
         let timer = deadline.min(turn.now + usual);
         let mut flight = Flight { client, begun: turn.now, deadline, timer, work };
         self.get_effects(id, &mut flight, effects, turn);
-        // It may be over before anybody was asked: all who were needed are away.
-        if !is_done {
+        // It may be over before anybody has answered: all who were needed are away.
+        if is_done {
+            self.give_up_waiting(&flight, turn.now);
+        } else {
             self.keep_until(id, flight);
         }
         Ok(())
@@ -153,7 +155,6 @@ impl Node {
             return;
         };
         let Some(mut flight) = self.take(fetched.request) else { return };
-        self.count_reply(from, &flight, turn.now);
         self.heard_of(from, &fetched, &mut flight, turn.now);
         // What comes too late, from a node that was given up, is not in the answer.
         if let (Work::Get(Getting { session: Some(session), get, .. }), Some(known)) =
@@ -181,7 +182,7 @@ impl Node {
         let Some(flight) = self.take(merged.request) else { return };
         let event = match merged.verdict {
             Verdict::Durable => GetEvent::Repaired(from),
-            Verdict::Buffered | Verdict::Failed => GetEvent::NotRepaired(from),
+            Verdict::Buffered | Verdict::Failed | Verdict::Full => GetEvent::NotRepaired(from),
         };
         self.get_event(merged.request, flight, event, turn);
     }
@@ -276,7 +277,11 @@ impl Node {
         let Some(asked) = getting.asked.iter_mut().find(is_it) else { return };
         (asked.is_answered, asked.staleness) = (true, fetched.staleness);
         if asked.is_timed {
-            self.pace.answered(from, now.since(asked.since), now);
+            let took = now.since(asked.since);
+            self.pace.answered(from, took, now);
+            if !matches!(fetched.found, Found::Failed) {
+                self.count_read(from, took);
+            }
         }
     }
 

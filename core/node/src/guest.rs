@@ -18,17 +18,18 @@
 //! none, so its count as a guest cannot meet its count as a replica.
 //!
 //! What a guest has said that it keeps it never drops before it was handed over. A hint for
-//! which there is no room is refused, so that it is taken to somebody else.
+//! which there is no room is refused, so that it is taken to somebody else; and a write that it
+//! would have to accept itself is passed on to the other guests, see [`forward`](crate::forward).
+//! What no guest has room for is lost to nobody: whoever has accepted the write has it in its log,
+//! or keeps it for all replicas.
 
-use causality::{DotSet, Run};
+use causality::DotSet;
 use coordinator::Guests;
-use lattice::{Change, Lattice};
-use model::{Address, Failure, Limits, Mutation, Need, NodeId, Now, Object, ShardId, TableId};
-use mutant::{Mutant, is};
-use replica::{Asked, Entry, Page, PageNeed, Replica, Span, Store, StoreError, Stored};
+use model::{Address, Failure, Need, NodeId, Now, Object, Refusal};
+use replica::{Asked, Replica, StoreError, Stored};
 
 use crate::contracts::Site;
-use crate::hints::{Hint, HintPlace, Ledger};
+use crate::room::{Area, NotKept, merged};
 use crate::{After, Disk, Merge, Merged, Message, Node, Turn, Verdict};
 
 impl Node {
@@ -87,14 +88,22 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) {
         let Merge { request, address, object, sync, .. } = merge;
-        let is_welcome = self.is_guest_for(&address, replica);
-        if is_welcome && self.keep_hint(&HintPlace { target: replica, address }, object, turn) {
-            self.counts.hints_taken += 1;
-            return self.acknowledge(request, from, sync, turn);
-        }
-        self.counts.hints_refused += 1;
-        let merged = Merged { request, verdict: Verdict::Failed };
-        turn.send(from, Message::Merged(merged), After::Now);
+        let kept = match self.is_guest_for(&address, replica) {
+            true => self.keep_hint(&[replica], &address, &object, None, turn),
+            false => Err(NotKept::Unreadable),
+        };
+        let verdict = match kept {
+            Ok(()) => {
+                self.counts.hints_taken += 1;
+                return self.acknowledge(request, from, sync, turn);
+            }
+            Err(NotKept::Full { .. }) => {
+                self.counts.hints_refused += 1;
+                Verdict::Full
+            }
+            Err(NotKept::Unreadable) => Verdict::Failed,
+        };
+        turn.send(from, Message::Merged(Merged { request, verdict }), After::Now);
     }
 
     /// Whether this node may stand in for that replica.
@@ -106,23 +115,28 @@ impl Node {
         })
     }
 
-    /// Merges an object into what is kept for a replica. Returns whether it is kept.
+    /// Merges an object into what is kept for each of these replicas, or for none: since when, if
+    /// it was kept before for another one.
     pub(crate) fn keep_hint<D: Disk>(
         &mut self,
-        place: &HintPlace,
-        object: Object,
+        targets: &[NodeId],
+        address: &Address,
+        object: &Object,
+        since_millis: Option<u64>,
         turn: &mut Turn<'_, D>,
-    ) -> bool {
+    ) -> Result<(), NotKept> {
+        self.area(targets, turn).keep(address, object, since_millis)
+    }
+
+    fn area<'a, D: Disk>(
+        &'a mut self,
+        targets: &'a [NodeId],
+        turn: &'a mut Turn<'_, D>,
+    ) -> Area<'a, D> {
         let now_millis = self.wall_millis(turn.now);
-        let mut area = Area {
-            disk: turn.disk,
-            ledger: &mut self.hints,
-            targets: &[],
-            bytes_max: self.config.limits.hint_bytes_max,
-            now_millis,
-            is_kept: true,
-        };
-        area.keep(place, object).is_ok()
+        let bytes_max = self.config.limits.hint_bytes_max;
+        let (disk, ledger) = (&mut *turn.disk, &mut self.hints);
+        Area { disk, ledger, targets, bytes_max, now_millis, committed: None }
     }
 
     /// What is kept at a key for any of the replicas of its shard. Nothing if this node is no
@@ -137,7 +151,8 @@ impl Node {
         is_guest.then(|| merged(disk, self.contracts.replicas(shard), address))
     }
 
-    /// Makes a client's mutation an object here, and keeps it for all replicas.
+    /// Makes a client's mutation an object here, and keeps it for all replicas. If there is no
+    /// room for that, nothing was changed, and no dot was minted.
     pub(crate) fn mint_as_guest<D: Disk>(
         &mut self,
         site: &Site,
@@ -145,130 +160,32 @@ impl Node {
         asked: Asked,
         turn: &mut Turn<'_, D>,
     ) -> Result<Stored, Failure> {
-        let limits = self.config.limits;
-        if !self.has_room(&asked.mutation, site, &limits) {
-            return Err(Failure::NotAttempted {
-                wanted: 1,
-                alive: 0,
-                replicas: site.n,
-                lacks: "room for what is kept for replicas that are away".into(),
-            });
-        }
-        let now_millis = self.wall_millis(turn.now);
-        let (shard, incarnation) = (site.shard, self.config.incarnation);
-        // It hears of nothing but what it mints: what it keeps it keeps for others.
+        let (limits, shard, incarnation) =
+            (self.config.limits, site.shard, self.config.incarnation);
+        // It hears of nothing but what it mints: what it keeps it keeps for others. The number of
+        // a dot counts when there is room for it.
         let minter = || Replica::new(shard, incarnation, DotSet::new());
-        let replica = self.minters.entry(shard).or_insert_with(minter);
-        let mut area = Area {
-            disk: turn.disk,
-            ledger: &mut self.hints,
-            targets: &site.replicas,
-            bytes_max: u64::MAX,
-            now_millis,
-            is_kept: true,
-        };
+        let mut replica = self.minters.get(&shard).cloned().unwrap_or_else(minter);
+        let mut area = self.area(&site.replicas, turn);
         let stored = replica.apply_marked(&mut area, address, asked, &limits);
         let stored = stored.map_err(crate::put::refusal)?;
-        if stored.repeated {
-            // It is known here as what is kept for some of them. Now it is owed to all.
-            area.keep_for_all(address, &stored.object);
-        }
-        match area.is_kept {
-            true => Ok(stored),
-            // Some of it may be kept.
-            false => Err(Failure::Unknown {
-                wanted: 1,
-                got: 0,
-                receipt: None,
-                lacks: "what is kept for others cannot be read".into(),
-            }),
+        // What was known here, as what is kept for some of them, is now owed to all.
+        let object = area.committed.take().unwrap_or_else(|| stored.object.clone());
+        match area.keep(address, &object, None) {
+            Ok(()) => {
+                self.minters.insert(shard, replica);
+                Ok(stored)
+            }
+            Err(NotKept::Full { needs }) => Err(self.full(needs).into()),
+            Err(NotKept::Unreadable) => {
+                Err(Refusal::Disk("what is kept for others cannot be read".into()).into())
+            }
         }
     }
 
-    /// Whether a write can be kept for all replicas of a shard.
-    fn has_room(&self, mutation: &Mutation, site: &Site, limits: &Limits) -> bool {
-        let bytes = match mutation {
-            Mutation::Store(value) => value.body.len() as u64,
-            Mutation::Delete => 0,
-        };
-        self.hints.bytes() + bytes * u64::from(site.n) <= limits.hint_bytes_max
-    }
-}
-
-/// All that is kept at a key for these.
-fn merged<D: Disk>(disk: &D, targets: &[NodeId], address: &Address) -> Result<Object, StoreError> {
-    let mut merged = Object::default();
-    for target in targets {
-        let place = HintPlace { target: *target, address: address.clone() };
-        if let Some(hint) = disk.hint(&place)? {
-            let _ = merged.merge(hint.object);
-        }
-    }
-    Ok(merged)
-}
-
-/// There is no room for a hint, or what is kept already cannot be read.
-struct NotKept;
-
-/// The hints of this node as a replica without a clock: what is committed is kept for each of
-/// the targets.
-struct Area<'a, D> {
-    disk: &'a mut D,
-    ledger: &'a mut Ledger,
-    targets: &'a [NodeId],
-    bytes_max: u64,
-    now_millis: u64,
-    /// Whether all was kept that was committed.
-    is_kept: bool,
-}
-
-impl<D: Disk> Area<'_, D> {
-    fn keep(&mut self, place: &HintPlace, object: Object) -> Result<(), NotKept> {
-        if is(Mutant::HintNotKept) {
-            return Ok(());
-        }
-        let before = self.disk.hint(place).map_err(|_| NotKept)?;
-        let mut hint = match &before {
-            Some(before) if !is(Mutant::HintReplaced) => before.clone(),
-            Some(_) | None => Hint { since_millis: self.now_millis, object: Object::default() },
-        };
-        if hint.object.merge(object) == Change::Unchanged {
-            return Ok(());
-        }
-        let more = hint.bytes(&place.address);
-        let less = before.as_ref().map_or(0, |before| before.bytes(&place.address));
-        if self.bytes_max < (self.ledger.bytes() + more).saturating_sub(less) {
-            return Err(NotKept);
-        }
-        self.ledger.change(place, before.as_ref(), Some(&hint));
-        self.disk.keep_hint(place, Some(&hint));
-        Ok(())
-    }
-
-    fn keep_for_all(&mut self, address: &Address, object: &Object) {
-        for target in self.targets {
-            let place = HintPlace { target: *target, address: address.clone() };
-            self.is_kept &= self.keep(&place, object.clone()).is_ok();
-        }
-    }
-}
-
-impl<D: Disk> Store for Area<'_, D> {
-    fn object(&self, _: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
-        merged(self.disk, self.targets, address).map(Some)
-    }
-
-    fn scan(&self, _: ShardId, _: TableId, _: &Span, _: PageNeed) -> Result<Page, StoreError> {
-        Ok(Page::default())
-    }
-
-    fn log(&self, _: ShardId, _: Run, _: usize) -> Result<Vec<Entry>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn forget(&mut self, _: ShardId, _: &[Run]) {}
-
-    fn commit(&mut self, change: replica::Change) {
-        self.keep_for_all(&change.address, &change.object);
+    fn full(&mut self, needs: u64) -> Refusal {
+        self.counts.hints_refused += 1;
+        let (kept, max) = (self.hints.bytes(), self.config.limits.hint_bytes_max);
+        Refusal::HintsFull { nodes: vec![self.config.id], kept, needs, max }
     }
 }

@@ -17,20 +17,21 @@
 //! what was sent: more may have come in the meantime. If anything goes wrong the session ends
 //! and another begins a while later. Hints go in the order of their keys, round after round, so
 //! that one which a replica refuses does not hold up the others. A guest or a replica with clients
-//! to serve is given a rest after each round, see [`pulls`](crate::exchange::pulls).
+//! to serve is given a rest after each round, see [`throttle`].
 //!
 //! For whom a hint is is looked up again when it is sent: a node that is no replica of the
 //! shard any more is owed nothing, and those that are take its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use causality::Dot;
 use coordinator::Digest;
-use model::{Address, NodeId, Now};
+use model::{Address, NodeId, Now, Object};
 use mutant::{Mutant, is};
 use replica::PageNeed;
 
-use crate::exchange::pulls::rest;
+use crate::exchange::throttle;
 use crate::hints::{Hint, HintPlace, Ledger};
 use crate::shards::digest;
 use crate::{After, Cause, Disk, Merge, Merged, Message, Node, RequestId, Turn, Verdict};
@@ -46,15 +47,21 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const CREDIT_BYTES: u64 = 256 << 10;
 
 /// How much it takes when it or the guest has clients to serve.
-const CREDIT_BYTES_BUSY: u64 = 16 << 10;
+const CREDIT_BYTES_BUSY: u64 = 64 << 10;
 
 /// The most hints on their way to one replica.
 const SENT_MAX: usize = 256;
+
+/// The same where there are clients to serve: what is sent at once is taken in at once.
+const SENT_MAX_BUSY: usize = 64;
 
 /// The handoffs that a guest has begun.
 #[derive(Debug, Default)]
 pub(crate) struct Handoffs {
     sessions: BTreeMap<NodeId, Session>,
+    /// What was sent in a session that stood still. It may still be acknowledged, and need not be
+    /// sent again then.
+    late: BTreeMap<NodeId, BTreeMap<RequestId, Sent>>,
     /// After which hint to go on. Those before were delivered, or refused; a database that had to
     /// look for the first that is left would step over all that were dropped, each time.
     passed: BTreeMap<NodeId, Address>,
@@ -66,16 +73,26 @@ pub(crate) struct Handoffs {
 /// One round with one replica.
 #[derive(Debug)]
 struct Session {
-    begun: Now,
     moved: Now,
+    /// What was sent counts for so many bytes.
+    weight: u64,
     sent: BTreeMap<RequestId, Sent>,
     has_failed: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 struct Sent {
     address: Address,
     digest: Digest,
+    /// The attempts that it knows of, which its digest does not tell.
+    marks: BTreeSet<Dot>,
+}
+
+impl Sent {
+    fn new(address: Address, object: &Object) -> Self {
+        let marks = object.marks().keys().copied().collect();
+        Self { address, digest: digest(object), marks }
+    }
 }
 
 impl Handoffs {
@@ -88,7 +105,24 @@ impl Handoffs {
     /// The connection to a node broke, and with it what was on its way.
     pub(crate) fn lost(&mut self, node: NodeId) {
         self.sessions.remove(&node);
+        self.late.remove(&node);
         self.resting.remove(&node);
+    }
+
+    /// Ends sessions that stand still. What they have sent is remembered, of the last for each
+    /// replica.
+    fn expire(&mut self, now: Now) {
+        let over = |_: &NodeId, session: &mut Session| session.moved + PATIENCE <= now;
+        for (target, session) in self.sessions.extract_if(.., over) {
+            self.late.insert(target, session.sent);
+        }
+    }
+
+    /// What an acknowledgement is about that came too late for its session.
+    fn late(&mut self, target: NodeId, request: RequestId) -> Option<Sent> {
+        let sent = self.late.get_mut(&target)?.remove(&request);
+        self.late.retain(|_, sent| !sent.is_empty());
+        sent
     }
 
     /// Those who have rested.
@@ -119,7 +153,7 @@ impl Node {
         }
         self.handoffs.next = turn.now + EVERY;
         let now = turn.now;
-        self.handoffs.sessions.retain(|_, session| now < session.moved + PATIENCE);
+        self.handoffs.expire(now);
         let is_due = |target: &NodeId| {
             let is_seen_to = self.handoffs.sessions.contains_key(target)
                 || self.handoffs.resting.contains_key(target);
@@ -136,8 +170,8 @@ impl Node {
     fn offer<D: Disk>(&mut self, target: NodeId, turn: &mut Turn<'_, D>) {
         let Some(owed) = self.hints.owed(target) else { return };
         let holding = Message::Holding { count: owed.count(), bytes: owed.bytes() };
-        let (begun, moved) = (turn.now, turn.now);
-        let session = Session { begun, moved, sent: BTreeMap::new(), has_failed: false };
+        let (moved, sent) = (turn.now, BTreeMap::new());
+        let session = Session { moved, weight: 0, sent, has_failed: false };
         self.handoffs.sessions.insert(target, session);
         turn.send(target, holding, After::Now);
     }
@@ -164,15 +198,17 @@ impl Node {
         }
         let after = self.handoffs.passed.get(&target);
         let bytes_max = usize::try_from(bytes.min(CREDIT_BYTES)).unwrap_or_default();
-        let need = PageNeed { objects_max: SENT_MAX, bytes_max };
+        let objects_max = if self.exchange.is_busy_with(target) { SENT_MAX_BUSY } else { SENT_MAX };
+        let need = PageNeed { objects_max, bytes_max };
         // Hints that cannot be read stay, and are tried again.
         let hints = turn.disk.hints(target, after, need).unwrap_or_default();
         match hints.last() {
             Some((last, _)) => drop(self.handoffs.passed.insert(target, last.clone())),
             None => drop(self.handoffs.passed.remove(&target)),
         }
-        let mut sent = BTreeMap::new();
+        let (mut sent, mut weight) = (BTreeMap::new(), 0);
         for (address, hint) in hints {
+            weight += throttle::weight(&hint.object);
             if let Some((request, what)) = self.send_hint(target, address, hint, turn) {
                 sent.insert(request, what);
             }
@@ -182,7 +218,7 @@ impl Node {
             return;
         }
         if let Some(session) = self.handoffs.sessions.get_mut(&target) {
-            (session.moved, session.sent) = (turn.now, sent);
+            (session.moved, session.sent, session.weight) = (turn.now, sent, weight);
         }
     }
 
@@ -203,7 +239,7 @@ impl Node {
             true => replicas.iter().copied().find(|node| *node != target).unwrap_or(target),
             false => target,
         };
-        let sent = Sent { address: address.clone(), digest: digest(&hint.object) };
+        let sent = Sent::new(address.clone(), &hint.object);
         if is(Mutant::HintDroppedAtSend) {
             self.drop_hint(target, &sent, turn);
         }
@@ -226,13 +262,11 @@ impl Node {
         hint: &Hint,
         turn: &mut Turn<'_, D>,
     ) {
-        for replica in replicas {
-            let place = HintPlace { target: *replica, address: address.clone() };
-            if !self.keep_hint(&place, hint.object.clone(), turn) {
-                return;
-            }
+        let since_millis = Some(hint.since_millis);
+        if self.keep_hint(replicas, address, &hint.object, since_millis, turn).is_err() {
+            return;
         }
-        let sent = Sent { address: address.clone(), digest: digest(&hint.object) };
+        let sent = Sent::new(address.clone(), &hint.object);
         self.drop_hint(target, &sent, turn);
     }
 
@@ -243,6 +277,13 @@ impl Node {
         merged: &Merged,
         turn: &mut Turn<'_, D>,
     ) -> bool {
+        if let Some(sent) = self.handoffs.late(from, merged.request) {
+            if merged.verdict == Verdict::Durable {
+                self.counts.hints_delivered += 1;
+                self.drop_hint(from, &sent, turn);
+            }
+            return true;
+        }
         let Some(session) = self.handoffs.sessions.get_mut(&from) else { return false };
         let Some(sent) = session.sent.remove(&merged.request) else { return false };
         session.moved = turn.now;
@@ -262,13 +303,14 @@ impl Node {
         if !session.sent.is_empty() {
             return;
         }
-        let (has_failed, took) = (session.has_failed, turn.now.since(session.begun));
+        let (has_failed, weight) = (session.has_failed, session.weight);
         self.handoffs.sessions.remove(&target);
         if has_failed {
             return;
         }
         if self.exchange.is_busy_with(target) {
-            self.handoffs.resting.insert(target, turn.now + rest(took));
+            let rest = throttle::time(weight, self.config.limits.catch_up_rate);
+            self.handoffs.resting.insert(target, turn.now + rest);
         } else {
             self.offer(target, turn);
         }
@@ -278,9 +320,31 @@ impl Node {
     fn drop_hint<D: Disk>(&mut self, target: NodeId, sent: &Sent, turn: &mut Turn<'_, D>) {
         let place = HintPlace { target, address: sent.address.clone() };
         let Ok(Some(hint)) = turn.disk.hint(&place) else { return };
-        if digest(&hint.object) == sent.digest {
+        if Sent::new(sent.address.clone(), &hint.object) == *sent {
             self.hints.change(&place, Some(&hint), None);
             turn.disk.keep_hint(&place, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causality::{DotSet, Incarnation};
+    use model::{Key, Mark, TableId, Token};
+
+    use super::*;
+
+    #[test]
+    fn what_knows_of_one_attempt_more_is_not_what_was_sent() {
+        let dot = Dot::new(Incarnation::new(1), 1);
+        let context: DotSet = [dot].into_iter().collect();
+        let object = Object::from_parts(BTreeMap::new(), context).unwrap();
+        let mark = Mark::new(Token::new(1, 1), 2, true);
+        let aware = object.clone().marked([(dot, mark)].into());
+        let key = Key::new("k".into(), "".into()).unwrap();
+        let address = Address { table: TableId::new(1), key };
+        let sent = |object: &Object| Sent::new(address.clone(), object);
+        assert_eq!(sent(&object), sent(&object.clone()));
+        assert_ne!(sent(&object), sent(&aware));
     }
 }

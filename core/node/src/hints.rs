@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Address, HintStatus, NodeId, Object};
+use mutant::{Mutant, is};
 
 /// Where a hint is kept: for whom, and which object it is.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -32,6 +33,9 @@ pub struct Hint {
 /// What a hint costs beside its key and values: its place in maps and files, roughly.
 const HINT_BYTES: usize = 64;
 
+/// What a value costs beside its bytes: the write that made it, and its lengths.
+const VALUE_BYTES: usize = 8;
+
 /// How old a hint is said to be if nobody knows: older than whatever is waited for.
 const AGE_UNKNOWN: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -39,11 +43,16 @@ const AGE_UNKNOWN: Duration = Duration::from_secs(365 * 24 * 3600);
 const MARK_BYTES: usize = 40;
 
 impl Hint {
-    /// Roughly how many bytes it takes under this address.
+    /// How many bytes it takes under this address on disk, and in what leads there: roughly, and
+    /// not less.
     pub fn bytes(&self, address: &Address) -> u64 {
         let values = self.object.values().values();
-        let values: usize = values.map(|value| value.content_type.len() + value.body.len()).sum();
-        let key = address.key.partition().len() + address.key.sort().len();
+        let values: usize =
+            values.map(|value| VALUE_BYTES + value.content_type.len() + value.body.len()).sum();
+        // Keys are written so that each zero takes two bytes.
+        let zeros = |part: &[u8]| part.iter().filter(|byte| **byte == 0).count();
+        let (partition, sort) = (address.key.partition(), address.key.sort());
+        let key = partition.len() + zeros(partition) + sort.len() + zeros(sort);
         let context = size_of_val(self.object.context().runs());
         let marks = self.object.marks().len() * MARK_BYTES;
         (HINT_BYTES + key + values + context + marks) as u64
@@ -57,6 +66,9 @@ pub struct Owed {
     bytes: u64,
     /// How many hints were begun in which second. A day has few of those.
     since: BTreeMap<u64, u64>,
+    /// Whether there are hints of a former life that were begun in the future: the clock was set
+    /// back, nobody knows how long.
+    is_age_unknown: bool,
 }
 
 impl Owed {
@@ -89,13 +101,10 @@ impl Owed {
         self.bytes
     }
 
-    /// How old the oldest is, to the second, and never less than it is: one from the future
-    /// is of before the clock was set back, nobody knows how long.
+    /// How old the oldest is, to the second, and never less than it is.
     fn oldest(&self, now_millis: u64) -> Duration {
-        let is_set_back =
-            self.since.keys().next_back().is_some_and(|last| now_millis < last * 1000);
         let first = self.since.keys().next().map_or(now_millis, |second| second * 1000);
-        match is_set_back {
+        match self.is_age_unknown {
             true => AGE_UNKNOWN,
             false => Duration::from_millis(now_millis.saturating_sub(first)),
         }
@@ -110,8 +119,13 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// What a disk was found to hold.
-    pub(crate) fn new(by_target: BTreeMap<NodeId, Owed>) -> Self {
+    /// What a disk was found to hold at this time.
+    pub(crate) fn new(mut by_target: BTreeMap<NodeId, Owed>, now_millis: u64) -> Self {
+        for owed in by_target.values_mut() {
+            let last = owed.since.keys().next_back();
+            // It stays unknown when that time has come: until all of these are gone.
+            owed.is_age_unknown = last.is_some_and(|last| now_millis < last * 1000);
+        }
         let bytes = by_target.values().map(Owed::bytes).sum();
         Self { by_target, bytes }
     }
@@ -148,7 +162,9 @@ impl Ledger {
         if let Some(after) = after {
             owed.add(&place.address, after);
         }
-        self.bytes = self.bytes.saturating_sub(was) + owed.bytes;
+        if after.is_some() || !is(Mutant::HintBytesNotFreed) {
+            self.bytes = self.bytes.saturating_sub(was) + owed.bytes;
+        }
         if owed.count == 0 {
             self.by_target.remove(&place.target);
         }
@@ -162,5 +178,40 @@ impl Ledger {
             oldest: owed.oldest(now_millis),
         };
         self.targets().map(status).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use model::{Key, TableId};
+
+    use super::*;
+
+    fn place() -> HintPlace {
+        let key = Key::new("k".into(), Bytes::new()).unwrap();
+        HintPlace { target: NodeId::new(2), address: Address { table: TableId::new(1), key } }
+    }
+
+    fn hint(since_millis: u64) -> Hint {
+        Hint { since_millis, object: Object::default() }
+    }
+
+    fn oldest(ledger: &Ledger, now_millis: u64) -> Option<Duration> {
+        ledger.status(now_millis).first().map(|status| status.oldest)
+    }
+
+    #[test]
+    fn hints_of_before_the_clock_was_set_back_are_old_until_they_are_gone() {
+        let mut owed = Owed::default();
+        owed.add(&place().address, &hint(9_000));
+        let mut ledger = Ledger::new([(NodeId::new(2), owed)].into(), 5_000);
+        for now_millis in [5_000, 9_500, 20_000] {
+            assert_eq!(oldest(&ledger, now_millis), Some(AGE_UNKNOWN), "at {now_millis}");
+        }
+        ledger.change(&place(), Some(&hint(9_000)), None);
+        assert_eq!(oldest(&ledger, 20_000), None);
+        ledger.change(&place(), None, Some(&hint(20_100)));
+        assert_eq!(oldest(&ledger, 21_000), Some(Duration::from_secs(1)));
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Ack, Electorate, Failure, Holder, Kind, Need, NodeId, Now, ReadNeed, ReadOptions, Receipt,
-    Refusal, Region, ShardId, Table, Voter, WriteNeed, WriteOptions, votes,
+    Ack, Cast, Electorate, Failure, Holder, Kind, Need, NodeId, Now, ReadNeed, ReadOptions,
+    Receipt, Refusal, Region, ShardId, Table, Voter, WriteNeed, WriteOptions, votes,
 };
 use mutant::{Mutant, is};
 use placement::Layout;
@@ -118,16 +118,34 @@ impl Site {
             true => Kind::Strict,
             false => self.electorate().read_kind(&acks),
         };
-        let (shard, wanted, replicas) = (self.shard, need.least(), self.n);
-        Receipt { kind, dot: None, shard, acks, wanted, replicas, staleness: None }
+        self.receipt(kind, acks, need.least())
+    }
+
+    /// A receipt that says nothing of a write, or of how old what was found can be.
+    pub(crate) fn receipt(&self, kind: Kind, acks: Vec<Ack>, wanted: u8) -> Receipt {
+        let (shard, replicas, cast) = (self.shard, self.n, self.cast(&acks));
+        Receipt { kind, dot: None, shard, acks, wanted, replicas, cast, staleness: None }
+    }
+
+    /// The votes of these, where there are any.
+    fn cast(&self, acks: &[Ack]) -> Option<Cast> {
+        if self.table.voting.votes.is_empty() {
+            return None;
+        }
+        let votes = |is_it: &dyn Fn(NodeId) -> bool| {
+            let voters = self.voters.iter().filter(|voter| is_it(voter.node));
+            voters.map(|voter| u16::from(voter.votes)).sum()
+        };
+        let counted =
+            |ack: &Ack| if is(Mutant::GuestsCastNoVotes) { ack.node } else { ack.voter() };
+        let took_part = |node: NodeId| acks.iter().any(|ack| counted(ack) == node);
+        Some(Cast { got: votes(&took_part), of: votes(&|_| true) })
     }
 
     /// What to say when nobody has answered who may know of a write.
     pub(crate) fn nobody_told(&self, acks: Vec<Ack>) -> Failure {
         let (got, kind) = (small(votes(&acks)), self.electorate().read_kind(&acks));
-        let (shard, replicas) = (self.shard, self.n);
-        let receipt =
-            Receipt { kind, dot: None, shard, acks, wanted: 1, replicas, staleness: None };
+        let receipt = self.receipt(kind, acks, 1);
         Failure::TooFewAnswers { wanted: 1, got, receipt, lacks: String::new() }
     }
 

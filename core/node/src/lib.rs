@@ -45,6 +45,7 @@ mod message;
 mod pace;
 mod put;
 mod recall;
+mod room;
 mod session;
 mod shards;
 mod status;
@@ -64,7 +65,7 @@ use replica::Replica;
 
 pub use effect::{After, Disk, Effect, Input, Ticket};
 pub use hints::{Hint, HintPlace, Owed};
-pub use measure::{Counts, Latencies, Replied};
+pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
     Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack, Merge, Merged,
     Message, RequestId, Scan, Scanned, Sent, Stamp, Verdict, Want,
@@ -102,6 +103,8 @@ pub struct Node {
     /// The region that this node stands in.
     here: Region,
     started: Now,
+    /// How much further the wall clock went than the monotonic one since then.
+    ahead_millis: u64,
     rng: ChaCha8Rng,
     acceptor: Acceptor,
     contracts: Contracts,
@@ -123,6 +126,7 @@ pub struct Node {
     read_repairs: u64,
     pace: pace::Pace,
     counts: Counts,
+    awaited: measure::Awaited,
     hints: hints::Ledger,
     handoffs: handoff::Handoffs,
 }
@@ -161,6 +165,7 @@ impl Node {
             config,
             here,
             started: now,
+            ahead_millis: 0,
             rng,
             acceptor,
             contracts,
@@ -178,6 +183,7 @@ impl Node {
             read_repairs: 0,
             pace: pace::Pace::default(),
             counts: Counts::default(),
+            awaited: measure::Awaited::default(),
             hints: hints::Ledger::default(),
             handoffs: handoff::Handoffs::default(),
         }
@@ -193,7 +199,7 @@ impl Node {
     #[must_use]
     pub fn with_hints(mut self, hints: BTreeMap<NodeId, Owed>) -> Self {
         if !is(Mutant::HintsForgotten) {
-            self.hints = hints::Ledger::new(hints);
+            self.hints = hints::Ledger::new(hints, self.config.started_millis);
         }
         self
     }
@@ -212,6 +218,7 @@ impl Node {
             }
             Input::Connected(node) => {
                 self.membership.connected(node, now);
+                self.pace.returned(node, now);
                 self.exchange_connected(node, now);
                 self.probe(node, &mut turn);
             }

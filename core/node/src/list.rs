@@ -132,7 +132,7 @@ impl Node {
         if let Work::List(lister) = &mut flight.work {
             lister.told.push((from, scanned.staleness));
         }
-        self.count_reply(from, &flight, turn.now);
+        self.count_list(from, turn.now.since(flight.begun));
         let event = match scanned.page {
             Some((objects, more)) => ListEvent::Scanned(from, Page { objects, more }),
             None => ListEvent::Failed(from),

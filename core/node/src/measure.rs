@@ -4,13 +4,19 @@
 //! and no lock and no atomic operation is on the way of a request. Whoever wants to see them
 //! asks between two steps.
 
+mod awaited;
+mod times;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{NodeId, Now};
 
-use crate::Node;
-use crate::flight::{Flight, Work};
+pub(crate) use awaited::Awaited;
+pub use times::Times;
+pub(crate) use times::{quarter, quarter_end};
+
+use crate::{Merged, Node, Verdict};
 
 /// How many latencies fell between which bounds. The bounds double, from 64 microseconds to
 /// some 33 seconds: a fixed size, and never wrong by more than a factor of two.
@@ -76,18 +82,19 @@ pub struct Counts {
     pub reads: u64,
     /// Replicas asked because those that were asked took longer than usual.
     pub hedges: u64,
-    /// How long replicas took to answer, from the beginning of the request. Of writes the
-    /// time to disk is part of it.
+    /// How long replicas took to answer, from when they were asked. This node is one of them.
     pub replicas: BTreeMap<NodeId, Replied>,
 }
 
 /// How long one replica took.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Replied {
-    /// For reads.
-    pub reads: Latencies,
-    /// For writes.
-    pub writes: Latencies,
+    /// For reads of single keys that do not wait for its disk.
+    pub reads: Times,
+    /// For writes; with its disk, unless the table is buffered.
+    pub writes: Times,
+    /// For parts of lists.
+    pub lists: Latencies,
 }
 
 impl Node {
@@ -111,17 +118,25 @@ impl Node {
         self.counts.siblings_max = self.counts.siblings_max.max(values);
     }
 
-    /// Counts the answer of a replica to a request that is still in hand.
-    pub(crate) fn count_reply(&mut self, from: NodeId, flight: &Flight, now: Now) {
-        if matches!(&flight.work, Work::Get(getting) if getting.is_recalling()) {
-            return;
-        }
-        let took = now.since(flight.begun);
-        let replied = self.counts.replicas.entry(from).or_default();
-        match flight.work {
-            Work::Get(_) | Work::List(_) => replied.reads.record(took),
-            Work::Put(_) => replied.writes.record(took),
-            Work::Forward(_) | Work::Declare(_) => {}
+    /// Counts how long a replica took to answer the read of a key.
+    pub(crate) fn count_read(&mut self, from: NodeId, took: Duration) {
+        self.counts.replicas.entry(from).or_default().reads.record(took);
+    }
+
+    /// Counts how long a replica took to answer with a part of a list.
+    pub(crate) fn count_list(&mut self, from: NodeId, took: Duration) {
+        self.counts.replicas.entry(from).or_default().lists.record(took);
+    }
+
+    /// Counts how long a replica took to acknowledge a write, if that write is timed, also when
+    /// its client was answered long ago.
+    pub(crate) fn count_merged(&mut self, from: NodeId, merged: &Merged, now: Now) {
+        let Some(took) = self.awaited.answered(merged.request, from, now) else { return };
+        match merged.verdict {
+            Verdict::Durable | Verdict::Buffered => {
+                self.counts.replicas.entry(from).or_default().writes.record(took);
+            }
+            Verdict::Failed | Verdict::Full => {}
         }
     }
 }

@@ -252,6 +252,8 @@ pub enum Verdict {
     Buffered,
     /// It is not in: the disk failed, or the table is not known there yet.
     Failed,
+    /// It is not in: there is no room for what is kept for others.
+    Full,
 }
 
 /// Says that a merge is in.

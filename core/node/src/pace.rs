@@ -7,6 +7,9 @@
 //! *Choice.* Of two replicas drawn by chance, the one is asked first that answered faster lately
 //! and owes fewer answers. Always to ask the fastest would send all coordinators to the same
 //! node at once. What is known of a replica that was not asked fades, so that it is tried again.
+//! One that has just come back is taken for slow: its caches are cold, and it is handed what it
+//! missed. Were it taken for fast, as one is of which nothing is known, everybody would ask it
+//! first, and wait for it.
 //!
 //! *Hedge.* A read that has taken longer than nineteen of twenty recent reads of its table asks
 //! one more replica. That is paid for: each read adds a twentieth to an account, and no hedge is
@@ -27,6 +30,11 @@ use std::time::Duration;
 use model::{NodeId, Now, TableId};
 use mutant::{Mutant, is};
 use rand::{Rng, RngExt};
+
+use crate::measure::{quarter, quarter_end};
+
+/// How slow a replica is taken for that has just come back, at least.
+const PRESUMED: Duration = Duration::from_millis(50);
 
 /// After so long without an answer, half of what is known of a replica is forgotten.
 const HALF_LIFE: Duration = Duration::from_secs(2);
@@ -61,23 +69,41 @@ struct Pulse {
     micros: u64,
     at: Now,
     owes: u32,
+    /// Whether it has not answered since it came back.
+    is_presumed: bool,
 }
 
 impl Pulse {
     fn score(&self, now: Now) -> u64 {
+        self.faded(now).saturating_mul(u64::from(self.owes) + 1)
+    }
+
+    /// What is still known of how long it takes.
+    fn faded(&self, now: Now) -> u64 {
         let halvings = now.since(self.at).as_micros() / HALF_LIFE.as_micros();
         let micros = self.micros.checked_shr(halvings.try_into().unwrap_or(u32::MAX));
-        micros.unwrap_or_default().saturating_mul(u64::from(self.owes) + 1)
+        micros.unwrap_or_default()
     }
 
     fn record(&mut self, took: Duration, now: Now) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.micros = if self.micros == 0 { micros } else { (self.micros * 7 + micros) / 8 };
+        let is_first = self.micros == 0 || self.is_presumed;
+        self.micros = if is_first { micros } else { (self.micros * 7 + micros) / 8 };
         self.at = now;
     }
 }
 
 impl Pace {
+    /// A replica has come back. It is as slow as the slowest, until it has shown something else or
+    /// that has faded.
+    pub(crate) fn returned(&mut self, node: NodeId, now: Now) {
+        let others = self.nodes.iter().filter(|(other, _)| **other != node);
+        let slowest = others.map(|(_, pulse)| pulse.faded(now)).max().unwrap_or_default();
+        let micros = slowest.max(PRESUMED.as_micros() as u64);
+        let pulse = self.nodes.entry(node).or_default();
+        *pulse = Pulse { micros, at: now, is_presumed: true, ..*pulse };
+    }
+
     /// A replica is asked.
     pub(crate) fn asked(&mut self, node: NodeId) {
         self.nodes.entry(node).or_default().owes += 1;
@@ -88,14 +114,18 @@ impl Pace {
         let pulse = self.nodes.entry(node).or_default();
         pulse.owes = pulse.owes.saturating_sub(1);
         pulse.record(took, now);
+        pulse.is_presumed = false;
     }
 
     /// A replica that was asked is no longer waited for. It took so long at the least.
     pub(crate) fn given_up(&mut self, node: NodeId, took: Duration, now: Now) {
         let pulse = self.nodes.entry(node).or_default();
         pulse.owes = pulse.owes.saturating_sub(1);
-        if u128::from(pulse.micros) < took.as_micros() {
+        // That it was asked before it came back says nothing of it now.
+        let is_before = pulse.is_presumed && now.since(pulse.at) < took;
+        if u128::from(pulse.faded(now)) <= took.as_micros() && !is_before {
             pulse.record(took, now);
+            pulse.is_presumed = false;
         }
     }
 
@@ -163,10 +193,7 @@ impl Recent {
     const EVERY: u16 = 32;
 
     fn record(&mut self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(4);
-        let octave = micros.ilog2();
-        let quarter = (micros >> (octave - 2)) & 3;
-        let range = usize::try_from(u64::from(4 * (octave - 2)) + quarter).unwrap_or_default();
+        let range = quarter(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         if let Some(count) = self.ranges.get_mut(range.min(Self::RANGES - 1)) {
             *count += 1;
         }
@@ -183,11 +210,10 @@ impl Recent {
     /// The upper end of the range in which the nineteenth of twenty is.
     fn find_long(&self) -> Duration {
         let mut left = self.count - self.count / 20;
-        for (range, count) in (1..).zip(&self.ranges) {
+        for (range, count) in self.ranges.iter().enumerate() {
             left = left.saturating_sub(*count);
             if left == 0 {
-                let (octave, quarter) = (range / 4, range % 4);
-                return HEDGE_MIN.max(Duration::from_micros((4 + quarter) << octave));
+                return HEDGE_MIN.max(Duration::from_micros(quarter_end(range)));
             }
         }
         HEDGE_UNKNOWN
@@ -235,6 +261,56 @@ mod tests {
             }
         }
         assert!(500 < firsts(&pace, now)[2], "it is tried again after eight seconds");
+    }
+
+    #[test]
+    fn who_comes_back_is_asked_last_until_it_has_answered_or_some_seconds_are_over() {
+        let (mut pace, mut now) = (Pace::default(), Now::from_micros(0));
+        let answers = |pace: &mut Pace, nodes: &[u16], now| {
+            for node in nodes {
+                pace.asked(NodeId::new(*node));
+                pace.answered(NodeId::new(*node), ms(2), now);
+            }
+        };
+        answers(&mut pace, &[1, 2, 3], now);
+        pace.asked(NodeId::new(3));
+        pace.returned(NodeId::new(3), now);
+        assert_eq!(firsts(&pace, now)[2], 0);
+        pace.given_up(NodeId::new(3), ms(900), now);
+        assert_eq!(firsts(&pace, now)[2], 0, "it was asked before it came back");
+        answers(&mut pace, &[3], now);
+        assert!(200 < firsts(&pace, now)[2], "one answer says more than what was presumed");
+        pace.returned(NodeId::new(3), now);
+        now = now + ms(4_000);
+        answers(&mut pace, &[1, 2], now);
+        assert_eq!(firsts(&pace, now)[2], 0);
+        now = now + ms(6_000);
+        answers(&mut pace, &[1, 2], now);
+        assert!(500 < firsts(&pace, now)[2], "it is tried");
+        pace.given_up(NodeId::new(1), ms(5_000), now);
+        now = now + ms(3_600_000);
+        answers(&mut pace, &[2], now);
+        pace.returned(NodeId::new(3), now);
+        now = now + ms(12_000);
+        answers(&mut pace, &[2], now);
+        assert!(300 < firsts(&pace, now)[2], "who was slow an hour ago is no measure");
+        (1..=3).for_each(|node| pace.returned(NodeId::new(node), now));
+        assert!(
+            firsts(&pace, now).iter().all(|asked| 200 < *asked),
+            "when all come back, none is the last"
+        );
+    }
+
+    #[test]
+    fn who_is_back_and_answers_nothing_is_not_asked_first_however_long_that_goes_on() {
+        let (mut pace, mut now) = (Pace::default(), Now::from_micros(0));
+        pace.returned(NodeId::new(3), now);
+        for _ in 0..60 {
+            now = now + ms(1_000);
+            pace.given_up(NodeId::new(3), ms(900), now);
+            [1, 2].map(NodeId::new).iter().for_each(|node| pace.answered(*node, ms(2), now));
+        }
+        assert_eq!(firsts(&pace, now)[2], 0);
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Writes: from a client's mutation to acknowledgements.
 
 use causality::{Dot, DotSet};
-use coordinator::{Put, PutEffect, PutEvent};
+use coordinator::{Guests, Put, PutEffect, PutEvent};
 use model::{
     Ack, Address, Durability, Failure, Marks, Mutation, Now, Object, Receipt, Refusal, Reply,
-    Session, WriteNeed, Written, votes,
+    Session, WriteNeed, Written, no_room, votes,
 };
 use mutant::{Mutant, is};
 use replica::{Asked, Refused, Stored};
 
 use crate::flight::{Client, Flight, Work};
+use crate::forward::Heard;
 use crate::tokens::mark;
 use crate::{
     After, Cause, Disk, Merge, Merged, Message, Node, NodeId, RequestId, Site, Turn, Verdict,
@@ -28,6 +29,8 @@ pub(crate) struct Putting {
     session: Option<Session>,
     /// What guests are to keep. Nothing in a strict keyspace, which has none.
     for_guests: Option<Outgoing>,
+    /// Guests that have no room for it.
+    full: Vec<NodeId>,
 }
 
 /// A write on its way.
@@ -60,11 +63,38 @@ impl Node {
             // Another replica may have what is missing here.
             return self.forward(client, &site, asked, (need.least(), behind), turn);
         }
-        self.take_write(client, site, asked, need, turn)
+        self.take_or_pass(client, site, asked, need, Heard::default(), turn)
+    }
+
+    /// Accepts a write here, and sends it to all replicas. If this node is a guest without room for
+    /// it, another one is asked.
+    pub(crate) fn take_or_pass<D: Disk>(
+        &mut self,
+        client: Client,
+        site: Site,
+        asked: model::Put,
+        need: WriteNeed,
+        heard: Heard,
+        turn: &mut Turn<'_, D>,
+    ) -> Result<(), Failure> {
+        if client.is_forwarded() || site.replicas.contains(&self.config.id) {
+            return self.take_write(client, site, asked, need, turn);
+        }
+        let (wanted, shard, again) = (need.least(), site.shard, asked.clone());
+        match self.take_write(client, site, asked, need, turn) {
+            Err(full @ Failure::Refused(Refusal::HintsFull { .. }))
+                if !is(Mutant::FullGuestSpeaksForAll) =>
+            {
+                let asked = (again, wanted);
+                self.forward_to_guests(client, shard, asked, (full, heard), turn);
+                Ok(())
+            }
+            taken => taken,
+        }
     }
 
     /// Accepts a write here, and sends it to all replicas.
-    pub(crate) fn take_write<D: Disk>(
+    fn take_write<D: Disk>(
         &mut self,
         client: Client,
         site: Site,
@@ -78,6 +108,8 @@ impl Node {
         let sync = site.table.durability == Durability::Synced || asked.options.dw.is_some();
         let address = Address { table: site.table.id, key: asked.key.clone() };
         let mark = asked.token.map(|token| mark(token, &address, &asked));
+        let is_alone = is(Mutant::SessionWithoutGuests)
+            && asked.sessions.as_ref().is_some_and(|sessions| !sessions.is_empty());
         let model::Put { mutation, context, marks, .. } = asked;
         let asked = Asked { mutation, read: context, marks, mark };
         let stored = match is_guest {
@@ -100,17 +132,23 @@ impl Node {
             session.sees(&[dot].into_iter().collect());
         }
         let outgoing = Outgoing { address, object, sync };
-        let guests = self.guests(&site, is_guest, turn.now);
+        let guests = match is_alone {
+            true => Guests::default(),
+            false => self.guests(&site, is_guest, turn.now),
+        };
         let mut effects = Vec::new();
         let away = self.away(&site, &[&need.acks, &need.disks], turn.now);
         let put = Put::start(&site.replicas, guests, need, &mut effects);
+        self.awaited.begin(id, &site.replicas, turn.now);
         for effect in effects {
             if let PutEffect::Merge(to) = effect {
                 self.send_write(id, to, &outgoing, None, turn);
             }
         }
         let for_guests = self.contracts.is_sloppy(site.shard).then_some(outgoing);
-        let putting = Putting { put, site, dot, context, marks, repeated, session, for_guests };
+        let full = Vec::new();
+        let putting =
+            Putting { put, site, dot, context, marks, repeated, session, for_guests, full };
         let work = Work::Put(putting);
         let flight = Flight { client, begun: turn.now, deadline, timer: deadline, work };
         self.keep(id, turn.now, flight);
@@ -123,16 +161,16 @@ impl Node {
 
     /// Whether this node, which is no replica, has to accept the write itself: no replica
     /// that could is there, and guests may stand in. What another node has passed on is
-    /// not accepted, because that node knows a replica.
+    /// accepted in any case: that node knows that this one is no replica, and has found none.
     fn must_mint(&self, client: Client, site: &Site, now: Now) -> bool {
         let could = |node: &NodeId| self.membership.is_alive(*node, now);
-        self.may_mint(client, site) && !site.replicas.iter().any(could)
+        let is_needed = || client.is_forwarded() || !site.replicas.iter().any(could);
+        self.may_mint(site) && is_needed()
     }
 
     /// Whether this node, which is no replica, may accept the write itself.
-    pub(crate) fn may_mint(&self, client: Client, site: &Site) -> bool {
+    pub(crate) fn may_mint(&self, site: &Site) -> bool {
         self.contracts.guests(site.shard).contains(&self.config.id)
-            && !client.is_forwarded()
             && !is(Mutant::NeverMintedByGuest)
     }
 
@@ -186,6 +224,7 @@ impl Node {
         if self.handed_over(from, merged, turn) {
             return;
         }
+        self.count_merged(from, merged, turn.now);
         // A late acknowledgement finds nobody.
         if let Some(Flight { work: Work::Get(_), .. }) = self.flights.get(&merged.request) {
             return self.repaired(from, merged, turn);
@@ -193,12 +232,14 @@ impl Node {
         let Some(Flight { work: Work::Put(_), .. }) = self.flights.get(&merged.request) else {
             return;
         };
-        let Some(flight) = self.take(merged.request) else { return };
-        self.count_reply(from, &flight, turn.now);
+        let Some(mut flight) = self.take(merged.request) else { return };
+        if let (Verdict::Full, Work::Put(putting)) = (merged.verdict, &mut flight.work) {
+            putting.full.push(from);
+        }
         let event = match merged.verdict {
             Verdict::Durable => PutEvent::Merged { node: from, durable: true },
             Verdict::Buffered => PutEvent::Merged { node: from, durable: false },
-            Verdict::Failed => PutEvent::Failed(from),
+            Verdict::Failed | Verdict::Full => PutEvent::Failed(from),
         };
         self.put_event(merged.request, flight, event, turn);
     }
@@ -254,15 +295,9 @@ impl Putting {
     }
 
     fn receipt(&self, acks: Vec<Ack>) -> Receipt {
-        Receipt {
-            kind: self.site.electorate().write_kind(&acks),
-            dot: Some(self.dot),
-            shard: self.site.shard,
-            acks,
-            wanted: self.put.need().least(),
-            replicas: self.site.n,
-            staleness: None,
-        }
+        let kind = self.site.electorate().write_kind(&acks);
+        let receipt = self.site.receipt(kind, acks, self.put.need().least());
+        Receipt { dot: Some(self.dot), ..receipt }
     }
 
     /// What to say when too few have acknowledged: that they are too few, or that they are
@@ -281,9 +316,21 @@ impl Putting {
         };
         let (wanted, receipt) = (need.least(), self.receipt(acks));
         match lacks {
-            Some(lacks) => Failure::Unknown { wanted, got, receipt: Some(receipt), lacks },
+            Some(lacks) => {
+                let lacks = self.why(lacks, (got, wanted));
+                Failure::Unknown { wanted, got, receipt: Some(receipt), lacks }
+            }
             None => Failure::Weaker { receipt },
         }
+    }
+
+    /// Says also which guests have no room.
+    fn why(&self, lacks: String, (got, wanted): (u8, u8)) -> String {
+        if self.full.is_empty() {
+            return lacks;
+        }
+        let lacks = if lacks.is_empty() { format!("{got} of {wanted}") } else { lacks };
+        format!("{lacks}; {} for what is kept for others", no_room(&self.full))
     }
 }
 

@@ -100,15 +100,9 @@ impl Node {
         let is_whole = silent.is_empty() && !self.contracts.is_sloppy(site.shard);
         let fate = self.fate(token, &merged, is_whole, now);
         let dot = merged.of_token(token).map(|(dot, _)| dot);
-        let receipt = dot.map(|_| Receipt {
-            kind: site.electorate().write_kind(&acks),
-            dot,
-            shard: site.shard,
-            acks,
-            wanted: self.wanted(site),
-            replicas: site.n,
-            staleness: None,
-        });
+        let kind = site.electorate().write_kind(&acks);
+        let receipt = site.receipt(kind, acks, self.wanted(site));
+        let receipt = dot.map(|dot| Receipt { dot: Some(dot), ..receipt });
         Recalled { fate, receipt, guests, without, silent }
     }
 

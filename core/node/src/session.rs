@@ -91,7 +91,8 @@ impl Sessioned {
     /// Whether something is missing, as far as those know who have answered.
     pub(crate) fn is_behind(&self) -> bool {
         self.has_seen()
-            && self.lacking.as_ref().is_none_or(|lacking| !lacking.is_empty())
+            && (self.lacking.as_ref().is_none_or(|lacking| !lacking.is_empty())
+                || is(Mutant::SessionNeverMet))
             && !is(Mutant::SessionLacksIgnored)
     }
 

@@ -9,6 +9,7 @@ use replica::Replica;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::exchange::Kept;
+use crate::exchange::throttle;
 use crate::{
     After, Cause, Digest, Disk, Fetch, Fetched, Found, Merge, Merged, Message, Node, RequestId,
     Scan, Scanned, Turn, Verdict, Want,
@@ -64,6 +65,9 @@ impl Node {
             return self.take_hint(from, merge, replica, turn);
         }
         self.exchange.served += u64::from(merge.cause == Cause::Write);
+        if merge.cause == Cause::Exchange {
+            self.exchange.pulls.arrive(from, throttle::weight(&merge.object));
+        }
         let Some(shard) = self.shard_here(merge.address.table, merge.address.key.partition())
         else {
             return not_merged(from, merge.request, turn);

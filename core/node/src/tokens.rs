@@ -6,8 +6,9 @@
 //! would stay young for too long.
 //!
 //! The wall clock is used for this and for nothing else. It is the time at which the process
-//! started, and what has passed since on the monotonic clock: a clock that is set while the
-//! process runs changes nothing.
+//! started, and what has passed since on the monotonic clock, which stands still while a machine
+//! sleeps. So a wall clock that goes ahead is followed; one that is set back is not, because a token
+//! that was too old would be young again.
 
 use std::time::Duration;
 
@@ -21,7 +22,12 @@ impl Node {
     /// The wall clock, in milliseconds after 1970.
     pub(crate) fn wall_millis(&self, now: Now) -> u64 {
         let since = u64::try_from(now.since(self.started).as_millis()).unwrap_or(u64::MAX);
-        self.config.started_millis.saturating_add(since)
+        self.config.started_millis.saturating_add(since).saturating_add(self.ahead_millis)
+    }
+
+    /// The wall clock says so many milliseconds after 1970.
+    pub fn tell_time(&mut self, now: Now, wall_millis: u64) {
+        self.ahead_millis += wall_millis.saturating_sub(self.wall_millis(now));
     }
 
     /// Refuses a token that is too old, or not of this time.

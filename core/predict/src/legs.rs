@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt as _};
 
-use crate::Impossible;
+use crate::{Impossible, Seen};
 
 /// What one replica took for its four legs, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -68,6 +68,8 @@ pub enum Legs {
     /// From what was measured: the four legs of one replica stay together, since a replica
     /// that is slow is slow in all of them.
     Measured(Vec<Sample>),
+    /// From what nodes have seen of each other, each pair by itself.
+    Seen(Seen),
 }
 
 impl Shape {
@@ -129,18 +131,22 @@ impl Legs {
     ///
     /// # Errors
     ///
-    /// [`Impossible::NoSamples`], or [`Impossible::Time`] for one that is negative or no
-    /// number.
+    /// [`Impossible::NoSamples`], or [`Impossible::Time`] for one that is negative, no number, or
+    /// above [`MILLIS_MAX`](Self::MILLIS_MAX).
     pub fn measured(samples: Vec<Sample>) -> Result<Self, Impossible> {
         for (index, sample) in samples.iter().enumerate() {
             for millis in [sample.write, sample.ack, sample.read, sample.response] {
-                if !millis.is_finite() || millis < 0.0 {
+                if !(0.0..=Self::MILLIS_MAX).contains(&millis) {
                     return Err(Impossible::Time { index, millis });
                 }
             }
         }
         if samples.is_empty() { Err(Impossible::NoSamples) } else { Ok(Self::Measured(samples)) }
     }
+
+    /// The longest time that is taken, eleven days: sums of two are far from where numbers end,
+    /// and exact to the nanosecond.
+    pub const MILLIS_MAX: f64 = 1e9;
 
     /// Draws the legs of all replicas of one write and one read.
     pub(crate) fn draw(&self, replicas: &mut [Sample], rng: &mut impl Rng) {
@@ -164,6 +170,7 @@ impl Legs {
                     *replica = samples.get(index).copied().unwrap_or_default();
                 }
             }
+            Self::Seen(seen) => seen.draw(replicas, rng),
         }
     }
 }

@@ -20,18 +20,23 @@
 //! draws all legs and gives the least `t` for which that holds, so that one pass over many
 //! trials answers for every `t`: see [`Trial`].
 //!
-//! What the model leaves out: failures, read repair, queues that grow together, and a
-//! coordinator that is a replica itself. All but the first make reality better than the
-//! prediction.
+//! Legs come from published distributions, from a file, or from what the nodes of a running
+//! cluster have seen of each other ([`Seen`]). Only the last tell replicas apart, and know that
+//! a coordinator may be a replica itself.
+//!
+//! What the model leaves out: failures, read repair, and queues that grow together. It sends
+//! reads to all replicas, and waits for the first R.
 
 mod curve;
 mod legs;
 mod prediction;
+mod seen;
 mod trial;
 
 pub use curve::{Estimate, Samples};
 pub use legs::{Distribution, Legs, Sample, Shape, SiteDelay};
 pub use prediction::{Prediction, misses_last};
+pub use seen::{Coordinator, RoundTrips, Seen, View};
 pub use trial::Trial;
 
 use thiserror::Error;
@@ -61,7 +66,10 @@ pub enum Impossible {
     #[error("there are no samples: a distribution needs at least one")]
     NoSamples,
     /// A time that cannot be.
-    #[error("sample {index}: {millis} ms is no time: write a number of milliseconds from 0 on")]
+    #[error(
+        "sample {index}: {millis:?} ms is no time: write a number of milliseconds from 0 to {}",
+        Legs::MILLIS_MAX
+    )]
     Time {
         /// Which sample, from 0.
         index: usize,

@@ -166,7 +166,7 @@ fn what_cannot_be_is_refused() {
         assert_eq!(Quorum::new(n, r, w), Err(Impossible::Quorum { n, r, w }));
     }
     assert_eq!(Legs::measured(Vec::new()), Err(Impossible::NoSamples));
-    for millis in [-1.0, f64::NAN, f64::INFINITY] {
+    for millis in [-1.0, f64::NAN, f64::INFINITY, 1e308] {
         let samples = vec![Sample::default(), Sample { ack: millis, ..Sample::default() }];
         let refused = Legs::measured(samples).unwrap_err();
         assert!(matches!(refused, Impossible::Time { index: 1, .. }), "{millis}");

@@ -1,6 +1,7 @@
 //! Keyspaces and tables, and the state of a node.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::receipt::node_from_json;
 use crate::retry::Safety;
 use crate::send::Call;
-use crate::table::{escaped, parse, refused};
+use crate::table::{add_to_query, escaped, parse, refused};
 use crate::{Client, Error, Level};
 
 /// What a keyspace is to be. What is left out, the server decides.
@@ -349,6 +350,33 @@ impl Client {
     /// See [`Error`].
     pub async fn status(&self) -> Result<Status, Error> {
         self.look("/v1/status".to_owned()).await
+    }
+
+    /// Waits until a node has handed over all that it keeps for others now, or has kept for so
+    /// long if a wait goes on that has lasted as long: for at most the time that a request of
+    /// this client may take. Returns which node it is. [`Client::each`] makes one client per node.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. [`Error::NoAnswer`] with the code `hints_left` says what is left, and for
+    /// whom.
+    pub async fn wait_for_hints(&self, age: Duration) -> Result<u16, Error> {
+        #[derive(Deserialize)]
+        struct HandedOver {
+            #[serde(deserialize_with = "node_from_json")]
+            node: u16,
+        }
+        let mut target = "/v1/hints/wait".to_owned();
+        let millis = age.as_millis();
+        if 0 < millis {
+            add_to_query(&mut target, "age", &millis.to_string());
+        }
+        let call = Call { method: Method::POST, tells_timeout: true, ..Call::look(target) };
+        let answer = self.send(&call).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(refused(&answer));
+        }
+        Ok(parse::<HandedOver>(answer.body())?.node)
     }
 
     /// Asks a node for what it has counted, as text for Prometheus.

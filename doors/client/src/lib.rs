@@ -33,7 +33,8 @@
 //! [`UnsafeToRepeat`](Identity::UnsafeToRepeat) is repeated only if it was certainly not sent,
 //! or if the server says that it changed nothing. See the table in `retry.rs`.
 //!
-//! **Sessions.** Through a [`Session`] a program is never shown less than it has seen, at whatever nodes.
+//! **Sessions.** Through a [`Session`] a program is never shown less than it has seen, at whatever nodes;
+//! as text it goes on in another program.
 //!
 //! **Connections** are kept open and shared by all clones of a [`Client`]. One connection
 //! carries one request at a time; as many are opened as requests run at once.
@@ -78,7 +79,7 @@ pub use level::{Demands, Level, ReadOptions, WriteOptions};
 pub use list::{Entry, ListOptions, Page, Pages};
 pub use outcome::{Fate, Recalled};
 pub use receipt::{Kind, Receipt};
-pub use session::Session;
+pub use session::{NoSession, Session};
 pub use table::{Answer, Table, Written};
 pub use token::{Identity, NoToken, Token};
 

@@ -67,6 +67,8 @@ pub struct Receipt {
     pub wanted: u16,
     /// N: how many replicas there are.
     pub replicas: u16,
+    /// The votes of those who took part, and of all replicas. Nothing if each replica has one.
+    pub votes: Option<(u16, u16)>,
     /// The shard, `KEYSPACE/INDEX`.
     pub shard: String,
     /// The write that was accepted; nothing for a read.
@@ -88,6 +90,7 @@ impl Receipt {
             durable: 0,
             wanted: 0,
             replicas: 0,
+            votes: None,
             shard: String::new(),
             dot: None,
             staleness: None,
@@ -112,6 +115,10 @@ impl Receipt {
                 "durable" => receipt.durable = value.parse().ok()?,
                 "wanted" => receipt.wanted = value.parse().ok()?,
                 "of" => receipt.replicas = value.parse().ok()?,
+                "votes" => {
+                    let (got, of) = value.split_once('/')?;
+                    receipt.votes = Some((got.parse().ok()?, of.parse().ok()?));
+                }
                 "shard" => receipt.shard = value.to_owned(),
                 "dot" => receipt.dot = Some(Dot(value.to_owned())),
                 "staleness_millis" => {
@@ -153,6 +160,7 @@ impl<'de> Deserialize<'de> for Receipt {
             acks: raw.acks.into_iter().map(|ack| ack.node).collect(),
             wanted: raw.wanted,
             replicas: raw.replicas,
+            votes: raw.votes.map(|votes| (votes.got, votes.of)),
             shard: raw.shard,
             dot: raw.dot.map(Dot),
             staleness: raw.staleness_millis.map(Duration::from_millis),
@@ -166,9 +174,16 @@ struct Raw {
     acks: Vec<RawAck>,
     wanted: u16,
     replicas: u16,
+    votes: Option<RawVotes>,
     shard: String,
     dot: Option<String>,
     staleness_millis: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct RawVotes {
+    got: u16,
+    of: u16,
 }
 
 #[derive(Deserialize)]
@@ -203,6 +218,19 @@ mod tests {
         assert_eq!(from_header, serde_json::from_str(json).unwrap());
         assert_eq!(from_header.durable, 0);
         assert_eq!(from_header.staleness, Some(Duration::from_millis(70)));
+    }
+
+    #[test]
+    fn votes_are_read_from_both() {
+        let header = "strict; acks=n1; wanted=1; of=3; votes=3/5; shard=ks1/17";
+        let json = r#"{"kind":"strict","acks":[{"node":1}],"wanted":1,"replicas":3,"votes":{"got":3,"of":5},"shard":"ks1/17"}"#;
+        let from_header = Receipt::from_header(header).unwrap();
+        assert_eq!(from_header, serde_json::from_str(json).unwrap());
+        assert_eq!(from_header.votes, Some((3, 5)));
+        assert_eq!(
+            Receipt::from_header("strict; acks=n1; wanted=1; of=3; votes=3; shard=ks1/17"),
+            None
+        );
     }
 
     #[test]

@@ -11,8 +11,8 @@
 //!                                      with a token      without
 //! never sent                           again             again
 //! 503 not_attempted, overloaded,
-//!     no_majority, session_behind;
-//!     500 disk_failed                  again             again
+//!     no_majority, session_behind,
+//!     hints_full; 500 disk_failed      again             again
 //! sent, then silence or a broken line  again             unknown
 //! other 5xx (504 unknown_outcome,
 //!     of reads 504 too_few_answers ...) again            unknown
@@ -89,7 +89,7 @@ pub(crate) fn judge(safety: Safety, outcome: Outcome<'_>) -> Verdict {
 pub(crate) fn says_unchanged(status: u16, code: &str) -> bool {
     matches!(
         (status, code),
-        (503, "not_attempted" | "overloaded" | "no_majority" | "session_behind")
+        (503, "not_attempted" | "overloaded" | "no_majority" | "session_behind" | "hints_full")
             | (500, "disk_failed")
     )
 }
@@ -121,6 +121,7 @@ mod tests {
             (Outcome::Lost, Verdict::Again, Verdict::Unknown),
             (answered(503, "not_attempted"), Verdict::Again, Verdict::Again),
             (answered(503, "overloaded"), Verdict::Again, Verdict::Again),
+            (answered(503, "hints_full"), Verdict::Again, Verdict::Again),
             (answered(503, "no_majority"), Verdict::Again, Verdict::Again),
             (answered(503, "session_behind"), Verdict::Again, Verdict::Again),
             (answered(503, "http_503"), Verdict::Again, Verdict::Unknown),

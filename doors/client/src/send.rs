@@ -287,8 +287,30 @@ fn no_outcome(safety: Safety, why: String, problem: Option<Box<Problem>>) -> Err
     }
 }
 
+/// The longest that anybody is left alone: it may be a proxy that asks for a day.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
 /// How long a server that has too much to do wants to be left alone. A date is not understood.
 fn retry_after(answer: &Response<Bytes>) -> Option<Duration> {
     let line = answer.headers().get(RETRY_AFTER).filter(|_| answer.status().is_server_error())?;
-    Some(Duration::from_secs(line.to_str().ok()?.trim().parse().ok()?))
+    let time = Duration::from_secs(line.to_str().ok()?.trim().parse().ok()?);
+    Some(time.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_left_alone_for_longer_than_a_minute() {
+        let asks = |status: u16, line: &str| {
+            let answer = Response::builder().status(status).header(RETRY_AFTER, line);
+            retry_after(&answer.body(Bytes::new()).unwrap())
+        };
+        assert_eq!(asks(503, "7"), Some(Duration::from_secs(7)));
+        assert_eq!(asks(503, " 86400 "), Some(Duration::from_secs(60)));
+        for (status, line) in [(503, "Sun, 22 Nov 2026 08:00:00 GMT"), (503, "-1"), (200, "7")] {
+            assert_eq!(asks(status, line), None, "{status} {line}");
+        }
+    }
 }

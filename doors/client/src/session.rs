@@ -8,8 +8,19 @@
 //! Requests that are on their way at the same time know nothing of each other. So an answer
 //! replaces the tokens that its request had taken along, and no others: two tokens of one
 //! shard are together what both have seen.
+//!
+//! A program that ends, and goes on as another one, takes its session along as text: a line that
+//! says what it is, and one for each token, after the shard that it is of. Whoever loses a line
+//! of it can be shown less, so nothing is read that is not whole.
+//!
+//! ```text
+//! merganser session 1
+//! ks1/17 AQERAP______YwA
+//! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -19,6 +30,9 @@ use crate::{
 };
 
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("merganser-session");
+
+/// The first line of a session as text.
+const HEAD: &str = "merganser session 1";
 
 /// The most shards that a session can touch: their tokens go with each request, in its head.
 const SHARDS_MAX: usize = 96;
@@ -121,6 +135,54 @@ impl Session {
     }
 }
 
+/// As text, to go on with in another program.
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEAD}")?;
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (shard, tokens) in &*seen {
+            for token in tokens {
+                writeln!(f, "{shard} {}", String::from_utf8_lossy(token.as_bytes()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was given as a session is none, or not whole.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("it is no session: {0}")]
+pub struct NoSession(String);
+
+impl FromStr for Session {
+    type Err = NoSession;
+
+    /// Reads what [`Display`](fmt::Display) wrote.
+    fn from_str(text: &str) -> Result<Self, NoSession> {
+        let Some(lines) = text.strip_prefix(HEAD).and_then(|rest| rest.strip_prefix('\n')) else {
+            return Err(NoSession(format!("its first line is not {HEAD:?}")));
+        };
+        if !lines.is_empty() && !lines.ends_with('\n') {
+            return Err(NoSession("its last line is cut off".to_owned()));
+        }
+        let mut tokens = Tokens::new();
+        for (index, line) in lines.split_terminator('\n').enumerate() {
+            let wrong = || NoSession(format!("line {} is not SHARD TOKEN", index + 2));
+            let (shard, token) = line.split_once(' ').ok_or_else(wrong)?;
+            // A comma would be two tokens.
+            let is_word = |word: &str| {
+                !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
+            };
+            if !is_word(shard) || !is_word(token) {
+                return Err(wrong());
+            }
+            let token = HeaderValue::from_str(token).map_err(|_| wrong())?;
+            tokens.entry(shard.to_owned()).or_default().push(token);
+        }
+        Ok(Self { seen: Arc::new(Mutex::new(tokens)) })
+    }
+}
+
 fn wide(shards: usize) -> Problem {
     Problem {
         code: "session_invalid".into(),
@@ -159,6 +221,37 @@ mod tests {
         let (_, third) = session.headers().unwrap();
         session.clone().sees(Some("ks1/3"), token("d"), &third);
         assert_eq!(tokens(&session), ["", "d", "c"]);
+    }
+
+    #[test]
+    fn a_session_goes_on_as_text_and_nothing_is_read_that_is_not_whole() {
+        let session = Session::new();
+        assert_eq!(session.to_string(), "merganser session 1\n");
+        session.sees(Some("ks1/3"), token("a"), &Tokens::new());
+        session.sees(Some("ks1/3"), token("b"), &Tokens::new());
+        session.sees(Some("ks2/0"), token("c"), &Tokens::new());
+        let text = session.to_string();
+        assert_eq!(text, "merganser session 1\nks1/3 a\nks1/3 b\nks2/0 c\n");
+        let again: Session = text.parse().unwrap();
+        assert_eq!(tokens(&again), tokens(&session));
+        assert_eq!(again.to_string(), text);
+        for (end, byte) in text.bytes().enumerate().skip(1) {
+            let cut = text[..end].parse::<Session>();
+            assert_eq!(cut.is_ok(), text[..end].ends_with('\n'), "up to {end}, where {byte} is");
+        }
+        let wrong =
+            ["ks1/3", "ks1/3 ", " a", "ks1/3 a b", "ks1/3 a,b", "ks1/3 a\r", "", "ks1/3 \u{e9}"];
+        for line in wrong {
+            let read = format!("{HEAD}\nks1/3 a\n{line}\n").parse::<Session>();
+            assert_eq!(
+                read.unwrap_err(),
+                NoSession("line 3 is not SHARD TOKEN".into()),
+                "{line:?}"
+            );
+        }
+        for text in ["", "\n", "merganser session 2\n", "merganser session 1\r\n", "ks1/3 a\n"] {
+            assert!(text.parse::<Session>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

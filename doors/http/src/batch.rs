@@ -10,8 +10,8 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -32,6 +32,7 @@ use utoipa::ToSchema;
 
 use crate::Node;
 use crate::body::{self, Held};
+use crate::budget::{Budget, Share};
 use crate::door::Door;
 use crate::json::{self, FromObject, LevelJson, ValueJson};
 use crate::kv;
@@ -40,6 +41,7 @@ use crate::params::{self, Query};
 use crate::path::Scope;
 use crate::problem::{Code, Problem, ProblemJson};
 use crate::receipt::ReceiptJson;
+use crate::sent;
 
 /// The most operations of one batch: a fair share of what a node coordinates at once.
 const OPERATIONS_MAX: usize = 1000;
@@ -200,12 +202,15 @@ pub(crate) async fn batch<N: Node>(
     Query::parse(head.uri.query(), &[])?;
     body::check_media_type(&head.headers)?;
     kv::refuse_session(&head.headers)?;
+    kv::refuse_conditions(&head.headers)?;
     let Held { content: batch, share } =
         body::json::<BatchJson>(&door.bodies, body, BATCH_BYTES_MAX).await?;
     let timeout = batch.timeout.map_or(Ok(params::timeout_default()), params::timeout)?;
-    let outcomes = run_all(&door, batch.operations, timeout).await;
+    let gets = Arc::new(Gets::new(door.answers.share(), timeout));
+    let outcomes = run_all(&door, &gets, batch.operations, timeout).await;
     drop(share);
-    Ok(kv::json(StatusCode::OK, &OutcomesJson { outcomes }))
+    let answer = kv::json(StatusCode::OK, &OutcomesJson { outcomes });
+    Ok(sent::holding(gets.take_share(&door.answers), answer))
 }
 
 /// What the gets of one batch share.
@@ -214,13 +219,22 @@ struct Gets {
     places: Semaphore,
     /// Bytes of the answer, those that had no room in it included.
     bytes: AtomicUsize,
+    /// The answer's share of the memory for bodies.
+    share: Mutex<Share>,
     deadline: Instant,
 }
 
 impl Gets {
-    fn new(timeout: Duration) -> Self {
+    fn new(share: Share, timeout: Duration) -> Self {
+        let (bytes, share) = (AtomicUsize::new(0), Mutex::new(share));
         let places = Semaphore::new(GETS_AT_ONCE);
-        Self { places, bytes: AtomicUsize::new(0), deadline: Instant::now() + timeout }
+        Self { places, bytes, share, deadline: Instant::now() + timeout }
+    }
+
+    /// The answer's share of a budget, when all gets are done.
+    fn take_share(&self, budget: &Arc<Budget>) -> Share {
+        let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut share, budget.share())
     }
 
     /// Reads one key, if there is still room in the answer. A get that waits for its place
@@ -242,11 +256,15 @@ impl Gets {
     ///
     /// `overloaded` if there is no room for them. There is none for later ones, then.
     fn add(&self, bytes: usize) -> Result<(), Problem> {
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= ANSWER_BYTES_MAX {
-            return Ok(());
+        if ANSWER_BYTES_MAX < self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes {
+            let detail = "the answers of this batch are too large together; ask for this key again";
+            return Err(Problem::new(Code::Overloaded, detail));
         }
-        let detail = "the answers of this batch are too large together; ask for this key again";
-        Err(Problem::new(Code::Overloaded, detail))
+        if !self.share.lock().unwrap_or_else(PoisonError::into_inner).take(bytes) {
+            let detail = "the node has no memory for this answer; ask for this key again";
+            return Err(Problem::new(Code::Overloaded, detail));
+        }
+        Ok(())
     }
 }
 
@@ -255,14 +273,14 @@ impl Gets {
 /// Operations that are under way are no longer waited for; see [`Node::ask`].
 async fn run_all<N: Node>(
     door: &Arc<Door<N>>,
+    gets: &Arc<Gets>,
     operations: Vec<OperationJson>,
     timeout: Duration,
 ) -> Vec<OutcomeJson> {
     let mut outcomes: Vec<_> = operations.iter().map(|_| None).collect();
     let mut running = JoinSet::new();
-    let gets = Arc::new(Gets::new(timeout));
     for (index, operation) in operations.into_iter().enumerate() {
-        let (door, gets) = (Arc::clone(door), Arc::clone(&gets));
+        let (door, gets) = (Arc::clone(door), Arc::clone(gets));
         running.spawn(async move { (index, run(&door, &gets, operation, timeout).await) });
     }
     while let Some(ended) = running.join_next().await {

@@ -46,6 +46,17 @@ impl Share {
         }
         grew.is_ok()
     }
+
+    /// Takes more of the budget if anything is left of it, all that is left if it is less: a small
+    /// budget refuses nothing that a large one takes. Returns whether anything was left.
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
+        let less = |left: usize| (0 < left).then(|| left.saturating_sub(bytes));
+        let took = self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if let Ok(left) = took {
+            self.bytes += bytes.min(left);
+        }
+        took.is_ok()
+    }
 }
 
 impl Drop for Share {
@@ -67,6 +78,10 @@ mod tests {
         drop(one);
         assert!(budget.has(7) && !budget.has(8));
         drop(other);
+        assert!(budget.has(10) && !budget.has(11));
+        let mut large = budget.share();
+        assert!(large.take(4) && large.take(99) && !large.take(1));
+        drop(large);
         assert!(budget.has(10) && !budget.has(11));
     }
 }

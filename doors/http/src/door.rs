@@ -26,6 +26,8 @@ pub(crate) struct Door<N> {
     pub(crate) config: Config,
     /// What the bodies of requests may take together.
     pub(crate) bodies: Arc<Budget>,
+    /// What the large bodies of answers may take together.
+    pub(crate) answers: Arc<Budget>,
     /// When a context that is too large was last complained about.
     complained: Mutex<Option<Instant>>,
 }
@@ -58,7 +60,8 @@ impl<N: Node> Door<N> {
     /// A door to `node`.
     pub(crate) fn new(node: N, config: Config, bodies_bytes_max: usize) -> Self {
         let bodies = Budget::new(bodies_bytes_max);
-        Self { node, config, bodies, complained: Mutex::new(None) }
+        let answers = Budget::new(bodies_bytes_max / 2);
+        Self { node, config, bodies, answers, complained: Mutex::new(None) }
     }
 
     /// Writes or deletes one key.

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use crate::Node;
 use crate::door::Door;
-use crate::kv::json;
+use crate::kv::{json, refuse_session};
 use crate::openapi::{ExplainParams, ExplainProblems, KeyPath};
 use crate::params::{self, Query};
 use crate::path;
@@ -197,6 +197,7 @@ pub(crate) async fn explain<N: Node>(
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
+    refuse_session(&head.headers)?;
     let [keyspace, table, key] = path::segments(head.uri.path(), "/v1/explain/")?;
     let mut query = Query::parse(head.uri.query(), params::OUTCOME)?;
     let key = path::key(key, std::mem::take(&mut query.sort))?;

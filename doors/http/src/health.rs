@@ -37,6 +37,10 @@ const DISK_STALL: Duration = Duration::from_secs(5);
 /// With less than this left the next compaction can fill the disk, which ends the node.
 const DISK_FREE_MIN: u64 = 64 << 20;
 
+/// How long a node that was started waits for the others, before it is ready without them. Whoever
+/// dials again does so every second.
+const MEETING: Duration = Duration::from_secs(2);
+
 /// That all is well, or what is not.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health)]
@@ -102,24 +106,29 @@ fn unready(vitals: &Vitals) -> Vec<String> {
     {
         reasons.push(format!("the disk has {} MiB left", free >> 20));
     }
+    let away = away(vitals);
+    if vitals.status.uptime < MEETING && !away.is_empty() {
+        let millis = vitals.status.uptime.as_millis();
+        reasons.push(format!("it was started {millis} ms ago, and has not met {away} yet"));
+    }
     reasons
+}
+
+/// Who does not answer this node.
+fn away(vitals: &Vitals) -> String {
+    let away = vitals.status.nodes.iter().filter(|node| !node.alive);
+    away.map(|node| node.node.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// What may make requests fail though the node is ready.
 fn degraded(vitals: &Vitals) -> Vec<String> {
     let mut reasons = Vec::new();
     let nodes = vitals.status.nodes.len();
-    let away: Vec<String> = vitals
-        .status
-        .nodes
-        .iter()
-        .filter(|node| !node.alive)
-        .map(|node| node.node.to_string())
-        .collect();
-    if !away.is_empty() {
-        reasons.push(format!("{} of {nodes} nodes do not answer: {}", away.len(), away.join(" ")));
+    let count = vitals.status.nodes.iter().filter(|node| !node.alive).count();
+    if 0 < count {
+        reasons.push(format!("{count} of {nodes} nodes do not answer: {}", away(vitals)));
     }
-    if nodes / 2 < away.len() {
+    if nodes / 2 < count {
         reasons.push("most nodes are away: nothing can be declared".to_owned());
     }
     if vitals.is_overloaded {

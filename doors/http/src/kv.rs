@@ -33,6 +33,7 @@ use crate::problem::{
     CONTEXT, Code, Facts, IDEMPOTENCY_KEY, NOSNIFF, Problem, RECEIPT, REPEATED, SESSION,
 };
 use crate::receipt::{self, ReceiptJson};
+use crate::sent;
 use crate::siblings;
 
 /// What a value is that does not say.
@@ -100,6 +101,7 @@ pub(crate) async fn put<N: Node>(
     let target = Target::of(&head, params::WRITE)?;
     let context = context(&door, &target, &head.headers)?;
     let token = token(&head.headers)?;
+    refuse_conditions(&head.headers)?;
     refuse_partial_content(&head.headers)?;
     let content_type = match single(&head.headers, &header::CONTENT_TYPE)? {
         Some(given) => content_type(given.as_bytes())?,
@@ -156,6 +158,7 @@ pub(crate) async fn delete<N: Node>(
     let target = Target::of(&head, params::WRITE)?;
     let context = context(&door, &target, &head.headers)?;
     let token = token(&head.headers)?;
+    refuse_conditions(&head.headers)?;
     let sessions = sessions(&head.headers)?;
     write(&door, target, Mutation::Delete, context, (token, sessions)).await
 }
@@ -268,7 +271,7 @@ pub(crate) async fn get<N: Node>(
     };
     label(&mut response, context, line);
     receipt::add_session(response.headers_mut(), read.session.as_ref());
-    Ok(response)
+    sent::within(&door.answers, response)
 }
 
 /// Returns the read if it found a value, else the problem that says which kind of nothing
@@ -285,7 +288,9 @@ pub(crate) fn present<N: Node>(
     let (receipt, session) = (Some(read.receipt), read.session);
     if read.object.is_bottom() {
         let facts = Facts { receipt, session, ..Facts::default() };
-        return Err(Problem::new(Code::NotFound, "the key was never written").with(facts));
+        return Err(
+            Problem::new(Code::NotFound, "nobody who answered has heard of the key").with(facts)
+        );
     }
     let context = Some(door.seal(scope, key, read.object.context(), read.object.marks()));
     let facts = Facts { receipt, context, session, ..Facts::default() };
@@ -368,11 +373,16 @@ fn sessions(headers: &HeaderMap) -> Result<Option<Vec<Session>>, Problem> {
     Ok(sessions)
 }
 
-/// Refuses a session where it would not be kept to.
+/// Refuses a session where it would not be kept to: silence would be taken for a promise.
+///
+/// # Errors
+///
+/// `session_not_kept`.
 pub(crate) fn refuse_session(headers: &HeaderMap) -> Result<(), Problem> {
     if headers.contains_key(&SESSION) {
-        let detail = "a session is of reads and writes of one key, and not of lists and batches";
-        return Err(Problem::malformed(detail));
+        let detail = "a session is of reads and writes of one key each, under /v1/kv/: what this \
+            shows could be less than the session has seen; leave the header Merganser-Session away";
+        return Err(Problem::new(Code::SessionNotKept, detail));
     }
     Ok(())
 }
@@ -413,6 +423,19 @@ fn refuse_partial_content(headers: &HeaderMap) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// Refuses conditions: a write is taken wherever it comes, so nobody can promise that nothing was
+/// there before. To ignore them would be to promise it.
+pub(crate) fn refuse_conditions(headers: &HeaderMap) -> Result<(), Problem> {
+    let conditions =
+        [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
+    match conditions.iter().find(|name| headers.contains_key(*name)) {
+        Some(name) => Err(Problem::malformed(format_args!(
+            "{name} is not supported: hand back the context of what you have read instead"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// What a value is that does not say.

@@ -29,6 +29,7 @@ mod door;
 mod explain;
 mod gate;
 mod health;
+mod hints;
 mod json;
 mod keyspaces;
 mod kv;
@@ -39,6 +40,7 @@ mod params;
 mod path;
 mod problem;
 mod receipt;
+mod sent;
 mod server;
 mod siblings;
 mod status;
@@ -120,7 +122,7 @@ pub fn router<N: Node>(node: N, config: Config) -> Router {
 }
 
 /// As [`router`], with at most `bodies_bytes_max` bytes of request bodies in memory at once,
-/// those of all requests together.
+/// those of all requests together, and half as many of large answers that clients have not taken.
 ///
 /// A body that has no room is refused with 503 `overloaded`, before it is read if it says how
 /// long it is. Reading a batch takes up to twice its bytes, which count once.
@@ -142,6 +144,7 @@ pub fn router_within<N: Node>(node: N, config: Config, bodies_bytes_max: usize) 
             "/v1/keyspaces/{keyspace}/tables/{table}",
             put(tables::create::<N>).get(tables::one::<N>),
         )
+        .route("/v1/hints/wait", post(hints::wait::<N>))
         .route("/v1/status", get(status::status::<N>))
         .route("/v1/openapi.json", get(openapi::document))
         .route("/health", get(health::health::<N>))

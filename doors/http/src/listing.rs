@@ -24,6 +24,7 @@ use crate::params::{self, Query};
 use crate::path::{self, Scope};
 use crate::problem::{Code, Problem};
 use crate::receipt::ReceiptJson;
+use crate::sent;
 
 /// One page of keys.
 #[derive(Serialize, ToSchema)]
@@ -151,7 +152,7 @@ async fn page<N: Node>(
         cursor: listed.next.as_ref().map(|next| door.seal_cursor(&scope, next)),
         receipt: ReceiptJson::from(&listed.receipt),
     };
-    Ok(json(StatusCode::OK, &page))
+    sent::within(&door.answers, json(StatusCode::OK, &page))
 }
 
 fn entry<N: Node>(door: &Door<N>, scope: &Scope, listing: &Listing, values: bool) -> EntryJson {

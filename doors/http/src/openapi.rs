@@ -28,7 +28,7 @@ use utoipa::{IntoParams, IntoResponses, OpenApi as _};
 
 use crate::params::{self, Param, Query};
 use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemJson};
-use crate::{batch, explain, health, keyspaces, kv, listing, outcome, status, tables};
+use crate::{batch, explain, health, hints, keyspaces, kv, listing, outcome, status, tables};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -54,6 +54,7 @@ use crate::{batch, explain, health, keyspaces, kv, listing, outcome, status, tab
         tables::create,
         tables::one,
         status::status,
+        hints::wait,
         health::health,
         health::live,
         health::readiness,
@@ -232,6 +233,8 @@ problems! {
     ReadyProblems: [NotLive, NotReady],
     /// Of the question what the tables can do.
     ShardsProblems: [NotLive, ShardsLacking],
+    /// Of the wait for what is kept for others.
+    WaitProblems: [NotLive, HintsLeft],
     /// Of a look at a keyspace.
     OneKeyspaceProblems: [DiskFailed, MalformedName, UnknownKeyspace],
     /// Of a look at a table.
@@ -252,7 +255,7 @@ problems! {
         DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
         WeakerThanWanted, SessionInvalid, SessionBehind, ContextInvalid, TokenMalformed, TokenFromFuture, TokenExpired, TokenReused,
         ContextRequired, UnknownKeyspace, UnknownTable, TooManySiblings, ValueTooLarge,
-        NotAttempted, UnknownOutcome
+        NotAttempted, HintsFull, UnknownOutcome
     ],
     /// Of a read.
     ReadProblems: [
@@ -263,20 +266,20 @@ problems! {
     /// Of the question what became of a write.
     OutcomeProblems: [
         DiskFailed, MalformedName, MalformedKey, TokenMalformed, UnknownKeyspace, UnknownTable,
-        TooFewAnswers
+        TooFewAnswers, SessionNotKept
     ],
     /// Of the question what each replica holds.
     ExplainProblems: [
-        DiskFailed, MalformedName, MalformedKey, UnknownKeyspace, UnknownTable
+        DiskFailed, MalformedName, MalformedKey, UnknownKeyspace, UnknownTable, SessionNotKept
     ],
     /// Of a list or scan.
     ListProblems: [
         DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
-        WeakerThanWanted, CursorInvalid,
+        WeakerThanWanted, CursorInvalid, SessionNotKept,
         UnknownKeyspace, UnknownTable, NotAttempted, TooFewAnswers
     ],
     /// Of a batch as a whole.
-    BatchProblems: [BodyTooLarge],
+    BatchProblems: [BodyTooLarge, SessionNotKept],
 }
 
 fn by_status(codes: &[Code]) -> BTreeMap<String, RefOr<Declared>> {
@@ -391,6 +394,8 @@ query_params! {
     ExplainParams: params::OUTCOME,
     /// What a list takes.
     ListParams: params::LIST,
+    /// What the wait for what is kept for others takes.
+    WaitParams: params::WAIT,
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::Node;
 use crate::door::Door;
-use crate::kv::{json, parse_token};
+use crate::kv::{json, parse_token, refuse_session};
 use crate::openapi::{OutcomeParams, OutcomePath, OutcomeProblems};
 use crate::params::{self, Query};
 use crate::path;
@@ -88,6 +88,7 @@ pub(crate) async fn outcome<N: Node>(
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
+    refuse_session(&head.headers)?;
     let [token, keyspace, table, key] = path::segments(head.uri.path(), "/v1/outcome/")?;
     let mut query = Query::parse(head.uri.query(), params::OUTCOME)?;
     let token = parse_token(&String::from_utf8_lossy(&path::decode(token)?))?;

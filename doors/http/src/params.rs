@@ -23,6 +23,9 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// its place among those that the node can bear.
 const TIMEOUT_MILLIS_MAX: u64 = 60_000;
 
+/// The longest that a wait can have lasted, in milliseconds: a year.
+const AGE_MILLIS_MAX: u64 = 365 * 24 * 3_600_000;
+
 /// Keys of one page, if the client does not say.
 const LIMIT_DEFAULT: usize = 100;
 
@@ -62,6 +65,7 @@ pub(crate) enum Param {
     Cursor,
     Values,
     Monotonic,
+    Age,
 }
 
 /// What a read of one key takes.
@@ -95,6 +99,9 @@ pub(crate) const WRITE: &[Param] = &[
 /// What the question for the outcome of a write takes.
 pub(crate) const OUTCOME: &[Param] = &[Param::Sort, Param::Timeout];
 
+/// What the wait for what is kept for others takes.
+pub(crate) const WAIT: &[Param] = &[Param::Timeout, Param::Age];
+
 /// What a list takes.
 pub(crate) const LIST: &[Param] = &[
     Param::Limit,
@@ -110,7 +117,7 @@ pub(crate) const LIST: &[Param] = &[
 ];
 
 impl Param {
-    const ALL: [Param; 16] = [
+    const ALL: [Param; 17] = [
         Self::Sort,
         Self::Level,
         Self::R,
@@ -127,6 +134,7 @@ impl Param {
         Self::Cursor,
         Self::Values,
         Self::Monotonic,
+        Self::Age,
     ];
 
     fn name(self) -> &'static str {
@@ -147,6 +155,7 @@ impl Param {
             Self::Cursor => "cursor",
             Self::Values => "values",
             Self::Monotonic => "monotonic",
+            Self::Age => "age",
         }
     }
 
@@ -172,6 +181,10 @@ impl Param {
             Self::Monotonic => {
                 "true: no later read of the key that says so, too, returns less. What is read is \
                  brought to enough replicas first. false if left out."
+            }
+            Self::Age => {
+                "Milliseconds: what has been kept for less long is not waited for. Left out, \
+                 everything is that is kept now."
             }
         }
     }
@@ -199,6 +212,9 @@ impl Param {
                 .minimum(Some(1_u64))
                 .maximum(Some(LIMIT_MAX as u64)),
             Self::Values | Self::Monotonic => schema.schema_type(Type::Boolean),
+            Self::Age => {
+                schema.schema_type(Type::Integer).minimum(Some(1_u64)).maximum(Some(AGE_MILLIS_MAX))
+            }
         };
         ParameterBuilder::new()
             .name(self.name())
@@ -236,6 +252,7 @@ pub(crate) struct Query {
     pub(crate) cursor: Option<String>,
     pub(crate) values: bool,
     pub(crate) monotonic: bool,
+    pub(crate) age: Duration,
 }
 
 impl Query {
@@ -262,13 +279,14 @@ impl Query {
             cursor: None,
             values: true,
             monotonic: false,
+            age: Duration::ZERO,
         };
-        let mut seen: u16 = 0;
+        let mut seen: u32 = 0;
         for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let param = accepted.iter().copied().find(|param| param.name() == name);
             let param = param.ok_or_else(|| unknown(name, accepted))?;
-            let bit = 1 << param as u16;
+            let bit = 1 << param as u32;
             if seen & bit != 0 {
                 return Err(Problem::malformed(format_args!(
                     "the parameter {name} is given twice"
@@ -314,6 +332,9 @@ impl Query {
             },
             Param::Values => self.values = truth(param, &value)?,
             Param::Monotonic => self.monotonic = truth(param, &value)?,
+            Param::Age => {
+                self.age = Duration::from_millis(number(param, &value, AGE_MILLIS_MAX)?);
+            }
         }
         Ok(())
     }

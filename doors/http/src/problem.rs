@@ -19,6 +19,7 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use crate::health::TableHealthJson;
 use crate::receipt::{self, ReceiptJson};
+use crate::status::HintsJson;
 
 /// The media type of a problem.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -85,6 +86,7 @@ codes! {
     MayMissRequired   "may_miss_required"   400 "Requests at the table's levels can miss writes",
     ContextInvalid    "context_invalid"     400 "The context is not one that this cluster gave for this key",
     SessionInvalid    "session_invalid"     400 "The session token is not one that this version gives",
+    SessionNotKept    "session_not_kept"    400 "A request of this kind is in no session",
     ContextRequired   "context_required"    428 "A delete needs the context of a read",
     TokenMalformed    "token_malformed"     400 "The idempotency key is no UUID of version 7",
     TokenFromFuture   "token_from_future"   400 "The idempotency key is of a time to come",
@@ -93,7 +95,7 @@ codes! {
     CursorInvalid     "cursor_invalid"      400 "The cursor is not one that this cluster gave for this list",
     UnknownKeyspace   "unknown_keyspace"    404 "There is no such keyspace",
     UnknownTable      "unknown_table"       404 "There is no such table",
-    NotFound          "not_found"           404 "The key was never written",
+    NotFound          "not_found"           404 "Nobody who answered has heard of the key",
     Deleted           "deleted"             404 "The key was deleted",
     NoSuchRoute       "no_such_route"       404 "There is nothing at this path",
     MethodNotAllowed  "method_not_allowed"  405 "The method does not apply to this path",
@@ -108,6 +110,7 @@ codes! {
     DiskFailed        "disk_failed"         500 "The node's disk failed",
     NotAttempted      "not_attempted"       503 "Too few replicas are alive, nothing was changed",
     Overloaded        "overloaded"          503 "The node has too much to do",
+    HintsFull         "hints_full"          503 "No node that could stand in for replicas has room, nothing was changed",
     NotLive           "not_live"            503 "The node does not come to it",
     NotReady          "not_ready"           503 "The node cannot serve",
     ShardsLacking     "shards_lacking"      503 "Not all shards can be read and written",
@@ -116,6 +119,7 @@ codes! {
     TooFewAnswers     "too_few_answers"     504 "Too few replicas answered a read in time, nothing was changed",
     SessionBehind     "session_behind"      503 "Nobody who could be asked has all that the session has seen",
     WeakerThanWanted  "weaker_than_wanted"  504 "The answer is worth less than was demanded",
+    HintsLeft         "hints_left"          504 "Not everything that is kept for others was handed over in time",
     NotSettled        "not_settled"         504 "What was read is at too few replicas, a later read could return less",
 }
 
@@ -146,6 +150,8 @@ pub(crate) struct Facts {
     pub(crate) session: Option<model::Session>,
     /// What tables can do.
     pub(crate) tables: Option<Vec<TableHealthJson>>,
+    /// What is kept for others.
+    pub(crate) hints: Option<Vec<HintsJson>>,
 }
 
 /// A failure, with the facts that belong to it (RFC 9457).
@@ -185,6 +191,9 @@ pub(crate) struct ProblemJson {
     /// What each table can do now.
     #[serde(skip_serializing_if = "Option::is_none")]
     tables: Option<Vec<TableHealthJson>>,
+    /// What is kept for which node, and was waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hints: Option<Vec<HintsJson>>,
 }
 
 fn codes() -> Object {
@@ -236,6 +245,7 @@ impl Problem {
             receipt: facts.receipt.as_ref().map(ReceiptJson::from),
             context: facts.context,
             tables: facts.tables,
+            hints: facts.hints,
         }
     }
 }
@@ -293,6 +303,7 @@ impl From<Refusal> for Problem {
             Refusal::TokenFromFuture { .. } => Code::TokenFromFuture,
             Refusal::TokenReused => Code::TokenReused,
             Refusal::Overloaded { .. } => Code::Overloaded,
+            Refusal::HintsFull { .. } => Code::HintsFull,
             Refusal::Disk(_) => Code::DiskFailed,
             Refusal::Level { asked, replicas, .. } => {
                 return Self::new(Code::LevelOutOfRange, detail).with(Facts {

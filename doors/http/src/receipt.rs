@@ -5,7 +5,8 @@
 //! ```
 //!
 //! `durable` and `dot` are said of writes only: a read asks nobody's disk. `guests=n4:n2` says
-//! that n4 took part in the place of n2; without guests nothing is said of them. A read may
+//! that n4 took part in the place of n2; without guests nothing is said of them. `votes=2/3` is said
+//! where a table gives votes. A read may
 //! add `staleness_millis`: how long ago the youngest write can have been acknowledged, at most,
 //! that is missing.
 
@@ -14,7 +15,7 @@ use std::fmt::Write;
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use codec::token;
-use model::{Receipt, Session};
+use model::{Cast, Receipt, Session};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -34,6 +35,9 @@ pub(crate) struct ReceiptJson {
     wanted: u8,
     /// How many replicas there are.
     replicas: u8,
+    /// The votes of those who took part, and of all; absent where each replica has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    votes: Option<VotesJson>,
     /// The shard that was read or written.
     #[schema(example = "ks1/17")]
     shard: String,
@@ -46,6 +50,16 @@ pub(crate) struct ReceiptJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 420)]
     staleness_millis: Option<u64>,
+}
+
+/// Votes behind an answer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Votes)]
+pub(crate) struct VotesJson {
+    /// Of those who took part.
+    got: u16,
+    /// Of all replicas.
+    of: u16,
 }
 
 /// One replica's part in an answer.
@@ -74,6 +88,7 @@ impl From<&Receipt> for ReceiptJson {
             acks: acks.collect(),
             wanted: receipt.wanted,
             replicas: receipt.replicas,
+            votes: receipt.cast.map(|Cast { got, of }| VotesJson { got, of }),
             shard: receipt.shard.to_string(),
             dot: receipt.dot.map(|dot| dot.to_string()),
             staleness_millis: staleness_millis(receipt),
@@ -104,7 +119,11 @@ pub(crate) fn header(receipt: &Receipt) -> HeaderValue {
         let _ = write!(line, "; durable={}", receipt.durable());
     }
     let Receipt { wanted, replicas, shard, .. } = receipt;
-    let _ = write!(line, "; wanted={wanted}; of={replicas}; shard={shard}");
+    let _ = write!(line, "; wanted={wanted}; of={replicas}");
+    if let Some(Cast { got, of }) = receipt.cast {
+        let _ = write!(line, "; votes={got}/{of}");
+    }
+    let _ = write!(line, "; shard={shard}");
     if let Some(dot) = receipt.dot {
         let _ = write!(line, "; dot={dot}");
     }
@@ -152,6 +171,7 @@ mod tests {
             acks: vec![ack(1, true), ack(2, dot.is_some())],
             wanted: 2,
             replicas: 3,
+            cast: None,
             staleness: None,
         }
     }
@@ -183,6 +203,15 @@ mod tests {
         assert_eq!(header(&receipt), line);
         let json = serde_json::to_value(ReceiptJson::from(&receipt)).unwrap();
         assert_eq!(json["staleness_millis"], 420);
+    }
+
+    #[test]
+    fn votes_are_said_where_there_are_any() {
+        let receipt = Receipt { cast: Some(Cast { got: 3, of: 5 }), ..receipt(None) };
+        let line = "strict; acks=n1,n2; wanted=2; of=3; votes=3/5; shard=ks1/17";
+        assert_eq!(header(&receipt), line);
+        let json = serde_json::to_value(ReceiptJson::from(&receipt)).unwrap();
+        assert_eq!(json["votes"], serde_json::json!({ "got": 3, "of": 5 }));
     }
 
     #[test]

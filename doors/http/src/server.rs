@@ -5,6 +5,10 @@
 //! for. Every connection therefore has a deadline for the headers of a request, their
 //! number has a limit, and no more is read than a route allows.
 //!
+//! When all places are taken, those who look after the node must still learn that. Some places
+//! beyond the limit are therefore spare: whoever gets one has a second to ask one question about
+//! the node, and anything else is refused.
+//!
 //! A connection that we end is not simply closed: a client that is still sending would
 //! then lose our last answer to the reset that follows. We say that we are done, and read
 //! on for a moment without keeping anything.
@@ -21,8 +25,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::http::HeaderValue;
 use axum::http::Request;
-use axum::http::header::DATE;
+use axum::http::header::{CONNECTION, DATE};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -31,7 +36,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -43,7 +48,8 @@ use crate::problem::{Code, Problem};
 /// What [`serve`] grants to clients.
 #[derive(Clone, Copy, Debug)]
 pub struct ServeLimits {
-    /// The most connections at once. Further ones are answered 503 and closed.
+    /// The most connections at once. Further ones are answered 503 and closed, but for some
+    /// that ask how the node is.
     pub connections_max: usize,
     /// The time from the first byte of a request, or from the beginning of a connection,
     /// to the end of the headers.
@@ -80,6 +86,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long we read on after our last word.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// Connections beyond the limit. Each is over within some seconds at the most, and at once when its
+/// client takes the refusal and hangs up, so that clients which are turned away and come back as
+/// they are told, every second, leave room for some probes.
+const SPARE_MAX: usize = 128;
+
+/// What a spare connection may take for its one request, and for reading our last word.
+const SPARE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Serves `router` on `listener` until `shutdown` is ready. Then no more connections are
 /// accepted, quiet ones are closed, and requests under way have
 /// [`drain_timeout`](ServeLimits::drain_timeout) to end.
@@ -95,6 +109,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let gate = Arc::new(Gatekeeper::new(gate));
+    let places = Places::new(limits);
     let mut shutdown = pin!(shutdown);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -106,12 +121,17 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) if connections.len() < limits.connections_max => {
-                let stopping = stopping.clone();
-                let (router, gate) = (router.clone(), Arc::clone(&gate));
-                connections.spawn(converse(stream, router, gate, limits, stopping));
-            }
-            Ok((stream, _)) => turn_away(stream, limits.connections_max),
+            Ok((stream, _)) => match places.take() {
+                Some((grant, place)) => {
+                    let stopping = stopping.clone();
+                    let (router, gate) = (router.clone(), Arc::clone(&gate));
+                    connections.spawn(async move {
+                        let _held_until_the_end = place;
+                        converse(stream, router, gate, grant, stopping).await;
+                    });
+                }
+                None => turn_away(stream, limits.connections_max),
+            },
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection, will go on after a moment");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -127,10 +147,73 @@ pub async fn serve(
     }
 }
 
+/// The places that there are for connections. The spare ones are counted for themselves: were all
+/// counted together, each that lives would take the next ordinary place that comes free.
+struct Places {
+    limits: ServeLimits,
+    ordinary: Arc<Semaphore>,
+    spare: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(limits: ServeLimits) -> Self {
+        let ordinary = limits.connections_max.min(Semaphore::MAX_PERMITS);
+        let (ordinary, spare) = (Semaphore::new(ordinary), Semaphore::new(SPARE_MAX));
+        Self { limits, ordinary: Arc::new(ordinary), spare: Arc::new(spare) }
+    }
+
+    /// A place for one connection, which has it as long as it keeps the permit. An ordinary one
+    /// if there is one.
+    fn take(&self) -> Option<(Grant, OwnedSemaphorePermit)> {
+        let of = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+        if let Some(place) = of(&self.ordinary) {
+            return Some((Grant::ordinary(self.limits), place));
+        }
+        of(&self.spare).map(|place| (Grant::spare(self.limits), place))
+    }
+}
+
+/// What one connection may do.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    limits: ServeLimits,
+    /// How long we read on after our last word.
+    linger: Duration,
+    /// Whether it is one beyond the limit, which may ask once how the node is.
+    is_spare: bool,
+}
+
+impl Grant {
+    fn ordinary(limits: ServeLimits) -> Self {
+        Self { limits, linger: LINGER, is_spare: false }
+    }
+
+    fn spare(limits: ServeLimits) -> Self {
+        let limits = ServeLimits {
+            header_timeout: limits.header_timeout.min(SPARE_TIMEOUT),
+            quiet_timeout: limits.quiet_timeout.min(SPARE_TIMEOUT),
+            ..limits
+        };
+        Self { limits, linger: LINGER.min(SPARE_TIMEOUT), is_spare: true }
+    }
+
+    /// The refusal, if a request for this path is not for such a connection.
+    fn refuses(&self, path: &str) -> Option<Response> {
+        let is_question =
+            matches!(path, "/metrics" | "/v1/status" | "/health") || path.starts_with("/health/");
+        let is_refused = self.is_spare && !is_question;
+        is_refused.then(|| no_place(self.limits.connections_max).into_response())
+    }
+}
+
+fn no_place(max: usize) -> Problem {
+    let detail = format!("the node has {max} connections already; retry after a moment");
+    Problem::new(Code::Overloaded, detail)
+}
+
 /// Says why there is no connection for this client, if that can be said without waiting.
 fn turn_away(stream: TcpStream, max: usize) {
-    let detail = format!("the node has {max} connections already; retry after a moment");
-    let words = last_words(Problem::new(Code::Overloaded, detail));
+    let words = last_words(no_place(max));
     if let Ok(mut stream) = stream.into_std() {
         let _ = stream.write(&words);
     }
@@ -151,7 +234,7 @@ async fn converse(
     stream: TcpStream,
     router: Router,
     gate: Arc<Gatekeeper>,
-    limits: ServeLimits,
+    grant: Grant,
     stopping: watch::Receiver<bool>,
 ) {
     // Answers are written whole. Waiting to fill a packet only delays them.
@@ -160,6 +243,7 @@ async fn converse(
     let service = Guarded {
         router: TowerToHyperService::new(router),
         gate,
+        grant,
         refused: Arc::default(),
         progress: Arc::clone(&progress),
     };
@@ -170,14 +254,14 @@ async fn converse(
         .max_buf_size(2 * HEADER_BYTES_MAX)
         .header_read_timeout(None)
         .serve_connection(stream, service);
-    let end = drive(&mut connection, &progress, limits, stopping).await;
+    let end = drive(&mut connection, &progress, grant.limits, stopping).await;
     let mut stream = connection.into_parts().io.into_inner().into_inner();
     if end == End::Slow {
         let detail = "the headers did not arrive in time";
         let words = last_words(Problem::new(Code::RequestTimeout, detail));
-        let _ = timeout(LINGER, stream.write_all(&words)).await;
+        let _ = timeout(grant.linger, stream.write_all(&words)).await;
     }
-    let _ = timeout(LINGER, linger(stream)).await;
+    let _ = timeout(grant.linger, linger(stream)).await;
 }
 
 async fn drive(
@@ -232,6 +316,7 @@ async fn linger(mut stream: TcpStream) {
 struct Guarded {
     router: TowerToHyperService<Router>,
     gate: Arc<Gatekeeper>,
+    grant: Grant,
     /// When this client is listened to again, if its last request was refused for want of room.
     refused: Arc<Mutex<Option<Instant>>>,
     progress: Arc<Progress>,
@@ -253,16 +338,28 @@ impl Service<Request<Incoming>> for Guarded {
         if let Some(again_at) = take(&self.refused) {
             return self.call_again(request, again_at);
         }
+        if let Some(mut refusal) = self.grant.refuses(request.uri().path()) {
+            dress(&mut refusal, self.grant);
+            return Box::pin(std::future::ready(Ok(Noted::answer(refusal, progress))));
+        }
         if let Some(refusal) = self.gate.refuses(request.uri().path()) {
             let refusal = self.refuse(refusal);
             return Box::pin(std::future::ready(Ok(refusal)));
         }
-        let answer = self.router.call(request);
+        let (answer, grant) = (self.router.call(request), self.grant);
         Box::pin(async move {
             let mut answer = guard(answer).await;
-            answer.headers_mut().insert(DATE, date::now());
+            dress(&mut answer, grant);
             Ok(Noted::answer(answer, progress))
         })
+    }
+}
+
+/// What every answer has; that of a spare connection is its last.
+fn dress(answer: &mut Response, grant: Grant) {
+    answer.headers_mut().insert(DATE, date::now());
+    if grant.is_spare {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
@@ -280,6 +377,7 @@ impl Guarded {
         let guarded = Self {
             router: self.router.clone(),
             gate: Arc::clone(&self.gate),
+            grant: self.grant,
             refused: Arc::clone(&self.refused),
             progress: Arc::clone(&self.progress),
         };

@@ -145,3 +145,71 @@ pub(crate) fn owed(engine: &Engine) -> BTreeMap<NodeId, Owed> {
 fn report(error: &StoreError) {
     tracing::error!("{error}; what was kept here for a replica that was away is not handed over");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use causality::{Dot, DotSet, Incarnation};
+    use model::{Key, Mark, Object, TableId, Token, Value};
+
+    use super::*;
+
+    fn dot(incarnation: u64, seq: u64) -> Dot {
+        Dot::new(Incarnation::new(incarnation), seq)
+    }
+
+    fn place(partition: &[u8]) -> HintPlace {
+        let key = Key::new(Bytes::copy_from_slice(partition), Bytes::new()).unwrap();
+        HintPlace {
+            target: NodeId::new(u16::MAX),
+            address: Address { table: TableId::new(u32::MAX), key },
+        }
+    }
+
+    /// Values of these lengths that were written one after the other, and a context of so many
+    /// scattered writes of so many nodes beside them. The last of each run has a mark.
+    fn object(values: &[usize], others: u64, nodes: u64) -> Object {
+        let value = |bytes: &usize| Value {
+            content_type: Bytes::from_static(b"x"),
+            body: vec![7; *bytes].into(),
+        };
+        let mut context = DotSet::new();
+        let mut held = BTreeMap::new();
+        for (seq, bytes) in (1 << 40..).zip(values) {
+            held.insert(dot(u64::MAX, seq), value(bytes));
+        }
+        let others = (0..others).map(|seq| dot(u64::MAX - 1 - seq % nodes, (1 << 40) + 2 * seq));
+        held.keys().copied().chain(others).for_each(|dot| {
+            let _ = context.insert(dot);
+        });
+        let mark = |random| Mark::new(Token::new(u64::MAX >> 20, random), u64::MAX, true);
+        let runs = context.runs().to_vec();
+        let marks = runs.iter().map(|run| {
+            (Dot::new(run.incarnation, run.last), mark(u128::MAX - u128::from(run.last)))
+        });
+        Object::from_parts(held, context).unwrap().marked(marks.collect())
+    }
+
+    #[test]
+    fn a_hint_counts_for_no_less_than_its_record_comes_to_and_not_for_twice_a_large_one() {
+        let objects = [
+            object(&[], 1, 1),
+            object(&[0], 0, 1),
+            object(&[0; 100], 0, 1),
+            object(&[1_000, 2_000], 0, 1),
+            object(&[10], 100, 1),
+            object(&[10], 100, 100),
+        ];
+        for (object, key) in objects.iter().zip([b"k".as_slice(), &[0; 500]].into_iter().cycle()) {
+            let place = place(key);
+            let hint = Hint { since_millis: u64::MAX, object: object.clone() };
+            let key = record::hint_key(&place);
+            let written = (key.len() + record::seal_hint(&key, &hint).len()) as u64;
+            let counted = hint.bytes(&place.address);
+            assert!(written <= counted, "{written} bytes count for {counted}: {object:?}");
+            let is_large = 1_000 < object.values().values().map(|v| v.body.len()).sum::<usize>();
+            assert!(!is_large || counted < 2 * written, "{written} bytes count for {counted}");
+        }
+    }
+}

@@ -178,6 +178,17 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Whether another process serves a data directory at this moment. Changes nothing; a directory
+/// that was never served is in nobody's hands.
+///
+/// To know it, the lock is tried for a moment, as a reader: others that ask at the same time do not
+/// see each other, but a node that is started in this moment may be refused as if the directory
+/// were in use.
+pub fn is_in_use(dir: &Path) -> bool {
+    let file = File::open(dir.join("LOCK"));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// Writes a small file so that a crash leaves the old one or the new one, whole.
 fn write_whole(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
     let draft = path.with_extension("draft");

@@ -57,6 +57,7 @@ mod witness;
 
 pub use committer::Done;
 pub use error::{FlushError, OpenError};
+pub use home::is_in_use;
 pub use storage::{CACHE_BYTES_DEFAULT, Options, Recovered, Storage, WRITE_BUFFER_BYTES_DEFAULT};
 
 /// The format of a data directory that this program writes, and the latest that it reads.

@@ -188,6 +188,18 @@ fn a_second_process_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
+fn a_directory_is_in_use_by_a_node_and_not_by_somebody_who_asks_whether_it_is() {
+    let dir = tempdir().unwrap();
+    assert!(!storage::is_in_use(dir.path()), "it was never served");
+    let (storage, _) = open(dir.path());
+    assert!(storage::is_in_use(dir.path()));
+    drop(storage);
+    let other = std::fs::File::open(dir.path().join("LOCK")).unwrap();
+    other.try_lock_shared().unwrap();
+    assert!(!storage::is_in_use(dir.path()));
+}
+
+#[test]
 fn a_directory_is_free_again_once_it_is_dropped() {
     let dir = tempdir().unwrap();
     for _ in 0..3 {

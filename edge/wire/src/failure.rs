@@ -203,6 +203,12 @@ impl Refused {
             25 => Refusal::TokenFromFuture { seconds: parts.number()?, max: parts.number()? },
             26 => Refusal::TokenReused,
             27 => Refusal::TokenForgotten { max: parts.number()? },
+            28 => Refusal::HintsFull {
+                nodes: parts.nodes()?,
+                kept: parts.number()?,
+                needs: parts.number()?,
+                max: parts.number()?,
+            },
             _ => Refusal::Contract(self.text),
         })
     }
@@ -234,7 +240,13 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<Cow<'_, str>>, Vec<u64>) {
         Refusal::NotLocal { what, level, region } => {
             (16, vec![*what, level, region.as_str()], vec![])
         }
-        Refusal::MayMiss { what, nodes, written } => (18, vec![*what], numbers_of(nodes, written)),
+        Refusal::MayMiss { what, nodes, written } => {
+            (18, vec![*what], numbers_of(&[nodes, written]))
+        }
+        Refusal::HintsFull { nodes, kept, needs, max } => {
+            let numbers = [numbers_of(&[nodes]), vec![*kept, *needs, *max]].concat();
+            (28, vec![], numbers)
+        }
         Refusal::LargeValue { bytes, max } => (9, vec![], vec![*bytes as u64, *max as u64]),
         Refusal::ManySiblings { siblings, max } => {
             (10, vec![], vec![*siblings as u64, *max as u64])
@@ -252,10 +264,10 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<Cow<'_, str>>, Vec<u64>) {
     (kind, words.into_iter().map(Cow::from).collect(), numbers)
 }
 
-/// Two lists of nodes, each behind its length.
-fn numbers_of(nodes: &[NodeId], written: &[NodeId]) -> Vec<u64> {
+/// Lists of nodes, each behind its length.
+fn numbers_of(lists: &[&[NodeId]]) -> Vec<u64> {
     let mut numbers = Vec::new();
-    for nodes in [nodes, written] {
+    for nodes in lists {
         numbers.push(nodes.len() as u64);
         numbers.extend(nodes.iter().map(|node| u64::from(node.number())));
     }

@@ -33,6 +33,7 @@ numbered!(put_verdict, take_verdict, Verdict {
     Verdict::Durable = 1,
     Verdict::Buffered = 2,
     Verdict::Failed = 3,
+    Verdict::Full = 4,
 });
 
 /// Appends a message, without a frame around it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use causality::{Dot, DotSet, Incarnation};
 use codec::Reader;
-use model::{Ack, KeyspaceId, Level, Marks, Name, NodeId, Object, ShardId, Spread, TableId};
+use model::{Ack, Cast, KeyspaceId, Level, Marks, Name, NodeId, Object, ShardId, Spread, TableId};
 use prost::Message;
 
 use crate::WireError;
@@ -386,6 +386,11 @@ pub(crate) struct Receipt {
     /// One more than the milliseconds; zero if it is not known.
     #[prost(uint64, tag = "8")]
     staleness: u64,
+    #[prost(uint32, tag = "9")]
+    votes: u32,
+    /// One more than the votes of all; zero where each replica has one.
+    #[prost(uint32, tag = "10")]
+    votes_of: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -433,6 +438,8 @@ impl Receipt {
             wanted: receipt.wanted.into(),
             replicas: receipt.replicas.into(),
             staleness: put_staleness(receipt.staleness),
+            votes: receipt.cast.map_or(0, |cast| cast.got.into()),
+            votes_of: receipt.cast.map_or(0, |cast| u32::from(cast.of) + 1),
         }
     }
 
@@ -449,6 +456,10 @@ impl Receipt {
             acks: self.acks.iter().map(ack).collect::<Usable<_>>()?,
             wanted: narrow(self.wanted)?,
             replicas: narrow(self.replicas)?,
+            cast: match self.votes_of.checked_sub(1) {
+                None => None,
+                Some(of) => Some(Cast { got: narrow(self.votes)?, of: narrow(of)? }),
+            },
             staleness: take_staleness(self.staleness),
         })
     }

@@ -4,24 +4,22 @@
 //! of a table, a token. A node of that version would skip the field and do less than was asked, so such
 //! requests have numbers of their own, which it does not know either.
 
+mod declare;
+mod list;
+
 use bytes::Bytes;
-use codec::{Reader, catalog as contracts};
-use model::{Durability, Mutation, Policy, ReadOptions, Token, Voting, WriteOptions};
+use model::{Mutation, ReadOptions, Token, WriteOptions};
 use prost::{Message, Oneof};
 
 use crate::explain::Explain;
 use crate::parts::{
-    Demands, Key, Sessions, Time, Unusable, Usable, coded, narrow, numbered, present, put_context,
-    put_level, put_name, take_context, take_level, take_name, wrong,
+    Demands, Key, Sessions, Time, Unusable, Usable, present, put_context, put_level, put_name,
+    take_context, take_level, take_name, wrong,
 };
 use crate::recall::Recall;
-
-numbered!(put_policy, take_policy, Policy { Policy::Siblings = 1 });
-
-numbered!(put_durability, take_durability, Durability {
-    Durability::Synced = 1,
-    Durability::Buffered = 2,
-});
+use declare::{DeclareKeyspace, DeclareTable, put_declare};
+use list::List;
+pub(crate) use list::Range;
 
 /// Any request.
 #[derive(Clone, PartialEq, Message)]
@@ -303,211 +301,4 @@ impl Get {
 fn take_read_options(r: u32, pr: u32, demands: Option<Demands>) -> Usable<ReadOptions> {
     let (spread, min) = Demands::take(demands)?;
     Ok(ReadOptions { r: take_level(r)?, pr: take_level(pr)?, spread, min })
-}
-
-/// Which keys.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Range {
-    #[prost(oneof = "Extent", tags = "1, 2")]
-    extent: Option<Extent>,
-}
-
-#[derive(Clone, PartialEq, Oneof)]
-enum Extent {
-    #[prost(message, tag = "1")]
-    Partition(PartitionExtent),
-    #[prost(message, tag = "2")]
-    Table(TableExtent),
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PartitionExtent {
-    #[prost(bytes = "bytes", tag = "1")]
-    partition: Bytes,
-    #[prost(bytes = "bytes", optional, tag = "2")]
-    after: Option<Bytes>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TableExtent {
-    #[prost(uint32, tag = "1")]
-    shard: u32,
-    #[prost(message, optional, tag = "2")]
-    after: Option<Key>,
-}
-
-impl Range {
-    pub(crate) fn put(range: &model::Range) -> Self {
-        let extent = match range {
-            model::Range::Partition { partition, after } => Extent::Partition(PartitionExtent {
-                partition: partition.clone(),
-                after: after.clone(),
-            }),
-            model::Range::Table { shard, after } => Extent::Table(TableExtent {
-                shard: u32::from(*shard),
-                after: after.as_ref().map(Key::put),
-            }),
-        };
-        Self { extent: Some(extent) }
-    }
-
-    pub(crate) fn take(self) -> Usable<model::Range> {
-        Ok(match self.extent.ok_or(Unusable::Unknown)? {
-            Extent::Partition(PartitionExtent { partition, after }) => {
-                model::Range::Partition { partition, after }
-            }
-            Extent::Table(TableExtent { shard, after }) => model::Range::Table {
-                shard: narrow(shard)?,
-                after: after.map(Key::take).transpose()?,
-            },
-        })
-    }
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct List {
-    #[prost(message, optional, tag = "1")]
-    place: Option<Place>,
-    #[prost(message, optional, tag = "2")]
-    range: Option<Range>,
-    #[prost(uint64, tag = "3")]
-    limit: u64,
-    #[prost(uint32, tag = "4")]
-    r: u32,
-    #[prost(uint32, tag = "5")]
-    pr: u32,
-    #[prost(message, optional, tag = "6")]
-    timeout: Option<Time>,
-    #[prost(message, optional, tag = "7")]
-    demands: Option<Demands>,
-}
-
-impl List {
-    fn put(list: &model::List) -> Self {
-        Self {
-            place: Place::put(&list.keyspace, &list.table),
-            range: Some(Range::put(&list.range)),
-            limit: list.limit as u64,
-            r: put_level(list.options.r),
-            pr: put_level(list.options.pr),
-            timeout: Some(Time::put(list.timeout)),
-            demands: Demands::put(list.options.spread, list.options.min),
-        }
-    }
-
-    fn take(self) -> Usable<model::List> {
-        let (keyspace, table) = Place::take(self.place)?;
-        Ok(model::List {
-            keyspace,
-            table,
-            range: present(self.range)?.take()?,
-            limit: narrow(self.limit)?,
-            options: take_read_options(self.r, self.pr, self.demands)?,
-            timeout: present(self.timeout)?.take()?,
-        })
-    }
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct DeclareKeyspace {
-    #[prost(bytes = "bytes", tag = "1")]
-    name: Bytes,
-    #[prost(uint32, tag = "2")]
-    shards: u32,
-    #[prost(message, repeated, tag = "3")]
-    replicas: Vec<Replicas>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Replicas {
-    #[prost(bytes = "bytes", tag = "1")]
-    region: Bytes,
-    #[prost(uint32, tag = "2")]
-    count: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct DeclareTable {
-    #[prost(message, optional, tag = "1")]
-    place: Option<Place>,
-    #[prost(uint32, tag = "2")]
-    policy: u32,
-    #[prost(uint32, tag = "3")]
-    durability: u32,
-    #[prost(uint32, tag = "4")]
-    read: u32,
-    #[prost(uint32, tag = "5")]
-    write: u32,
-    #[prost(bytes = "bytes", tag = "6")]
-    voting: Bytes,
-}
-
-fn put_declare(declare: &model::Declare) -> Asked {
-    match declare {
-        model::Declare::Keyspace { name, shards, replicas, sloppy } => {
-            let entry = |(region, count): (&model::Name, &u8)| Replicas {
-                region: put_name(region),
-                count: u32::from(*count),
-            };
-            let keyspace = DeclareKeyspace {
-                name: put_name(name),
-                shards: u32::from(*shards),
-                replicas: replicas.iter().map(entry).collect(),
-            };
-            match sloppy {
-                true => Asked::DeclareSloppyKeyspace(keyspace),
-                false => Asked::DeclareKeyspace(keyspace),
-            }
-        }
-        model::Declare::Table { keyspace, name, policy, durability, read, write, voting } => {
-            let is_plain = *voting == Voting::default();
-            let coded = || coded(|out| contracts::put_voting(voting, out));
-            let table = DeclareTable {
-                place: Place::put(keyspace, name),
-                policy: put_policy(*policy),
-                durability: put_durability(*durability),
-                read: put_level(Some(*read)),
-                write: put_level(Some(*write)),
-                voting: if is_plain { Bytes::new() } else { coded() },
-            };
-            if is_plain { Asked::DeclareTable(table) } else { Asked::DeclareVotingTable(table) }
-        }
-    }
-}
-
-impl DeclareKeyspace {
-    fn take(self, sloppy: bool) -> Usable<model::Declare> {
-        let entry = |entry: Replicas| Ok((take_name(&entry.region)?, narrow(entry.count)?));
-        Ok(model::Declare::Keyspace {
-            name: take_name(&self.name)?,
-            shards: narrow(self.shards)?,
-            replicas: self.replicas.into_iter().map(entry).collect::<Usable<_>>()?,
-            sloppy,
-        })
-    }
-}
-
-impl DeclareTable {
-    fn take(self) -> Usable<model::Declare> {
-        let (keyspace, name) = Place::take(self.place)?;
-        Ok(model::Declare::Table {
-            keyspace,
-            name,
-            policy: take_policy(self.policy)?,
-            durability: take_durability(self.durability)?,
-            read: present(take_level(self.read)?)?,
-            write: present(take_level(self.write)?)?,
-            voting: take_voting(&self.voting)?,
-        })
-    }
-}
-
-fn take_voting(bytes: &Bytes) -> Usable<Voting> {
-    if bytes.is_empty() {
-        return Ok(Voting::default());
-    }
-    let mut reader = Reader::new(bytes);
-    let voting = contracts::read_voting(&mut reader)?;
-    reader.finish()?;
-    Ok(voting)
 }

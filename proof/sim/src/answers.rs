@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use causality::Dot;
 use model::{
-    Ack, Durability, Kind, NodeId, Read, ReadOptions, Receipt, ShardId, WriteOptions, Written,
+    Ack, Cast, Durability, Kind, NodeId, Read, ReadOptions, Receipt, ShardId, WriteOptions, Written,
 };
 
 use crate::invariant::Invariant;
@@ -73,17 +73,21 @@ impl Oracle {
     pub(crate) fn failed(&mut self, id: WriteId, outcome: Outcome, now: u64) -> Result<(), Broken> {
         let write = self.write_mut(id);
         (write.outcome, write.ended) = (outcome, now);
-        if let (Outcome::Refused, Some(dot)) = (outcome, write.dot) {
+        let spot = write.spot;
+        if let (Outcome::Refused, Some(dot)) = (outcome, write.dot)
+            && !self.hand_over(id, dot)
+        {
             let detail = format!("w{} was accepted as {dot} and then refused", id.0);
-            return Err(Broken::of(Invariant::RefusedStaysAway, write.spot, detail));
+            return Err(Broken::of(Invariant::RefusedStaysAway, spot, detail));
         }
         Ok(())
     }
 
-    /// Too few replicas took part: those who did are named, and no others.
+    /// Too few replicas took part: those who did are named, and no others. What needs more than
+    /// its level may have failed with as many as that.
     pub(crate) fn check_unmet(
         &self,
-        at: NodeId,
+        (at, needs_more): (NodeId, bool),
         op: &Op,
         (wanted, got): (u8, u8),
         receipt: &Receipt,
@@ -112,7 +116,7 @@ impl Oracle {
         let is_counted = got == spoken_for(receipt) && receipt.wanted == wanted;
         let what = match misfit(spot.shard, &self.poll_anywhere(spot), receipt) {
             Some(misfit) => misfit,
-            None if is_met => "these are not too few".into(),
+            None if is_met && !needs_more => "these are not too few".into(),
             None if !is_counted => format!("{got} of {wanted} are told"),
             None if !is_named => "the write is another".into(),
             None => return Ok(()),
@@ -256,7 +260,20 @@ pub(crate) fn misfit(shard: ShardId, poll: &Poll<'_>, receipt: &Receipt) -> Opti
     if receipt.shard != shard || usize::from(receipt.replicas) != n {
         return Some(format!("the shard is {shard} with {n} replicas"));
     }
-    None
+    let cast = cast(poll, receipt);
+    (receipt.cast != cast).then(|| format!("the votes are {cast:?}, by {:?}", poll.voters))
+}
+
+/// The votes behind a receipt, where the table gives any.
+fn cast(poll: &Poll<'_>, receipt: &Receipt) -> Option<Cast> {
+    let spoken: BTreeSet<NodeId> = receipt.acks.iter().map(Ack::voter).collect();
+    let (mut got, mut of) = (0, 0);
+    for voter in poll.voters {
+        let votes = u16::from(voter.votes);
+        of += votes;
+        got += if spoken.contains(&voter.node) { votes } else { 0 };
+    }
+    (!poll.table.voting.votes.is_empty()).then_some(Cast { got, of })
 }
 
 /// What is wrong with a receipt of what was done. The answer is worth `kind`.

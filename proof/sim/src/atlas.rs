@@ -13,6 +13,9 @@
 //! n2 is wiped      spared
 //! ```
 //!
+//! What a guest keeps is a copy as long as its replica has not heard of the write. One that has
+//! lost the record says "old news" to the hint, and the guest drops it.
+//!
 //! Power loss needs no atlas: it takes only what was never synced. A write to a *buffered*
 //! table that was acknowledged from memory may be lost with it, and the oracle knows that.
 //!
@@ -28,12 +31,33 @@
 //! are not true, a node that panics.
 
 use causality::Dot;
-use model::NodeId;
+use model::{NodeId, Object};
+use node::HintPlace;
 
 use crate::disk::{Contents, Place};
+use crate::host::Host;
 use crate::mutant::Mutant;
-use crate::oracle::{Oracle, Outcome, Write, WriteId};
+use crate::oracle::{Oracle, Outcome, Spot, Write, WriteId};
 use crate::world::World;
+
+/// What a fault does to the copies on a disk.
+#[derive(Clone, Copy)]
+pub(crate) enum Harm<'a> {
+    /// Nothing.
+    None,
+    /// It is replaced by another.
+    Disk(NodeId, &'a Contents),
+    /// The record of the key is lost, or is what it was.
+    Record(NodeId, Option<&'a Object>),
+    /// What is kept there for a replica is lost, or is what it was.
+    Hint(NodeId, NodeId, Option<&'a Object>),
+}
+
+/// Where guests keep a key for its replicas.
+fn hints_of(spot: &Spot) -> impl Iterator<Item = HintPlace> + '_ {
+    let address = spot.address();
+    spot.replicas.iter().map(move |target| HintPlace { target: *target, address: address.clone() })
+}
 
 impl Write {
     /// Whether it is acknowledged, or may be soon: its acknowledgement may be on its way.
@@ -57,45 +81,85 @@ impl World {
             return false;
         }
         let Some(host) = self.hosts.get(&node) else { return false };
-        self.destroys_all()
-            || self.oracle.spots.iter().enumerate().all(|(index, spot)| {
-                let place = spot.place();
-                let kept = with.objects.get(&place);
-                let is_kept = |dot| kept.is_some_and(|object| object.context().contains(dot));
-                self.oracle.writes_of(index).all(|(id, write)| {
-                    let counts = |_: &Dot| self.oracle.may_count(id);
-                    let Some(dot) = write.dot.filter(counts) else { return true };
-                    is_kept(dot)
-                        || !host.disk.has_synced(&place, dot)
-                        || self.is_synced_elsewhere(node, &place, dot)
-                })
-            })
+        let is_safe = |index: usize, spot: &Spot| {
+            let place = spot.place();
+            let concerns = |dot: Dot| {
+                host.disk.has_synced(&place, dot)
+                    || hints_of(spot).any(|hint| host.disk.has_synced_hint(&hint, dot))
+                    // Whoever has heard of it takes no hint of it.
+                    || self.plan.sloppy && with.has_heard(place.0, dot)
+            };
+            self.is_safe(index, concerns, Harm::Disk(node, with))
+        };
+        let spots = self.oracle.spots.iter().enumerate();
+        self.destroys_all() || spots.into_iter().all(|(index, spot)| is_safe(index, spot))
     }
 
     /// Whether a record may be lost, damaged, or rolled back to `older`.
-    pub(crate) fn may_lose(
+    pub(crate) fn may_lose(&self, node: NodeId, place: &Place, older: Option<&Object>) -> bool {
+        let Ok(spot) = self.oracle.spot_of(place) else { return false };
+        self.destroys_all() || self.is_safe(spot, |_| true, Harm::Record(node, older))
+    }
+
+    /// Whether what a guest keeps may be lost, damaged, or rolled back to `older`.
+    pub(crate) fn may_lose_hint(
         &self,
         node: NodeId,
-        place: &Place,
-        older: Option<&model::Object>,
+        spot: usize,
+        hint: &HintPlace,
+        older: Option<&Object>,
     ) -> bool {
-        let Ok(spot) = self.oracle.spot_of(place) else { return false };
-        let is_kept = |dot| older.is_some_and(|object| object.context().contains(dot));
-        self.destroys_all()
-            || self.oracle.writes_of(spot).all(|(id, write)| {
-                write
-                    .dot
-                    .filter(|_| self.oracle.may_count(id))
-                    .is_none_or(|dot| is_kept(dot) || self.is_synced_elsewhere(node, place, dot))
-            })
+        let Some(host) = self.hosts.get(&node) else { return false };
+        let concerns = |dot| host.disk.has_synced_hint(hint, dot);
+        let harm = Harm::Hint(node, hint.target, older);
+        self.destroys_all() || self.is_safe(spot, concerns, harm)
+    }
+
+    /// Whether each acknowledged write under a key that harm concerns has a copy after it.
+    fn is_safe(&self, spot: usize, concerns: impl Fn(Dot) -> bool, harm: Harm<'_>) -> bool {
+        self.oracle.writes_of(spot).all(|(id, write)| {
+            let dot = write.dot.filter(|_| self.oracle.may_count(id));
+            dot.is_none_or(|dot| !concerns(dot) || self.is_anywhere(spot, dot, harm))
+        })
     }
 
     fn destroys_all(&self) -> bool {
         self.plan.destroys || self.mutant == Some(Mutant::AtlasOpen)
     }
 
-    fn is_synced_elsewhere(&self, node: NodeId, place: &Place, dot: causality::Dot) -> bool {
-        self.hosts.values().any(|host| host.id != node && host.disk.has_copy(place, dot))
+    /// Whether some disk has a readable copy of a write, or would have after harm: a replica, or
+    /// a guest that keeps it for one which has not heard of it and will take it.
+    pub(crate) fn is_anywhere(&self, spot: usize, dot: Dot, harm: Harm<'_>) -> bool {
+        let spot = self.oracle.spot(spot);
+        let place = spot.place();
+        let has_heard_of =
+            |object: Option<&Object>| object.is_some_and(|object| object.context().contains(dot));
+        let has_object = |host: &Host| match harm {
+            Harm::Disk(node, with) if node == host.id => has_heard_of(with.objects.get(&place)),
+            Harm::Record(node, older) if node == host.id => has_heard_of(older),
+            Harm::None | Harm::Disk(..) | Harm::Record(..) | Harm::Hint(..) => {
+                host.disk.has_copy(&place, dot)
+            }
+        };
+        let has_hint = |host: &Host, hint: &HintPlace| match harm {
+            Harm::Disk(node, with) if node == host.id => {
+                has_heard_of(with.hints.get(hint).map(|hint| &hint.object))
+            }
+            Harm::Hint(node, target, older) if (node, target) == (host.id, hint.target) => {
+                has_heard_of(older)
+            }
+            Harm::None | Harm::Disk(..) | Harm::Record(..) | Harm::Hint(..) => {
+                host.disk.has_hint(hint, dot)
+            }
+        };
+        let waits_for_it = |hint: &HintPlace| match (harm, self.hosts.get(&hint.target)) {
+            (Harm::Disk(node, with), _) if node == hint.target => !with.has_heard(place.0, dot),
+            (_, host) => host.is_some_and(|host| !host.disk.contents().has_heard(place.0, dot)),
+        };
+        let is_hinted = |hint: HintPlace| {
+            waits_for_it(&hint) && self.hosts.values().any(|host| has_hint(host, &hint))
+        };
+        self.hosts.values().any(has_object) || self.plan.sloppy && hints_of(spot).any(is_hinted)
     }
 
     /// Whether a majority has the newest catalog on disk, this node not counted.

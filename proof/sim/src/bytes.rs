@@ -5,8 +5,9 @@
 //! out must be a refusal, never another message or object.
 
 use bytes::{Bytes, BytesMut};
+use codec::record::Kind;
 use model::Object;
-use node::Message;
+use node::{Hint, HintPlace, Message};
 
 use crate::disk::Place;
 use crate::invariant::Invariant;
@@ -44,21 +45,44 @@ pub(crate) fn damage_record(
 ) -> Result<(), Broken> {
     let (shard, address) = place;
     let key = codec::key::object_key(address.table, shard.index, &address.key);
-    let seal = |body: &[u8]| {
-        codec::record::seal(codec::record::Kind::Object, &key, |out| out.extend_from_slice(body))
-    };
     let mut body = Vec::new();
     codec::object::encode(object, &mut body);
-    let damaged: Bytes = if mutant == Some(Mutant::DamageSealed) {
-        seal(&damage(&body, bits)).into()
-    } else {
-        damage(&seal(&body), bits).freeze()
-    };
-    if codec::record::open(codec::record::Kind::Object, &key, &damaged).is_ok() {
-        let detail = format!("{object:?} was damaged on disk and could be read");
-        return Err(Broken::new(Invariant::DamageIsNoticed, detail));
+    match is_noticed(Kind::Object, &key, &body, bits, mutant) {
+        true => Ok(()),
+        false => Err(unnoticed(object)),
     }
-    Ok(())
+}
+
+/// The same of what is kept for another node.
+pub(crate) fn damage_hint(
+    place: &HintPlace,
+    hint: &Hint,
+    bits: u64,
+    mutant: Option<Mutant>,
+) -> Result<(), Broken> {
+    let key = codec::hint::hint_key(place.target, &place.address);
+    let mut body = Vec::new();
+    codec::hint::encode(hint.since_millis, &hint.object, &mut body);
+    match is_noticed(Kind::Hint, &key, &body, bits, mutant) {
+        true => Ok(()),
+        false => Err(unnoticed(hint)),
+    }
+}
+
+/// Whether a record with this body is refused once it is damaged.
+fn is_noticed(kind: Kind, key: &[u8], body: &[u8], bits: u64, mutant: Option<Mutant>) -> bool {
+    let seal = |body: &[u8]| codec::record::seal(kind, key, |out| out.extend_from_slice(body));
+    let damaged: Bytes = if mutant == Some(Mutant::DamageSealed) {
+        seal(&damage(body, bits)).into()
+    } else {
+        damage(&seal(body), bits).freeze()
+    };
+    codec::record::open(kind, key, &damaged).is_err()
+}
+
+fn unnoticed(what: &impl std::fmt::Debug) -> Broken {
+    let detail = format!("{what:?} was damaged on disk and could be read");
+    Broken::new(Invariant::DamageIsNoticed, detail)
 }
 
 /// The bytes with one to three bits flipped, or with an end missing.

@@ -182,6 +182,7 @@ impl World {
             begun: self.now,
             deadline: model::Now::default(),
             healthy: self.phase == Phase::Liveness,
+            behind: Vec::new(),
         };
         // A node decides for itself how long a declaration may take; it is below this.
         self.ask(open, std::time::Duration::from_secs(12)).map(drop)
@@ -223,6 +224,7 @@ impl World {
             | Refusal::TokenFromFuture { .. }
             | Refusal::TokenReused
             | Refusal::TokenForgotten { .. }
+            | Refusal::HintsFull { .. }
             | Refusal::EmptyDelete
             | Refusal::Disk(_) => false,
             Refusal::Overloaded { max } => *max == self.plan.requests_max,

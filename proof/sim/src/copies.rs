@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use causality::{Dot, DotSet};
 use model::{Ack, NodeId, ShardId};
 
+use crate::atlas::Harm;
 use crate::host::Host;
 use crate::invariant::Invariant;
 use crate::oracle::{Look, Outcome, WriteId};
@@ -42,7 +43,7 @@ impl World {
                     let detail = format!("{} was on the disk of {at}, and is gone", told(id, dot));
                     return Err(Broken::of(Invariant::DurableIsOnDisk, spot, detail));
                 }
-                if !self.plan.destroys && !self.is_anywhere(spot, dot) {
+                if !self.plan.destroys && !self.is_anywhere(spot, dot, Harm::None) {
                     let detail =
                         format!("{} was on the disk of {at}, and is on none", told(id, dot));
                     return Err(Broken::of(Invariant::AcknowledgedIsKept, spot, detail));
@@ -50,13 +51,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// Whether some disk has a write, at a replica or at a guest.
-    fn is_anywhere(&self, spot: usize, dot: Dot) -> bool {
-        let place = self.oracle.spot(spot).place();
-        let mut disks = self.hosts.values().map(|host| &host.disk);
-        disks.any(|disk| disk.has_copy(&place, dot) || disk.has_any_hint(&place.1, dot))
     }
 
     /// What guests have said to have is there or handed over, and when nothing has been away

@@ -247,6 +247,7 @@ impl World {
                 self.oracle.losses.regain(at, spot, object.context(), self.now);
             }
         }
+        self.note_synced_hints(at);
     }
 
     /// The clients of a dead node learn that there will be no answer.
@@ -339,6 +340,7 @@ impl World {
             self.set_rate(at, rate);
             self.host(at).end_faults();
             self.take_damaged_away(at)?;
+            self.take_damaged_hints_away(at)?;
             self.start(at)?;
         }
         Ok(())

@@ -28,6 +28,7 @@ pub(crate) enum Part {
     Outcomes,
     Monotonic,
     Sessions,
+    Rooms,
 }
 
 /// The chance of one part of the world.

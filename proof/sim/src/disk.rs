@@ -21,6 +21,7 @@
 
 mod contents;
 mod crash;
+mod hints;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use causality::{Dot, DotSet, Run};
 use model::{Address, NodeId, Object, ShardId};
-use node::{After, HintPlace, Message};
+use node::{After, Hint, HintPlace, Message};
 use replica::Change;
 
 pub(crate) use self::contents::Contents;
@@ -72,6 +73,12 @@ pub(crate) struct SimDisk {
     damaged: BTreeSet<Place>,
     /// What each record was before it was written last.
     previous: BTreeMap<Place, Object>,
+    /// The same three of what is kept for others.
+    fresh_hints: Vec<HintPlace>,
+    damaged_hints: BTreeSet<HintPlace>,
+    /// Whether hints were lost or damaged in this life, which the process does not know.
+    hints_differ: bool,
+    previous_hints: BTreeMap<HintPlace, Hint>,
 }
 
 /// What the disk begins to do.
@@ -102,13 +109,16 @@ impl SimDisk {
 
     /// The places whose objects are synced and not about to be written again.
     pub(crate) fn settled_places(&self) -> Vec<Place> {
-        let left = self.left.iter().flatten();
-        let committed = self.committed.iter().flatten().chain(self.flying.iter().flatten());
-        let committed = left.chain(committed);
-        let mut moving: BTreeSet<Place> =
-            committed.chain(&self.open).filter_map(Record::place).collect();
+        let mut moving: BTreeSet<Place> = self.moving().filter_map(Record::place).collect();
         moving.extend(self.damaged.iter().cloned());
         self.synced.objects.keys().filter(|place| !moving.contains(place)).cloned().collect()
+    }
+
+    /// What was staged and is not synced.
+    fn moving(&self) -> impl Iterator<Item = &Record> {
+        let left = self.left.iter().flatten();
+        let committed = self.committed.iter().flatten().chain(self.flying.iter().flatten());
+        left.chain(committed).chain(&self.open)
     }
 
     /// Loses the record of one object, and nothing else: the clock stays as it is.
@@ -126,22 +136,6 @@ impl SimDisk {
     /// The runs dropped from logs since this was asked last.
     pub(crate) fn take_forgotten(&mut self) -> Vec<(ShardId, Run)> {
         std::mem::take(&mut self.forgotten)
-    }
-
-    /// The hints taken in since this was asked last.
-    pub(crate) fn take_hinted(&mut self) -> Vec<(HintPlace, Object)> {
-        std::mem::take(&mut self.hinted)
-    }
-
-    /// Returns whether what is synced of a hint has heard of a dot.
-    pub(crate) fn has_synced_hint(&self, place: &HintPlace, dot: Dot) -> bool {
-        self.synced.hints.get(place).is_some_and(|hint| hint.object.context().contains(dot))
-    }
-
-    /// Returns whether there is a synced hint of a write, for whomever.
-    pub(crate) fn has_any_hint(&self, address: &Address, dot: Dot) -> bool {
-        let mut hints = self.synced.hints.iter().filter(|(place, _)| place.address == *address);
-        hints.any(|(_, hint)| hint.object.context().contains(dot))
     }
 
     /// The places whose objects were synced since this was asked last.
@@ -223,6 +217,7 @@ impl SimDisk {
     /// A process starts: what a former life left to the operating system is synced before
     /// anything is promised.
     pub(crate) fn open(&mut self) {
+        self.hints_differ = false;
         if self.mutant != Some(Mutant::RecoveredCountsAsSynced) {
             let left: Vec<_> = self.left.drain(..).collect();
             self.settle(left);
@@ -253,6 +248,7 @@ impl SimDisk {
         for record in group {
             self.fresh.extend(record.place());
             self.previous.extend(self.synced.replaced_by(&record));
+            self.note_hint(&record);
             self.synced.take(&record);
         }
     }

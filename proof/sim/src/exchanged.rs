@@ -33,7 +33,7 @@ impl SimDisk {
     }
 
     /// Whether the log knows where the object is that came with a dot.
-    fn has_logged(&self, shard: ShardId, dot: Dot) -> bool {
+    pub(crate) fn has_logged(&self, shard: ShardId, dot: Dot) -> bool {
         let run = Run { incarnation: dot.incarnation, first: dot.seq, last: dot.seq };
         !self.view().log.read(shard, run, 1).is_empty()
     }

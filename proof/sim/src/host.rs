@@ -134,7 +134,7 @@ impl Host {
         if reuse {
             clocks.values_mut().for_each(|clock| forget(clock, self.incarnation));
         }
-        let (marks, hints) = (found.marks.clone(), found.owed());
+        let (marks, hints) = (found.marks.clone(), self.disk.owed());
         let node = Node::new(config, clocks, acceptor, self.clock.read(now));
         self.node = Some(node.with_marks(marks).with_hints(hints));
     }

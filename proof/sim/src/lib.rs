@@ -67,6 +67,7 @@ mod outgoing;
 mod reach;
 mod report;
 mod requests;
+mod rooms;
 mod rot;
 mod scenario;
 mod sessions;

@@ -11,6 +11,9 @@
 //!   them back to this replica;
 //! - a *disk* is replaced, by nothing or by an old copy: objects and clock together.
 //!
+//! What guests keep for others is lost in the same three ways. No clock speaks of it, so what is
+//! lost there is the copy and nothing else, and it excuses that guest alone.
+//!
 //! ```text
 //! n1 loses the record {a2: milk} {a1 a2}
 //! allowed      n1 answers without a2
@@ -30,6 +33,7 @@ use std::collections::BTreeMap;
 
 use causality::{Dot, DotSet};
 use model::{Ack, NodeId, Object};
+use node::HintPlace;
 
 use crate::disk::Contents;
 use crate::oracle::{Oracle, Write};
@@ -49,6 +53,8 @@ pub(crate) struct Losses {
     records: BTreeMap<NodeId, Records>,
     /// All dots of the records that vanished anywhere, by key.
     by_spot: BTreeMap<usize, DotSet>,
+    /// What guests had on disk for a replica and lost, by guest, replica and key.
+    hints: BTreeMap<(NodeId, NodeId, usize), DotSet>,
     /// What came back, and when.
     regained: BTreeMap<(NodeId, usize), Vec<(u64, DotSet)>>,
 }
@@ -167,6 +173,38 @@ impl Losses {
         has(&self.lacks, (node, spot), dot)
     }
 
+    /// What a guest had kept for a replica is gone.
+    pub(crate) fn hint_lost(
+        &mut self,
+        (guest, target): (NodeId, NodeId),
+        spot: usize,
+        dots: &DotSet,
+    ) {
+        let _ = self.hints.entry((guest, target, spot)).or_default().union(dots);
+    }
+
+    /// A guest has these on disk for a replica, and must keep them.
+    pub(crate) fn hint_regained(
+        &mut self,
+        (guest, target): (NodeId, NodeId),
+        spot: usize,
+        has: &DotSet,
+    ) {
+        if let Some(lost) = self.hints.get_mut(&(guest, target, spot)) {
+            *lost = lost.difference(has);
+        }
+    }
+
+    /// Returns whether a guest had a dot on its disk for a replica and lost it.
+    pub(crate) fn has_lost_hint(
+        &self,
+        (guest, target): (NodeId, NodeId),
+        spot: usize,
+        dot: Dot,
+    ) -> bool {
+        self.hints.get(&(guest, target, spot)).is_some_and(|lost| lost.contains(dot))
+    }
+
     /// Returns whether a dot was superseded at a node by what the node lost later.
     pub(crate) fn was_superseded(&self, node: NodeId, spot: usize, dot: Dot) -> bool {
         self.lost(node, spot).is_some_and(|lost| lost.superseded.contains(dot))
@@ -265,117 +303,21 @@ impl Oracle {
             let clock = clocks.get(&place.0).cloned().unwrap_or_default();
             let has = Has { object: context_in(after), clock };
             self.losses.replaced(node, index, &context_in(before), &has, now);
+            for target in self.spot(index).replicas.clone() {
+                let hint = HintPlace { target, address: place.1.clone() };
+                let context_of = |on: &Contents| {
+                    on.hints
+                        .get(&hint)
+                        .map(|hint| hint.object.context().clone())
+                        .unwrap_or_default()
+                };
+                let (had, has) = (context_of(before), context_of(after));
+                self.losses.hint_lost((node, target), index, &had.difference(&has));
+                self.losses.hint_regained((node, target), index, &has);
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use causality::Incarnation;
-    use model::Value;
-
-    use super::*;
-    use crate::oracle::Outcome;
-
-    const N1: NodeId = NodeId::new(1);
-    const N2: NodeId = NodeId::new(2);
-
-    fn dot(seq: u64) -> Dot {
-        Dot::new(Incarnation::new(0xa), seq)
-    }
-
-    /// A write that both nodes acknowledged, the first of them from its disk.
-    fn acknowledged() -> Write {
-        let ack = Ack::of_replica;
-        Write {
-            spot: 0,
-            at: N1,
-            value: None,
-            context: DotSet::new(),
-            marks: Default::default(),
-            token: None,
-            family: None,
-            begun: 10,
-            ended: 20,
-            outcome: Outcome::Acked,
-            dot: Some(dot(2)),
-            acks: vec![ack(N1, true), ack(N2, false)],
-        }
-    }
-
-    fn keepers(losses: &Losses, begun: u64) -> Vec<NodeId> {
-        losses.keepers(&acknowledged(), begun).collect()
-    }
-
-    fn has(object: &DotSet) -> Has {
-        Has { object: object.clone(), clock: object.clone() }
-    }
-
-    #[test]
-    fn power_takes_what_was_not_synced_and_leaves_the_rest() {
-        let mut losses = Losses::default();
-        losses.unsynced_lost(N2, 0, &[dot(1)].into_iter().collect());
-        assert_eq!(keepers(&losses, 40), [N1, N2], "that was another write");
-        let both = [dot(1), dot(2)].into_iter().collect();
-        losses.unsynced_lost(N1, 0, &both);
-        losses.unsynced_lost(N2, 0, &both);
-        assert_eq!(keepers(&losses, 40), [N1], "what was durable must not be lost with it");
-    }
-
-    #[test]
-    fn what_a_disk_has_again_is_lost_no_more() {
-        let mut losses = Losses::default();
-        let both = [dot(1), dot(2)].into_iter().collect();
-        losses.unsynced_lost(N2, 0, &both);
-        losses.regain(N2, 0, &both, 50);
-        assert_eq!(keepers(&losses, 49), [N1], "the read may have come before");
-        assert_eq!(keepers(&losses, 51), [N1, N2]);
-    }
-
-    #[test]
-    fn what_came_back_was_not_there_for_those_who_had_asked_before() {
-        let mut losses = Losses::default();
-        let (both, none) = ([dot(1), dot(2)].into_iter().collect(), DotSet::new());
-        losses.replaced(N1, 0, &both, &has(&none), 30);
-        assert!(losses.has_lost(N1, 0, dot(2)));
-        losses.replaced(N1, 0, &none, &has(&both), 50);
-        assert!(!losses.has_lost(N1, 0, dot(2)));
-        assert_eq!(keepers(&losses, 49), [N2]);
-        assert_eq!(keepers(&losses, 51), [N1, N2]);
-    }
-
-    #[test]
-    fn what_a_later_write_brought_to_a_new_disk_was_not_there_before_it_either() {
-        let mut losses = Losses::default();
-        let (both, none) = ([dot(1), dot(2)].into_iter().collect(), DotSet::new());
-        losses.replaced(N1, 0, &both, &has(&none), 30);
-        losses.replaced(N1, 0, &both, &has(&both), 50);
-        assert_eq!(keepers(&losses, 49), [N2]);
-        assert_eq!(keepers(&losses, 51), [N1, N2]);
-    }
-
-    #[test]
-    fn a_lost_record_takes_one_copy_and_leaves_the_knowledge_of_it() {
-        let (mut losses, write) = (Losses::default(), acknowledged());
-        let value = Value { content_type: "".into(), body: "milk".into() };
-        let object = Object::written(dot(2), [dot(1)].into_iter().collect(), value);
-        losses.record_lost(N1, 0, &object, None, 30);
-        assert_eq!(keepers(&losses, 40), [N2]);
-        assert_eq!(losses.witnesses(&write, dot(1), 40).collect::<Vec<_>>(), [N1, N2]);
-        assert!(losses.was_superseded(N1, 0, dot(1)));
-        assert!(!losses.was_superseded(N1, 0, dot(2)), "it was held");
-        assert!(!losses.has_lost(N1, 1, dot(2)), "under another key nothing is lost");
-    }
-
-    #[test]
-    fn a_record_that_turned_old_excuses_the_values_that_it_brings_back_and_no_others() {
-        let (mut losses, write) = (Losses::default(), acknowledged());
-        let value = || Value { content_type: "".into(), body: "milk".into() };
-        let older = Object::written(dot(1), DotSet::new(), value());
-        let object = Object::written(dot(2), [dot(1)].into_iter().collect(), value());
-        losses.record_lost(N1, 0, &object, Some(&older), 30);
-        let witnesses = |value| losses.witnesses(&write, value, 40).collect::<Vec<_>>();
-        assert_eq!(witnesses(dot(1)), [N2]);
-        assert_eq!(witnesses(dot(9)), [N1, N2]);
-    }
-}
+mod tests;

@@ -134,7 +134,7 @@ impl World {
 }
 
 /// Whether two requests are the same write, however long each may take.
-fn is_same(a: &Request, b: &Request) -> bool {
+pub(crate) fn is_same(a: &Request, b: &Request) -> bool {
     match (a, b) {
         (Request::Put(a), Request::Put(b)) => *a == Put { timeout: a.timeout, ..b.clone() },
         (a, b) => a == b,

@@ -15,15 +15,17 @@
 //! for the level, a write that was not attempted is a broken promise. So is one of unknown
 //! outcome, if the node keeps a replica itself and the client was patient: guests that say
 //! nothing are followed by others. A write that is passed on is excused: what another node
-//! does with it is judged by what that one could count on.
+//! does with it is judged by what that one could count on. Guests count if they have not said
+//! meanwhile that they have no room for it, each time truly, see [`rooms`](crate::rooms).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::{Ack, Failure, Kind, NodeId, Put, Request, WriteOptions};
+use model::{Ack, Failure, Kind, NodeId, Put, Refusal, Request, WriteOptions};
 
 use crate::invariant::Invariant;
 use crate::levels::Poll;
+use crate::oracle::Spot;
 use crate::report::Broken;
 use crate::world::{Open, World};
 
@@ -101,6 +103,15 @@ impl World {
         }
     }
 
+    /// Whether nothing that a node has under a key keeps it from taking more: what it cannot read
+    /// it does not write over.
+    fn can_take(&self, node: NodeId, spot: &Spot) -> bool {
+        let Some(host) = self.hosts.get(&node) else { return false };
+        let address = spot.address();
+        let mut hints = host.disk.damaged_hints().iter();
+        !host.disk.damaged().contains(&spot.place()) && hints.all(|hint| hint.address != address)
+    }
+
     /// A write has failed for want of nodes: that must not be where enough were there all the
     /// time.
     pub(crate) fn check_taken(
@@ -114,13 +125,15 @@ impl World {
             return Ok(());
         }
         let spot_of = self.oracle.spot(spot);
-        // A write of a session is left alone if nobody there has what the session has seen.
-        if matches!(&open.request, Request::Put(Put { sessions: Some(seen), .. }) if !seen.is_empty())
-        {
+        // A write of a session is accepted by a replica that has what the session has seen. Where
+        // the node that was asked is none, others have their part in it.
+        let has_seen = matches!(&open.request, Request::Put(Put { sessions: Some(seen), .. }) if !seen.is_empty());
+        let is_able = spot_of.replicas.contains(&open.at) && !open.behind.contains(&open.at);
+        if has_seen && !is_able {
             return Ok(());
         }
         let is_judged = match failure {
-            Failure::NotAttempted { .. } => true,
+            Failure::NotAttempted { .. } | Failure::Refused(Refusal::HintsFull { .. }) => true,
             Failure::Unknown { .. } => {
                 let Request::Put(put) = &open.request else { return Ok(()) };
                 let is_near = self.plan.network.far == 0 && self.plan.disk.unreadable == 0;
@@ -133,12 +146,25 @@ impl World {
         if !is_judged {
             return Ok(());
         }
-        let there = self.counted_on(open.at, open.begun);
-        let poll = self.oracle.poll(spot_of, open.at);
-        if !is_enough(poll, &spot_of.replicas, &there, options) {
-            return Ok(());
-        }
-        let detail = format!("{} says: {failure}, and {there:?} were there", open.at);
+        let could = |at: NodeId| {
+            let mut there = self.counted_on(at, open.begun);
+            there.retain(|node| self.can_take(*node, spot_of));
+            there.retain(|node| !self.rooms.is_full(*node, spot, open.begun));
+            let poll = self.oracle.poll(spot_of, open.at);
+            is_enough(poll, &spot_of.replicas, &there, options).then_some(there)
+        };
+        // Who has no room asks the other guests, each of which then counts on others.
+        let is_full = self.rooms.is_full(open.at, spot, open.begun);
+        let is_guest = |node: &NodeId| !spot_of.replicas.contains(node);
+        let accepting = match is_full {
+            true => self.counted_on(open.at, open.begun).into_iter().filter(is_guest).collect(),
+            false => vec![open.at],
+        };
+        let is_full = |node: &NodeId| self.rooms.is_full(*node, spot, open.begun);
+        let mut able = accepting.into_iter().filter(|node| !is_full(node));
+        let Some((at, there)) = able.find_map(|at| Some((at, could(at)?))) else { return Ok(()) };
+        let detail =
+            format!("{} says: {failure}, and {there:?} were there, as {at} sees it", open.at);
         Err(Broken::of(Invariant::WritesAreTaken, spot, detail))
     }
 }

@@ -30,7 +30,9 @@ impl World {
             *self.requests.entry(("contexts", "refused")).or_default() += 1;
         }
         let next = self.workload.next(client, &mut self.oracle, self.now);
+        let behind = self.behind(client, &next.op);
         let open = Open {
+            behind,
             at: next.at,
             request: next.request,
             op: next.op,
@@ -160,7 +162,8 @@ impl World {
             Request::Put(_) | Request::Declare(_) | Request::Status => Duration::from_secs(20),
         };
         let (begun, deadline) = (self.now, Now::default());
-        let open = Open { at, request, op: Op::Ask, client: None, begun, deadline, healthy: true };
+        let (op, client, behind) = (Op::Ask, None, Vec::new());
+        let open = Open { at, request, op, client, begun, deadline, healthy: true, behind };
         let ticket = self.ask(open, patience)?;
         loop {
             if let Some(reply) = self.heard.remove(&ticket) {

@@ -5,6 +5,8 @@
 //!
 //! [losses]: crate::losses
 
+mod hints;
+
 use model::{NodeId, Object};
 
 use crate::bytes;
@@ -69,6 +71,11 @@ impl World {
         let (pick, bits) = (self.rot.dice.bits(), self.rot.dice.bits());
         if !self.count_fault() {
             return Ok(());
+        }
+        let hints = self.host(at).disk.settled_hints();
+        // There are few of those at a time, and half of the damage is theirs.
+        if !hints.is_empty() && pick >> 63 == 1 {
+            return self.rot_hint(at, &hints, (pick, bits), damage);
         }
         let places = self.host(at).disk.settled_places();
         let index = usize::try_from(pick % (places.len() as u64).max(1)).unwrap_or(0);

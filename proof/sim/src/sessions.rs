@@ -168,24 +168,22 @@ impl World {
         }
     }
 
-    /// Whether some replica lacks what a client has seen, or its token cannot say what that is.
-    pub(crate) fn may_be_behind(&self, client: Option<usize>, op: &Op) -> bool {
+    /// The replicas that lack something of what a client has seen, or all if its token cannot say
+    /// what that is. Who asks them may find nobody who has it, until it has arrived.
+    pub(crate) fn behind(&self, client: usize, op: &Op) -> Vec<NodeId> {
         let spot = match op {
             Op::Write { id, .. } => self.oracle.write(*id).spot,
             Op::Read { spot, .. } => *spot,
             Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Recall { .. } | Op::Ask => {
-                return false;
+                return Vec::new();
             }
         };
-        let Some(kept) = self.workload.sessions.of(client) else { return false };
+        let Some(kept) = self.workload.sessions.of(Some(client)) else { return Vec::new() };
         let spot = self.oracle.spot(spot);
         let lacks = |node: &NodeId| {
             let host = self.hosts.get(node);
             host.is_none_or(|host| kept.is_ahead_of(spot.shard, &clock_of(host, spot.shard)))
         };
-        // Where messages are slow or lost, or records, what is missing can take its time.
-        let network = &self.plan.network;
-        let is_slow = network.far != 0 || network.loss != 0 || self.plan.disk.rot != 0;
-        is_slow || spot.replicas.iter().any(lacks)
+        spot.replicas.iter().copied().filter(lacks).collect()
     }
 }

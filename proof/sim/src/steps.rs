@@ -25,6 +25,7 @@ impl World {
             Input::Received { message, .. } => matches!(message, Message::Forward(_)),
             Input::Connected(_) | Input::Lost(_) | Input::Woken => false,
         };
+        let offer = self.offer(&input);
         let host = self.host(at);
         host.disk.set_unreadable(fails);
         host.disk.overwrite_next(overwrite);
@@ -33,6 +34,7 @@ impl World {
         self.look(at, write)?;
         self.check_forgotten(at)?;
         self.look_at_hints(at, write)?;
+        self.check_rooms(at, offer.as_ref(), &effects)?;
         self.check_node(at)?;
         if is_asked {
             self.check_refusals(at, &effects, fails)?;

@@ -54,6 +54,22 @@ impl Summary {
         add_up(&mut self.faults, &other.faults);
     }
 
+    /// Requests that were answered with what was asked for, or told what they asked about.
+    pub fn answered(&self) -> u64 {
+        let is_answer = |(kind, end): &(&str, &str)| match *kind {
+            "puts" | "deletes" => *end == "acknowledged",
+            "gets" | "lists" => *end == "answered",
+            _ => false,
+        };
+        self.requests.iter().filter(|(name, _)| is_answer(name)).map(|(_, count)| count).sum()
+    }
+
+    /// How many answers said of themselves what they are worth, by the word. Each was judged.
+    fn labels(&self) -> BTreeMap<&'static str, u64> {
+        let labels = self.requests.iter().filter(|((kind, _), _)| *kind == "answers");
+        labels.map(|((_, word), count)| (*word, *count)).collect()
+    }
+
     /// Simulated hours under load.
     pub fn hours(&self) -> f64 {
         hours(self.under_load)
@@ -84,6 +100,11 @@ impl fmt::Display for Summary {
         writeln!(f, "  seconds of core time        {core:>14.1}")?;
         writeln!(f, "  events per core second      {per_second:>14.0}")?;
         writeln!(f, "  times real time, per core   {speed:>14.1}")?;
+        writeln!(f, "  operations answered         {:>14}", self.answered())?;
+        let labels = self.labels();
+        let words = labels.iter().map(|(word, count)| format!("{word} {count}"));
+        let words = words.collect::<Vec<_>>().join(", ");
+        writeln!(f, "  labels judged, all right    {:>14}: {words}", labels.values().sum::<u64>())?;
         writeln!(f, "  requests by outcome")?;
         for ((kind, outcome), count) in &self.requests {
             let name = format!("{kind} {outcome}");
@@ -121,6 +142,23 @@ mod tests {
         let mut two = half.clone();
         two.merge(&half);
         assert_eq!(one, two);
+    }
+
+    #[test]
+    fn answers_and_their_labels_are_counted_and_failures_are_not() {
+        let mut summary = Summary::default();
+        let requests = [
+            (("answers", "any"), 1),
+            (("answers", "strict"), 4),
+            (("gets", "answered"), 3),
+            (("gets", "monotonic"), 2),
+            (("puts", "acknowledged"), 2),
+            (("puts", "unknown"), 7),
+        ];
+        summary.add(&Report { requests: requests.into(), ..Report::default() });
+        let text = summary.to_string();
+        assert_eq!(summary.answered(), 5);
+        assert!(text.contains("  5: any 1, strict 4\n"), "{text}");
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub struct Plan {
     /// The most writes of a shard that a log remembers.
     #[serde(default = "long_log")]
     pub log_entries_max: usize,
+    /// The most bytes that a node keeps for replicas that are away.
+    #[serde(default = "roomy")]
+    pub hint_bytes_max: u64,
     /// Mean microseconds between two declarations of further keyspaces and tables. Zero
     /// for none.
     pub declares: u64,
@@ -214,6 +217,11 @@ fn long_log() -> usize {
     100_000
 }
 
+/// Room for more than any run writes.
+fn roomy() -> u64 {
+    1 << 30
+}
+
 const MILLISECOND: u64 = 1_000;
 const SECOND: u64 = 1_000_000;
 
@@ -226,8 +234,6 @@ impl Plan {
         let network = network(&mut dice);
         let mut levels = Dice::new(seed, Part::Levels);
         // A declaration takes several round trips, one declaration after the other.
-        // What is lost with a disk or a record is told from replicas only, so where there are
-        // guests disks are whole.
         let sloppy = u16::from(replicas) < nodes && Dice::new(seed, Part::Guests).chance(350);
         let often = if network.far == 0 { 300 * MILLISECOND } else { 2 * SECOND };
         Self {
@@ -245,6 +251,14 @@ impl Plan {
             requests_max: dice.pick(&[10_000, 10_000, 10_000, 4]),
             page_objects_max: dice.pick(&[1_000, 1_000, 5, 2]),
             log_entries_max: Dice::new(seed, Part::Logs).pick(&[long_log(), long_log(), 200, 20]),
+            hint_bytes_max: Dice::new(seed, Part::Rooms).pick(&[
+                roomy(),
+                roomy(),
+                roomy(),
+                400,
+                1_500,
+                6_000,
+            ]),
             declares: dice.pick(&[0, 0, often, 2 * SECOND]),
             clients: ClientPlan {
                 demands: levels.pick(&[0, 0, 50, 300]),
@@ -270,28 +284,27 @@ impl Plan {
             rounds: dice.pick(&[1, 1, 1, 2]),
             destroys: false,
         }
-        .without_rot_of_guests()
     }
 
-    fn without_rot_of_guests(mut self) -> Self {
-        if self.sloppy {
-            self.disk.rot = 0;
-        }
-        self
+    /// Whether guests may have no room for what they are asked to keep.
+    pub(crate) fn has_little_room(&self) -> bool {
+        self.sloppy && self.hint_bytes_max < roomy()
     }
 
-    /// Whether a node may come back with another disk: not while anything is declared, nor where
-    /// disks have hints.
+    /// Whether a node may come back with another disk: not while anything is declared.
     pub(crate) fn may_replace_disks(&self) -> bool {
-        self.declares == 0 && !self.sloppy
+        self.declares == 0
     }
 
     /// How long a healthy cluster may take for one key: one second, and what the round trips of
     /// a write that is forwarded take on this network, with syncs of these disks, both drawn
     /// from a distribution with a mean. In thousands of worlds a fifth of it was needed at
-    /// most. The clock by which the time is up may run half as fast again as it should.
+    /// most. The clock by which the time is up may run half as fast again as it should. A
+    /// write with a token is not waited for that long: it is passed on to another, and in a sloppy
+    /// keyspace begun anew in the end.
     pub(crate) fn patience(&self) -> Duration {
-        let round_trips = 8 * self.network.far + 40 * self.network.delay + 10 * self.disk.sync;
+        let hops = if self.clients.tokens == 0 { 8 } else { 16 };
+        let round_trips = hops * self.network.far + 40 * self.network.delay + 10 * self.disk.sync;
         Duration::from_secs(1) + Duration::from_micros(round_trips)
     }
 

@@ -138,6 +138,21 @@ impl Oracle {
         }
     }
 
+    /// A node that was asked twice for one write, and accepts it long afterwards, does not show for
+    /// which of the two. If it refuses one, it was the other: that one gets the dot.
+    pub(crate) fn hand_over(&mut self, id: WriteId, dot: Dot) -> bool {
+        let at = self.write(id).at;
+        let is_it = |twin: &WriteId| {
+            let other = self.write(*twin);
+            let is_refused = *twin == id || other.outcome == Outcome::Refused;
+            other.at == at && !is_refused && other.dot.is_none_or(|its| its == dot)
+        };
+        let Some(twin) = self.family(id).iter().copied().find(is_it) else { return false };
+        self.write_mut(id).dot = None;
+        let _ = self.name(dot, twin);
+        true
+    }
+
     /// A second dot for one attempt, which was forwarded to two nodes: it is as if the client had
     /// tried twice.
     pub(crate) fn split(&mut self, id: WriteId) -> WriteId {
@@ -249,4 +264,73 @@ pub(crate) fn is_of_the_day(token: Token) -> bool {
 pub(crate) fn plain(object: &Object) -> Object {
     let (values, context) = object.clone().shown().into_parts();
     Object::from_parts(values, context).expect("a part of an object is one")
+}
+
+#[cfg(test)]
+mod tests {
+    use causality::Incarnation;
+    use model::{
+        Durability, Key, KeyspaceId, Level, NodeId, Policy, ShardId, Table, TableId, Voting,
+    };
+
+    use super::*;
+    use crate::invariant::Invariant;
+    use crate::levels::Places;
+    use crate::oracle::{Look, Spot};
+    use crate::scenario::name;
+
+    /// Two attempts of one write, at these nodes, of which the first was accepted as far as anybody
+    /// can see.
+    fn attempts(nodes: [u16; 2]) -> (Oracle, [WriteId; 2], Dot) {
+        let keyspace = KeyspaceId::new(1);
+        let table = Table {
+            id: TableId::new(1),
+            keyspace,
+            name: name("table"),
+            policy: Policy::Siblings,
+            durability: Durability::Synced,
+            read: Level::Quorum,
+            write: Level::Quorum,
+            voting: Voting::default(),
+        };
+        let (key, shard) =
+            (Key::new("k".into(), "".into()).unwrap(), ShardId { keyspace, index: 0 });
+        let spot = Spot { keyspace: name("space"), table, key, shard, replicas: Vec::new() };
+        let mut oracle = Oracle::new(vec![spot], Places::default(), Look::Quiet);
+        let ids = nodes.map(|at| {
+            oracle.begin(Write {
+                spot: 0,
+                at: NodeId::new(at),
+                value: None,
+                context: Default::default(),
+                marks: Default::default(),
+                token: Some(Token::new(7, 7)),
+                family: None,
+                begun: 0,
+                ended: u64::MAX,
+                outcome: Outcome::Open,
+                dot: None,
+                acks: Vec::new(),
+            })
+        });
+        let dot = Dot::new(Incarnation::new(9), 1);
+        oracle.mint(ids[0], dot).unwrap();
+        (oracle, ids, dot)
+    }
+
+    #[test]
+    fn of_two_attempts_at_one_node_one_may_be_refused_and_not_both() {
+        let (mut oracle, [first, second], dot) = attempts([1, 1]);
+        oracle.failed(first, Outcome::Refused, 5).unwrap();
+        assert_eq!((oracle.write(first).dot, oracle.write(second).dot), (None, Some(dot)));
+        let broken = oracle.failed(second, Outcome::Refused, 6).unwrap_err();
+        assert_eq!(broken.invariant, Invariant::RefusedStaysAway);
+    }
+
+    #[test]
+    fn what_one_node_has_accepted_was_not_accepted_by_another() {
+        let (mut oracle, [first, _], _) = attempts([1, 2]);
+        let broken = oracle.failed(first, Outcome::Refused, 5).unwrap_err();
+        assert_eq!(broken.invariant, Invariant::RefusedStaysAway);
+    }
 }

@@ -92,8 +92,9 @@ impl Trace {
     }
 
     fn note_receipt(&mut self, receipt: &Receipt) {
-        let Receipt { kind, dot, shard, acks, wanted, replicas, staleness } = receipt;
+        let Receipt { kind, dot, shard, acks, wanted, replicas, cast, staleness } = receipt;
         (kind.as_str(), dot, shard.keyspace.number(), shard.index, wanted, replicas).hash(self);
+        cast.map(|cast| (cast.got, cast.of)).hash(self);
         staleness.hash(self);
         acks.iter().for_each(|ack| (ack.node.number(), ack.durable).hash(self));
     }
@@ -152,7 +153,8 @@ mod tests {
         let acks = vec![Ack::of_replica(NodeId::new(1), durable)];
         let shard = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
         let (kind, wanted, replicas, staleness) = (Kind::Strict, 1, 1, None);
-        let receipt = Receipt { kind, dot: None, shard, acks, wanted, replicas, staleness };
+        let cast = None;
+        let receipt = Receipt { kind, dot: None, shard, acks, wanted, replicas, cast, staleness };
         Reply::Read(Read { object, session: None, receipt })
     }
 

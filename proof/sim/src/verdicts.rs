@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use causality::Dot;
 use model::{
-    Failure, Kind, Mutation, NodeId, Put, ReadOptions, Receipt, Refusal, Reply, Request,
+    Failure, Get, Kind, Mutation, NodeId, Put, ReadOptions, Receipt, Refusal, Reply, Request,
     WriteOptions,
 };
 use node::{Effect, HintPlace, Message};
@@ -113,9 +113,12 @@ impl World {
         if let (Op::Write { id, .. }, Some(receipt)) = (op, receipt_of(failure)) {
             self.oracle.adopt(*id, receipt);
         }
-        self.check_unmet(open.at, op, failure)?;
+        self.check_unmet(open, op, failure)?;
         if let Op::Write { id, options } = op {
             self.check_taken(open, self.oracle.write(*id).spot, *options, failure)?;
+        }
+        if matches!(failure, Failure::Refused(Refusal::HintsFull { .. })) {
+            self.count(op, "without room");
         }
         if let Op::Write { id, .. } = op {
             self.oracle.failed(*id, outcome, self.now)?;
@@ -125,12 +128,11 @@ impl World {
             Failure::NotAttempted { .. } => !open.healthy && !matches!(op, Op::Nowhere),
             Failure::Unknown { .. } | Failure::TooFewAnswers { .. } => {
                 // Whoever waits for what a session has seen has less time for the rest.
-                let is_late = self.may_be_behind(open.client, op);
-                (!open.healthy || is_late) && fits(failure, op)
+                (!open.healthy || !open.behind.is_empty()) && fits(failure, op)
             }
             Failure::Unsettled { .. } => !open.healthy && fits(failure, op),
             Failure::SessionBehind { .. } => {
-                !open.healthy && fits(failure, op) || self.may_be_behind(open.client, op)
+                (!open.healthy || !open.behind.is_empty()) && fits(failure, op)
             }
             Failure::Weaker { receipt } => {
                 !open.healthy && receipt.kind < demanded(op) && self.met(open, receipt)
@@ -177,7 +179,7 @@ impl World {
         for refusal in effects.iter().filter_map(refusal) {
             let is_true = match refusal {
                 Refusal::Overloaded { .. } => self.limits.requests_max <= requests,
-                Refusal::Disk(_) => fails || !host.disk.damaged().is_empty(),
+                Refusal::Disk(_) => fails || host.disk.has_damage(),
                 Refusal::Malformed(_)
                 | Refusal::UnknownKeyspace(_)
                 | Refusal::UnknownTable { .. }
@@ -195,6 +197,8 @@ impl World {
                 | Refusal::TokenFromFuture { .. }
                 | Refusal::TokenReused
                 | Refusal::TokenForgotten { .. }
+                // Judged when a node finds that it has no room.
+                | Refusal::HintsFull { .. }
                 | Refusal::EmptyDelete => true,
             };
             if !is_true {
@@ -221,7 +225,7 @@ impl World {
     }
 
     /// What failed for too few replicas says which took part, and which have a write on disk.
-    fn check_unmet(&self, at: NodeId, op: &Op, failure: &Failure) -> Result<(), Broken> {
+    fn check_unmet(&self, open: &Open, op: &Op, failure: &Failure) -> Result<(), Broken> {
         let (counted, receipt) = match failure {
             Failure::Unknown { wanted, got, receipt: Some(receipt), lacks: _ }
             | Failure::TooFewAnswers { wanted, got, receipt, lacks: _ } => {
@@ -234,13 +238,12 @@ impl World {
             | Failure::NotAttempted { .. }
             | Failure::Refused(_) => return Ok(()),
         };
-        // A read of a session may need more replicas than its level: see `Sessioned::demand`.
-        let needs_replica = self.plan.clients.sessions != 0;
-        let is_excused = needs_replica && matches!(op, Op::Read { .. });
-        if self.oracle.look == Look::Quiet || is_excused {
+        if self.oracle.look == Look::Quiet {
             return Ok(());
         }
-        self.oracle.check_unmet(at, op, counted, receipt)?;
+        // A read of a session may need more replicas than its level: see `Sessioned::demand`.
+        let needs_more = matches!(&open.request, Request::Get(Get { sessions: Some(_), .. }));
+        self.oracle.check_unmet((open.at, needs_more), op, counted, receipt)?;
         match op {
             Op::Write { id, .. } => self.check_on_disk(*id, &receipt.acks),
             Op::Read { .. }
@@ -288,6 +291,12 @@ impl World {
                 *max == self.limits.siblings_max && *max <= *siblings
             }
             Refusal::Overloaded { max } => *max == self.plan.requests_max,
+            Refusal::HintsFull { nodes, kept, needs, max } => {
+                *max == self.plan.hint_bytes_max
+                    && *max < kept.saturating_add(*needs)
+                    && !open.healthy
+                    && self.have_been_full(open, nodes)
+            }
             Refusal::Disk(_) => {
                 (0 < self.plan.disk.unreadable || 0 < self.plan.disk.rot) && !open.healthy
             }
@@ -387,8 +396,8 @@ impl World {
 }
 
 impl World {
-    /// Whether a write is on the disk of a replica, or was lost with it. What a guest has may
-    /// be with its replica already.
+    /// Whether a write is on the disk of a replica or guest, or was lost with it. What a guest has
+    /// may be with its replica already.
     pub(crate) fn is_or_was_on_disk(&self, ack: &model::Ack, spot: usize, dot: Dot) -> bool {
         let place = self.oracle.spot(spot).place();
         let at = |node: NodeId| {
@@ -398,7 +407,9 @@ impl World {
         let Some(replica) = ack.stands_for else { return at(ack.node) };
         let hint = HintPlace { target: replica, address: place.1.clone() };
         let guest = self.hosts.get(&ack.node);
-        guest.is_some_and(|guest| guest.disk.has_synced_hint(&hint, dot)) || at(replica)
+        guest.is_some_and(|guest| guest.disk.has_synced_hint(&hint, dot))
+            || at(replica)
+            || self.oracle.losses.has_lost_hint((ack.node, replica), spot, dot)
     }
 }
 

@@ -80,6 +80,8 @@ pub(crate) struct Open {
     pub(crate) deadline: Now,
     /// Whether nothing may keep it from succeeding.
     pub(crate) healthy: bool,
+    /// Replicas that lacked something of what its session had seen, when it was asked.
+    pub(crate) behind: Vec<NodeId>,
 }
 
 /// Which part of a run this is.
@@ -118,6 +120,8 @@ pub(crate) struct World {
     /// What monotonic reads have returned.
     pub(crate) returned: crate::monotonic::Returned,
     pub(crate) rot: Rot,
+    /// Which guests had no room for what.
+    pub(crate) rooms: crate::rooms::Rooms,
     /// How many faults have come so far.
     pub(crate) fault_number: u64,
     /// The numbers of those that are not to happen.
@@ -147,12 +151,20 @@ impl World {
         let dice = |part| Dice::new(seed, part);
         let regions: Vec<(NodeId, Name)> =
             layout.members.iter().map(|(node, member)| (*node, member.region.clone())).collect();
-        let Plan { siblings_max, requests_max, page_objects_max, log_entries_max, .. } = plan;
+        let Plan {
+            siblings_max,
+            requests_max,
+            page_objects_max,
+            log_entries_max,
+            hint_bytes_max,
+            ..
+        } = plan;
         let mut limits = Limits {
             siblings_max,
             requests_max,
             page_objects_max,
             log_entries_max,
+            hint_bytes_max,
             retry_window: tokens::WINDOW,
             token_ahead_max: tokens::WINDOW,
             ..Limits::default()
@@ -178,6 +190,7 @@ impl World {
             open: BTreeMap::new(),
             heard: BTreeMap::new(),
             returned: BTreeMap::new(),
+            rooms: crate::rooms::Rooms::default(),
             rot: Rot::new(&plan.disk, dice(Part::Rot)),
             fault_number: 0,
             left_out: BTreeSet::new(),

@@ -149,6 +149,31 @@ fn of_guests(seed: u64) -> Plan {
     plan
 }
 
+/// The same where guests have room for a few hints only, and logs are short.
+#[cfg(feature = "mutants")]
+fn of_full_guests(seed: u64) -> Plan {
+    let mut plan = of_guests(seed);
+    (plan.hint_bytes_max, plan.log_entries_max) = (1_500, 20);
+    plan
+}
+
+/// The same with a replica or two, so that often none is there.
+#[cfg(feature = "mutants")]
+fn of_full_guests_alone(seed: u64) -> Plan {
+    let mut plan = of_few_replicas(seed);
+    plan.hint_bytes_max = 1_500;
+    plan
+}
+
+/// The same on disks that rot, where much is written to few keys.
+#[cfg(feature = "mutants")]
+fn of_rotting_guests(seed: u64) -> Plan {
+    let mut plan = of_guests(seed);
+    (plan.disk.rot, plan.disk.rots) = (20_000, [1, 1, 4]);
+    (plan.clients.partitions, plan.clients.sorts) = (2, 1);
+    plan
+}
+
 /// The same with a replica or two, so that often none is there.
 #[cfg(feature = "mutants")]
 fn of_few_replicas(seed: u64) -> Plan {
@@ -175,6 +200,14 @@ fn of_silent_guests(seed: u64) -> Plan {
     (plan.faults.gap, plan.faults.lasts) = (5_000_000, 2_000_000);
     (plan.clients.count, plan.clients.think) = (8, 20_000);
     plan.faults.kinds = [(Split, 1)].into();
+    plan
+}
+
+/// The same in which all clients are in sessions, and all nodes but a few keep replicas.
+#[cfg(feature = "mutants")]
+fn of_guests_of_sessions(seed: u64) -> Plan {
+    let mut plan = of_silent_guests(seed);
+    (plan.nodes, plan.clients.sessions) = (5, 1000);
     plan
 }
 
@@ -326,6 +359,7 @@ fn inside() -> Vec<Row> {
         (In::PageEndIgnored, any, &[ListsAgree, QuorumsMeet]),
         (In::PageTakenForAll, any, &[ListsAgree]),
         (In::StrictAlways, any, &[ReceiptsAreTrue]),
+        (In::GuestsCastNoVotes, any, &[ReceiptsAreTrue]),
         (In::VoteCountedTwice, any, &[ReceiptsAreTrue]),
         (In::ZoneCountedTwice, any, &[ReceiptsAreTrue]),
         (In::LocalCountsFar, any, &[ReceiptsAreTrue, ContractsStand]),
@@ -348,7 +382,11 @@ fn inside() -> Vec<Row> {
         (In::ChosenNotStored, of_operators, &[ContractsStand]),
         (In::AttemptsDuel, of_distant_operators, &[HealthyRequestsSucceed]),
         (In::OldCatalogLearned, of_unlucky_operators, &[ContractsStand]),
-        (In::ShardWrong, any, &[NothingIsInvented, ReceiptsAreTrue, HealthyRequestsSucceed]),
+        (
+            In::ShardWrong,
+            any,
+            &[NothingIsInvented, ReceiptsAreTrue, HealthyRequestsSucceed, OutcomesAreTrue],
+        ),
         (In::DeadForEver, any, &[HealthyRequestsSucceed]),
         (
             In::IncarnationReadBack,
@@ -402,6 +440,13 @@ fn inside() -> Vec<Row> {
         (In::HintMisdirected, of_guests, &[DurableIsOnDisk, AcknowledgedIsKept]),
         (In::HintReplaced, of_guests, &[DurableIsOnDisk, AcknowledgedIsKept]),
         (In::HintNotKept, of_guests, &[DurableIsOnDisk]),
+        (In::DamagedHintReplaced, of_rotting_guests, &[DurableIsOnDisk, AcknowledgedIsKept]),
+        (In::HintCapIgnored, of_full_guests, &[LimitsHold]),
+        (In::HintValuesCounted, of_full_guests, &[LimitsHold]),
+        (In::HintRefusedEarly, of_full_guests, &[RefusalsAreTrue]),
+        (In::HintBytesNotFreed, of_full_guests, &[RefusalsAreTrue]),
+        (In::FullGuestSpeaksForAll, of_full_guests_alone, &[WritesAreTaken]),
+        (In::NeedsRepairNotMarked, of_full_guests, &[LogReachesBack]),
         (In::UnheardIsFresh, of_late_news, &[StalenessIsTrue]),
         (In::SloppyIsFresh, of_guests, &[StalenessIsTrue]),
         (In::StrictIsFresh, any, &[StalenessIsTrue]),
@@ -415,6 +460,8 @@ fn inside() -> Vec<Row> {
         (In::SessionByLatest, of_sessions, &[SessionsHold]),
         (In::SessionLacksIgnored, of_sessions, &[SessionsHold]),
         (In::LateAnswerVouches, of_broken_lines, &[SessionsHold]),
+        (In::SessionNeverMet, of_sessions, &[HealthyRequestsSucceed]),
+        (In::SessionWithoutGuests, of_guests_of_sessions, &[WritesAreTaken]),
         (In::SessionForgetsReads, of_sessions, &[SessionsHold]),
         (In::SessionWritesUnchecked, of_sessions, &[SessionsHold]),
     ];

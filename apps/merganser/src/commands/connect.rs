@@ -4,12 +4,16 @@
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::{
     Client, Demands, Error, Identity, Key, Level, Options, Problem, ReadOptions, Token,
     WriteOptions,
 };
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::error::{CliError, Exit};
 
@@ -196,6 +200,43 @@ pub(crate) fn block_on<T>(
     runtime.block_on(future)
 }
 
+/// So many things are done at once. One that hangs holds up nobody, and a list of all nodes of a
+/// large cluster does not open hundreds of connections in one moment.
+const AT_ONCE: usize = 32;
+
+/// Does several things at the same time, and gives what came of them in the order they were
+/// named.
+pub(crate) async fn at_once<F>(all: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let (mut doing, places) = (JoinSet::new(), Arc::new(Semaphore::new(AT_ONCE)));
+    for (index, one) in all.into_iter().enumerate() {
+        let places = Arc::clone(&places);
+        doing.spawn(async move {
+            // Nobody closes it; who got no place would only begin without one.
+            let _place = places.acquire().await;
+            (index, one.await)
+        });
+    }
+    let mut done = doing.join_all().await;
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, one)| one).collect()
+}
+
+/// Asks every endpoint of a client for itself, at the same time, and gives the answers in the
+/// order in which they were named.
+pub(crate) async fn ask_each<F>(
+    client: &Client,
+    ask: impl Fn(Client) -> F,
+) -> Vec<(String, F::Output)>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let answers = at_once(client.each().into_iter().map(ask)).await;
+    client.endpoints().map(str::to_owned).zip(answers).collect()
+}
+
 /// Reads a time such as `500ms`, `5s`, `2m` or `1h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let refuse = || format!("{text:?} is no time: write 500ms, 5s, 2m or 1h");
@@ -213,7 +254,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a time that may be told to a server: it refuses others.
-fn timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     if (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&time) {
         Ok(time)
@@ -233,8 +274,13 @@ pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
 impl From<Error> for CliError {
     fn from(err: Error) -> Self {
         let nothing = "nothing was changed";
-        match &err {
+        let told = match &err {
             Error::Refused(problem) => refusal(&err, problem),
+            Error::NotAttempted(problem) if problem.code == "session_behind" => {
+                Self::new(Exit::NotAttempted, err.to_string())
+                    .remains(nothing)
+                    .remedy("see which nodes are away with `merganser status`, and try again when they are back; what a lost disk has taken along stays missing: begin another session, with another file")
+            }
             Error::NotAttempted(_) => Self::new(Exit::NotAttempted, err.to_string())
                 .remains(nothing)
                 .remedy("see which nodes are away with `merganser status`; try again, or ask for a lower level"),
@@ -253,7 +299,8 @@ impl From<Error> for CliError {
             Error::Endpoint { .. } => {
                 Self::failed(err.to_string()).remedy("write it as http://HOST:PORT")
             }
-        }
+        };
+        told.code(err.code())
     }
 }
 
@@ -283,6 +330,10 @@ fn refusal(err: &Error, problem: &Problem) -> CliError {
             Exit::Failed,
             "look at the values with `merganser get`, and write what they come to with `--replace` or their context",
         ),
+        "session_invalid" => (
+            Exit::Failed,
+            "the session was kept by another version, changed, or has become too wide: begin another one, with another file",
+        ),
         _ => return CliError::failed(err.to_string()).remains("nothing was changed"),
     };
     CliError::new(exit, err.to_string()).remains("nothing was changed").remedy(remedy)
@@ -291,6 +342,24 @@ fn refusal(err: &Error, problem: &Problem) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hundred_things_are_done_thirty_two_at_once_and_told_in_their_order() {
+        use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let all = (0..100_u64).map(|index| {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            async move {
+                most.fetch_max(1 + running.fetch_add(1, Relaxed), Relaxed);
+                tokio::time::sleep(Duration::from_millis(10 - index % 10)).await;
+                running.fetch_sub(1, Relaxed);
+                index
+            }
+        });
+        let done = block_on(async { Ok(at_once(all).await) }).unwrap();
+        assert_eq!(done, (0..100).collect::<Vec<_>>());
+        assert_eq!(most.load(Relaxed), 32);
+    }
 
     #[test]
     fn times_are_read_with_their_unit() {

@@ -4,7 +4,8 @@ use client::{Context, Options, ReadOptions};
 
 use super::connect::{At, Connect, WriteLevels, after_write, block_on};
 use super::error::{CliError, Exit};
-use super::put::show;
+use super::put::finish;
+use super::session::InSession;
 
 /// Delete what a key holds.
 ///
@@ -20,6 +21,8 @@ pub(crate) struct Del {
     #[command(flatten)]
     levels: WriteLevels,
     #[command(flatten)]
+    session: InSession,
+    #[command(flatten)]
     connect: Connect,
     /// Print the new context and the receipt as JSON.
     #[arg(long)]
@@ -30,7 +33,7 @@ impl Del {
     /// Does it.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = self.connect.client(Options::default())?;
-        let table = client.table(&self.at.keyspace, &self.at.table);
+        let table = self.session.of(client.table(&self.at.keyspace, &self.at.table))?;
         let key = self.at.key();
         let written = block_on(async {
             let context = match &self.context {
@@ -45,8 +48,8 @@ impl Del {
             };
             let deleted = table.delete(&key, Some(&context), &self.levels.options()).await;
             deleted.map_err(|err| after_write(err, &self.at))
-        })?;
-        show(&written, self.json, "deleted")
+        });
+        finish(written, table, self.json, "deleted")
     }
 }
 

@@ -16,9 +16,20 @@
 //! 7  import: finished, but some lines were bad and were left out, or the file is not empty
 //!    and yet held no record
 //! ```
+//!
+//! With `--json` a program reads what a person would: one line of JSON on standard error,
+//!
+//! ```text
+//! {"code":"unknown_table","exit":4,"message":"..","remains":"nothing was changed","remedy":".."}
+//! ```
+//!
+//! whose `code` is that of the node that said so, or of the client, or names the number. What the
+//! parser of the command line says stays text.
 
 use std::fmt;
 use std::process::ExitCode;
+
+use serde_json::{Value, json};
 
 /// The number with which a command ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,6 +60,18 @@ impl Exit {
             Self::BadLines => 7,
         }
     }
+
+    /// What a program is told where nobody has said more.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Several => "several",
+            Self::NotFound => "not_found",
+            Self::NotAttempted => "not_attempted",
+            Self::Unknown => "unknown",
+            Self::BadLines => "bad_lines",
+        }
+    }
 }
 
 /// Why a command did not do what was asked.
@@ -59,6 +82,7 @@ pub(crate) struct CliError {
     what: String,
     remains: Option<String>,
     remedy: Option<String>,
+    code: Option<String>,
 }
 
 impl CliError {
@@ -69,7 +93,7 @@ impl CliError {
 
     /// Ends with `exit` and says `what`.
     pub(crate) fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), remains: None, remedy: None }
+        Self { exit, what: what.into(), remains: None, remedy: None, code: None }
     }
 
     /// Ends with `exit` without another word: what there is to say was printed already.
@@ -89,6 +113,12 @@ impl CliError {
         self
     }
 
+    /// Adds what it is called by programs.
+    pub(crate) fn code(mut self, code: &str) -> Self {
+        self.code = Some(code.to_owned());
+        self
+    }
+
     /// Puts `before` and a colon in front of what happened.
     pub(crate) fn while_doing(mut self, before: impl fmt::Display) -> Self {
         if !self.what.is_empty() {
@@ -97,12 +127,36 @@ impl CliError {
         self
     }
 
+    /// Adds what went wrong besides, and what to do about that.
+    pub(crate) fn besides(mut self, other: Self) -> Self {
+        let both = |ours: Option<String>, theirs: Option<String>| match (ours, theirs) {
+            (Some(ours), Some(theirs)) => Some(format!("{ours}; {theirs}")),
+            (ours, theirs) => ours.or(theirs),
+        };
+        self.what = format!("{}; besides, {}", self.what, other.what);
+        self.remains = both(self.remains, other.remains);
+        self.remedy = both(self.remedy, other.remedy);
+        self
+    }
+
     /// Prints the message to standard error, and gives the number for `main` to return.
-    pub(crate) fn report(&self) -> ExitCode {
-        if !self.what.is_empty() {
+    pub(crate) fn report(&self, as_json: bool) -> ExitCode {
+        if as_json && !self.what.is_empty() {
+            eprintln!("{}", self.json());
+        } else if !self.what.is_empty() {
             eprintln!("merganser: {self}");
         }
         ExitCode::from(self.exit.code())
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "code": self.code.as_deref().unwrap_or(self.exit.name()),
+            "exit": self.exit.code(),
+            "message": self.what,
+            "remains": self.remains,
+            "remedy": self.remedy,
+        })
     }
 }
 
@@ -120,3 +174,32 @@ impl fmt::Display for CliError {
 }
 
 impl std::error::Error for CliError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_reads_all_that_a_person_does() {
+        let error = CliError::new(Exit::NotFound, "no such thing").remedy("make one");
+        let expected = json!({"code": "not_found", "exit": 4, "message": "no such thing",
+            "remains": null, "remedy": "make one"});
+        assert_eq!(error.json(), expected);
+        let error = error.code("unknown_table").remains("all").while_doing("get").json();
+        assert_eq!(
+            (&error["code"], &error["message"]),
+            (&json!("unknown_table"), &json!("get: no such thing"))
+        );
+        assert_eq!(error["remains"], "all");
+    }
+
+    #[test]
+    fn of_two_things_that_went_wrong_all_is_said_in_one() {
+        let first = CliError::new(Exit::Unknown, "no answer").remedy("read it");
+        let other = CliError::failed("the file is gone").remains("nothing").remedy("name another");
+        let expected = json!({"code": "unknown", "exit": 6,
+            "message": "no answer; besides, the file is gone", "remains": "nothing",
+            "remedy": "read it; name another"});
+        assert_eq!(first.besides(other).json(), expected);
+    }
+}

@@ -12,15 +12,12 @@
 
 use std::collections::BTreeMap;
 
-use client::{KeyspaceInfo, Status, TableInfo};
-use model::{
-    Electorate, Holder, Keyspace, KeyspaceId, Level, Name, Need, NodeId, Policy, Refusal, Region,
-    ReplicaMap, ShardId, Spread, Table, TableId, Voter, Voting,
-};
-use placement::{Layout, Member, Placement};
+use client::Status;
+use model::{Electorate, Level, Name, Need, NodeId, Refusal, Region, Table, Voter, Voting};
 use serde_json::json;
 
 use super::error::CliError;
+use super::placed::Placed;
 use super::print;
 
 /// How many sets of nodes are shown for people. The smallest come first.
@@ -55,17 +52,9 @@ pub(crate) struct Report {
 impl Report {
     /// Looks at every shard of a table.
     pub(crate) fn new(status: &Status, keyspace: &str, table: &str) -> Result<Self, CliError> {
-        let layout = layout(status)?;
-        let found = status.keyspaces.iter().find(|found| found.name == keyspace);
-        let keyspace_info = found.ok_or_else(|| CliError::failed("there is no such keyspace"))?;
-        let mut tables = status.tables.iter();
-        let table =
-            tables.find(|found| found.keyspace == keyspace_info.name && found.name == table);
-        let table = table.ok_or_else(|| CliError::failed("there is no such table"))?;
-        let keyspace = keyspace_of(keyspace_info).ok_or_else(unreadable)?;
-        let table = table_of(&keyspace, table).ok_or_else(unreadable)?;
-        let placement = Placement::new(&layout, &keyspace);
-        let placement = placement.map_err(|few| CliError::failed(few.to_string()))?;
+        let placed = Placed::new(status, keyspace)?;
+        let table = placed.table(status, table)?;
+        let keyspace = placed.keyspace();
         let mut report = Self {
             shards: keyspace.shards,
             sloppy: keyspace.sloppy,
@@ -73,9 +62,7 @@ impl Report {
             ..Self::default()
         };
         for index in 0..keyspace.shards {
-            let replicas = placement.replicas(ShardId { keyspace: keyspace.id, index });
-            let votes = |voter: Voter| Voter { votes: table.voting.votes_of(&voter), ..voter };
-            let voters: Vec<Voter> = layout.voters(replicas).into_iter().map(votes).collect();
+            let voters = placed.voters(index, &table);
             report.add(Electorate { voters: &voters, table: &table }).map_err(|refusal| {
                 CliError::failed(format!("the table's levels make no sense: {refusal}"))
             })?;
@@ -106,19 +93,28 @@ impl Report {
     /// For people.
     fn show(&self) -> Result<(), CliError> {
         print::line(match &self.misses {
+            None if self.sloppy => {
+                "Every read at the table's level sees every write that was acknowledged at the \
+                table's level before it began, where guests had no part in either."
+            }
             None => {
                 "Every read at the table's level sees every write that was acknowledged at the \
                 table's level before it began."
             }
             Some(why) => why,
         })?;
+        let refused = |what: &str| match self.sloppy {
+            true => format!("{what} need guests while all of these are away:"),
+            false => format!("{what} are refused while all of these are away:"),
+        };
+        let (no_writes, no_reads) = (refused("Writes"), refused("Reads"));
         for (what, sets) in [
             (
                 "A write can be acknowledged by these alone, and is lost with all their disks:",
                 &self.lost_with,
             ),
-            ("Writes are refused while all of these are away:", &self.no_writes_without),
-            ("Reads are refused while all of these are away:", &self.no_reads_without),
+            (no_writes.as_str(), &self.no_writes_without),
+            (no_reads.as_str(), &self.no_reads_without),
         ] {
             print::line(format_args!("\n{what}"))?;
             self.show_sets(sets)?;
@@ -127,7 +123,7 @@ impl Report {
         print::line(CLOCKS)
     }
 
-    /// Whether others may stand in for replicas, and what that leaves of what is said above.
+    /// Whether others may stand in for replicas, and what that does.
     fn sloppiness(&self) -> String {
         if !self.sloppy {
             return "Strict: nobody stands in for replicas that are away.".to_owned();
@@ -141,8 +137,8 @@ impl Report {
         };
         format!(
             "Sloppy: writes go on while as many nodes are alive as the level asks for, whoever \
-             they are, and what is said above of refusals is so only of requests that ask for \
-             replicas themselves (`pw`, `pr`, `min=strict`). A strict answer still has as many \
+             they are. Requests that ask for replicas themselves (`pw`, `pr`, `min=strict`) are \
+             refused where guests would be needed. A strict answer still has as many \
              replicas as the level asks for; one that needed guests says `sloppy` or `any`, and \
              reads meet such a write for sure when it was handed over. {owed}"
         )
@@ -221,61 +217,9 @@ fn count(
     }
 }
 
-pub(super) fn unreadable() -> CliError {
-    CliError::failed("the node tells of a contract that this program does not understand")
-}
-
-pub(super) fn layout(status: &Status) -> Result<Layout, CliError> {
-    let member = |node: &client::NodeState| {
-        let place = node.region.as_deref().zip(node.zone.as_deref());
-        let (region, zone) = place?;
-        let member = Member { region: Name::new(region).ok()?, zone: Name::new(zone).ok()? };
-        Some((NodeId::new(node.node), member))
-    };
-    let members = status.nodes.iter().map(member).collect::<Option<_>>();
-    let members = members.ok_or_else(|| {
-        CliError::failed("the node does not tell where nodes are; it is older than this program")
-    })?;
-    Ok(Layout { version: 1, members })
-}
-
-pub(super) fn keyspace_of(info: &KeyspaceInfo) -> Option<Keyspace> {
-    let replicas = info.replicas.iter().map(|(region, n)| Some((Name::new(region).ok()?, *n)));
-    Some(Keyspace {
-        id: KeyspaceId::new(info.id.parse().ok()?),
-        name: Name::new(&info.name).ok()?,
-        shards: info.shards,
-        replicas: replicas.collect::<Option<ReplicaMap>>()?,
-        sloppy: info.sloppy,
-    })
-}
-
-pub(super) fn table_of(keyspace: &Keyspace, info: &TableInfo) -> Option<Table> {
-    let votes = info.votes.iter().map(|(who, votes)| Some((Holder::parse(who)?, *votes)));
-    let weakest = |level: &Option<String>| match level {
-        None => Some(None),
-        Some(level) => Level::parse(level).map(Some),
-    };
-    Some(Table {
-        id: TableId::new(info.id.parse().ok()?),
-        keyspace: keyspace.id,
-        name: Name::new(&info.name).ok()?,
-        policy: Policy::parse(&info.policy)?,
-        durability: model::Durability::parse(&info.durability)?,
-        read: Level::parse(&info.read)?,
-        write: Level::parse(&info.write)?,
-        voting: Voting {
-            votes: votes.collect::<Option<_>>()?,
-            spread: Spread { nodes: info.min_nodes, zones: info.min_zones },
-            weakest_read: weakest(&info.weakest_read)?,
-            weakest_write: weakest(&info.weakest_write)?,
-            may_miss: info.may_miss,
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::error::Exit;
     use super::*;
 
     fn status(votes: &str, read: &str, write: &str) -> Status {
@@ -305,6 +249,20 @@ mod tests {
         assert_eq!(sets(&report.no_writes_without), ["n1 in 4", "n2 in 4"]);
         assert_eq!(sets(&report.no_reads_without), ["n1 n2 in 4"]);
         assert_eq!(report.misses, None);
+    }
+
+    #[test]
+    fn an_unknown_keyspace_or_table_names_those_that_there_are_and_ends_as_not_found() {
+        let status = status("{}", "ONE", "ONE");
+        for (keyspace, table, expected) in [
+            ("sk", "t", "no keyspace \"sk\"; there are: ks\n"),
+            ("ks", "u", "no table \"u\" in the keyspace \"ks\"; there are: t\n"),
+        ] {
+            let refused = Report::new(&status, keyspace, table).unwrap_err();
+            assert_eq!(refused.exit, Exit::NotFound);
+            let said = refused.to_string();
+            assert!(said.contains(expected) && said.contains("what to do: create it"), "{said}");
+        }
     }
 
     #[test]

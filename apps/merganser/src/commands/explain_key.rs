@@ -10,15 +10,13 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use client::{Explanation, Holding, Key, Options, Status};
-use model::{
-    Electorate, Level, Name, NodeId, ReadOptions, Region, ShardId, Table, Voter, WriteOptions,
-};
-use placement::Placement;
+use model::{Electorate, Level, Name, NodeId, ReadOptions, Region, Table, Voter, WriteOptions};
 use serde_json::json;
 
 use super::connect::{Connect, block_on};
 use super::error::CliError;
-use super::explain::{Report, keyspace_of, layout, table_of, unreadable};
+use super::explain::Report;
+use super::placed::{Placed, unreadable};
 use super::print;
 
 /// Tell what a table survives, or what each replica holds of a key and why reads show what they
@@ -81,20 +79,10 @@ impl Shard {
         table: &str,
         explanation: &Explanation,
     ) -> Result<Self, CliError> {
-        let layout = layout(status)?;
-        let found = status.keyspaces.iter().find(|found| found.name == keyspace);
-        let keyspace = found.and_then(keyspace_of).ok_or_else(unreadable)?;
-        let is_it = |found: &&client::TableInfo| {
-            found.keyspace == keyspace.name.as_str() && found.name == table
-        };
-        let found = status.tables.iter().find(is_it);
-        let table = found.and_then(|found| table_of(&keyspace, found)).ok_or_else(unreadable)?;
+        let placed = Placed::new(status, keyspace)?;
+        let table = placed.table(status, table)?;
         let index = explanation.shard.rsplit('/').next().and_then(|index| index.parse().ok());
-        let shard = ShardId { keyspace: keyspace.id, index: index.ok_or_else(unreadable)? };
-        let placement = Placement::new(&layout, &keyspace);
-        let placement = placement.map_err(|few| CliError::failed(few.to_string()))?;
-        let votes = |voter: Voter| Voter { votes: table.voting.votes_of(&voter), ..voter };
-        let voters = layout.voters(placement.replicas(shard)).into_iter().map(votes).collect();
+        let voters = placed.voters(index.ok_or_else(unreadable)?, &table);
         let asked = status.nodes.iter().find(|node| node.node == status.node);
         let here = asked.and_then(|node| Name::new(node.region.as_deref()?).ok());
         let alive = status.nodes.iter().filter(|node| node.alive);
@@ -102,7 +90,7 @@ impl Shard {
             voters,
             table,
             here: here.ok_or_else(unreadable)?,
-            sloppy: keyspace.sloppy,
+            sloppy: placed.keyspace().sloppy,
             alive: alive.map(|node| NodeId::new(node.node)).collect(),
         })
     }
@@ -266,6 +254,7 @@ impl Told {
         let mut table = print::table(&["level", "reads survive", "writes survive"]);
         let words = |survives: Option<Survives>| match survives {
             None => "cannot be asked for".to_owned(),
+            Some(None) if self.shard.sloppy => "needs guests now".to_owned(),
             Some(None) => "refused now".to_owned(),
             Some(Some(1)) => "1 more loss".to_owned(),
             Some(Some(count)) => format!("{count} more losses"),

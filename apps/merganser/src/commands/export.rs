@@ -19,7 +19,7 @@ use super::replacement::Replacement;
 /// siblings.
 ///
 /// The file is written beside its place and renamed at the end, so that a failed export
-/// leaves an older file as it was. One that is killed leaves a FILE.*.merganser-export.
+/// leaves an older file as it was. One that is killed leaves a FILE.*.merganser-new.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
     /// The keyspace.

@@ -1,11 +1,12 @@
 //! `merganser get`: read one key.
 
-use client::{Answer, Context, Options, ReadOptions};
+use client::{Answer, Context, Kind, Options, ReadOptions};
 use serde_json::{Map, json};
 
 use super::connect::{At, Connect, ReadLevels, block_on};
 use super::error::{CliError, Exit};
 use super::print;
+use super::session::InSession;
 
 /// Read the value of a key.
 ///
@@ -31,6 +32,8 @@ pub(crate) struct Get {
     #[command(flatten)]
     levels: ReadLevels,
     #[command(flatten)]
+    session: InSession,
+    #[command(flatten)]
     connect: Connect,
     /// Print everything as JSON. The exit codes are the same.
     #[arg(long)]
@@ -41,10 +44,12 @@ impl Get {
     /// Does it.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = self.connect.client(Options::default())?;
-        let table = client.table(&self.at.keyspace, &self.at.table);
+        let table = self.session.of(client.table(&self.at.keyspace, &self.at.table))?;
         let monotonic = self.monotonic;
         let options = ReadOptions { monotonic, ..self.levels.options(self.json) };
         let answer = block_on(async { Ok(table.get(&self.at.key(), &options).await?) })?;
+        // Before anything is shown: what is not kept was not seen.
+        table.keep("the key was read and is not shown")?;
         if self.json {
             print::json(&self.as_json(&answer))?;
             return match answer.values.as_slice() {
@@ -65,9 +70,11 @@ impl Get {
         }
     }
 
+    /// What does not belong to the value: what was asked for, and that an answer is weaker than
+    /// strict, whether that was asked for or not.
     fn tell_aside(&self, answer: &Answer) {
-        if self.receipt
-            && let Some(receipt) = &answer.receipt
+        if let Some(receipt) = &answer.receipt
+            && (self.receipt || receipt.kind != Kind::Strict)
         {
             eprintln!("receipt: {}", print::receipt_in_words(receipt));
         }
@@ -79,7 +86,12 @@ impl Get {
     }
 
     fn nothing(&self, answer: &Answer) -> CliError {
-        let what = if answer.context.is_some() { "was deleted" } else { "does not exist" };
+        let is_strict = answer.receipt.as_ref().is_some_and(|receipt| receipt.kind == Kind::Strict);
+        let what = match (answer.context.is_some(), is_strict) {
+            (true, _) => "was deleted",
+            (false, true) => "does not exist",
+            (false, false) => "is not known to those who answered",
+        };
         CliError::new(Exit::NotFound, format!("the key {} {what}", self.at.key()))
     }
 

@@ -3,7 +3,7 @@
 use client::{Client, Error, HealthLevel, Options};
 use serde_json::json;
 
-use super::connect::{Connect, block_on};
+use super::connect::{Connect, ask_each, at_once, block_on};
 use super::error::{CliError, Exit};
 use super::print;
 
@@ -45,17 +45,18 @@ impl Health {
     }
 }
 
+/// Asks all nodes at the same time, and each all three questions.
 async fn ask_all(client: &Client) -> Vec<Said> {
-    let mut all = Vec::new();
-    let urls = client.endpoints().map(str::to_owned);
-    for (client, url) in client.each().into_iter().zip(urls) {
-        let mut levels = Vec::new();
-        for level in HealthLevel::ALL {
-            levels.push((level, client.health_of(level).await));
-        }
-        all.push(Said { url, levels });
-    }
-    all
+    let said = ask_each(client, ask).await;
+    said.into_iter().map(|(url, levels)| Said { url, levels }).collect()
+}
+
+async fn ask(client: Client) -> Vec<(HealthLevel, Result<Vec<String>, Error>)> {
+    let questions = HealthLevel::ALL.map(|level| {
+        let client = client.clone();
+        async move { (level, client.health_of(level).await) }
+    });
+    at_once(questions).await
 }
 
 fn show(said: &[Said]) -> Result<(), CliError> {
@@ -105,4 +106,37 @@ fn show_json(said: &[Said]) -> Result<(), CliError> {
         })
         .collect();
     print::json(&json!({ "nodes": nodes }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn nodes_that_hang_hold_up_nobody_and_are_told_in_the_order_they_were_named() {
+        // The operating system accepts for them, and nobody reads.
+        let hanging: Vec<TcpListener> =
+            (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let urls: Vec<String> =
+            hanging.iter().map(|node| format!("http://{}", node.local_addr().unwrap())).collect();
+        let timeout = Duration::from_millis(400);
+        let options = Options { attempts_max: 1, timeout, ..Options::default() };
+        let client = Client::new(&urls, options).unwrap();
+        let begun = Instant::now();
+        let said = block_on(async { Ok(ask_all(&client).await) }).unwrap();
+        let took = begun.elapsed();
+        assert!(took < 2 * timeout, "all twelve questions at once: {took:?}");
+        assert_eq!(
+            said.iter().map(|said| &said.url).collect::<Vec<_>>(),
+            urls.iter().collect::<Vec<_>>()
+        );
+        for Said { levels, .. } in said {
+            let asked: Vec<HealthLevel> = levels.iter().map(|(level, _)| *level).collect();
+            assert_eq!(asked.as_slice(), HealthLevel::ALL);
+            assert!(levels.iter().all(|(_, answer)| answer.is_err()));
+        }
+    }
 }

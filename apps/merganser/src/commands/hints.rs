@@ -2,7 +2,8 @@
 //!
 //! A hint is handed over as soon as its replica is back, so an old one means that somebody is
 //! still away, or cannot take it. `wait` is for scripts: it ends when everything that was kept
-//! when it began has been handed over, whatever has come since.
+//! when it began has been handed over, whatever has come since. Each node waits by itself; where
+//! it takes longer than a request may, the next one says how long it has lasted.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,12 +12,15 @@ use client::{Client, Error, Options, Status};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::connect::{Connect, block_on, some_time};
+use super::connect::{Connect, ask_each, block_on, some_time};
 use super::error::{CliError, Exit};
 use super::print;
 
-/// How often a wait looks again. Guests look for replicas that are back once in a second.
-const POLL: Duration = Duration::from_millis(250);
+/// How long a wait rests before it asks a node again that did not answer.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest that a node waits for at once.
+const REQUEST_MAX: Duration = Duration::from_secs(60);
 
 /// Show what nodes keep for replicas that were away, or wait until they have it.
 #[derive(Debug, clap::Args)]
@@ -32,7 +36,8 @@ pub(crate) struct Hints {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Show how much each node that `--node` names keeps, for whom, and since when.
+    /// Show how much each node that `--node` names keeps, for whom, and since when. Ends with 5
+    /// if one of them does not answer.
     Status,
     /// Wait until all that the nodes named by `--node` keep now has been handed over.
     Wait {
@@ -48,55 +53,70 @@ type Answers = Vec<(String, Result<Status, Error>)>;
 impl Hints {
     /// Does it.
     pub(crate) fn run(self) -> Result<(), CliError> {
-        // One try each: that a node does not answer is the news here.
-        let client = self.connect.client(Options { attempts_max: 1, ..Options::default() })?;
         match self.action {
-            Action::Status => show(&block_on(async { Ok(ask_all(&client).await) })?, self.json),
+            Action::Status => {
+                // One try each: that a node does not answer is the news here.
+                let client = self.connect.client(once(self.connect.timeout))?;
+                let ask = |client: Client| async move { client.status().await };
+                let answers = block_on(async { Ok(ask_each(&client, ask).await) })?;
+                show(&answers, self.json)?;
+                all_answered(&answers)
+            }
             Action::Wait { within } => {
-                let left = block_on(async { Ok(wait(&client, within).await) })?;
+                let left = block_on(wait(&self.connect.nodes, within))?;
                 tell(&left, self.json)
             }
         }
     }
 }
 
-async fn ask_all(client: &Client) -> Answers {
-    let mut asking = JoinSet::new();
-    for (index, client) in client.each().into_iter().enumerate() {
-        asking.spawn(async move { (index, client.status().await) });
-    }
-    let answers: BTreeMap<usize, Result<Status, Error>> =
-        asking.join_all().await.into_iter().collect();
-    client.endpoints().map(str::to_owned).zip(answers.into_values()).collect()
-}
-
 /// What was there when the wait began and is not handed over, in words. Nothing when all is.
-async fn wait(client: &Client, within: Duration) -> Vec<String> {
+async fn wait(nodes: &[String], within: Duration) -> Result<Vec<String>, CliError> {
     let begun = Instant::now();
+    // All of them, however many: who waits for a place waits out the time that it has.
+    let mut waiting = JoinSet::new();
+    for (index, node) in nodes.iter().enumerate() {
+        // Here, so that what is no URL is refused before anybody waits.
+        Client::new([node], once(REQUEST_MAX))?;
+        let node = node.clone();
+        waiting.spawn(async move { (index, left_at(&node, begun, within).await) });
+    }
+    let left: BTreeMap<usize, Option<String>> = waiting.join_all().await.into_iter().collect();
+    Ok(left.into_values().flatten().collect())
+}
+
+/// What one node has left when the time is over, in words.
+async fn left_at(url: &str, begun: Instant, within: Duration) -> Option<String> {
     loop {
-        let answers = ask_all(client).await;
-        let left: Vec<String> =
-            answers.iter().flat_map(|answer| left_of(answer, begun.elapsed())).collect();
-        if left.is_empty() || within <= begun.elapsed() {
-            return left;
+        let waited = begun.elapsed();
+        let rest = within.saturating_sub(waited).clamp(Duration::from_millis(1), REQUEST_MAX);
+        let asked = async { Client::new([url], once(rest))?.wait_for_hints(waited).await };
+        let error = match asked.await {
+            Ok(_) => return None,
+            Err(error) => error,
+        };
+        let rest = within.saturating_sub(begun.elapsed());
+        if rest.is_zero() || matches!(error, Error::Refused(_)) {
+            return Some(in_words(url, &error));
         }
-        tokio::time::sleep(POLL).await;
+        if error.code() != HINTS_LEFT {
+            tokio::time::sleep(PAUSE.min(rest)).await;
+        }
     }
 }
 
-/// What one node still keeps that it kept so long ago. Ages are told to the second below, so
-/// a hint that is younger than they say may be waited for, and none is missed.
-fn left_of((url, answer): &(String, Result<Status, Error>), waited: Duration) -> Vec<String> {
-    let status = match answer {
-        Ok(status) => status,
-        Err(error) => return vec![format!("{url} does not answer: {error}")],
-    };
-    let is_older = |hints: &&client::Hints| waited.as_secs() <= hints.oldest_seconds + 1;
-    let old = status.hints.iter().filter(is_older);
-    let line = |hints: &client::Hints| {
-        format!("n{} keeps {} objects for n{}", status.node, hints.count, hints.node)
-    };
-    old.map(line).collect()
+/// The code of a node that says what it has left.
+const HINTS_LEFT: &str = "hints_left";
+
+fn in_words(url: &str, error: &Error) -> String {
+    match error.problem() {
+        Some(problem) if problem.code == HINTS_LEFT => problem.detail.clone(),
+        Some(_) | None => format!("{url} does not answer: {error}"),
+    }
+}
+
+fn once(timeout: Duration) -> Options {
+    Options { attempts_max: 1, timeout, ..Options::default() }
 }
 
 fn tell(left: &[String], as_json: bool) -> Result<(), CliError> {
@@ -109,6 +129,18 @@ fn tell(left: &[String], as_json: bool) -> Result<(), CliError> {
     let text = format!("not everything was handed over in time: {}", left.join("; "));
     Err(CliError::new(Exit::Unknown, text)
         .remedy("see with `merganser status` who is away; what is kept is not dropped"))
+}
+
+/// What was shown is all that there is only if everybody answered.
+fn all_answered(answers: &Answers) -> Result<(), CliError> {
+    let silent: Vec<&str> =
+        answers.iter().filter(|(_, answer)| answer.is_err()).map(|(url, _)| url.as_str()).collect();
+    if silent.is_empty() {
+        return Ok(());
+    }
+    let text = format!("what these keep is not known, they do not answer: {}", silent.join(", "));
+    Err(CliError::new(Exit::NotAttempted, text)
+        .remedy("see with `merganser status` who is away, and ask again when they are back"))
 }
 
 fn show(answers: &Answers, as_json: bool) -> Result<(), CliError> {
@@ -139,28 +171,4 @@ fn show(answers: &Answers, as_json: bool) -> Result<(), CliError> {
         }
     }
     if is_any { print::line(table) } else { print::line("no node that answers keeps anything") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(hints: &str) -> (String, Result<Status, Error>) {
-        let status = format!(
-            r#"{{"node":1,"incarnation":"a","uptime_seconds":1.0,"version":"1","nodes":[],
-            "catalog_version":1,"keyspaces":[],"tables":[],"requests":0,"read_repairs":0,
-            "log_dropped":0,"hints":{hints}}}"#
-        );
-        ("http://n1".to_owned(), Ok(serde_json::from_str(&status).unwrap()))
-    }
-
-    #[test]
-    fn a_wait_ends_when_what_is_left_is_younger_than_it() {
-        let old = r#"[{"node":2,"count":3,"bytes":9,"oldest_seconds":7}]"#;
-        assert_eq!(left_of(&answer("[]"), Duration::ZERO), [""; 0]);
-        let told = ["n1 keeps 3 objects for n2"];
-        assert_eq!(left_of(&answer(old), Duration::ZERO), told);
-        assert_eq!(left_of(&answer(old), Duration::from_secs(8)), told);
-        assert_eq!(left_of(&answer(old), Duration::from_secs(9)), [""; 0]);
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use client::{Entry, Level, ListOptions, Options, Pages};
 use serde_json::{Map, json};
@@ -11,7 +12,7 @@ use super::error::CliError;
 use super::print;
 
 /// List keys: those under one partition key in the order of their sort keys, or all of a
-/// table in no particular order.
+/// table in no particular order. A list is in no session; see `get --session`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
     /// The keyspace.
@@ -26,6 +27,9 @@ pub(crate) struct List {
     /// Replicas that must answer: ONE, TWO, THREE, QUORUM, ALL or a number.
     #[arg(long, short = 'r', visible_alias = "r", value_name = "LEVEL")]
     level: Option<Level>,
+    /// Refused: a list is in no session.
+    #[arg(long, value_name = "FILE", hide = true)]
+    session: Option<PathBuf>,
     #[command(flatten)]
     connect: Connect,
     /// Print one JSON object per key and line.
@@ -36,6 +40,9 @@ pub(crate) struct List {
 impl List {
     /// Does it.
     pub(crate) fn run(self) -> Result<(), CliError> {
+        if self.session.is_some() {
+            return Err(no_session());
+        }
         let client = self.connect.client(Options::default())?;
         let table = client.table(&self.keyspace, &self.table);
         let page = if self.limit == 0 { 100 } else { self.limit.min(100) };
@@ -79,6 +86,13 @@ impl List {
         }
         Ok(())
     }
+}
+
+/// Replicas compare what a session has seen with what they lack key by key.
+fn no_session() -> CliError {
+    CliError::failed("a list is in no session: it may show less than the session has seen")
+        .remains("nothing was asked of any node")
+        .remedy("read the keys that matter with `merganser get --session FILE`, or list without a session, at --level ALL to miss nothing that replicas have")
 }
 
 fn row(entry: &Entry) -> [String; 6] {

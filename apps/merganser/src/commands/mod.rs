@@ -20,10 +20,13 @@ mod import;
 mod keyspace;
 mod list;
 mod outcome;
+mod placed;
 mod predict;
 mod print;
 mod put;
 mod replacement;
+mod scrape;
+mod session;
 mod status;
 mod table;
 

@@ -76,10 +76,15 @@ pub(crate) fn receipt(receipt: Option<&Receipt>) -> serde_json::Value {
         json!({
             "kind": receipt.kind.as_str(),
             "acks": receipt.acks,
+            "guests": receipt.guests.iter().map(|(node, guest_for)| json!({
+                "node": node,
+                "guest_for": guest_for,
+            })).collect::<Vec<_>>(),
             // A read asks for nothing on disks, and says nothing of them.
             "durable": receipt.dot.as_ref().map(|_| receipt.durable),
             "wanted": receipt.wanted,
             "replicas": receipt.replicas,
+            "votes": receipt.votes.map(|(got, of)| json!({ "got": got, "of": of })),
             "shard": receipt.shard,
             "dot": receipt.dot.as_ref().map(client::Dot::as_str),
             "staleness_millis": receipt.staleness.map(|time| time.as_millis() as u64),
@@ -89,19 +94,26 @@ pub(crate) fn receipt(receipt: Option<&Receipt>) -> serde_json::Value {
 
 /// A receipt in words.
 pub(crate) fn receipt_in_words(receipt: &Receipt) -> String {
-    let nodes: Vec<String> = receipt.acks.iter().map(|node| format!("n{node}")).collect();
+    let named = |node: &u16| match receipt.guests.iter().find(|(guest, _)| guest == node) {
+        Some((guest, replica)) => format!("n{guest} for n{replica}"),
+        None => format!("n{node}"),
+    };
+    let nodes: Vec<String> = receipt.acks.iter().map(named).collect();
+    let whom = if receipt.guests.is_empty() { "replicas" } else { "replicas or their guests" };
     let durable = if receipt.dot.is_some() {
         format!(", {} of them on disk", receipt.durable)
     } else {
         String::new()
     };
+    let votes = receipt.votes.map(|(got, of)| format!(", {got} of {of} votes"));
+    let votes = votes.unwrap_or_default();
     let staleness = receipt.staleness.map(|time| {
         let millis = time.as_millis();
         format!("; it has what was acknowledged {millis} ms before, and earlier")
     });
     let staleness = staleness.unwrap_or_default();
     format!(
-        "{}: {} of {} replicas ({}){durable}; {} were needed{staleness}",
+        "{}: {} of {} {whom} ({}){votes}{durable}; {} were needed{staleness}",
         receipt.kind.as_str(),
         receipt.acks.len(),
         receipt.replicas,

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::connect::{At, Connect, WriteLevels, after_write, block_on};
 use super::error::CliError;
 use super::print;
+use super::session::{Access, InSession};
 
 /// Store a value under a key.
 ///
@@ -38,6 +39,8 @@ pub(crate) struct Put {
     #[command(flatten)]
     levels: WriteLevels,
     #[command(flatten)]
+    session: InSession,
+    #[command(flatten)]
     connect: Connect,
     /// Print the new context and the receipt as JSON.
     #[arg(long)]
@@ -49,7 +52,7 @@ impl Put {
     pub(crate) fn run(self) -> Result<(), CliError> {
         let content = self.content()?;
         let client = self.connect.client(Options::default())?;
-        let table = client.table(&self.at.keyspace, &self.at.table);
+        let table = self.session.of(client.table(&self.at.keyspace, &self.at.table))?;
         let key = self.at.key();
         let written = block_on(async {
             let context = match &self.context {
@@ -60,8 +63,8 @@ impl Put {
             let options = self.levels.options();
             let written = table.put(&key, &content, context.as_ref(), &options).await;
             written.map_err(|err| after_write(err, &self.at))
-        })?;
-        show(&written, self.json, "stored")
+        });
+        finish(written, table, self.json, "stored")
     }
 
     fn content(&self) -> Result<Content, CliError> {
@@ -75,8 +78,29 @@ impl Put {
     }
 }
 
+/// Keeps what a session has seen, and tells what a write came to.
+pub(crate) fn finish(
+    written: Result<client::Written, CliError>,
+    access: Access,
+    as_json: bool,
+    what: &str,
+) -> Result<(), CliError> {
+    let written = match written {
+        Ok(written) => written,
+        Err(err) => {
+            // What was read before it may be what it tells of.
+            return Err(match access.keep("the write failed") {
+                Ok(()) => err,
+                Err(kept) => err.besides(kept),
+            });
+        }
+    };
+    let kept = access.keep(&format!("the value is {what}"));
+    show(&written, as_json, what).and(kept)
+}
+
 /// Tells what a write came to.
-pub(crate) fn show(written: &client::Written, as_json: bool, what: &str) -> Result<(), CliError> {
+fn show(written: &client::Written, as_json: bool, what: &str) -> Result<(), CliError> {
     if as_json {
         return print::json(&json!({
             "context": written.context.as_ref().map(Context::as_str),

@@ -2,7 +2,8 @@
 //!
 //! An export can fail at any page. If it wrote into its target, a table that cannot be read
 //! would cost the backup of yesterday. So it writes into a file beside the target, puts that
-//! on disk, and renames it. What fails before the rename leaves the target as it was.
+//! on disk, and renames it. What fails before the rename leaves the target as it was. A session
+//! is kept in the same way: half of one is worth less than none.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -71,11 +72,23 @@ impl Replacement {
         Ok(())
     }
 
+    /// As [`commit`](Self::commit), unless the target has come into being meanwhile: then it stays
+    /// as it is.
+    pub(crate) fn commit_new(mut self) -> io::Result<()> {
+        let Some(beside) = self.beside.clone() else { return io::Write::flush(&mut self.to) };
+        io::Write::flush(&mut self.to)?;
+        self.to.get_ref().sync_all()?;
+        match fs::hard_link(beside, &self.target) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// What is left if this is given up.
     pub(crate) fn remains(&self) -> String {
         let target = self.target.display();
         match (&self.beside, self.is_new) {
-            (None, _) => format!("{target} was given a part of the table"),
+            (None, _) => format!("{target} was given a part of it"),
             (Some(_), true) => format!("there is no {target}, not even in part"),
             (Some(_), false) => format!("{target} is as it was"),
         }
@@ -91,10 +104,10 @@ impl Drop for Replacement {
     }
 }
 
-/// A name that no other export uses, also one of another machine on a shared disk.
+/// A name that no other command uses, also one of another machine on a shared disk.
 fn beside(target: &Path) -> PathBuf {
     let mut name = OsString::from(target);
-    name.push(format!(".{:08x}.merganser-export", rand::random::<u32>()));
+    name.push(format!(".{:08x}.merganser-new", rand::random::<u32>()));
     PathBuf::from(name)
 }
 

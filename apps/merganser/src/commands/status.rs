@@ -1,12 +1,9 @@
 //! `merganser status`: what the nodes say of themselves and of each other.
 
-use std::collections::BTreeMap;
-
 use client::{Client, Error, Options, Status};
 use serde_json::json;
-use tokio::task::JoinSet;
 
-use super::connect::{Connect, block_on};
+use super::connect::{Connect, ask_each, block_on};
 use super::error::{CliError, Exit};
 use super::print;
 
@@ -48,14 +45,8 @@ impl Show {
 }
 
 async fn ask_all(client: &Client) -> Vec<Asked> {
-    let mut asking = JoinSet::new();
-    for (index, client) in client.each().into_iter().enumerate() {
-        asking.spawn(async move { (index, client.status().await) });
-    }
-    let answers: BTreeMap<usize, Result<Status, Error>> =
-        asking.join_all().await.into_iter().collect();
-    let urls = client.endpoints().map(str::to_owned);
-    urls.zip(answers.into_values()).map(|(url, answer)| Asked { url, answer }).collect()
+    let answers = ask_each(client, |client| async move { client.status().await }).await;
+    answers.into_iter().map(|(url, answer)| Asked { url, answer }).collect()
 }
 
 fn show_tables(asked: &[Asked]) -> Result<(), CliError> {

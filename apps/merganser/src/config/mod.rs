@@ -179,7 +179,22 @@ impl Config {
             layout,
             limits: Limits {
                 retry_window: resolve_window(raw.retry_window)?,
-                hint_bytes_max: resolve_hints(raw.hint_bytes_max)?,
+                hint_bytes_max: resolve_bytes(
+                    "hint_bytes_max",
+                    raw.hint_bytes_max,
+                    Limits::default().hint_bytes_max,
+                    HINT_BYTES_MIN,
+                )?,
+                catch_up_rate: resolve_bytes(
+                    "catch_up_rate",
+                    raw.catch_up_rate,
+                    Limits::default().catch_up_rate,
+                    CATCH_UP_RATE_MIN,
+                )?,
+                log_entries_max: at_least_one(
+                    "log_entries_max",
+                    raw.log_entries_max.unwrap_or(Limits::default().log_entries_max),
+                )?,
                 ..resolve_limits(raw.value_bytes_max, raw.siblings_max, raw.requests_max)?
             },
             connections_max: at_least_one(
@@ -298,6 +313,7 @@ fn resolve_limits(
         page_objects_max: default.page_objects_max,
         exchange_interval: default.exchange_interval,
         exchange_bytes_max: default.exchange_bytes_max,
+        catch_up_rate: default.catch_up_rate,
         log_entries_max: default.log_entries_max,
         retry_window: default.retry_window,
         token_ahead_max: default.token_ahead_max,
@@ -308,14 +324,20 @@ fn resolve_limits(
 /// With less a guest is of no use for longer than a moment.
 const HINT_BYTES_MIN: u64 = 1 << 20;
 
-/// How much is kept for replicas that are away.
-fn resolve_hints(bytes: Option<ByteSize>) -> Result<u64, ConfigError> {
-    let bytes = bytes.map_or(Limits::default().hint_bytes_max, |size| size.0);
-    if HINT_BYTES_MIN <= bytes {
-        return Ok(bytes);
-    }
-    let (bytes, least) = (ByteSize(bytes), ByteSize(HINT_BYTES_MIN));
-    Err(wrong("hint_bytes_max", format!("{bytes} is too little: at least {least}")))
+/// With less a replica would hardly ever be whole again: the least that is asked for at once
+/// would take longer than anybody waits.
+const CATCH_UP_RATE_MIN: u64 = 256 << 10;
+
+/// A limit in bytes, if it is not less than makes sense.
+fn resolve_bytes(
+    option: &'static str,
+    given: Option<ByteSize>,
+    default: u64,
+    least: u64,
+) -> Result<u64, ConfigError> {
+    let bytes = given.map_or(default, |size| size.0);
+    memory::at_least(option, bytes, least)?;
+    Ok(bytes)
 }
 
 /// The shortest window for retries: less, and a client whose node was restarted is too late.

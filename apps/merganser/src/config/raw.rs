@@ -77,6 +77,15 @@ pub(crate) struct Raw {
     #[arg(long, env = "MERGANSER_HINT_BYTES_MAX", value_name = "SIZE")]
     pub(crate) hint_bytes_max: Option<ByteSize>,
 
+    /// How many bytes a second replicas that were away are brought up to date with beside
+    /// clients, small objects counting as 4KiB [default: 1MiB].
+    #[arg(long, env = "MERGANSER_CATCH_UP_RATE", value_name = "SIZE")]
+    pub(crate) catch_up_rate: Option<ByteSize>,
+
+    /// How many writes of one shard are remembered for replicas that are away [default: 100000].
+    #[arg(long, env = "MERGANSER_LOG_ENTRIES_MAX", value_name = "NUMBER")]
+    pub(crate) log_entries_max: Option<usize>,
+
     /// How old the idempotency key of a write may be, alike on all nodes, from 1m to 12h
     /// [default: 1h].
     #[arg(long, env = "MERGANSER_RETRY_WINDOW", value_name = "TIME")]
@@ -188,6 +197,8 @@ impl Raw {
             siblings_max: self.siblings_max.or(file.siblings_max),
             requests_max: self.requests_max.or(file.requests_max),
             hint_bytes_max: self.hint_bytes_max.or(file.hint_bytes_max),
+            catch_up_rate: self.catch_up_rate.or(file.catch_up_rate),
+            log_entries_max: self.log_entries_max.or(file.log_entries_max),
             retry_window: self.retry_window.or(file.retry_window),
             connections_max: self.connections_max.or(file.connections_max),
             memory: self.memory.or(file.memory),

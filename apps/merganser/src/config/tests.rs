@@ -53,9 +53,16 @@ fn complaint(from: &str, to: &str) -> String {
 
 #[test]
 fn a_right_file_resolves_and_flags_beat_it() {
-    let flags =
-        ["--cluster", "78", "--siblings-max=5", "--retry-window=30m", "--hint-bytes-max=2GiB"];
+    let flags = [
+        "--cluster=78",
+        "--siblings-max=5",
+        "--retry-window=30m",
+        "--hint-bytes-max=2GiB",
+        "--catch-up-rate=1MiB",
+        "--log-entries-max=7",
+    ];
     let config = resolve(RIGHT, &flags).unwrap();
+    assert_eq!((config.limits.catch_up_rate, config.limits.log_entries_max), (1 << 20, 7));
     assert_eq!(config.limits.retry_window.as_secs(), 1_800);
     assert_eq!(config.limits.hint_bytes_max, 2 << 30);
     assert_eq!(config.node, NodeId::new(2));
@@ -75,6 +82,8 @@ fn the_help_names_the_defaults_that_apply() {
         ("--requests-max", config.limits.requests_max.to_string()),
         ("--connections-max", config.connections_max.to_string()),
         ("--hint-bytes-max", ByteSize(config.limits.hint_bytes_max).to_string()),
+        ("--catch-up-rate", ByteSize(config.limits.catch_up_rate).to_string()),
+        ("--log-entries-max", config.limits.log_entries_max.to_string()),
         ("--retry-window", format!("{}h", config.limits.retry_window.as_secs() / 3_600)),
     ] {
         let (_, text) = help.split_once(option).expect("it is an option");
@@ -127,6 +136,8 @@ fn every_complaint_names_the_option() {
         ),
         ("cluster = 77", "cluster = 77\nrequests_max = 0", "requests_max: must be at least 1"),
         ("cluster = 77", "cluster = 77\nhint_bytes_max = 9", "hint_bytes_max: 9 is too little"),
+        ("cluster = 77", "cluster = 77\ncatch_up_rate = 9", "catch_up_rate: 9 is too little"),
+        ("cluster = 77", "cluster = 77\nlog_entries_max = 0", "log_entries_max"),
         ("cluster = 77", "cluster = 77\nretry_window = \"59s\"", "retry_window: 59 s is out of"),
         ("cluster = 77", "cluster = 77\nretry_window = \"13h\"", "range: 1m to 12h"),
         ("cluster = 77", "cluster = 77\nretry_window = \"1d\"", "\"1d\" is no time"),

@@ -1,8 +1,12 @@
 //! What `dev` keeps between runs, and the configurations it writes from it.
+//!
+//! A start that fails must leave the cluster as it was: nodes of it may run, started by hand, and
+//! read their configuration again later. So everything is looked at first, and written when nothing
+//! is in the way any more.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +23,8 @@ const ZONES: [&str; 3] = ["a", "b", "c"];
 pub(super) struct Kept {
     dir: PathBuf,
     description: Description,
+    /// Whether the data of former runs goes.
+    fresh: bool,
     /// Held as long as this `dev` runs.
     _lock: File,
 }
@@ -34,7 +40,8 @@ struct Description {
 }
 
 impl Kept {
-    /// Takes the directory and finds or makes the description of its cluster.
+    /// Takes the directory, and finds or makes up the description of its cluster. Of what is there
+    /// nothing is changed.
     pub(super) fn prepare(dir: &Path, nodes: u16, fresh: bool) -> Result<Self, DevError> {
         let path = dir.join("cluster.toml");
         let is_used = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
@@ -43,10 +50,12 @@ impl Kept {
         }
         fs::create_dir_all(dir).map_err(DevError::io("create", dir))?;
         let lock = lock(dir)?;
-        if fresh {
-            clear(dir)?;
+        for data in node_dirs(dir)?.into_iter().map(|node| node.join("data")) {
+            if storage::is_in_use(&data) {
+                return Err(DevError::NodeRuns(data));
+            }
         }
-        let mut description = if path.exists() {
+        let mut description = if path.exists() && !fresh {
             Description::read(&path)?
         } else {
             // TOML has no integers above 63 bits.
@@ -57,15 +66,19 @@ impl Kept {
             return Err(DevError::OtherSize { dir: dir.to_owned(), kept, asked: nodes });
         }
         description.find_ports(&path)?;
-        write(&path, &description.to_text(), 0o644)?;
-        make_secret(&dir.join("secret"))?;
         let dir = dir.canonicalize().map_err(DevError::io("find", dir))?;
-        Ok(Self { dir, description, _lock: lock })
+        Ok(Self { dir, description, fresh, _lock: lock })
     }
 
-    /// Writes the configuration of each node.
-    pub(super) fn write_configs(&self, base_port: u16) -> Result<Vec<Spec>, DevError> {
+    /// Writes the description, the secret, and the configuration of each node, if its ports for
+    /// clients are free.
+    pub(super) fn write(&self, base_port: u16) -> Result<Vec<Spec>, DevError> {
         let specs = self.specs(base_port)?;
+        if self.fresh {
+            clear(&self.dir)?;
+        }
+        write(&self.dir.join("cluster.toml"), &self.description.to_text(), 0o644)?;
+        make_secret(&self.dir.join("secret"))?;
         for spec in &specs {
             fs::create_dir_all(&spec.dir).map_err(DevError::io("create", &spec.dir))?;
             write(&spec.config(), &self.config(spec, &specs), 0o644)?;
@@ -153,16 +166,31 @@ fn lock(dir: &Path) -> Result<File, DevError> {
     }
 }
 
-/// Deletes what `dev` has made in a directory, and nothing else.
-fn clear(dir: &Path) -> Result<(), DevError> {
+/// The directories of nodes.
+fn node_dirs(dir: &Path) -> Result<Vec<PathBuf>, DevError> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(DevError::io("read", dir))? {
         let path = entry.map_err(DevError::io("read", dir))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_node = name.strip_prefix('n').is_some_and(|number| number.parse::<u16>().is_ok());
         if is_node && path.is_dir() {
-            fs::remove_dir_all(&path).map_err(DevError::io("delete", &path))?;
-        } else if matches!(name, "cluster.toml" | "secret") {
-            fs::remove_file(&path).map_err(DevError::io("delete", &path))?;
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes what `dev` has made in a directory, and nothing else.
+fn clear(dir: &Path) -> Result<(), DevError> {
+    for path in node_dirs(dir)? {
+        fs::remove_dir_all(&path).map_err(DevError::io("delete", &path))?;
+    }
+    for path in ["cluster.toml", "secret"].map(|name| dir.join(name)) {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(DevError::io("delete", &path)(error));
+            }
+            Ok(()) | Err(_) => {}
         }
     }
     Ok(())
@@ -192,29 +220,41 @@ mod tests {
         fs::read_to_string(dir.join(name)).unwrap_or_default()
     }
 
+    /// Prepares and writes a cluster on some free ports.
+    fn made(dir: &Path, nodes: u16, fresh: bool) -> Kept {
+        let kept = Kept::prepare(dir, nodes, fresh).unwrap();
+        let is_free = |base: &u16| (*base..base + nodes).all(ports::is_free);
+        let base = (21_000..30_000).step_by(37).find(is_free).unwrap();
+        kept.write(base).unwrap();
+        kept
+    }
+
     #[test]
     fn a_cluster_is_kept_between_runs_and_fresh_makes_another() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
-        drop(Kept::prepare(dir, 3, false).unwrap());
+        drop(made(dir, 3, false));
         let (cluster, secret) = (text(dir, "cluster.toml"), text(dir, "secret"));
-        drop(Kept::prepare(dir, 3, false).unwrap());
+        drop(made(dir, 3, false));
         assert_eq!(
             (text(dir, "cluster.toml"), text(dir, "secret")),
             (cluster.clone(), secret.clone())
         );
         fs::create_dir_all(dir.join("n1/data")).unwrap();
         fs::create_dir_all(dir.join("notes")).unwrap();
-        drop(Kept::prepare(dir, 4, true).unwrap());
+        drop(made(dir, 4, true));
         assert_ne!(text(dir, "cluster.toml"), cluster);
         assert_ne!(text(dir, "secret"), secret);
-        assert!(!dir.join("n1").exists() && dir.join("notes").exists(), "only what is ours goes");
+        assert!(
+            !dir.join("n1/data").exists() && dir.join("notes").exists(),
+            "only what is ours goes"
+        );
     }
 
     #[test]
     fn another_number_of_nodes_a_second_dev_and_a_foreign_directory_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Kept::prepare(dir.path(), 3, false).unwrap();
+        let first = made(dir.path(), 3, false);
         let second = Kept::prepare(dir.path(), 3, false).expect_err("two at once").to_string();
         assert!(second.contains("another merganser dev is running"), "{second}");
         drop(first);
@@ -229,12 +269,34 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_port_is_named() {
+    fn a_start_that_fails_changes_nothing_of_the_cluster_that_is_there() {
         let dir = tempfile::tempdir().unwrap();
-        let kept = Kept::prepare(dir.path(), 1, false).unwrap();
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
-        let error = kept.write_configs(port).expect_err("it is busy").to_string();
-        assert!(error.starts_with(&format!("port {port} is in use")), "{error}");
+        let dir = dir.path();
+        drop(made(dir, 2, false));
+        fs::create_dir_all(dir.join("n2/data")).unwrap();
+        let all = || {
+            ["cluster.toml", "secret", "n1/node.toml", "n2/node.toml"].map(|name| text(dir, name))
+        };
+        let before = all();
+        // Whoever took a port for the nodes meanwhile makes them move, but only if they start.
+        let ports: Vec<u16> = Description::read(&dir.join("cluster.toml")).unwrap().peer_ports;
+        let _taken = std::net::TcpListener::bind(("127.0.0.1", ports[0])).unwrap();
+        let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = busy.local_addr().unwrap().port();
+        for fresh in [false, true] {
+            let kept = Kept::prepare(dir, 2, fresh).unwrap();
+            let error = kept.write(port).expect_err("it is busy").to_string();
+            assert!(error.starts_with(&format!("port {port} is in use")), "{error}");
+            assert_eq!(all(), before, "fresh: {fresh}");
+        }
+        let held = File::create(dir.join("n2/data/LOCK")).unwrap();
+        held.try_lock().unwrap();
+        for fresh in [false, true] {
+            let error = Kept::prepare(dir, 2, fresh).expect_err("it is served").to_string();
+            assert!(error.contains("n2/data is served by a node"), "{error}");
+            assert_eq!(all(), before, "fresh: {fresh}");
+        }
+        drop(held);
+        assert!(Kept::prepare(dir, 2, false).is_ok(), "nobody serves it any more");
     }
 }

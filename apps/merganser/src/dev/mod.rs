@@ -91,10 +91,18 @@ enum DevError {
         problem: String,
     },
     /// The directory is in use.
-    #[error("another merganser dev is running in {}; stop it, or pass another --dir", .0.display())]
+    #[error("another merganser dev is running in {}; nothing was changed. Stop it, or pass another --dir", .0.display())]
     Running(PathBuf),
+    /// A node of the cluster runs, though no `dev` does.
+    #[error(
+        "{dir} is served by a node that was started by hand; nothing was changed. Stop it \
+         (kill $(cat {dir}/node.pid)), or pass another --dir", dir = .0.display()
+    )]
+    NodeRuns(PathBuf),
     /// A port is taken.
-    #[error("port {0} is in use; stop what uses it, or pass another --base-port")]
+    #[error(
+        "port {0} is in use; nothing was changed. Stop what uses it, or pass another --base-port"
+    )]
     PortBusy(u16),
     /// The ports would leave the range of ports.
     #[error("there are no {nodes} ports from {base} on; pass a lower --base-port")]
@@ -184,7 +192,7 @@ impl Dev {
     async fn run_cluster(&self) -> Result<(), DevError> {
         let mut stop = std::pin::pin!(stop_wanted());
         let kept = Kept::prepare(&self.dir, self.nodes, self.fresh)?;
-        let specs = kept.write_configs(self.base_port)?;
+        let specs = kept.write(self.base_port)?;
         let mut children = Vec::new();
         let started = async {
             for spec in specs {

@@ -24,6 +24,8 @@ pub(super) struct Asker {
     pub(super) data_dir: PathBuf,
     /// What this node knows of the layout, in one number.
     pub(super) layout: u64,
+    /// How old the idempotency key of a write may be.
+    pub(super) retry_window: Duration,
 }
 
 impl Asker {
@@ -52,6 +54,7 @@ impl http::Node for Asker {
     async fn metrics(&self) -> Option<String> {
         let examined = self.examine().await?;
         let (load, disk_free) = (self.mailbox.load(), disk_free(&self.data_dir));
-        Some(Scrape { examined, load, disk_free, layout: self.layout }.text())
+        let (layout, retry_window) = (self.layout, self.retry_window);
+        Some(Scrape { examined, load, disk_free, layout, retry_window }.text())
     }
 }

@@ -33,6 +33,7 @@ use super::alarm::Alarm;
 use super::held::{GroupNumber, Held, Promise};
 use super::mailbox::{Asked, Mail, Mailbox};
 use super::measured::{Kind, Measured};
+use super::millis_now;
 use super::surroundings::{Disk, Network};
 
 /// With so many staged changes no more inputs are taken until the disk has caught up. Then
@@ -190,7 +191,9 @@ impl<D: Disk, N: Network> Driver<D, N> {
                 () = self.mailbox.arrived() => {}
                 () = alarm.rung() => {}
             }
-            if self.turn(self.reading(Instant::now()), &mut mail)? == Turn::Last {
+            let now = self.reading(Instant::now());
+            self.node.tell_time(now, millis_now());
+            if self.turn(now, &mut mail)? == Turn::Last {
                 drop(self.network);
                 return self.disk.close();
             }

@@ -86,7 +86,9 @@ impl Outcome {
             | Reply::Explained(_)
             | Reply::Declared(_)
             | Reply::Status(_) => Self::Met,
-            Reply::Failed(Failure::NotAttempted { .. }) => Self::NotAttempted,
+            Reply::Failed(
+                Failure::NotAttempted { .. } | Failure::Refused(Refusal::HintsFull { .. }),
+            ) => Self::NotAttempted,
             Reply::Failed(Failure::Unknown { .. } | Failure::TooFewAnswers { .. }) => Self::Timeout,
             Reply::Failed(
                 Failure::Weaker { .. } | Failure::Unsettled { .. } | Failure::SessionBehind { .. },

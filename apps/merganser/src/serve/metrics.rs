@@ -5,10 +5,10 @@
 //! that page, which says when to wake somebody.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::HintStatus;
-use node::Latencies;
+use node::{Latencies, Times};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet, text,
@@ -31,6 +31,8 @@ pub(super) struct Scrape {
     pub(super) disk_free: Option<u64>,
     /// What the nodes were started with, in one number.
     pub(super) layout: u64,
+    /// How old the idempotency key of a write may be here.
+    pub(super) retry_window: Duration,
 }
 
 /// The bytes that are left on the disk of a directory.
@@ -61,18 +63,40 @@ impl Scrape {
 
 type Encoded = Result<(), std::fmt::Error>;
 
-/// Latencies as a histogram in seconds.
-struct Seconds<'a>(&'a Latencies);
+/// Times as a histogram in seconds.
+struct Seconds {
+    sum: f64,
+    count: u64,
+    /// Bounds, and how many are below each and not below the one before.
+    buckets: Vec<(f64, u64)>,
+}
 
-impl EncodeMetric for Seconds<'_> {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Encoded {
+impl Seconds {
+    fn new(sum: Duration, count: u64, ranges: impl Iterator<Item = (Duration, u64)>) -> Self {
         let mut buckets: Vec<(f64, u64)> =
-            self.0.ranges().map(|(bound, count)| (bound.as_secs_f64(), count)).collect();
+            ranges.map(|(bound, count)| (bound.as_secs_f64(), count)).collect();
         if let Some(last) = buckets.last_mut() {
             last.0 = f64::MAX;
         }
-        let sum = self.0.sum().as_secs_f64();
-        encoder.encode_histogram::<NoLabelSet>(sum, self.0.count(), &buckets, None)
+        Self { sum: sum.as_secs_f64(), count, buckets }
+    }
+}
+
+impl From<&Latencies> for Seconds {
+    fn from(latencies: &Latencies) -> Self {
+        Self::new(latencies.sum(), latencies.count(), latencies.ranges())
+    }
+}
+
+impl From<&Times> for Seconds {
+    fn from(times: &Times) -> Self {
+        Self::new(times.sum(), times.count(), times.ranges())
+    }
+}
+
+impl EncodeMetric for Seconds {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Encoded {
+        encoder.encode_histogram::<NoLabelSet>(self.sum, self.count, &self.buckets, None)
     }
 
     fn metric_type(&self) -> MetricType {
@@ -114,7 +138,7 @@ impl Writer<'_> {
 
     fn histogram(&mut self, name: &str, help: &str, latencies: &Latencies) -> Encoded {
         let unit = Some(&Unit::Seconds);
-        let seconds = Seconds(latencies);
+        let seconds = Seconds::from(latencies);
         let encoder = self.encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
         seconds.encode(encoder)
     }
@@ -143,7 +167,7 @@ impl Scrape {
             Outcome::ALL.into_iter().filter_map(move |(outcome, ended)| {
                 let latencies = measured.requests(kind, outcome);
                 let labels = [("operation", operation), ("outcome", ended)];
-                (0 < latencies.count()).then_some((labels, Seconds(latencies)))
+                (0 < latencies.count()).then_some((labels, Seconds::from(latencies)))
             })
         });
         let help = "Requests of clients that this node coordinated, by how they ended";
@@ -159,7 +183,12 @@ impl Scrape {
         let members = replicas.flat_map(|(node, replied)| {
             let labels =
                 |operation: &str| [("replica", node.to_string()), ("operation", operation.into())];
-            [(labels("read"), Seconds(&replied.reads)), (labels("write"), Seconds(&replied.writes))]
+            let all = [
+                (labels("read"), Seconds::from(&replied.reads)),
+                (labels("write"), Seconds::from(&replied.writes)),
+                (labels("list"), Seconds::from(&replied.lists)),
+            ];
+            all.into_iter().filter(|(_, seconds)| 0 < seconds.count)
         });
         let help = "How long each replica took to answer this node";
         to.family(("replica", help, Some(&Unit::Seconds)), MetricType::Histogram, members)
@@ -256,7 +285,7 @@ impl Scrape {
         let counts = &self.examined.counts;
         let help = "Writes kept here for replicas that were away";
         to.counter("hints_taken", help, counts.hints_taken)?;
-        let help = "Writes not kept for replicas that were away: no room, or not for this node";
+        let help = "Writes not kept for replicas that were away, for want of room; another guest may have taken them";
         to.counter("hints_refused", help, counts.hints_refused)?;
         let help = "Objects handed over to the replicas that they were kept for";
         to.counter("hints_delivered", help, counts.hints_delivered)?;
@@ -310,6 +339,9 @@ impl Scrape {
         let help = "Seconds since the start";
         to.gauge("uptime", help, Some(&Unit::Seconds), status.uptime.as_secs_f64())?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let help = "How old the idempotency key of a write may be; alike on all nodes";
+        let window = self.retry_window.as_secs_f64();
+        to.gauge("retry_window", help, Some(&Unit::Seconds), window)?;
         let help = "What the clock of the machine shows";
         to.gauge("wall_clock", help, Some(&Unit::Seconds), now.as_secs_f64())?;
         let help = "Memory of the process";

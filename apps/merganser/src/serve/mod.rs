@@ -188,6 +188,7 @@ async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
         mailbox: Arc::clone(&mailbox),
         data_dir: config.data_dir.clone(),
         layout: config.layout.fingerprint(),
+        retry_window: config.limits.retry_window,
     };
     let router = http::router_within(asker, door_config(&config), config.memory.bodies);
     let driver = tokio::spawn(

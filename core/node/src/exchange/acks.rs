@@ -68,7 +68,9 @@ impl Acks {
         if known.clock != *ours {
             known.clock.clone_from(ours);
         }
-        known.since = known.since.max(since);
+        // What was said before may be heard after what was said later: the one was waiting for
+        // its disk. So the last word counts, also where it is the older.
+        known.since = since;
         known.gaps = 0;
         known.has_all();
     }
@@ -165,5 +167,26 @@ impl Acks {
     fn of_mut(&mut self, shard: ShardId) -> impl Iterator<Item = (&NodeId, &mut Known)> {
         let (first, last) = ((shard, NodeId::new(0)), (shard, NodeId::new(u16::MAX)));
         self.0.range_mut(first..=last).map(|((_, node), known)| (node, known))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causality::Incarnation;
+    use model::KeyspaceId;
+
+    use super::*;
+
+    #[test]
+    fn an_older_word_that_comes_later_says_no_more_than_it_did() {
+        let (shard, node) = (ShardId { keyspace: KeyspaceId::new(1), index: 0 }, NodeId::new(2));
+        let at = |second: u64| Now::from_micros(second * 1_000_000);
+        let dots = |count| (1..=count).map(|seq| Dot::new(Incarnation::new(9), seq)).collect();
+        let (ours, theirs): (DotSet, DotSet) = (dots(1), dots(2));
+        let mut acks = Acks::default();
+        acks.heard(node, shard, theirs, Some(at(10)), &ours);
+        assert_eq!(acks.staleness(shard, [node], at(20)), None, "we lack what they had");
+        acks.equal(node, shard, &ours, Some(at(4)));
+        assert_eq!(acks.staleness(shard, [node], at(20)), Some(Duration::from_secs(16)));
     }
 }

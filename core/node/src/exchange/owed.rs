@@ -12,6 +12,7 @@ use lattice::Lattice as _;
 use model::{Address, NodeId, Object, ShardId};
 use mutant::{Mutant, is};
 
+use crate::exchange::throttle;
 use crate::message::{Lack, Sent};
 use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
 
@@ -20,7 +21,7 @@ use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
 const ENTRIES_MAX: usize = 256;
 
 /// What an object counts for at least, however small it is: the work that it makes.
-const OBJECT_BYTES_MIN: usize = 512;
+pub(crate) const OBJECT_BYTES_MIN: usize = 512;
 
 /// What is on its way to a replica that had asked.
 struct Parcel {
@@ -107,8 +108,7 @@ impl Parcel {
             return;
         }
         let Ok(Some(object)) = disk.object(self.shard, address) else { return };
-        let unknown = self.missing.difference(object.context());
-        let carried = self.missing.difference(&unknown);
+        let carried = self.missing.intersection(object.context());
         if is(Mutant::EvidenceIgnored) {
             let (values, mut context) = object.into_parts();
             let _ = context.merge(dots);
@@ -119,10 +119,7 @@ impl Parcel {
         if carried.is_empty() {
             return;
         }
-        let values = object.values().values();
-        let bytes: usize = values.map(|value| value.content_type.len() + value.body.len()).sum();
-        let bytes = bytes + size_of_val(object.context().runs());
-        self.credit = self.credit.saturating_sub(bytes.max(OBJECT_BYTES_MIN));
+        self.credit = self.credit.saturating_sub(throttle::bytes(&object).max(OBJECT_BYTES_MIN));
         let _ = self.covered.merge(carried);
         self.objects.push((address.clone(), object));
     }

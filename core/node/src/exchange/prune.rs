@@ -20,12 +20,12 @@ use mutant::{Mutant, is};
 
 use crate::{Disk, Node, Turn};
 
-/// The most lines looked at in one step: about a millisecond. Clients wait meanwhile.
-const ENTRIES_MAX: usize = 512;
+/// The most lines looked at in one step: less than a millisecond. Clients wait meanwhile.
+const ENTRIES_MAX: usize = 128;
 
 /// How long clients have the node for themselves between two steps. With both figures, some
 /// 25,000 lines are dropped in a second.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What is known of the log of a shard.
 #[derive(Debug, Default)]
@@ -34,12 +34,20 @@ pub(crate) struct Lines {
     absent: DotSet,
     /// Dots of which nobody has looked in this life whether they have one.
     unseen: DotSet,
+    /// Dots of lines that had to stay when this round looked at them: some of their dots are
+    /// settled and some are not. Looked at again and again, they would be all that is looked at.
+    stay: DotSet,
 }
 
 impl Lines {
+    /// A new round begins, in which all lines are looked at.
+    pub(crate) fn begin(&mut self) {
+        self.stay = DotSet::new();
+    }
+
     /// The log as it was found, under this clock.
     pub(crate) fn found(clock: &DotSet) -> Self {
-        Self { absent: DotSet::new(), unseen: clock.clone() }
+        Self { absent: DotSet::new(), unseen: clock.clone(), stay: DotSet::new() }
     }
 
     /// Looks through a part of the log, and drops the lines of which all dots may go. Returns
@@ -61,19 +69,20 @@ impl Lines {
             let Ok(entries) = disk.log(shard, *run, left) else { break };
             looked += entries.len();
             let end = entries.last().filter(|_| entries.len() == left).map(|last| last.run.last);
-            let mut empty = set(Run { last: end.unwrap_or(run.last).min(run.last), ..*run });
-            self.unseen = self.unseen.difference(&empty);
-            let (go, stay): (Vec<Run>, Vec<Run>) = entries
-                .iter()
-                .map(|entry| entry.run)
-                .partition(|run| may_go.is_superset(&set(*run)));
-            for run in stay {
-                empty = empty.difference(&set(run));
+            let looked_at = set(Run { last: end.unwrap_or(run.last).min(run.last), ..*run });
+            self.unseen = self.unseen.difference(&looked_at);
+            let (mut go, mut stay) = (Vec::new(), DotSet::new());
+            for entry in &entries {
+                let line = set(entry.run);
+                if may_go.is_superset(&line) {
+                    let _ = gone.union(&line);
+                    go.push(entry.run);
+                } else {
+                    let _ = stay.union(&line);
+                }
             }
-            for run in &go {
-                let _ = gone.union(&set(*run));
-            }
-            let _ = self.absent.union(&empty);
+            let _ = self.absent.union(&looked_at.difference(&stay));
+            let _ = self.stay.union(&stay);
             disk.forget(shard, &go);
         }
         let _ = self.absent.union(&gone);
@@ -125,7 +134,8 @@ impl Node {
         let settled = self.exchange.acks.settled(shard, asked.unwrap_or(&others), clock);
         let lines = &mut kept.lines;
         if !is(Mutant::LogKept) {
-            *left -= lines.sweep(shard, &settled, &settled, *left, disk).0;
+            let part = settled.difference(&lines.stay);
+            *left -= lines.sweep(shard, &part, &settled, *left, disk).0;
         }
         let max = self.config.limits.log_entries_max as u64;
         if lines.len(clock) <= max {
@@ -152,7 +162,8 @@ impl Node {
         self.exchange.dropped += gone.len();
         for node in others {
             let lacks = !self.exchange.acks.has(shard, *node, gone);
-            if lacks && self.exchange.marks.insert((shard, *node)) {
+            let is_marked = lacks && !is(Mutant::NeedsRepairNotMarked);
+            if is_marked && self.exchange.marks.insert((shard, *node)) {
                 disk.mark(shard, *node, true);
             }
         }

@@ -5,9 +5,10 @@
 //! are pulled at a time, one more begins when one ends, and each is given up when its answer
 //! does not come: the next clocks that arrive will bring it up again.
 //!
-//! While this node or another has clients to serve, a pull is followed by a rest twice as long as
-//! the answer took. Whatever is short, a processor, a disk or the network, an answer takes longer
-//! then, and so does the rest: what clients are left with is two thirds of it.
+//! While this node or another has clients to serve, what comes is paid for with time: nothing more
+//! is asked for until so much may have come by the rate that is configured. It is a rate and not
+//! a share of the time that answers take, because an answer from the other side of the earth
+//! takes long and is no work.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -16,19 +17,18 @@ use causality::Dot;
 use model::{NodeId, Now, ShardId};
 
 use crate::RequestId;
+use crate::exchange::throttle;
 
 /// How many shards are pulled at once by a node with nothing else to do. Each round of one is
 /// a round trip and a sync, so that few would take long for many shards that are far away.
 pub(crate) const PULLS_MAX: usize = 64;
 
-/// The same while there are clients to serve.
-const PULLS_MAX_BUSY: usize = 8;
+/// The same while there are clients to serve. From near it is the rate that bounds what comes;
+/// from far so many answers are on their way at once.
+const PULLS_MAX_BUSY: usize = 32;
 
-/// How many times as long as it took a busy node leaves in peace who has answered it.
-const REST: u32 = 2;
-
-/// The longest rest: what is slow for another reason should end some day.
-const REST_MAX: Duration = Duration::from_millis(50);
+/// The longest time that anything is paid for with: a debt is no reason to fall behind for ever.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// Something to ask another node for.
 #[derive(Clone, Debug)]
@@ -41,6 +41,14 @@ pub(crate) struct Pull {
     pub(crate) hash: Option<u64>,
 }
 
+/// What an answer costs that has not come yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Price {
+    /// Of all that may come.
+    pub(crate) bytes: u64,
+    pub(crate) per_second: u64,
+}
+
 /// All of it.
 #[derive(Debug, Default)]
 pub(crate) struct Pulls {
@@ -48,8 +56,10 @@ pub(crate) struct Pulls {
     /// Asked for, and until when an answer is waited for. At most one for a shard: what
     /// two nodes have would be sent twice.
     active: BTreeMap<RequestId, Active>,
-    /// Until when so many pulls less are begun.
-    resting: Vec<Now>,
+    /// Until when what was asked for is paid for, and nothing more is begun.
+    resting: Option<Now>,
+    /// What has come of the answer that each node is giving.
+    arrived: BTreeMap<NodeId, u64>,
     /// Nodes that have said that they have clients to serve.
     busy: BTreeSet<NodeId>,
 }
@@ -57,7 +67,8 @@ pub(crate) struct Pulls {
 #[derive(Debug)]
 struct Active {
     pull: Pull,
-    begun: Now,
+    /// What it was thought to come to, in bytes.
+    prepaid: u64,
     until: Now,
 }
 
@@ -89,12 +100,12 @@ impl Pulls {
 
     /// Takes out what to ask for next, if there may be one more.
     pub(crate) fn next(&mut self, is_busy: bool, now: Now) -> Option<Pull> {
-        self.resting.retain(|until| now < *until);
-        let max = match is_busy || self.is_busy(None) {
-            true => PULLS_MAX_BUSY.saturating_sub(self.resting.len()),
-            false => PULLS_MAX,
+        self.resting = self.resting.filter(|until| now < *until);
+        let (max, rests) = match is_busy || self.is_busy(None) {
+            true => (PULLS_MAX_BUSY, self.resting.is_some()),
+            false => (PULLS_MAX, false),
         };
-        if max <= self.active.len() {
+        if rests || max <= self.active.len() {
             return None;
         }
         let is_free =
@@ -103,24 +114,54 @@ impl Pulls {
         self.wanted.remove(at)
     }
 
-    /// It was asked for.
-    pub(crate) fn begin(&mut self, request: RequestId, pull: Pull, begun: Now, until: Now) {
-        self.active.insert(request, Active { pull, begun, until });
+    /// It was asked for, and is paid for as if it were all that may come.
+    pub(crate) fn begin(
+        &mut self,
+        request: RequestId,
+        pull: Pull,
+        until: Now,
+        price: Price,
+        now: Now,
+    ) {
+        let prepaid = price.bytes;
+        let from = self.resting.map_or(now, |until| until.max(now));
+        self.rest(from + throttle::time(prepaid, price.per_second), now);
+        self.active.insert(request, Active { pull, prepaid, until });
     }
 
-    /// An answer came.
-    pub(crate) fn end(&mut self, request: RequestId, from: NodeId, now: Now) -> Option<Pull> {
+    /// A part of an answer came.
+    pub(crate) fn arrive(&mut self, from: NodeId, bytes: u64) {
+        *self.arrived.entry(from).or_default() += bytes;
+    }
+
+    /// An answer came, and what it came to is settled.
+    pub(crate) fn end(
+        &mut self,
+        request: RequestId,
+        from: NodeId,
+        per_second: u64,
+        now: Now,
+    ) -> Option<Pull> {
+        // Each node gives its answers one after the other.
+        let arrived = self.arrived.remove(&from).unwrap_or_default();
         if self.active.get(&request)?.pull.from != from {
             return None;
         }
-        let Active { pull, begun, .. } = self.active.remove(&request)?;
-        self.resting.push(now + rest(now.since(begun)));
+        let Active { pull, prepaid, .. } = self.active.remove(&request)?;
+        let until = self.resting.unwrap_or(now) + throttle::time(arrived, per_second);
+        let back = throttle::time(prepaid, per_second);
+        let micros = u64::try_from(back.as_micros()).unwrap_or(u64::MAX);
+        self.rest(Now::from_micros(until.as_micros().saturating_sub(micros)), now);
         Some(pull)
+    }
+
+    fn rest(&mut self, until: Now, now: Now) {
+        self.resting = Some(until.min(now + REST_MAX));
     }
 
     /// When one more can be begun that has to wait now.
     pub(crate) fn wake_at(&self) -> Option<Now> {
-        self.resting.iter().copied().min().filter(|_| !self.wanted.is_empty())
+        self.resting.filter(|_| !self.wanted.is_empty())
     }
 
     /// There is more of it. Other shards have their turn first.
@@ -138,11 +179,7 @@ impl Pulls {
     pub(crate) fn lost(&mut self, node: NodeId) {
         self.active.retain(|_, active| active.pull.from != node);
         self.wanted.retain(|pull| pull.from != node);
+        self.arrived.remove(&node);
         self.busy.remove(&node);
     }
-}
-
-/// How long to leave everybody in peace after something that took so long.
-pub(crate) fn rest(took: Duration) -> Duration {
-    (took * REST).min(REST_MAX)
 }

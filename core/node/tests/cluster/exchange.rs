@@ -105,6 +105,32 @@ fn a_full_log_drops_its_oldest_lines_and_marks_who_lacks_them() {
 }
 
 #[test]
+fn beside_clients_what_was_missed_comes_at_the_configured_rate_and_else_at_once() {
+    let rate = 1 << 20; // 256 small objects a second
+    let mut cluster = Cluster::with_limits(3, Limits { catch_up_rate: rate, ..Limits::default() });
+    // Writes to one key, 400 a second: enough that a node calls itself busy.
+    let mut context = none();
+    let mut serve = |cluster: &mut Cluster, seconds| {
+        for _ in 0..10 * seconds {
+            for _ in 0..40 {
+                context = cluster.put(1, "busy", "v", &context).context;
+            }
+            cluster.wait(100);
+        }
+        cluster.disk(3).objects.len()
+    };
+    cluster.stop(3);
+    (0..3_000).for_each(|number| drop(cluster.put(1, &format!("k{number}"), "v", &none())));
+    serve(&mut cluster, 2);
+    cluster.come_back(3);
+    let before = serve(&mut cluster, 2);
+    let came = serve(&mut cluster, 4) - before;
+    assert!((400..=1_100).contains(&came), "{came} objects in four seconds");
+    cluster.wait(6_000);
+    assert_eq!(cluster.objects(3), cluster.objects(1));
+}
+
+#[test]
 fn what_is_read_is_as_old_as_the_last_word_of_the_replica_that_is_silent() {
     let mut cluster = Cluster::with_table(3, 3);
     cluster.put(1, "k", "v", &none());
@@ -158,4 +184,43 @@ fn where_guests_may_have_what_no_replica_knows_nobody_says_how_old_a_read_is() {
     for r in [Level::One, Level::All] {
         assert_eq!(cluster.get(1, "k", r).receipt.staleness, None, "{r}");
     }
+}
+
+/// Lines that have to stay, because somebody lacks a part of them, are not all that is ever looked
+/// at: those behind them are dropped.
+#[test]
+fn lines_that_stay_do_not_keep_others_from_being_dropped() {
+    const STAY: u64 = 150;
+    let mut cluster = Cluster::with_limits(3, Limits { siblings_max: 3, ..Limits::default() });
+    let lines = |cluster: &Cluster| cluster.nodes[&NodeId::new(1)].1.log.len();
+    let one = WriteOptions { w: Some(Level::One), ..WriteOptions::default() };
+    let write = |cluster: &mut Cluster, key: &str, context: &DotSet| match cluster
+        .ask(2, put(key, "v", context, one))
+    {
+        Reply::Written(written) => written.context,
+        other => panic!("{other:?}"),
+    };
+    // n1 hears of two writes at a time, of which n3 has only the first.
+    for key in (0..STAY).map(|key| format!("k{key}")) {
+        cluster.holds =
+            |_, to, message| to == NodeId::new(1) && matches!(message, Message::Merge(_));
+        let context = write(&mut cluster, &key, &none());
+        cluster.holds =
+            |_, to, message| to != NodeId::new(2) && matches!(message, Message::Merge(_));
+        write(&mut cluster, &key, &context);
+    }
+    cluster.holds = |from, to, message| {
+        [from, to].contains(&NodeId::new(3)) && matches!(message, Message::Merge(_))
+    };
+    cluster.held.clear();
+    cluster.wait(5_000);
+    assert_eq!(lines(&cluster), STAY as usize);
+    cluster.holds = |_, to, message| {
+        to == NodeId::new(3)
+            && matches!(message, Message::Merge(merge) if merge.address.key.partition()[0] == b'k')
+    };
+    (0..20).for_each(|key| drop(write(&mut cluster, &format!("m{key}"), &none())));
+    assert_eq!(lines(&cluster), STAY as usize + 20);
+    cluster.wait(5_000);
+    assert_eq!(lines(&cluster), STAY as usize);
 }

@@ -6,7 +6,7 @@ use model::Token;
 use super::harness::*;
 
 /// The replicas of a key, and the others.
-fn sides(cluster: &mut Cluster, key: &str) -> (Vec<u16>, Vec<u16>) {
+pub(crate) fn sides(cluster: &mut Cluster, key: &str) -> (Vec<u16>, Vec<u16>) {
     let written = cluster.put(1, key, "first", &none());
     cluster.wait(300);
     let at = |node: &u16| {
@@ -117,6 +117,26 @@ fn hints_survive_a_restart_of_their_guest() {
 }
 
 #[test]
+fn what_was_kept_for_a_node_that_is_no_replica_any_more_is_as_old_for_those_who_are() {
+    let mut cluster = Cluster::with_sloppy_table(5, 3);
+    let (replicas, others) = sides(&mut cluster, "k");
+    let (_, disk) = cluster.nodes.get(&NodeId::new(replicas[0])).unwrap();
+    let ((_, table, key), object) = disk.objects.iter().next().unwrap();
+    let address = Address { table: *table, key: key.clone() };
+    let hint = Hint { since_millis: 0, object: object.clone() };
+    replicas.iter().for_each(|node| cluster.stop(*node));
+    let [guest, target] = [others[0], others[1]].map(NodeId::new);
+    let (_, disk) = cluster.nodes.get_mut(&guest).unwrap();
+    disk.hints.insert(HintPlace { target, address }, hint);
+    cluster.restart(guest.number());
+    cluster.wait(3_000);
+    let (_, disk) = cluster.nodes.get(&guest).unwrap();
+    let kept: Vec<_> =
+        disk.hints.iter().map(|(place, hint)| (place.target.number(), hint.since_millis)).collect();
+    assert_eq!(kept, [0, 1, 2].map(|index| (replicas[index], 0)));
+}
+
+#[test]
 fn guests_do_not_count_for_pw_nor_in_a_strict_keyspace_nor_for_more_than_is_demanded() {
     let mut cluster = Cluster::with_sloppy_table(5, 3);
     let (replicas, _) = sides(&mut cluster, "k");
@@ -163,7 +183,10 @@ fn a_full_guest_refuses_what_it_could_not_keep_and_drops_nothing() {
     // Each hint has a megabyte, and a guest keeps four.
     for index in 0..16 {
         let two = WriteOptions { w: Some(Level::Two), ..WriteOptions::default() };
-        cluster.ask(replicas[0], put(&format!("k{index}"), &big, &none(), two));
+        let reply = cluster.ask(replicas[0], put(&format!("k{index}"), &big, &none(), two));
+        if let Reply::Failed(failure) = reply {
+            assert!(failure.to_string().contains("has no room for what is kept"), "{failure}");
+        }
     }
     let most = cluster.nodes.values().map(|(_, disk)| disk.hints.len()).max().unwrap();
     assert_eq!(most, 4);
@@ -195,4 +218,24 @@ fn a_write_that_comes_again_to_a_guest_is_owed_to_every_replica() {
 
 fn at_one() -> WriteOptions {
     WriteOptions { w: Some(Level::One), ..WriteOptions::default() }
+}
+
+/// A replica is slow, and has what it was sent all the same.
+#[test]
+fn an_acknowledgement_that_is_later_than_its_session_drops_the_hint_too() {
+    let mut cluster = Cluster::with_sloppy_table(4, 3);
+    let (replicas, _) = sides(&mut cluster, "k");
+    let before = cluster.get(1, "k", Level::All).object;
+    cluster.stop(replicas[2]);
+    cluster.put(replicas[0], "k", "second", before.context());
+    assert_eq!(cluster.hints(), 1);
+    cluster.holds = |_, _, message| matches!(message, Message::Merged(_));
+    cluster.start(replicas[2]);
+    cluster.wait(4_500);
+    let late = cluster.held.pop_front().unwrap();
+    assert!(!cluster.held.is_empty(), "it was sent again meanwhile");
+    assert_eq!(cluster.hints(), 1);
+    cluster.inputs.push_back(late);
+    cluster.settle();
+    assert_eq!(cluster.hints(), 0);
 }

@@ -9,7 +9,7 @@ pub(crate) use causality::{DotSet, Incarnation};
 pub(crate) use model::{
     Address, Declare, Declared, Durability, Failure, Get, Key, Kind, Level, Limits, List, Listed,
     Mutation, Name, NodeId, Now, Object, Policy, Put, Range, Read, ReadOptions, Refusal, Reply,
-    Request, ShardId, TableId, Value, Voting, WriteOptions, Written,
+    Request, Seen, Session, ShardId, TableId, Value, Voting, WriteOptions, Written,
 };
 pub(crate) use node::{
     After, Config, Disk, Effect, Forwarded, Hint, HintPlace, Input, Message, Node, Owed, Ticket,
@@ -133,6 +133,9 @@ pub(crate) struct Cluster {
     pub(crate) answers: BTreeMap<Ticket, Reply>,
     pub(crate) tickets: u64,
     pub(crate) layout: Layout,
+    /// Which messages the network keeps, from whom and to whom, and those it has.
+    pub(crate) holds: fn(NodeId, NodeId, &Message) -> bool,
+    pub(crate) held: VecDeque<(NodeId, Input)>,
 }
 
 /// A node in one of its lives.
@@ -173,6 +176,8 @@ impl Cluster {
             answers: BTreeMap::new(),
             tickets: 0,
             layout: layout.clone(),
+            holds: |_, _, _| false,
+            held: VecDeque::new(),
         };
         for (a, b) in ids.iter().flat_map(|a| ids.iter().map(move |b| (*a, *b))) {
             if a != b {
@@ -186,17 +191,22 @@ impl Cluster {
     /// A cluster with a table at all its nodes, which have these limits.
     pub(crate) fn with_limits(size: u16, limits: Limits) -> Self {
         let mut cluster = Self::new(size);
-        for (id, (node, disk)) in &mut cluster.nodes {
-            let config = Config { limits, ..config(*id, 1, &cluster.layout) };
-            *node = Node::new(config, BTreeMap::new(), disk.acceptor.clone(), cluster.now);
-            for other in cluster.layout.members.keys().filter(|other| *other != id) {
-                cluster.inputs.push_back((*id, Input::Connected(*other)));
-            }
-        }
-        cluster.settle();
+        (1..=size).for_each(|id| cluster.limit(id, limits));
         cluster.ask(1, Request::Declare(keyspace(1, size.try_into().unwrap())));
         cluster.ask(1, Request::Declare(table(Durability::Synced)));
         cluster
+    }
+
+    /// A node begins anew with these limits.
+    pub(crate) fn limit(&mut self, id: u16, limits: Limits) {
+        let id = NodeId::new(id);
+        let (node, disk) = self.nodes.get_mut(&id).unwrap();
+        let config = Config { limits, ..config(id, 1, &self.layout) };
+        *node = Node::new(config, BTreeMap::new(), disk.acceptor.clone(), self.now);
+        for other in self.layout.members.keys().filter(|other| **other != id) {
+            self.inputs.push_back((id, Input::Connected(*other)));
+        }
+        self.settle();
     }
 
     /// A cluster with a table of so many replicas.
@@ -245,7 +255,9 @@ impl Cluster {
                 match effect {
                     Effect::Located { .. } => {}
                     Effect::Send { to, message, .. } => {
-                        self.inputs.push_back((to, Input::Received { from: at, message }));
+                        let is_held = (self.holds)(at, to, &message);
+                        let way = if is_held { &mut self.held } else { &mut self.inputs };
+                        way.push_back((to, Input::Received { from: at, message }));
                     }
                     Effect::Answer { ticket, reply } => {
                         let before = self.answers.insert(ticket, reply);

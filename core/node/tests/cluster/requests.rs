@@ -239,3 +239,12 @@ fn what_a_monotonic_read_shows_is_at_so_many_replicas_that_the_next_cannot_miss_
     let failed = cluster.ask(3, read);
     assert!(matches!(failed, Reply::Failed(Failure::NotAttempted { .. })), "{failed:?}");
 }
+
+#[test]
+fn a_write_that_a_replica_has_no_room_for_goes_to_the_next() {
+    let mut cluster = Cluster::with_table(4, 3);
+    cluster.limit(2, Limits { requests_max: 0, ..Limits::default() });
+    (0..60).for_each(|number| drop(cluster.put(1, &format!("k{number}"), "v", &none())));
+    let refused = cluster.ask(2, put("k", "v", &none(), WriteOptions::default()));
+    assert!(matches!(refused, Reply::Failed(Failure::Refused(Refusal::Overloaded { max: 0 }))));
+}

@@ -78,6 +78,30 @@ fn a_token_is_good_for_one_write_and_for_an_hour() {
 }
 
 #[test]
+fn a_wall_clock_that_goes_ahead_is_followed_and_one_that_is_set_back_is_not() {
+    let mut cluster = Cluster::with_table(1, 1);
+    let ask = |cluster: &mut Cluster, millis| {
+        let context = cluster.get(1, "k", Level::One).object.context().clone();
+        cluster.ask(1, put_with("v", Token::new(millis, millis.into()), &context, &Marks::new()))
+    };
+    let tell = |cluster: &mut Cluster, millis| {
+        let now = cluster.now;
+        cluster.nodes.get_mut(&NodeId::new(1)).unwrap().0.tell_time(now, millis);
+    };
+    // The machine slept for two hours.
+    let early = ask(&mut cluster, 7_200_000);
+    assert!(matches!(early, Reply::Failed(Failure::Refused(Refusal::TokenFromFuture { .. }))));
+    tell(&mut cluster, 7_200_000);
+    written(ask(&mut cluster, 7_200_000));
+    tell(&mut cluster, 0);
+    let late = ask(&mut cluster, 1_000);
+    assert!(matches!(late, Reply::Failed(Failure::Refused(Refusal::TokenExpired { .. }))));
+    cluster.wait(1_000);
+    tell(&mut cluster, 7_200_500);
+    written(ask(&mut cluster, 7_200_900));
+}
+
+#[test]
 fn a_forwarded_write_with_a_token_goes_to_the_next_replica_when_one_is_lost() {
     let mut cluster = Cluster::with_table(4, 3);
     let replicas: BTreeSet<NodeId> =

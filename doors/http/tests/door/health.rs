@@ -65,6 +65,21 @@ async fn a_node_whose_disk_hangs_or_is_full_is_live_and_not_ready() {
 }
 
 #[tokio::test]
+async fn a_node_that_was_just_started_is_ready_when_it_has_met_the_others_or_has_waited() {
+    let api = Api::new().await;
+    let started = |millis| api.node.state().looks[0].0 = Duration::from_millis(millis);
+    started(300);
+    assert_eq!(api.get("/health/ready").await.status, 200, "there is nobody to meet");
+    api.node.state().is_lonely = true;
+    let answer = api.get("/health/ready").await;
+    assert_eq!(answer.problem(), "503 not_ready");
+    assert!(answer.json()["detail"].to_string().contains("has not met n2 yet"));
+    assert_eq!(api.get("/health/live").await.status, 200);
+    started(2_000);
+    assert_eq!(api.get("/health/ready").await.status, 200);
+}
+
+#[tokio::test]
 async fn shards_that_cannot_be_written_are_named_with_who_is_missing() {
     let api = Api::new().await;
     let tables = |health| api.node.state().vitals.as_mut().unwrap().tables = vec![health];

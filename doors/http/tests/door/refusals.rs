@@ -193,6 +193,18 @@ async fn a_content_type_that_could_not_be_a_header_again_is_refused() {
 }
 
 #[tokio::test]
+async fn conditions_are_refused_and_not_ignored() {
+    let api = Api::new().await;
+    for condition in ["if-match", "if-none-match", "if-unmodified-since", "if-range"] {
+        for method in ["PUT", "DELETE"] {
+            let answer = api.send(method, KEY, &[(condition, "*")], "v").await;
+            assert_eq!(answer.problem(), "400 malformed_request", "{method} {condition}");
+        }
+    }
+    assert!(api.node.state().objects.is_empty());
+}
+
+#[tokio::test]
 async fn a_contract_is_read_as_json_whatever_curl_calls_it() {
     let api = Api::new().await;
     let form = [("content-type", "application/x-www-form-urlencoded")];
@@ -256,6 +268,12 @@ async fn each_failure_of_the_node_has_its_own_code_and_facts() {
             &[],
         ),
         (Refusal::Overloaded { max: 9 }.into(), "503 overloaded", &[]),
+        (
+            Refusal::HintsFull { nodes: vec![model::NodeId::new(4)], kept: 9, needs: 2, max: 10 }
+                .into(),
+            "503 hints_full",
+            &[],
+        ),
         (Refusal::Disk("full".to_owned()).into(), "500 disk_failed", &[]),
         (Refusal::ManySiblings { siblings: 100, max: 100 }.into(), "409 too_many_siblings", &[]),
         (Refusal::LargeValue { bytes: 9, max: 8 }.into(), "413 value_too_large", &[]),

@@ -71,6 +71,9 @@ impl Server {
     }
 }
 
+/// A request that a spare place does not take, on a connection that ends with its answer.
+const GET_A_KEY: &str = "GET /v1/kv/ks/t/k HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
 async fn read_to_end(mut stream: TcpStream) -> Vec<Answer> {
     let mut bytes = Vec::new();
     let all = stream.read_to_end(&mut bytes);
@@ -219,15 +222,55 @@ async fn connections_beyond_the_limit_are_turned_away() {
         assert_eq!(&first, b"HTTP/1.1 200");
         held.push(stream);
     }
-    let answers = read_to_end(server.connect().await).await;
+    let answers = server.converse(GET_A_KEY).await;
     assert_eq!(answers[0].problem(), "503 overloaded");
     assert_eq!(answers[0].header("retry-after"), Some("1"));
     drop(held);
     // The places are free again after a moment.
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let answers =
-        server.converse("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert_eq!(answers[0].status, 200);
+    let answers = server.converse(GET_A_KEY).await;
+    assert_eq!(answers[0].status, 404, "a spare place would answer 503");
+}
+
+#[tokio::test]
+async fn a_place_that_comes_free_is_given_out_as_such_while_there_are_spare_connections() {
+    let header_timeout = Duration::from_secs(5);
+    let server = start(ServeLimits { connections_max: 1, header_timeout, ..quick() }).await;
+    let ordinary = server.connect().await;
+    let spare = server.connect().await;
+    assert_eq!(server.converse(GET_A_KEY).await[0].problem(), "503 overloaded");
+    drop(ordinary);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.converse(GET_A_KEY).await[0].status, 404, "nobody has the only place");
+    let answers = read_to_end(spare).await;
+    assert_eq!(answers[0].problem(), "408 request_timeout", "the spare one was there meanwhile");
+}
+
+#[tokio::test]
+async fn beyond_the_limit_some_may_ask_once_how_the_node_is_and_the_rest_is_turned_away_unheard() {
+    let header_timeout = Duration::from_secs(5);
+    let server = start(ServeLimits { connections_max: 1, header_timeout, ..quick() }).await;
+    let mut first = server.connect().await;
+    first.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut start = [0; 12];
+    first.read_exact(&mut start).await.unwrap();
+    for path in ["/health", "/health/live", "/metrics", "/v1/status"] {
+        let twice = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(2);
+        let answers = server.converse(&twice).await;
+        assert_eq!((answers.len(), answers[0].status), (1, 200), "{path}");
+        assert_eq!(answers[0].header("connection"), Some("close"));
+    }
+    let (mut held, began) = (Vec::new(), Instant::now());
+    for _ in 0..128 {
+        held.push(server.connect().await);
+    }
+    let answers = read_to_end(server.connect().await).await;
+    assert_eq!(answers[0].problem(), "503 overloaded");
+    assert_eq!(answers[0].header("retry-after"), Some("1"));
+    // Those say nothing, and have less time than others.
+    let answers = read_to_end(held.swap_remove(0)).await;
+    assert_eq!(answers[0].problem(), "408 request_timeout");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -351,6 +394,31 @@ async fn a_body_that_has_no_room_beside_others_is_refused_unread_until_they_are_
     assert_eq!(read_to_end(slow).await[0].status, 204);
     let accepted = server.converse(put("k", 60_000, "") + &"x".repeat(60_000)).await;
     assert_eq!(accepted[0].status, 204);
+}
+
+#[tokio::test]
+async fn large_answers_that_nobody_takes_leave_no_room_for_others_until_they_are_taken() {
+    let api = Api::within(40 << 20).await;
+    api.put("/v1/kv/ks/t/k", None, "small").await;
+    let small = api.get("/v1/kv/ks/t/k").await;
+    // More than the system's buffers for a connection.
+    api.replace(DotSet::new(), vec![b'x'; 24 << 20].into());
+    let server = serve_api(api, quick()).await;
+    let get = "GET /v1/kv/ks/t/k HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let mut slow = server.connect().await;
+    slow.write_all(get.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    let refused = server.converse(get).await;
+    assert_eq!(refused[0].problem(), "503 overloaded");
+    refused[0].check("GET", "/v1/kv/ks/t/k");
+    let listed = server.converse(get.replace("/v1/kv/ks/t/k", "/v1/list/ks/t/k")).await;
+    assert_eq!(listed[0].problem(), "503 overloaded");
+    let status = server.converse(get.replace("/v1/kv/ks/t/k", "/v1/keyspaces")).await;
+    assert_eq!((status[0].status, small.status), (200, 200), "small answers need no room");
+
+    assert_eq!(read_to_end(slow).await[0].body.len(), 24 << 20);
+    assert_eq!(server.converse(get).await[0].body.len(), 24 << 20);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use model::{
     Ack, Declare, Declared, Electorate, Explained, Failure, Fate, HintStatus, Holding, Key,
     Keyspace, KeyspaceId, Kind, List, Listed, Listing, Mark, Mutation, Name, NodeId, NodeStatus,
     Object, Put, Range, Read, ReadNeed, ReadOptions, Recalled, Receipt, Refusal, Reply, Request,
-    ShardId, Standing, Status, Table, TableId, Told, Value, Voter, Written,
+    Session, ShardId, Standing, Status, Table, TableId, Told, Value, Voter, Written,
 };
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -36,8 +36,13 @@ pub(crate) struct State {
     /// Whether writes are kept, and not only answered.
     pub(crate) keeps: bool,
     pub(crate) last: Option<Request>,
+    /// For how long the node is up at each look, and what it keeps for others then. The last one
+    /// stays.
+    pub(crate) looks: Vec<(Duration, Vec<HintStatus>)>,
     /// How the node is. Nothing if its loop does not turn.
     pub(crate) vitals: Option<Vitals>,
+    /// Whether there is another node, which does not answer.
+    pub(crate) is_lonely: bool,
 }
 
 impl Default for State {
@@ -51,7 +56,9 @@ impl Default for State {
             panics: false,
             keeps: true,
             last: None,
+            looks: vec![(Duration::from_secs(7), vec![hints(2, Duration::from_secs(7))])],
             vitals: None,
+            is_lonely: false,
         };
         state.vitals = Some(well(&state));
         state
@@ -77,14 +84,22 @@ impl Node for Fake {
     }
 
     async fn vitals(&self) -> Option<Vitals> {
-        let state = self.state();
+        let mut state = self.state();
         let vitals = state.vitals.clone();
+        if 1 < state.looks.len() {
+            state.looks.remove(0);
+        }
         vitals.map(|vitals| Vitals { status: Box::new(state.status()), ..vitals })
     }
 
     async fn metrics(&self) -> Option<String> {
         self.state().vitals.as_ref().map(|_| "# EOF\n".to_owned())
     }
+}
+
+/// Some objects that are kept for a node.
+pub(crate) fn hints(target: u16, oldest: Duration) -> HintStatus {
+    HintStatus { target: NodeId::new(target), count: 3, bytes: 400, oldest }
 }
 
 /// A node that is well.
@@ -122,7 +137,7 @@ impl State {
                 let object = self.objects.get(&(table.id, get.key)).cloned().unwrap_or_default();
                 Reply::Read(Read {
                     object,
-                    session: None,
+                    session: get.sessions.map(|sessions| shown(sessions, &keyspace)),
                     receipt: receipt(&keyspace, need.least(), None),
                 })
             }
@@ -195,7 +210,8 @@ impl State {
             let _ = self.objects.entry((table.id, put.key)).or_default().merge(object);
         }
         let receipt = receipt(&keyspace, need.least(), Some(dot));
-        Ok(Written { context, marks: Default::default(), repeated: false, receipt, session: None })
+        let session = put.sessions.map(|sessions| shown(sessions, &keyspace));
+        Ok(Written { context, marks: Default::default(), repeated: false, receipt, session })
     }
 
     fn list(&self, list: &List) -> Result<Listed, Failure> {
@@ -271,30 +287,28 @@ impl State {
     }
 
     fn status(&self) -> Status {
+        let node = |number: u16, alive: bool| NodeStatus {
+            node: NodeId::new(number),
+            alive,
+            region: Name::new("north").unwrap(),
+            zone: Name::new("a").unwrap(),
+            standing: Standing::Up,
+            lag: None,
+        };
         Status {
             node: NodeId::new(1),
             incarnation: Incarnation::new(0xabc),
-            uptime: Duration::from_secs(7),
-            nodes: vec![NodeStatus {
-                node: NodeId::new(1),
-                alive: true,
-                region: Name::new("north").unwrap(),
-                zone: Name::new("a").unwrap(),
-                standing: Standing::Up,
-                lag: None,
-            }],
+            uptime: self.looks[0].0,
+            nodes: std::iter::once(node(1, true))
+                .chain(self.is_lonely.then(|| node(2, false)))
+                .collect(),
             catalog_version: 3,
             keyspaces: self.keyspaces.clone(),
             tables: self.tables.clone(),
             requests: 0,
             read_repairs: 0,
             log_dropped: 0,
-            hints: vec![HintStatus {
-                target: NodeId::new(2),
-                count: 3,
-                bytes: 400,
-                oldest: Duration::from_secs(7),
-            }],
+            hints: self.looks[0].1.clone(),
         }
     }
 }
@@ -319,6 +333,13 @@ fn read_need(
     Electorate { voters: &voters(keyspace), table }.read(options, &keyspace.name)
 }
 
+/// What a session has seen of the one shard that receipts name.
+fn shown(sessions: Vec<Session>, keyspace: &Keyspace) -> Session {
+    let shard = ShardId { keyspace: keyspace.id, index: 17 };
+    let of_shard = sessions.into_iter().find(|session| session.shard == shard);
+    of_shard.unwrap_or_else(|| Session::new(shard))
+}
+
 fn differs(what: &'static str, name: &Name) -> Failure {
     let difference = "another contract".to_owned();
     Refusal::Exists { what, name: name.clone(), difference }.into()
@@ -334,6 +355,7 @@ fn receipt(keyspace: &Keyspace, wanted: u8, dot: Option<Dot>) -> Receipt {
         acks: acks.collect(),
         wanted,
         replicas: keyspace.n(),
+        cast: None,
         staleness: None,
     }
 }
@@ -399,7 +421,8 @@ impl Api {
         *request.uri_mut() = target.parse().unwrap();
         for (name, value) in headers {
             let name = axum::http::HeaderName::from_bytes(name.as_bytes()).unwrap();
-            request.headers_mut().append(name, value.parse().unwrap());
+            let value = axum::http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            request.headers_mut().append(name, value);
         }
         let path = request.uri().path().to_owned();
         let service = TowerToHyperService::new(self.router.clone());

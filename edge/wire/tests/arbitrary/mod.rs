@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use causality::Incarnation;
 use model::{
-    Ack, Declare, Declared, Explain, Explained, Failure, Fate, Get, HintStatus, Holding,
+    Ack, Cast, Declare, Declared, Explain, Explained, Failure, Fate, Get, HintStatus, Holding,
     KeyspaceId, Kind, Lag, List, Listed, Listing, Malformed, Mutation, NodeId, NodeStatus, Policy,
     Put, Read, ReadOptions, Recall, Recalled, Receipt, Refusal, Reply, Request, Seen, Session,
     ShardId, Spread, Standing, Status, TableId, Told, Voting, WriteOptions, Written,
@@ -83,10 +83,12 @@ prop_compose! {
         acks in vec(acks(), 0..4),
         wanted: u8,
         replicas: u8,
+        cast in option::of(any::<(u16, u16)>()),
         staleness in staleness(),
     ) -> Receipt {
+        let cast = cast.map(|(got, of)| Cast { got, of });
         let shard = ShardId { keyspace: KeyspaceId::new(keyspace), index };
-        Receipt { kind, dot, shard, acks, wanted, replicas, staleness }
+        Receipt { kind, dot, shard, acks, wanted, replicas, cast, staleness }
     }
 }
 
@@ -305,6 +307,9 @@ fn refusals() -> impl Strategy<Value = Refusal> {
         any::<(u64, u64)>().prop_map(|(seconds, max)| Refusal::TokenExpired { seconds, max }),
         any::<(u64, u64)>().prop_map(|(seconds, max)| Refusal::TokenFromFuture { seconds, max }),
         any::<usize>().prop_map(|max| Refusal::TokenForgotten { max }),
+        (vec(nodes(), 0..4), any::<(u64, u64, u64)>()).prop_map(|(nodes, (kept, needs, max))| {
+            Refusal::HintsFull { nodes, kept, needs, max }
+        }),
         any::<usize>().prop_map(|max| Refusal::Overloaded { max }),
         any::<String>().prop_map(Refusal::Disk),
         any::<(usize, usize)>().prop_map(|(alive, nodes)| Refusal::NoMajority { alive, nodes }),
@@ -389,8 +394,12 @@ fn data() -> impl Strategy<Value = Message> {
         Just(Cause::Exchange),
         Just(Cause::Handoff)
     ];
-    let verdicts =
-        prop_oneof![Just(Verdict::Durable), Just(Verdict::Buffered), Just(Verdict::Failed)];
+    let verdicts = prop_oneof![
+        Just(Verdict::Durable),
+        Just(Verdict::Buffered),
+        Just(Verdict::Failed),
+        Just(Verdict::Full)
+    ];
     let wants = prop_oneof![Just(Want::Full), Just(Want::Digest)];
     let found = prop_oneof![
         any_objects().prop_map(Found::Full),

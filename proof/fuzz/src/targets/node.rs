@@ -264,7 +264,7 @@ impl World {
 }
 
 fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
-    let verdicts = [Verdict::Durable, Verdict::Buffered, Verdict::Failed];
+    let verdicts = [Verdict::Durable, Verdict::Buffered, Verdict::Failed, Verdict::Full];
     Some(match question {
         Message::Merge(Merge { request, .. }) => {
             let verdict = verdicts[usize::from(how) % verdicts.len()];

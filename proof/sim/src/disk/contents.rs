@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use catalog::Acceptor;
 use causality::{Dot, DotSet, Incarnation, Run};
 use model::{NodeId, Object, ShardId};
-use node::{Hint, HintPlace, Owed};
+use node::{Hint, HintPlace};
 use replica::{Change, Log};
 
 use super::Place;
@@ -41,6 +41,14 @@ impl Record {
             Record::Forget(..) | Record::Mark(..) | Record::Acceptor(_) | Record::Hint(..) => None,
         }
     }
+
+    /// Which hint it changes.
+    pub(super) fn hint_place(&self) -> Option<&HintPlace> {
+        match self {
+            Record::Hint(place, _) => Some(place),
+            Record::Change(_) | Record::Forget(..) | Record::Mark(..) | Record::Acceptor(_) => None,
+        }
+    }
 }
 
 impl Contents {
@@ -62,15 +70,6 @@ impl Contents {
                 self.hints.remove(place);
             }
         }
-    }
-
-    /// How much is kept for whom, as a starting node finds it.
-    pub(crate) fn owed(&self) -> BTreeMap<NodeId, Owed> {
-        let mut owed: BTreeMap<NodeId, Owed> = BTreeMap::new();
-        for (place, hint) in &self.hints {
-            owed.entry(place.target).or_default().add(&place.address, hint);
-        }
-        owed
     }
 
     /// The object that a record is about to replace, if there is one.

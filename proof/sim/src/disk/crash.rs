@@ -64,6 +64,9 @@ impl SimDisk {
             fresh: std::mem::take(&mut self.fresh),
             damaged: std::mem::take(&mut self.damaged),
             previous: std::mem::take(&mut self.previous),
+            fresh_hints: std::mem::take(&mut self.fresh_hints),
+            damaged_hints: std::mem::take(&mut self.damaged_hints),
+            previous_hints: std::mem::take(&mut self.previous_hints),
             ..Self::default()
         };
         if matches!(crash, Crash::Power { .. }) {

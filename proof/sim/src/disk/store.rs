@@ -89,7 +89,10 @@ impl Disk for SimDisk {
 
     fn hint(&self, place: &HintPlace) -> Result<Option<Hint>, StoreError> {
         self.check_readable()?;
-        Ok(self.view.hints.get(place).cloned())
+        match self.damaged_hints.contains(place) {
+            true => Err(damaged()),
+            false => Ok(self.view.hints.get(place).cloned()),
+        }
     }
 
     fn hints(
@@ -100,7 +103,9 @@ impl Disk for SimDisk {
     ) -> Result<Vec<(Address, Hint)>, StoreError> {
         self.check_readable()?;
         let is_next = |place: &HintPlace| {
-            place.target == target && after.is_none_or(|after| *after < place.address)
+            place.target == target
+                && after.is_none_or(|after| *after < place.address)
+                && !self.damaged_hints.contains(place)
         };
         let (mut found, mut bytes) = (Vec::new(), 0);
         for (place, hint) in self.view.hints.iter().filter(|(place, _)| is_next(place)) {
@@ -115,6 +120,7 @@ impl Disk for SimDisk {
     }
 
     fn keep_hint(&mut self, place: &HintPlace, hint: Option<&Hint>) {
+        self.damaged_hints.remove(place);
         if let Some(hint) = hint {
             self.hinted.push((place.clone(), hint.object.clone()));
         }

@@ -2,6 +2,8 @@ use causality::{Dot, DotSet, Incarnation, Run};
 use model::{Key, KeyspaceId, TableId, Value};
 use replica::{Page, PageNeed, Span, Store};
 
+use node::Disk;
+
 use super::*;
 
 const SHARD: ShardId = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
@@ -144,4 +146,46 @@ fn a_record_that_is_lost_stays_lost_and_leaves_the_clock() {
     disk.crash(Crash::Power { lost: 9 });
     assert_eq!(disk.object(SHARD, &place("synced").1), Ok(None));
     assert_eq!(disk.view.clocks().remove(&SHARD).unwrap().len(), 1);
+}
+
+fn hint(disk: &mut SimDisk, seqs: &[u64]) -> HintPlace {
+    let value = Value { content_type: "".into(), body: "v".into() };
+    let read = seqs.iter().skip(1).map(|seq| Dot::new(ME, *seq)).collect();
+    let object = Object::written(Dot::new(ME, seqs[0]), read, value);
+    let place = HintPlace { target: NodeId::new(2), address: place("k").1 };
+    disk.keep_hint(&place, Some(&Hint { since_millis: 1, object }));
+    disk.begin();
+    disk.finish_commit();
+    disk.begin();
+    disk.finish_sync();
+    place
+}
+
+#[test]
+fn a_hint_that_cannot_be_read_is_passed_over_with_others_and_an_error_alone_until_it_is_gone() {
+    let mut disk = SimDisk::default();
+    let place = hint(&mut disk, &[1]);
+    let need = PageNeed { objects_max: 9, bytes_max: 999 };
+    assert_eq!(disk.hints(place.target, None, need).unwrap().len(), 1);
+    assert_eq!(disk.settled_hints(), std::slice::from_ref(&place));
+    disk.damage_hint(&place);
+    disk.crash(Crash::Kill { flying: true });
+    assert!(disk.hint(&place).is_err());
+    assert!(disk.hints(place.target, None, need).unwrap().is_empty());
+    assert!(disk.owed().is_empty(), "a start does not count it");
+    assert!(disk.settled_hints().is_empty());
+    assert!(disk.lose_hint(&place).is_some());
+    assert_eq!(disk.hint(&place).unwrap(), None);
+}
+
+#[test]
+fn a_hint_turns_into_what_it_was_before_it_was_written_last() {
+    let mut disk = SimDisk::default();
+    let place = hint(&mut disk, &[1]);
+    assert_eq!(disk.previous_hint(&place), None);
+    hint(&mut disk, &[2, 1]);
+    let older = disk.previous_hint(&place).cloned().unwrap();
+    disk.roll_hint_back(&place, &older);
+    assert!(disk.has_hint(&place, Dot::new(ME, 1)));
+    assert!(!disk.has_hint(&place, Dot::new(ME, 2)));
 }

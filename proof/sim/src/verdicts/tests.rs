@@ -28,7 +28,8 @@ fn world() -> World {
 
 fn open(op: Op, request: Request, healthy: bool) -> Open {
     let (at, client, begun, deadline) = (NodeId::new(1), None, 0, Now::default());
-    Open { at, request, op, client, begun, deadline, healthy }
+    let behind = Vec::new();
+    Open { at, request, op, client, begun, deadline, healthy, behind }
 }
 
 fn get(table: &str) -> Request {
@@ -128,6 +129,7 @@ fn too_few_answers() -> Failure {
         acks: vec![model::Ack::of_replica(NodeId::new(1), false)],
         wanted: 2,
         replicas: 3,
+        cast: None,
         staleness: None,
     };
     Failure::TooFewAnswers { wanted: 2, got: 1, receipt, lacks: String::new() }

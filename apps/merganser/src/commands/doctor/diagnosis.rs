@@ -5,14 +5,17 @@
 //! compares what they say. A rule names a cause only where the numbers leave one; what it
 //! reads, and from which number on it speaks, is in its own lines.
 
+mod absent;
+mod differences;
 mod hints;
+mod shards;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use client::Status;
 
+use super::super::scrape::Scrape;
 use super::finding::Finding;
-use super::scrape::Scrape;
 
 /// What was seen of one endpoint.
 #[derive(Clone, Debug)]
@@ -30,6 +33,12 @@ pub(super) enum Answer {
     Refused(String),
     /// Nothing, though somebody may listen there.
     Silent(String),
+    /// Something else than was asked.
+    Declined {
+        /// The code of the problem.
+        code: String,
+        why: String,
+    },
 }
 
 /// What a node says of itself.
@@ -71,13 +80,12 @@ pub(super) fn diagnose(seen: &[Seen]) -> Vec<Finding> {
         .iter()
         .filter_map(|seen| match &seen.answer {
             Answer::Said(said) => Some((seen.url.as_str(), &**said)),
-            Answer::Refused(_) | Answer::Silent(_) => None,
+            Answer::Refused(_) | Answer::Silent(_) | Answer::Declined { .. } => None,
         })
         .collect();
-    let mut findings: Vec<Finding> = silent_endpoints(seen).collect();
-    findings.extend(absent_nodes(&said));
+    let mut findings = absent::absent(seen, &said);
     findings.extend(one_way_links(&said));
-    findings.extend(lacking_shards(&said));
+    findings.extend(shards::lacking(&said));
     for (url, said) in &said {
         findings.extend(disk(url, said));
         findings.extend(load(url, said));
@@ -86,26 +94,10 @@ pub(super) fn diagnose(seen: &[Seen]) -> Vec<Finding> {
     findings.extend(said.iter().flat_map(|(_, said)| lags(said)));
     findings.extend(stragglers(&said));
     findings.extend(clocks(&said));
-    findings.extend(differences(&said));
-    findings.extend(fragile_tables(&said));
+    findings.extend(differences::differences(&said));
+    findings.extend(shards::fragile(&said));
     findings.sort_by_key(|finding| finding.severity);
     findings
-}
-
-fn silent_endpoints(seen: &[Seen]) -> impl Iterator<Item = Finding> {
-    seen.iter().filter_map(|Seen { url, answer }| match answer {
-        Answer::Said(_) => None,
-        Answer::Refused(why) => Some(
-            Finding::critical("node_down", format!("nobody listens at {url}"))
-                .because(why.clone())
-                .so("start the node (merganser serve --config FILE); the end of its log says why it ended"),
-        ),
-        Answer::Silent(why) => Some(
-            Finding::critical("node_hangs", format!("{url} does not answer, though somebody may be there"))
-                .because(why.clone())
-                .so("on that machine: kill -CONT $(cat DATA_DIR/node.pid) if it was stopped; else look at its disk (iostat -x 1) and memory, and restart it"),
-        ),
-    })
 }
 
 /// Whom each node hears, by number.
@@ -114,34 +106,6 @@ fn heard(said: &[(&str, &Said)]) -> BTreeMap<u16, BTreeMap<u16, bool>> {
         (status.node, status.nodes.iter().map(|node| (node.node, node.alive)).collect())
     };
     said.iter().map(|(_, said)| of(&said.status)).collect()
-}
-
-/// Nodes that nobody who was asked hears, and that said nothing themselves.
-fn absent_nodes(said: &[(&str, &Said)]) -> Vec<Finding> {
-    let heard = heard(said);
-    let known: BTreeSet<u16> = heard.values().flat_map(|others| others.keys().copied()).collect();
-    let mut findings = Vec::new();
-    for node in known.into_iter().filter(|node| !heard.contains_key(node)) {
-        let deaf: Vec<String> = heard
-            .iter()
-            .filter(|(_, others)| others.get(&node) == Some(&false))
-            .map(|(by, _)| format!("n{by}"))
-            .collect();
-        if deaf.len() == heard.len() && !deaf.is_empty() {
-            findings.push(
-                Finding::critical("node_down", format!("n{node} is away"))
-                    .because(format!("{} do not hear it", deaf.join(", ")))
-                    .so(format!("start n{node} (merganser serve --config FILE), or mend the network to it; with --node URL the doctor asks it, too")),
-            );
-        } else if !deaf.is_empty() {
-            findings.push(
-                Finding::warning("partly_cut_off", format!("n{node} is heard by some nodes only"))
-                    .because(format!("{} do not hear it, others do", deaf.join(", ")))
-                    .so(format!("check the network between {} and n{node}", deaf.join(", "))),
-            );
-        }
-    }
-    findings
 }
 
 /// Links over which one node hears the other, and not the other way round.
@@ -171,37 +135,6 @@ fn one_way_links(said: &[(&str, &Said)]) -> Vec<Finding> {
         }
     }
     findings
-}
-
-/// The most that any node says of each table and operation.
-fn shards(said: &[(&str, &Said)], name: &str) -> BTreeMap<(String, String, String), f64> {
-    let mut most = BTreeMap::new();
-    for (labels, value) in said.iter().flat_map(|(_, said)| said.now.all(name)) {
-        let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
-        let worst: &mut f64 =
-            most.entry((label("keyspace"), label("table"), label("operation"))).or_default();
-        *worst = worst.max(value);
-    }
-    most.retain(|_, value| 0.0 < *value);
-    most
-}
-
-fn lacking_shards(said: &[(&str, &Said)]) -> impl Iterator<Item = Finding> {
-    shards(said, "shards_lacking").into_iter().map(|((keyspace, table, operation), shards)| {
-        let what = format!("{keyspace}/{table}: {operation}s at the default level fail in {shards} shards");
-        Finding::critical("shards_lacking", what)
-            .because("too few replicas are alive there, as /health/shards says".to_owned())
-            .so(format!("bring the nodes back that are away; until then --level ONE may do: merganser table explain {keyspace} {table}"))
-    })
-}
-
-fn fragile_tables(said: &[(&str, &Said)]) -> impl Iterator<Item = Finding> {
-    shards(said, "shards_fragile").into_iter().map(|((keyspace, table, operation), shards)| {
-        let what = format!("{keyspace}/{table}: {operation}s survive no further loss in {shards} shards");
-        Finding::warning("fragile", what)
-            .because("there the loss of some one node ends them at the default level".to_owned())
-            .so(format!("if no node is away, it is how the table is declared: merganser table explain {keyspace} {table}"))
-    })
 }
 
 fn disk(url: &str, said: &Said) -> Vec<Finding> {
@@ -351,52 +284,6 @@ fn clocks(said: &[(&str, &Said)]) -> Option<Finding> {
         .because(format!("{apart:.1} s, give or take {doubt:.1} s"))
         .so("chronyc tracking on both machines: let them follow the same time servers")
     })
-}
-
-/// Nodes that were started with different programs or layouts.
-fn differences(said: &[(&str, &Said)]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (label, cause, severity_do) in [
-        (
-            "version",
-            "versions_differ",
-            "finish the update: restart the nodes of the older version, one after the other",
-        ),
-        (
-            "layout",
-            "layouts_differ",
-            "make `nodes` alike in all configurations, and restart the nodes that differ",
-        ),
-    ] {
-        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (_, said) in said {
-            for (labels, _) in said.now.all("node") {
-                let value = labels.get(label).cloned().unwrap_or_default();
-                groups.entry(value).or_default().push(format!("n{}", said.status.node));
-            }
-        }
-        if 1 < groups.len() {
-            let groups: Vec<String> = groups
-                .iter()
-                .map(|(value, nodes)| format!("{value}: {}", nodes.join(" ")))
-                .collect();
-            findings.push(
-                Finding::warning(cause, format!("nodes have different {label}s"))
-                    .because(groups.join("; "))
-                    .so(severity_do),
-            );
-        }
-    }
-    let versions: BTreeSet<u64> =
-        said.iter().map(|(_, said)| said.status.catalog_version).collect();
-    if 1 < versions.len() {
-        findings.push(
-            Finding::warning("catalogs_differ", "nodes know different catalogs".to_owned())
-                .because(format!("versions {versions:?}"))
-                .so("ask again in a moment; if it stays, a node hears nobody who knows the newer one: merganser status"),
-        );
-    }
-    findings
 }
 
 #[cfg(test)]

@@ -9,20 +9,18 @@
 
 mod diagnosis;
 mod finding;
-mod scrape;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use client::{Client, Error, Options};
 use serde_json::json;
-use tokio::task::JoinSet;
 
-use super::connect::{Connect, block_on};
+use super::connect::{Connect, ask_each, block_on};
 use super::error::{CliError, Exit};
 use super::print;
+use super::scrape::Scrape;
 use diagnosis::{Answer, Said, Seen, diagnose};
 use finding::{Finding, Severity};
-use scrape::Scrape;
 
 /// Find out what is wrong with the nodes that `--node` names, and what to do about it.
 ///
@@ -81,21 +79,20 @@ fn tell(seen: &[Seen], findings: &[Finding]) -> Result<(), CliError> {
 }
 
 async fn look_at_all(client: &Client) -> Vec<Seen> {
-    let mut looking = JoinSet::new();
-    let urls = client.endpoints().map(str::to_owned);
-    for (index, (client, url)) in client.each().into_iter().zip(urls).enumerate() {
-        looking.spawn(async move { (index, Seen { answer: look(&client).await, url }) });
-    }
-    let mut seen = looking.join_all().await;
-    seen.sort_by_key(|(index, _)| *index);
-    seen.into_iter().map(|(_, seen)| seen).collect()
+    let seen = ask_each(client, look).await;
+    seen.into_iter().map(|(url, answer)| Seen { url, answer }).collect()
 }
 
-async fn look(client: &Client) -> Answer {
-    match look_twice(client).await {
+async fn look(client: Client) -> Answer {
+    match look_twice(&client).await {
         Ok(said) => Answer::Said(Box::new(said)),
         Err(Error::Connect { why }) if !why.contains("in time") => Answer::Refused(why),
-        Err(err) => Answer::Silent(err.to_string()),
+        Err(err) => match err.problem() {
+            Some(problem) => {
+                Answer::Declined { code: problem.code.clone(), why: problem.to_string() }
+            }
+            None => Answer::Silent(err.to_string()),
+        },
     }
 }
 

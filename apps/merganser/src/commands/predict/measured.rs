@@ -43,7 +43,7 @@ pub(super) fn read(path: &Path) -> Result<Legs, CliError> {
     Legs::measured(samples).map_err(|impossible| match impossible {
         Impossible::Time { index, millis } => {
             let line = lines.get(index).copied().unwrap_or_default();
-            failed(format!("line {line}: {millis} is no time"))
+            failed(format!("line {line}: {millis:?} is no time, from 0 to {}", Legs::MILLIS_MAX))
         }
         other @ (Impossible::NoSamples | Impossible::Quorum { .. }) => failed(other.to_string()),
     })
@@ -82,7 +82,8 @@ mod tests {
             ("1,2,3,4\n1,2,3\n", "line 2 is not four numbers"),
             ("1,2,3,4\n1,2,x,4\n", "line 2 is not four numbers"),
             ("w,a,r,s\n1,2,3,4\n", "line 1 is not four numbers"),
-            ("1,2,3,4\n1,-2,3,4\n", "line 2: -2 is no time"),
+            ("1,2,3,4\n1,-2,3,4\n", "line 2: -2.0 is no time"),
+            ("1,2,3,1e308\n", "line 1: 1e308 is no time, from 0 to 1000000000"),
             ("1,2,NaN,4\n", "line 1: NaN is no time"),
             ("write,ack,read,response\n", "there are no samples"),
         ] {

@@ -1,5 +1,6 @@
 //! `merganser predict`: what N, R and W buy, before a table is declared with them.
 
+mod live;
 mod measured;
 mod picture;
 
@@ -44,6 +45,8 @@ pub(crate) struct Predict {
     /// `write,ack,read,response` in a line.
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
+    #[command(flatten)]
+    live: live::Live,
     /// How often to draw. The 99.9th percentile of a million rests on a thousand.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     trials: u32,
@@ -74,15 +77,22 @@ enum Model {
 impl Predict {
     /// Does it.
     pub(crate) fn run(self) -> Result<(), CliError> {
-        let quorum = Quorum::new(self.n, self.r, self.w)
-            .map_err(|impossible| CliError::failed(impossible.to_string()))?;
+        let quorum_of = |n: usize| {
+            Quorum::new(n, self.r, self.w)
+                .map_err(|impossible| CliError::failed(impossible.to_string()))
+        };
+        if !self.live.knows_n() {
+            // Before anybody is asked.
+            quorum_of(self.n)?;
+        }
         let (legs, source) = self.legs()?;
+        let quorum = quorum_of(source.live.as_ref().and_then(live::Told::n).unwrap_or(self.n))?;
         let seed = self.seed.unwrap_or_else(rand::random);
         let mut rng = SmallRng::seed_from_u64(seed);
         let trials = usize::try_from(self.trials).unwrap_or(usize::MAX);
         let prediction = Prediction::compute(quorum, &legs, trials, &mut rng);
         if let Some(path) = &self.svg {
-            let svg = picture::draw(&prediction, &source);
+            let svg = picture::draw(&prediction, &source.name);
             fs::write(path, svg).map_err(|err| {
                 CliError::failed(format!("cannot write {}: {err}", path.display()))
             })?;
@@ -93,9 +103,12 @@ impl Predict {
         tell(&prediction, &source, seed)
     }
 
-    fn legs(&self) -> Result<(Legs, String), CliError> {
+    fn legs(&self) -> Result<(Legs, Source), CliError> {
+        if self.live.is_asked() {
+            return self.live.legs();
+        }
         if let Some(path) = &self.samples {
-            return Ok((measured::read(path)?, path.display().to_string()));
+            return Ok((measured::read(path)?, Source::named(path.display().to_string())));
         }
         let legs = match self.model {
             Model::LnkdSsd => Legs::lnkd_ssd(),
@@ -104,15 +117,31 @@ impl Predict {
             Model::Wan => Legs::wan(),
         };
         let name = self.model.to_possible_value().map(|value| value.get_name().to_owned());
-        Ok((legs, name.unwrap_or_default()))
+        Ok((legs, Source::named(name.unwrap_or_default())))
     }
 }
 
-fn tell(prediction: &Prediction, source: &str, seed: u64) -> Result<(), CliError> {
+/// What a prediction was computed from.
+#[derive(Debug)]
+struct Source {
+    name: String,
+    /// What was measured, if it was asked of a running cluster.
+    live: Option<live::Told>,
+}
+
+impl Source {
+    fn named(name: String) -> Self {
+        Self { name, live: None }
+    }
+}
+
+fn tell(prediction: &Prediction, source: &Source, seed: u64) -> Result<(), CliError> {
     let quorum = prediction.quorum;
     let (n, r, w) = (quorum.n(), quorum.r(), quorum.w());
     let trials = prediction.stale.len();
-    print::line(format_args!("N={n} R={r} W={w}, {source}, {trials} draws, seed {seed}"))?;
+    let from = &source.name;
+    print::line(format_args!("N={n} R={r} W={w}, {from}, {trials} draws, seed {seed}"))?;
+    source.live.as_ref().map_or(Ok(()), |told| told.show(n))?;
     let mut latencies = print::table(&["", "p50", "p95", "p99", "p99.9"]);
     for (what, samples) in [("read", &prediction.reads), ("write", &prediction.writes)] {
         let cells = QUANTILES.iter().map(|(_, share)| millis(samples.quantile(*share).millis));
@@ -141,7 +170,7 @@ fn tell(prediction: &Prediction, source: &str, seed: u64) -> Result<(), CliError
     ))
 }
 
-fn as_json(prediction: &Prediction, source: &str, seed: u64) -> Value {
+fn as_json(prediction: &Prediction, source: &Source, seed: u64) -> Value {
     let quorum = prediction.quorum;
     let latency = |samples: &Samples| -> Value {
         QUANTILES
@@ -158,7 +187,8 @@ fn as_json(prediction: &Prediction, source: &str, seed: u64) -> Value {
         "n": quorum.n(),
         "r": quorum.r(),
         "w": quorum.w(),
-        "source": source,
+        "source": source.name,
+        "measured": source.live.as_ref().map(live::Told::json),
         "trials": prediction.stale.len(),
         "seed": seed,
         "meets": quorum.meets(),
@@ -201,7 +231,8 @@ mod tests {
         let quorum = Quorum::new(3, 1, 1).unwrap();
         let predicted = |seed| {
             let mut rng = SmallRng::seed_from_u64(seed);
-            as_json(&Prediction::compute(quorum, &Legs::wan(), 5_000, &mut rng), "wan", seed)
+            let source = Source::named("wan".to_owned());
+            as_json(&Prediction::compute(quorum, &Legs::wan(), 5_000, &mut rng), &source, seed)
         };
         assert_eq!(predicted(4), predicted(4));
         assert_ne!(predicted(4)["read"], predicted(5)["read"]);

@@ -71,10 +71,90 @@ fn a_node_that_is_gone_is_down_and_one_that_says_nothing_hangs() {
     assert_eq!(causes(&seen), ["node_down"], "the others say so");
     let answer = Answer::Silent("no answer in time".to_owned());
     seen.push(Seen { url: "http://n3".to_owned(), answer });
-    assert!(causes(&seen).contains(&"node_hangs"));
+    assert_eq!(causes(&seen), ["node_hangs"], "said once");
     let answer = Answer::Refused("connection refused".to_owned());
     seen[2].answer = answer;
-    assert_eq!(causes(&seen), ["node_down", "node_down"]);
+    assert_eq!(causes(&seen), ["node_down"]);
+    let finding = diagnose(&seen).remove(0);
+    assert_eq!(finding.evidence, "connection refused; n1, n2 do not hear n3");
+    seen.remove(1);
+    let Answer::Said(said) = &mut seen[0].answer else { panic!("it answers") };
+    said.status.nodes[1].alive = false;
+    let whats: Vec<String> = diagnose(&seen).into_iter().map(|finding| finding.what).collect();
+    assert_eq!(
+        whats,
+        ["nobody listens at http://n3", "n2 is away", "n3 is away"],
+        "one of the two was asked, and nobody knows which"
+    );
+}
+
+fn declined(code: &str) -> Answer {
+    Answer::Declined { code: code.to_owned(), why: format!("{code}: as it says") }
+}
+
+#[test]
+fn a_node_that_is_away_is_not_taken_for_another_that_hangs_and_is_heard_still() {
+    let mut seen = seen(vec![node(1, [true, true, false])]);
+    let answer = Answer::Silent("no answer in time".to_owned());
+    seen.push(Seen { url: "http://n2".to_owned(), answer });
+    assert_eq!(causes(&seen), ["node_hangs", "node_down"]);
+    assert_eq!(diagnose(&seen)[1].what, "n3 is away", "it was not asked");
+    // All were asked, and one of them has too many connections.
+    let answer = Answer::Refused("connection refused".to_owned());
+    seen.push(Seen { url: "http://n3".to_owned(), answer });
+    seen[1].answer = declined("overloaded");
+    assert_eq!(causes(&seen), ["node_refuses", "node_down"]);
+    assert_eq!(diagnose(&seen)[1].evidence, "connection refused; n1 do not hear n3");
+}
+
+#[test]
+fn a_node_that_refuses_to_say_how_it_is_does_not_hang() {
+    let mut seen = seen(vec![node(1, [true; 3]), node(2, [true; 3])]);
+    seen.push(Seen { url: "http://n3".to_owned(), answer: declined("overloaded") });
+    assert_eq!(causes(&seen), ["node_refuses"]);
+    assert!(diagnose(&seen)[0].do_this.contains("connections_max"));
+    for (code, remedy) in [("not_found", "port"), ("internal", "log")] {
+        seen[2].answer = declined(code);
+        let do_this = diagnose(&seen).remove(0).do_this;
+        assert!(do_this.contains(remedy) && !do_this.contains("connections"), "{do_this}");
+    }
+}
+
+/// A node of a cluster that has a table of all its three nodes with this guardrail.
+fn node_with_table(number: u16, hears: [bool; 3], weakest: Option<&str>) -> Said {
+    use serde_json::json;
+    let mut said = node(number, hears);
+    for node in &mut said.status.nodes {
+        (node.region, node.zone) = (Some("eu".to_owned()), Some("a".to_owned()));
+    }
+    let keyspace = json!({"name": "k", "id": 1, "shards": 4, "replicas": {"eu": 3}, "n": 3});
+    let table = json!({"name": "t", "id": 2, "keyspace": "k", "policy": "siblings",
+        "durability": "synced", "read": "QUORUM", "write": "QUORUM", "weakest_write": weakest});
+    said.status.keyspaces = vec![serde_json::from_value(keyspace).unwrap()];
+    said.status.tables = vec![serde_json::from_value(table).unwrap()];
+    let lacks = "merganser_shards_lacking{keyspace=\"k\",table=\"t\",operation=\"write\"} 4";
+    metrics(&mut said, lacks);
+    said
+}
+
+#[test]
+fn level_one_is_named_as_a_way_out_only_where_it_is_one() {
+    let remedy = |hears: [bool; 3], weakest: Option<&str>| {
+        let seen = seen(vec![node_with_table(1, hears, weakest)]);
+        let findings = diagnose(&seen);
+        let lacking = findings.into_iter().find(|finding| finding.cause == "shards_lacking");
+        lacking.unwrap().do_this
+    };
+    let alone = [true, false, false];
+    assert!(remedy(alone, None).contains("writes with --level ONE are answered"));
+    assert!(!remedy(alone, Some("QUORUM")).contains("ONE"), "the table forbids it");
+    assert!(!remedy([false; 3], None).contains("ONE"), "nobody is alive");
+    let untold = seen(vec![{
+        let mut said = node_with_table(1, alone, None);
+        said.status.tables.clear();
+        said
+    }]);
+    assert!(diagnose(&untold).iter().all(|finding| !finding.do_this.contains("ONE")));
 }
 
 #[test]
@@ -112,6 +192,26 @@ fn each_symptom_of_one_node_has_its_own_cause() {
         metrics(&mut all[1], text);
         assert_eq!(causes(&seen(all)), [cause], "{text}");
     }
+}
+
+#[test]
+fn nodes_that_take_idempotency_keys_for_different_times_are_named() {
+    let with = |windows: [&str; 3]| {
+        let mut all = all();
+        for (said, window) in all.iter_mut().zip(windows) {
+            metrics(said, &format!("merganser_retry_window_seconds {window}"));
+        }
+        seen(all)
+    };
+    assert_eq!(causes(&with(["3600.0"; 3])), [""; 0]);
+    let differ = with(["3600.0", "1800.0", "3600.0"]);
+    assert_eq!(causes(&differ), ["retry_windows_differ"]);
+    let evidence = diagnose(&differ).remove(0).evidence;
+    assert_eq!(evidence, "retry_window is 1800 s: n2; 3600 s: n1 n3");
+    let mut older = with(["3600.0"; 3]);
+    let Answer::Said(said) = &mut older[1].answer else { panic!("it answers") };
+    metrics(said, "");
+    assert_eq!(causes(&older), [""; 0], "one of an older version does not say");
 }
 
 #[test]

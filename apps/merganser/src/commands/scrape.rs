@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// The metrics of one node at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Scrape {
+pub(crate) struct Scrape {
     samples: Vec<Sample>,
 }
 
@@ -17,24 +17,24 @@ struct Sample {
 
 impl Scrape {
     /// Reads the text. A line that cannot be read is left out: a later version may say more.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         Self { samples: text.lines().filter_map(sample).collect() }
     }
 
     /// The value of a metric without labels.
-    pub(super) fn value(&self, name: &str) -> Option<f64> {
+    pub(crate) fn value(&self, name: &str) -> Option<f64> {
         self.all(name).next().map(|(_, value)| value)
     }
 
     /// The members of a family: their labels and values.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = (&BTreeMap<String, String>, f64)> {
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = (&BTreeMap<String, String>, f64)> {
         let samples = self.samples.iter().filter(move |sample| sample.name == name);
         samples.map(|sample| (&sample.labels, sample.value))
     }
 
     /// By how much a counter grew since an earlier scrape of the same process; all of it, if
     /// it is another process.
-    pub(super) fn growth(&self, name: &str, before: &Self) -> f64 {
+    pub(crate) fn growth(&self, name: &str, before: &Self) -> f64 {
         let now = self.value(name).unwrap_or_default();
         let grown = now - before.value(name).unwrap_or_default();
         if grown < 0.0 { now } else { grown }
@@ -42,7 +42,7 @@ impl Scrape {
 
     /// Below which bound, in seconds, the given share of a histogram's values lie, and how
     /// many values there are.
-    pub(super) fn quantile(&self, name: &str, share: f64) -> Option<(f64, f64)> {
+    pub(crate) fn quantile(&self, name: &str, share: f64) -> Option<(f64, f64)> {
         let buckets: Vec<(f64, f64)> = self
             .all(&format!("{name}_bucket"))
             .filter_map(|(labels, count)| Some((labels.get("le")?.parse().ok()?, count)))

@@ -1,0 +1,122 @@
+//! Declarations of keyspaces and tables.
+
+use bytes::Bytes;
+use codec::{Reader, catalog as contracts};
+use model::{Durability, Policy, Voting};
+use prost::Message;
+
+use super::{Asked, Place};
+use crate::parts::{
+    Usable, coded, narrow, numbered, present, put_level, put_name, take_level, take_name,
+};
+
+numbered!(put_policy, take_policy, Policy { Policy::Siblings = 1 });
+
+numbered!(put_durability, take_durability, Durability {
+    Durability::Synced = 1,
+    Durability::Buffered = 2,
+});
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DeclareKeyspace {
+    #[prost(bytes = "bytes", tag = "1")]
+    name: Bytes,
+    #[prost(uint32, tag = "2")]
+    shards: u32,
+    #[prost(message, repeated, tag = "3")]
+    replicas: Vec<Replicas>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Replicas {
+    #[prost(bytes = "bytes", tag = "1")]
+    region: Bytes,
+    #[prost(uint32, tag = "2")]
+    count: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DeclareTable {
+    #[prost(message, optional, tag = "1")]
+    place: Option<Place>,
+    #[prost(uint32, tag = "2")]
+    policy: u32,
+    #[prost(uint32, tag = "3")]
+    durability: u32,
+    #[prost(uint32, tag = "4")]
+    read: u32,
+    #[prost(uint32, tag = "5")]
+    write: u32,
+    #[prost(bytes = "bytes", tag = "6")]
+    voting: Bytes,
+}
+
+pub(super) fn put_declare(declare: &model::Declare) -> Asked {
+    match declare {
+        model::Declare::Keyspace { name, shards, replicas, sloppy } => {
+            let entry = |(region, count): (&model::Name, &u8)| Replicas {
+                region: put_name(region),
+                count: u32::from(*count),
+            };
+            let keyspace = DeclareKeyspace {
+                name: put_name(name),
+                shards: u32::from(*shards),
+                replicas: replicas.iter().map(entry).collect(),
+            };
+            match sloppy {
+                true => Asked::DeclareSloppyKeyspace(keyspace),
+                false => Asked::DeclareKeyspace(keyspace),
+            }
+        }
+        model::Declare::Table { keyspace, name, policy, durability, read, write, voting } => {
+            let is_plain = *voting == Voting::default();
+            let coded = || coded(|out| contracts::put_voting(voting, out));
+            let table = DeclareTable {
+                place: Place::put(keyspace, name),
+                policy: put_policy(*policy),
+                durability: put_durability(*durability),
+                read: put_level(Some(*read)),
+                write: put_level(Some(*write)),
+                voting: if is_plain { Bytes::new() } else { coded() },
+            };
+            if is_plain { Asked::DeclareTable(table) } else { Asked::DeclareVotingTable(table) }
+        }
+    }
+}
+
+impl DeclareKeyspace {
+    pub(super) fn take(self, sloppy: bool) -> Usable<model::Declare> {
+        let entry = |entry: Replicas| Ok((take_name(&entry.region)?, narrow(entry.count)?));
+        Ok(model::Declare::Keyspace {
+            name: take_name(&self.name)?,
+            shards: narrow(self.shards)?,
+            replicas: self.replicas.into_iter().map(entry).collect::<Usable<_>>()?,
+            sloppy,
+        })
+    }
+}
+
+impl DeclareTable {
+    pub(super) fn take(self) -> Usable<model::Declare> {
+        let (keyspace, name) = Place::take(self.place)?;
+        Ok(model::Declare::Table {
+            keyspace,
+            name,
+            policy: take_policy(self.policy)?,
+            durability: take_durability(self.durability)?,
+            read: present(take_level(self.read)?)?,
+            write: present(take_level(self.write)?)?,
+            voting: take_voting(&self.voting)?,
+        })
+    }
+}
+
+fn take_voting(bytes: &Bytes) -> Usable<Voting> {
+    if bytes.is_empty() {
+        return Ok(Voting::default());
+    }
+    let mut reader = Reader::new(bytes);
+    let voting = contracts::read_voting(&mut reader)?;
+    reader.finish()?;
+    Ok(voting)
+}
