@@ -238,6 +238,11 @@ impl<T: Lattice + Clone> Get<T> {
         self.settling.is_some()
     }
 
+    /// Whether its answer is found, and is being brought to enough replicas.
+    pub fn is_settling(&self) -> bool {
+        self.held().is_some()
+    }
+
     /// Whom it waits for.
     pub fn need(&self) -> &ReadNeed {
         &self.need

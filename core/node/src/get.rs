@@ -20,6 +20,10 @@ use crate::{
 /// may be behind, and would be repaired; but nobody else waits.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a read of a session waits for those it has asked, before it asks them again: their
+/// answers may be lost. Longer than a round trip around the world.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A read, until its client is answered and its replicas are repaired.
 #[derive(Debug)]
 pub(crate) struct Getting {
@@ -57,6 +61,18 @@ impl Getting {
     ) -> Self {
         let recalling = Some(Box::new(recalling));
         Self { get, site, address, asked: Vec::new(), recalling, session: None }
+    }
+
+    /// The session of which something is missing yet. Not if the answer is found, and is brought
+    /// to replicas.
+    fn looked_for(&self) -> Option<&Sessioned> {
+        let is_found = self.get.is_answered() || self.get.is_settling();
+        self.session.as_deref().filter(|_| !is_found)
+    }
+
+    /// Whether nobody was asked who may still answer.
+    fn has_heard_all(&self) -> bool {
+        self.asked.iter().all(|asked| asked.is_answered)
     }
 
     /// Whether it only looks at what there is.
@@ -232,15 +248,16 @@ impl Node {
         mut flight: Flight,
         turn: &mut Turn<'_, D>,
     ) {
-        if let Work::Get(Getting { get, session: Some(_), .. }) = &flight.work
-            && !get.is_answered()
-            && turn.now < flight.deadline
-        {
-            return self.read_again(flight, turn);
-        }
+        let Work::Get(getting) = &flight.work else { return };
         let slow = flight.begun + SLOW;
         let event = if flight.deadline <= turn.now {
             GetEvent::Deadline
+        } else if let Some(session) = getting.looked_for() {
+            if getting.has_heard_all() || flight.begun + PATIENCE <= turn.now {
+                return self.read_again(flight, turn);
+            }
+            flight.timer = flight.deadline.min(turn.now + session.pause);
+            GetEvent::Slow
         } else if slow <= turn.now {
             flight.timer = flight.deadline;
             GetEvent::Slow

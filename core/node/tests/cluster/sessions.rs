@@ -121,3 +121,46 @@ fn a_guest_that_cannot_keep_a_session_says_that_the_replicas_are_overloaded_if_t
     let reply = ended(&mut cluster, guests[0], request());
     assert!(matches!(reply, Reply::Failed(Failure::SessionBehind { .. })), "{reply:?}");
 }
+
+/// Whether a message between two nodes is part of a read, or of what it brings to replicas.
+fn is_of_read(from: NodeId, to: NodeId, message: &Message) -> bool {
+    use Message::{Fetch, Fetched, Merge, Merged};
+    from != to && matches!(message, Fetch(_) | Fetched(_) | Merge(_) | Merged(_))
+}
+
+/// It takes two round trips: to ask them, and to bring them what was found. Whoever begins again
+/// before the answers are there comes too late for each.
+#[test]
+fn a_monotonic_read_of_a_session_waits_for_far_replicas_and_asks_them_once() {
+    const FAR: usize = 4;
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.holds = is_of_read;
+    let near = WriteOptions { w: Some(Level::One), ..WriteOptions::default() };
+    let written = match cluster.ask(1, put("k", "near", &none(), near)) {
+        Reply::Written(written) => written,
+        other => panic!("{other:?}"),
+    };
+    cluster.held.clear();
+    let mut session = Session::new(written.receipt.shard);
+    session.sees(&written.context);
+    let mut request = within(get("k", Level::Quorum), vec![session]);
+    let Request::Get(asked) = &mut request else { panic!("{request:?}") };
+    asked.monotonic = true;
+    let ticket = cluster.begin(1, request);
+    let (mut on_the_way, mut fetches) = (VecDeque::new(), 0);
+    for _ in 0..=2 * 2 * FAR {
+        let sent = std::mem::take(&mut cluster.held);
+        let is_fetch = |(_, input): &&(NodeId, Input)| {
+            matches!(input, Input::Received { message: Message::Fetch(_), .. })
+        };
+        fetches += sent.iter().filter(is_fetch).count();
+        on_the_way.push_back(sent);
+        if on_the_way.len() > FAR {
+            cluster.inputs.extend(on_the_way.pop_front().unwrap());
+        }
+        cluster.wait(100);
+    }
+    let reply = cluster.answers.remove(&ticket);
+    let Some(Reply::Read(read)) = reply else { panic!("{reply:?} after {fetches} questions") };
+    assert_eq!((texts(&read.object), fetches), (vec!["near".into()], 2));
+}
