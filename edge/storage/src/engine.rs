@@ -37,9 +37,10 @@ const SMALL_MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
 /// The most journal that a start has to replay, nearly: fjall's smallest choice.
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// One worker writes memtables out, the other compacts: with one for both, a long
-/// compaction would hold up all writes.
-const WORKERS: usize = 2;
+/// One worker writes memtables out, the others compact: with one for both, a long
+/// compaction would hold up all writes. With two in all, fjall's first hands each request to
+/// compact back to the queue until the second is free, and burns a core meanwhile.
+const WORKERS: usize = 4;
 
 /// Sealed memtables with which a write still cannot reach the four at which fjall makes
 /// it wait: one more may be sealed while it is written, and one by it.
