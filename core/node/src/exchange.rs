@@ -291,12 +291,12 @@ impl Node {
     /// it is less, because they wait while it is looked up.
     fn credit(&self, from: NodeId) -> usize {
         let of_one = self.config.limits.exchange_bytes_max / pulls::PULLS_MAX;
-        if self.exchange.is_busy_with(from) { of_one / 4 } else { of_one }
+        if self.exchange.is_busy_with(from) { of_one / 8 } else { of_one }
     }
 
     /// Whether clients would notice much that happens beside their requests.
     fn is_busy(&self, since: Duration) -> bool {
-        const PER_SECOND: f64 = 200.0;
+        const PER_SECOND: f64 = 20.0;
         let per_second = self.exchange.served as f64 / since.as_secs_f64().max(0.001);
         PER_SECOND < per_second
     }

@@ -53,7 +53,7 @@ const CREDIT_BYTES_BUSY: u64 = 64 << 10;
 const SENT_MAX: usize = 256;
 
 /// The same where there are clients to serve: what is sent at once is taken in at once.
-const SENT_MAX_BUSY: usize = 64;
+const SENT_MAX_BUSY: usize = 16;
 
 /// The handoffs that a guest has begun.
 #[derive(Debug, Default)]
@@ -216,6 +216,9 @@ impl Node {
         if sent.is_empty() {
             self.handoffs.sessions.remove(&target);
             return;
+        }
+        if objects_max <= sent.len() {
+            self.pace.lags(target, turn.now);
         }
         if let Some(session) = self.handoffs.sessions.get_mut(&target) {
             (session.moved, session.sent, session.weight) = (turn.now, sent, weight);

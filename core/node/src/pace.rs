@@ -9,7 +9,8 @@
 //! node at once. What is known of a replica that was not asked fades, so that it is tried again.
 //! One that has just come back is taken for slow: its caches are cold, and it is handed what it
 //! missed. Were it taken for fast, as one is of which nothing is known, everybody would ask it
-//! first, and wait for it.
+//! first, and wait for it. One that lacks much of what others have is asked last, however fast it
+//! is: its answers differ from theirs, and a read has to ask again.
 //!
 //! *Hedge.* A read that has taken longer than nineteen of twenty recent reads of its table asks
 //! one more replica. That is paid for: each read adds a twentieth to an account, and no hedge is
@@ -35,6 +36,9 @@ use crate::measure::{quarter, quarter_end};
 
 /// How slow a replica is taken for that has just come back, at least.
 const PRESUMED: Duration = Duration::from_millis(50);
+
+/// How long a replica is asked last after it was seen to lack much.
+const LAGS: Duration = Duration::from_secs(5);
 
 /// After so long without an answer, half of what is known of a replica is forgotten.
 const HALF_LIFE: Duration = Duration::from_secs(2);
@@ -69,13 +73,17 @@ struct Pulse {
     micros: u64,
     at: Now,
     owes: u32,
+    /// Until when it is taken to lack much of what others have.
+    lags_until: Now,
     /// Whether it has not answered since it came back.
     is_presumed: bool,
 }
 
 impl Pulse {
     fn score(&self, now: Now) -> u64 {
-        self.faded(now).saturating_mul(u64::from(self.owes) + 1)
+        let lags = now < self.lags_until;
+        let micros = self.faded(now).saturating_mul(u64::from(self.owes) + 1);
+        if lags { u64::MAX } else { micros.min(u64::MAX - 1) }
     }
 
     /// What is still known of how long it takes.
@@ -102,6 +110,11 @@ impl Pace {
         let micros = slowest.max(PRESUMED.as_micros() as u64);
         let pulse = self.nodes.entry(node).or_default();
         *pulse = Pulse { micros, at: now, is_presumed: true, ..*pulse };
+    }
+
+    /// A replica was seen to lack more than it can be sent at once.
+    pub(crate) fn lags(&mut self, node: NodeId, now: Now) {
+        self.nodes.entry(node).or_default().lags_until = now + LAGS;
     }
 
     /// A replica is asked.
@@ -311,6 +324,22 @@ mod tests {
             [1, 2].map(NodeId::new).iter().for_each(|node| pace.answered(*node, ms(2), now));
         }
         assert_eq!(firsts(&pace, now)[2], 0);
+    }
+
+    #[test]
+    fn who_lacks_much_is_asked_last_while_it_is_seen_to_however_fast_it_is() {
+        let (mut pace, now) = (Pace::default(), Now::from_micros(0));
+        [(1, 20), (2, 40), (3, 1)].iter().for_each(|(node, took)| {
+            pace.answered(NodeId::new(*node), ms(*took), now);
+        });
+        assert!(600 < firsts(&pace, now)[2]);
+        pace.lags(NodeId::new(3), now);
+        assert_eq!(firsts(&pace, now)[2], 0);
+        pace.lags(NodeId::new(3), now + ms(4_000));
+        assert_eq!(firsts(&pace, now + ms(8_900))[2], 0);
+        assert!(firsts(&pace, now + ms(9_000))[2] > 600, "it has not been seen to for a while");
+        (1..=3).for_each(|node| pace.lags(NodeId::new(node), now));
+        assert!(firsts(&pace, now).iter().all(|asked| 200 < *asked), "of equals none is last");
     }
 
     #[test]

@@ -58,6 +58,9 @@ impl Node {
             looked: 0,
         };
         let next = parcel.fill(turn.disk);
+        if next.is_some() {
+            self.pace.lags(from, turn.now);
+        }
         let left = next.map(|next| from_on(parcel.missing.clone(), Some(next)));
         let examined = parcel.missing.difference(&left.unwrap_or_default());
         let gaps = examined.difference(&parcel.covered).len();

@@ -224,3 +224,19 @@ fn lines_that_stay_do_not_keep_others_from_being_dropped() {
     cluster.wait(5_000);
     assert_eq!(lines(&cluster), STAY as usize);
 }
+
+/// Its answers would differ from those of others, and each read would have to ask again.
+#[test]
+fn who_lacks_more_than_it_is_sent_at_once_is_not_asked_first() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.stop(3);
+    for number in 0..2_000 {
+        cluster.put(1, &format!("k{number}"), "missed", &none());
+    }
+    cluster.start(3);
+    cluster.restart(3);
+    cluster.wait(1_500);
+    cluster.holds = |_, to, message| to.number() == 3 && matches!(message, Message::Fetch(_));
+    (0..50).for_each(|number| drop(cluster.get(1, &format!("k{number}"), Level::Two)));
+    assert!(cluster.held.is_empty(), "{} of 50 reads asked it", cluster.held.len());
+}
