@@ -175,7 +175,7 @@ impl World {
                 };
                 open.at == at && put.token == Some(token) && is_same
             };
-            let id = self.open.values().find(is_it).and_then(|open| match open.op {
+            let write_of = |open: &Open| match open.op {
                 Op::Write { id, .. } => Some(id),
                 Op::Read { .. }
                 | Op::Recall { .. }
@@ -183,7 +183,11 @@ impl World {
                 | Op::Declare(_)
                 | Op::Nowhere
                 | Op::Ask => None,
-            });
+            };
+            // A client may have used the token for a write to another key as well.
+            let is_here = |id: &WriteId| self.oracle.write(*id).spot == spot;
+            let mut asked = self.open.values().filter(is_it).filter_map(write_of);
+            let id = asked.find(is_here);
             if let Some(id) = id {
                 self.oracle.mint(id, dot)?;
             }
