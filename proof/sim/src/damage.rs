@@ -319,6 +319,7 @@ impl World {
             host.doom = Some(Doom { effects, lasts, kind: FaultKind::CrashLoop });
         }
         self.note_synced(at);
+        self.found_kept(at);
         let words = [6, u64::from(at.number()), incarnation.bits()];
         self.trace.note(now, &words, || format!("{at} starts as {incarnation}"));
         let others: Vec<NodeId> =

@@ -33,14 +33,21 @@ const HINT_BYTES: u64 = 128;
 /// What a mark comes to, and a run of dots, and a value beside its bytes.
 const PART_BYTES: u64 = 40;
 
-/// When each guest was last found to have no room for a write under a key.
+/// What is known of the room of guests.
 #[derive(Default)]
-pub(crate) struct Rooms(BTreeMap<(NodeId, usize), u64>);
+pub(crate) struct Rooms {
+    /// When each was last found to have none for a write under a key.
+    full: BTreeMap<(NodeId, usize), u64>,
+    /// How many bytes each kept when it was last looked at. Where hints turned older or came back
+    /// with an older disk, a start finds more than there is room for, and nothing is dropped for
+    /// that.
+    kept: BTreeMap<NodeId, u64>,
+}
 
 impl Rooms {
     /// Whether a guest had no room for a write that began then.
     pub(crate) fn is_full(&self, node: NodeId, spot: usize, begun: u64) -> bool {
-        self.0.get(&(node, spot)).is_some_and(|at| begun <= *at)
+        self.full.get(&(node, spot)).is_some_and(|at| begun <= *at)
     }
 }
 
@@ -98,13 +105,22 @@ impl World {
                 Effect::Send { .. } | Effect::Located { .. } => {}
             }
         }
+        let Some(bytes) = self.kept(at) else { return Ok(()) };
+        let before = self.rooms.kept.insert(at, bytes).unwrap_or_default();
         let max = self.limits.hint_bytes_max;
-        match self.kept(at).filter(|bytes| max < *bytes) {
-            None => Ok(()),
-            Some(bytes) => {
+        match bytes <= max.max(before) {
+            true => Ok(()),
+            false => {
                 let detail = format!("{at} keeps {bytes} bytes for others, and at most {max}");
                 Err(Broken::new(Invariant::LimitsHold, detail))
             }
+        }
+    }
+
+    /// A node has started, and has found what it keeps.
+    pub(crate) fn found_kept(&mut self, at: NodeId) {
+        if let Some(bytes) = self.kept(at) {
+            self.rooms.kept.insert(at, bytes);
         }
     }
 
@@ -203,7 +219,7 @@ impl World {
                 format!("{at} keeps {kept} of {max} bytes and has no room for {needs} more");
             return Err(Broken::of(Invariant::RefusalsAreTrue, spot, detail));
         }
-        self.rooms.0.insert((at, spot), self.now);
+        self.rooms.full.insert((at, spot), self.now);
         Ok(())
     }
 
