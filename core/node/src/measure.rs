@@ -72,6 +72,9 @@ pub struct Counts {
     pub siblings_max: usize,
     /// Merges sent because a read had found a replica behind.
     pub read_repairs: u64,
+    /// Writes of records that this node's disk had lost, put back because a read had found them
+    /// missing.
+    pub lost_writes_restored: u64,
     /// Writes that this node keeps, or has kept, for replicas that were away.
     pub hints_taken: u64,
     /// Writes that it did not keep for others: there was no room, or it is no guest there.

@@ -72,8 +72,16 @@ impl Node {
         else {
             return not_merged(from, merge.request, turn);
         };
+        let is_repair = merge.cause == Cause::ReadRepair && !is(Mutant::LostRecordStaysLost);
         let replica = self.replica(shard);
-        match replica.merge(turn.disk, &merge.address, merge.object) {
+        let merged = match is_repair {
+            true => replica.repair(turn.disk, &merge.address, merge.object).map(|repaired| {
+                self.counts.lost_writes_restored += repaired.lost;
+                repaired.change
+            }),
+            false => replica.merge(turn.disk, &merge.address, merge.object),
+        };
+        match merged {
             // What is known already may still be on its way to the disk, so even that
             // acknowledgement waits.
             Ok(Change::Grew | Change::Unchanged) => {

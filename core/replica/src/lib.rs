@@ -33,5 +33,5 @@ mod shard;
 mod store;
 
 pub use log::{Entry, Log};
-pub use shard::{Asked, Refused, Replica, Stored};
+pub use shard::{Asked, Refused, Repaired, Replica, Stored};
 pub use store::{Change, Page, PageNeed, Span, Store, StoreError};

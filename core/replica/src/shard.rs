@@ -123,6 +123,15 @@ fn marked(object: Object, here: &Object, told: Marks, mine: Option<(Dot, Mark)>)
     object.marked(marks)
 }
 
+/// What a repair has done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Repaired {
+    /// Whether anything was missing here.
+    pub change: lattice::Change,
+    /// How many of the writes that it brought were here before, and had been lost.
+    pub lost: u64,
+}
+
 /// One shard as one node holds it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Replica {
@@ -237,6 +246,31 @@ impl Replica {
         }
         self.commit(store, address, here, &context);
         Ok(lattice::Change::Grew)
+    }
+
+    /// Merges what a repair brings (R7): what members of the shard hold now, all of it in one
+    /// object. It may put back a value that was here before. Only what is held here under the key
+    /// speaks against one: nothing of it is ever forgotten, so that a dot which the clock knows and
+    /// the record does not is of a record that this disk has lost.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the object here cannot be read; nothing was changed.
+    pub fn repair<S: Store>(
+        &mut self,
+        store: &mut S,
+        address: &Address,
+        incoming: Object,
+    ) -> Result<Repaired, StoreError> {
+        let mut here = store.object(self.shard, address)?.unwrap_or_default();
+        let brings = incoming.context().clone();
+        let news = brings.difference(&self.clock);
+        let lost = brings.difference(here.context()).difference(&news).len();
+        let change = here.merge(incoming);
+        if change == lattice::Change::Grew {
+            self.commit(store, address, here, &brings);
+        }
+        Ok(Repaired { change, lost })
     }
 
     /// R3: drops each value that was here before and is no more, and its dot with it.

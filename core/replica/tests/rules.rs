@@ -10,7 +10,7 @@ use lattice::Change::{Grew, Unchanged};
 use model::{
     Address, Key, KeyspaceId, Limits, Mark, Mutation, Object, ShardId, TableId, Token, Value,
 };
-use replica::{Asked, Change, Page, PageNeed, Refused, Replica, Span, Store, StoreError};
+use replica::{Asked, Change, Page, PageNeed, Refused, Repaired, Replica, Span, Store, StoreError};
 
 const SHARD: ShardId = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
 
@@ -76,6 +76,11 @@ impl Site {
 
     fn merge(&mut self, object: &Object) -> lattice::Change {
         self.replica.merge(&mut self.disk, &address(), object.clone()).unwrap()
+    }
+
+    fn repair(&mut self, object: &Object) -> Repaired {
+        let incoming = object.clone();
+        self.replica.repair(&mut self.disk, &address(), incoming).unwrap()
     }
 
     fn object(&self) -> Object {
@@ -153,6 +158,43 @@ fn old_news_leaves_no_claim_behind() {
     let _ = a.merge(&other);
     let _ = a.merge(&b.object());
     assert_eq!(a.texts(), ["kept at a", "concurrent"], "nothing of A's was deleted");
+}
+
+#[test]
+fn a_lost_record_is_put_back_by_a_repair_only_and_counted_once() {
+    let (mut a, mut b) = (Site::new(0xa), Site::new(0xb));
+    let value = a.write(&none(), "kept");
+    let _ = b.merge(&value);
+    let clock = a.replica.clock().clone();
+    a.disk.objects.clear();
+    assert_eq!(a.merge(&value), Unchanged, "it may have been superseded");
+    assert_eq!(a.repair(&b.object()), Repaired { change: Grew, lost: 1 });
+    assert_eq!((a.texts(), a.replica.clock()), (vec!["kept".to_owned()], &clock));
+    assert_eq!(a.repair(&b.object()), Repaired { change: Unchanged, lost: 0 });
+}
+
+#[test]
+fn a_record_that_turned_old_is_what_it_was_again_and_what_was_deleted_stays_away() {
+    let (mut a, mut b) = (Site::new(0xa), Site::new(0xb));
+    let first = a.write(&none(), "first");
+    let older = a.disk.objects.clone();
+    let deleted = a.apply(Mutation::Delete, first.context());
+    let _ = b.merge(&first);
+    assert_eq!(a.repair(&b.object()), Repaired { change: Unchanged, lost: 0 });
+    assert!(a.texts().is_empty(), "what it holds speaks against it");
+    let _ = b.merge(&deleted);
+    a.disk.objects = older;
+    assert_eq!(a.texts(), ["first"]);
+    assert_eq!(a.repair(&b.object()), Repaired { change: Grew, lost: 1 });
+    assert!(a.texts().is_empty());
+}
+
+#[test]
+fn what_is_new_in_a_repair_was_not_lost() {
+    let (mut a, mut b) = (Site::new(0xa), Site::new(0xb));
+    let value = b.write(&none(), "new");
+    assert_eq!(a.repair(&value), Repaired { change: Grew, lost: 0 });
+    assert!(a.replica.clock().is_superset(value.context()));
 }
 
 #[test]

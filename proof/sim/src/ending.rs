@@ -4,19 +4,17 @@
 //! replicas, twice, so that reads repair. Then there is nothing left to wait for, and what
 //! each replica must hold can be told from the true history alone, without asking how it came
 //! about: the *latest* writes, which no other write had read. What differs from that needs an
-//! excuse, and there are three, each a loss that the guarantees name:
+//! excuse, and there are two, each a loss that the guarantees name:
 //!
 //! ```text
 //! a write is nowhere           its minter died before it was on disk, or the disk or the
 //!                              record was lost; and nobody who acknowledged it has it
-//! a replica lacks a value      it lost the record: its clock says that the value was here,
-//!                              so read repair does not bring it back
-//! a latest write is dropped    such a replica had said before that it is superseded, and
-//!                              what had read it was what the replica lost
+//! a latest write is dropped    a replica that lost a record had said before that it is superseded, and
+//!                              what had read it was in that record
 //! ```
 //!
 //! The check that compares does not use what the checks along the way remember, except for
-//! the third excuse.
+//! the second excuse.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +25,7 @@ use model::{
 
 use crate::host::Host;
 use crate::invariant::Invariant;
-use crate::oracle::{Look, Oracle, Spot, Write, WriteId, dots};
+use crate::oracle::{Look, Oracle, Spot, Write};
 use crate::report::Broken;
 use crate::scenario::SECOND;
 use crate::tokens::plain;
@@ -155,45 +153,23 @@ impl World {
         Ok(reads)
     }
 
-    /// Each replica holds exactly what the last read found, but for the values whose record it
-    /// has lost and which are to be had elsewhere.
+    /// Each replica holds exactly what the last read found: what its disk had lost, the read before
+    /// has brought back.
     fn check_equal(&self, index: usize, read: &Object) -> Result<(), Broken> {
         let spot = self.oracle.spot(index);
         let bottom = Object::default();
         for node in &spot.replicas {
             let view = self.hosts.get(node).map(|host| host.disk.view());
             let held = view.and_then(|view| view.objects.get(&spot.place())).unwrap_or(&bottom);
-            let lost = self.oracle.losses.of_node(*node, index);
             let (held, read) = (&plain(held), &plain(read));
-            let is_rest = |lost| is_rest(held, read, lost) || self.is_rest(index, held, read, lost);
-            if held != read && !lost.is_some_and(is_rest) {
+            if held != read {
+                let lost = self.oracle.losses.of_node(*node, index);
                 let detail =
                     format!("{node} holds {held:?} and all together {read:?}; lost was {lost:?}");
                 return Err(Broken::of(Invariant::ReplicasConverge, index, detail));
             }
         }
         Ok(())
-    }
-
-    /// The same as [`is_rest`] for a key whose writes were tried again: a replica that has lost
-    /// one attempt may hold another, so it is the writes that are compared.
-    fn is_rest(&self, index: usize, held: &Object, read: &Object, lost: &DotSet) -> bool {
-        let oracle = &self.oracle;
-        let writes = |object: &Object| -> BTreeSet<Option<WriteId>> {
-            let mut dots = object.values().keys();
-            let first = |dot: &Dot| oracle.named(index, *dot).map(|id| oracle.first_attempt(id));
-            dots.by_ref().map(first).collect()
-        };
-        let may_lack = |id: Option<WriteId>| {
-            let mut attempts = id.into_iter().flat_map(|id| [&[id], oracle.family(id)].concat());
-            attempts.any(|id| oracle.write(id).dot.is_some_and(|dot| lost.contains(dot)))
-        };
-        let (has, all) = (writes(held), writes(read));
-        let lacks = read.context().difference(held.context());
-        read.context().is_superset(held.context())
-            && lost.is_superset(&lacks)
-            && has.is_subset(&all)
-            && all.difference(&has).all(|id| may_lack(*id))
     }
 
     /// A write that nobody has heard of was lost by whoever accepted it.
@@ -297,23 +273,4 @@ fn is_in(range: &Range, spot: &Spot) -> bool {
         Range::Partition { partition, .. } => spot.key.partition() == partition,
         Range::Table { .. } => true,
     }
-}
-
-/// Whether a replica that has lost the records of some dots holds what such a one can hold: it
-/// leaves out the values that it has lost, and takes in the rest. It creates no tombstone for
-/// what its clock knows already.
-fn is_rest(held: &Object, read: &Object, lost: &DotSet) -> bool {
-    let values = read.values().keys().copied();
-    let rest = without(read, &values.filter(|dot| lost.contains(*dot)).collect());
-    let needs_no_tombstone = rest.values().is_empty() && lost.is_superset(rest.context());
-    *held == rest || held.is_bottom() && needs_no_tombstone
-}
-
-/// What is left of an object for a replica that never hears of some dots.
-fn without(object: &Object, missing: &DotSet) -> Object {
-    let mut rest = object.clone();
-    for dot in dots(missing) {
-        rest.leave_out(dot);
-    }
-    rest
 }

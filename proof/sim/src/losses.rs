@@ -7,7 +7,7 @@
 //! - *power* is lost, and with it what was not synced, whether the process that wrote it is up
 //!   or was killed before: object and clock together;
 //! - a *record* vanishes from one disk, or turns into what it was earlier, without a word.
-//!   The clock there still says that its writes were applied, so no ordinary road brings
+//!   The clock there still says that its writes were applied, so only a repair brings
 //!   them back to this replica;
 //! - a *disk* is replaced, by nothing or by an old copy: objects and clock together.
 //!
@@ -18,7 +18,8 @@
 //! n1 loses the record {a2: milk} {a1 a2}
 //! allowed      n1 answers without a2
 //! allowed      n1 says that a1 is superseded, and cannot say by what any more
-//! forbidden    a1 is held at n1 again: what superseded it there stays in force
+//! allowed      a repair brings a1 back to n1 from a replica that has not heard of a2
+//! forbidden    a1 is held at n1 again by any other road: its clock stays in force there
 //! forbidden    anybody else drops a2: nobody has read it and written again
 //! ```
 //!
@@ -203,6 +204,17 @@ impl Losses {
         dot: Dot,
     ) -> bool {
         self.hints.get(&(guest, target, spot)).is_some_and(|lost| lost.contains(dot))
+    }
+
+    /// A repair has put these values where records were lost. What superseded them was lost, too,
+    /// if anything did.
+    pub(crate) fn brought_back(&mut self, node: NodeId, spot: usize, object: &Object) {
+        let lost = self.records.get_mut(&node).and_then(|records| records.get_mut(&spot));
+        let Some(lost) = lost else { return };
+        let held: DotSet = object.values().keys().copied().collect();
+        let left = lost.superseded.difference(&held);
+        let _ = lost.back.union(&lost.superseded.difference(&left));
+        lost.superseded = left;
     }
 
     /// Returns whether a dot was superseded at a node by what the node lost later.

@@ -5,7 +5,7 @@
 
 use causality::Dot;
 use model::{Mutation, NodeId, Object, Request, Token};
-use node::{Input, Message};
+use node::{Cause, Input, Message};
 
 use crate::invariant::Invariant;
 use crate::oracle::{Look, Spot, Viewer, WriteId, dots};
@@ -26,12 +26,13 @@ impl World {
             Input::Connected(_) | Input::Lost(_) | Input::Woken => false,
         };
         let offer = self.offer(&input);
+        let is_repair = is_repair(&input);
         let host = self.host(at);
         host.disk.set_unreadable(fails);
         host.disk.overwrite_next(overwrite);
         let effects = host.step(now, input);
         host.disk.overwrite_next(None);
-        self.look(at, write)?;
+        self.look(at, write, is_repair)?;
         self.check_forgotten(at)?;
         self.look_at_hints(at, write)?;
         self.check_rooms(at, offer.as_ref(), &effects)?;
@@ -117,7 +118,7 @@ impl World {
     }
 
     /// Shows the oracle what a node has just stored.
-    fn look(&mut self, at: NodeId, write: Option<WriteId>) -> Result<(), Broken> {
+    fn look(&mut self, at: NodeId, write: Option<WriteId>, is_repair: bool) -> Result<(), Broken> {
         let host = self.hosts.get_mut(&at).expect("events name nodes of the layout");
         for (place, gained) in host.disk.take_touched() {
             let host = self.hosts.get(&at).expect("events name nodes of the layout");
@@ -138,6 +139,9 @@ impl World {
             if !self.oracle.spot(spot).replicas.contains(&at) {
                 let detail = format!("{at} stores it and is no replica");
                 return Err(Broken::of(Invariant::NothingIsInvented, spot, detail));
+            }
+            if is_repair {
+                self.oracle.losses.brought_back(at, spot, object);
             }
             let fresh = self.oracle.check(Viewer::Replica(at), spot, object)?;
             let view = host.disk.view();
@@ -222,4 +226,10 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Whether a node is sent what a read has found missing there.
+fn is_repair(input: &Input) -> bool {
+    let Input::Received { message: Message::Merge(merge), .. } = input else { return false };
+    merge.cause == Cause::ReadRepair
 }

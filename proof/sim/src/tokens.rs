@@ -57,11 +57,6 @@ impl Oracle {
         self.writes_of(write.spot).find(same).and_then(|(_, other)| other.family)
     }
 
-    /// The first attempt of a write, or the only one.
-    pub(crate) fn first_attempt(&self, id: WriteId) -> WriteId {
-        self.write(id).family.unwrap_or(id)
-    }
-
     /// The dots of other attempts of a write that an object has heard of.
     pub(crate) fn twins<'a>(
         &'a self,

@@ -447,6 +447,7 @@ fn inside() -> Vec<Row> {
         (In::HintBytesNotFreed, of_full_guests, &[RefusalsAreTrue]),
         (In::FullGuestSpeaksForAll, of_full_guests_alone, &[WritesAreTaken]),
         (In::NeedsRepairNotMarked, of_full_guests, &[LogReachesBack]),
+        (In::LostRecordStaysLost, of_lost_records, &[ReplicasConverge]),
         (In::UnheardIsFresh, of_late_news, &[StalenessIsTrue]),
         (In::SloppyIsFresh, of_guests, &[StalenessIsTrue]),
         (In::StrictIsFresh, any, &[StalenessIsTrue]),

@@ -198,6 +198,8 @@ impl Scrape {
         let (counts, measured) = (&self.examined.counts, &self.examined.measured);
         let help = "Merges sent because a read had found a replica behind";
         to.counter("read_repairs", help, counts.read_repairs)?;
+        let help = "Writes that this disk had lost, put back because a read found them missing";
+        to.counter("lost_writes_restored", help, counts.lost_writes_restored)?;
         let help = "Writes accepted here that left their key with several values";
         to.counter("siblings_created", help, counts.siblings_created)?;
         let help = "The most values that a key held after a write accepted here";

@@ -248,3 +248,17 @@ fn a_write_that_a_replica_has_no_room_for_goes_to_the_next() {
     let refused = cluster.ask(2, put("k", "v", &none(), WriteOptions::default()));
     assert!(matches!(refused, Reply::Failed(Failure::Refused(Refusal::Overloaded { max: 0 }))));
 }
+
+#[test]
+fn a_read_puts_back_what_a_disk_has_lost_and_says_how_much_that_was() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.put(1, "k", "v", &none());
+    let restored =
+        |cluster: &Cluster, node| cluster.nodes[&NodeId::new(node)].0.counts().lost_writes_restored;
+    cluster.nodes.get_mut(&NodeId::new(2)).unwrap().1.objects.clear();
+    assert_eq!(texts(&cluster.get(1, "k", Level::All).object), ["v"]);
+    assert_eq!(cluster.nodes[&NodeId::new(2)].1.objects.len(), 1);
+    assert_eq!((1..=3).map(|node| restored(&cluster, node)).collect::<Vec<_>>(), [0, 1, 0]);
+    cluster.get(1, "k", Level::All);
+    assert_eq!(restored(&cluster, 2), 1, "nothing is put back twice");
+}

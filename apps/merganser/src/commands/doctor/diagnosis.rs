@@ -8,6 +8,7 @@
 mod absent;
 mod differences;
 mod hints;
+mod losses;
 mod shards;
 
 use std::collections::BTreeMap;
@@ -90,6 +91,7 @@ pub(super) fn diagnose(seen: &[Seen]) -> Vec<Finding> {
         findings.extend(disk(url, said));
         findings.extend(load(url, said));
         findings.extend(hints::hints(url, said));
+        findings.extend(losses::losses(url, said));
     }
     findings.extend(said.iter().flat_map(|(_, said)| lags(said)));
     findings.extend(stragglers(&said));

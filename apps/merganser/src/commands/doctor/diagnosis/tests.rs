@@ -287,6 +287,16 @@ fn old_hints_name_who_is_away_or_does_not_take_them_and_a_full_guest_is_critical
 }
 
 #[test]
+fn a_disk_that_has_lost_records_is_named() {
+    let mut all = all();
+    metrics(&mut all[1], "merganser_lost_writes_restored_total 3");
+    assert_eq!(causes(&seen(all)), ["records_lost"]);
+    let mut all = self::all();
+    metrics(&mut all[1], "merganser_lost_writes_restored_total 0");
+    assert!(causes(&seen(all)).is_empty());
+}
+
+#[test]
 fn the_worst_comes_first() {
     let mut all = all();
     metrics(&mut all[0], "merganser_disk_free_bytes 1e9");
