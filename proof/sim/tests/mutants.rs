@@ -403,7 +403,7 @@ fn inside() -> Vec<Row> {
         (In::ExpiredServed, any, &[NothingIsLeft]),
         (In::LiveReadsDropped, any, &[HealthyRequestsSucceed]),
         (In::NothingPulled, any, &[ExchangeConverges]),
-        (In::ClocksOvertake, any, &[LogReachesBack]),
+        (In::ClocksOvertake, any, &[MonotonicReadsHold, LogReachesBack]),
         (
             In::EvidenceIgnored,
             any,
