@@ -4,7 +4,7 @@
 //! the moment it is stored, and learns which write a new dot stands for.
 
 use causality::Dot;
-use model::{Mutation, NodeId, Object, Request, Token};
+use model::{Mutation, NodeId, Object, Request};
 use node::{Cause, Input, Message};
 
 use crate::invariant::Invariant;
@@ -160,24 +160,23 @@ impl World {
     }
 
     /// A node that waited in vain for a replica accepts a write itself, long after it was asked:
-    /// only the token tells which write that is.
-    fn learn_by_token(&mut self, at: NodeId, spot: usize, object: &Object) -> Result<(), Broken> {
+    /// only what it wrote, and the token if it has one, tells which write that is.
+    fn learn_late(&mut self, at: NodeId, spot: usize, object: &Object) -> Result<(), Broken> {
         let minter = self.host(at).incarnation;
-        let new: Vec<(Dot, Token)> = object
-            .marks()
-            .iter()
-            .filter(|(dot, _)| dot.incarnation == minter && !self.oracle.is_known(spot, **dot))
-            .map(|(dot, mark)| (*dot, mark.token))
-            .collect();
-        for (dot, token) in new {
+        let is_new = |dot: &Dot| dot.incarnation == minter && !self.oracle.is_known(spot, *dot);
+        let new: Vec<Dot> = dots(object.context()).filter(is_new).collect();
+        for dot in new {
             let held = object.values().get(&dot);
+            let token = object.marks().get(&dot).map(|mark| mark.token);
             let is_it = |open: &&Open| {
                 let Request::Put(put) = &open.request else { return false };
                 let is_same = match &put.mutation {
                     Mutation::Store(value) => held == Some(value),
-                    Mutation::Delete => held.is_none(),
+                    Mutation::Delete => {
+                        held.is_none() && object.context().is_superset(&put.context)
+                    }
                 };
-                open.at == at && put.token == Some(token) && is_same
+                open.at == at && put.token == token && is_same
             };
             let write_of = |open: &Open| match open.op {
                 Op::Write { id, .. } => Some(id),
@@ -213,7 +212,7 @@ impl World {
                 self.oracle.learn(id, spot, minter, &object)?;
             }
             if write.is_none() {
-                self.learn_by_token(at, spot, &object)?;
+                self.learn_late(at, spot, &object)?;
             }
             let replicas = &self.oracle.spot(spot).replicas;
             if replicas.contains(&at) || !replicas.contains(&hint.target) {
