@@ -20,10 +20,6 @@ use crate::{
 /// may be behind, and would be repaired; but nobody else waits.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long a read of a session waits for those it has asked, before it asks them again: their
-/// answers may be lost. Longer than a round trip around the world.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// A read, until its client is answered and its replicas are repaired.
 #[derive(Debug)]
 pub(crate) struct Getting {
@@ -72,7 +68,7 @@ impl Getting {
 
     /// Whether nobody was asked who may still answer.
     fn has_heard_all(&self) -> bool {
-        self.asked.iter().all(|asked| asked.is_answered)
+        self.asked.iter().all(|asked| asked.is_answered || !self.get.expects(asked.node))
     }
 
     /// Whether it only looks at what there is.
@@ -253,11 +249,15 @@ impl Node {
         let event = if flight.deadline <= turn.now {
             GetEvent::Deadline
         } else if let Some(session) = getting.looked_for() {
-            if getting.has_heard_all() || flight.begun + PATIENCE <= turn.now {
+            let asks_again = flight.begun + session.patience;
+            if getting.has_heard_all() || asks_again <= turn.now {
                 return self.read_again(flight, turn);
             }
-            flight.timer = flight.deadline.min(turn.now + session.pause);
+            flight.timer = flight.deadline.min(asks_again).min(turn.now + session.pause);
             GetEvent::Slow
+        } else if getting.get.is_settling() && turn.now < slow {
+            flight.timer = flight.deadline.min(slow);
+            return self.keep_until(id, flight);
         } else if slow <= turn.now {
             flight.timer = flight.deadline;
             GetEvent::Slow

@@ -55,6 +55,9 @@ const SENT_MAX: usize = 256;
 /// The same where there are clients to serve: what is sent at once is taken in at once.
 const SENT_MAX_BUSY: usize = 16;
 
+/// How many hints a replica lacks that is asked last for it.
+const LAGS_MIN: u64 = 200;
+
 /// The handoffs that a guest has begun.
 #[derive(Debug, Default)]
 pub(crate) struct Handoffs {
@@ -217,7 +220,8 @@ impl Node {
             self.handoffs.sessions.remove(&target);
             return;
         }
-        if objects_max <= sent.len() {
+        let owed = self.hints.owed(target).map_or(0, |owed| owed.count());
+        if LAGS_MIN <= owed {
             self.pace.lags(target, turn.now);
         }
         if let Some(session) = self.handoffs.sessions.get_mut(&target) {

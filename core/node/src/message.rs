@@ -166,7 +166,8 @@ pub(crate) fn time_left(deadline: Now, now: Now) -> Duration {
     Duration::from_millis(u64::try_from(micros.div_ceil(1_000)).unwrap_or(u64::MAX).max(1))
 }
 
-/// What caused a merge. Read by metrics, and by nothing else.
+/// What caused a merge. The object is merged alike whatever it was, but for a repair, which may put
+/// back what this replica has lost; the rest is for metrics, and for what is done beside clients.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
     /// A client's write on its way to all replicas.

@@ -22,6 +22,11 @@ use crate::{Fetch, Found, Node, Site};
 /// after each time.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long it waits for those it has asked, before it asks them again: their answers may be lost.
+/// Longer than a round trip around the world, less if its client has less time, and twice as long
+/// after each time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A read of a session, while it looks for what the session has seen.
 #[derive(Debug)]
 pub(crate) struct Sessioned {
@@ -33,6 +38,7 @@ pub(crate) struct Sessioned {
     settled: DotSet,
     told: Vec<NodeId>,
     pub(crate) pause: Duration,
+    pub(crate) patience: Duration,
     /// Whether it was looked for before.
     pub(crate) is_again: bool,
 }
@@ -41,15 +47,16 @@ impl Sessioned {
     pub(crate) fn new(asked: &model::Get, shard: ShardId) -> Option<Self> {
         let session = session_of(asked.sessions.as_ref()?, shard);
         let (lacking, settled, told) = (None, DotSet::new(), Vec::new());
-        let asked = asked.clone();
-        Some(Self { asked, session, lacking, settled, told, pause: PAUSE, is_again: false })
+        let (asked, pause) = (asked.clone(), PAUSE);
+        let patience = PATIENCE.min(asked.timeout / 2);
+        Some(Self { asked, session, lacking, settled, told, pause, patience, is_again: false })
     }
 
     /// The same, before anybody has answered, and with more patience.
     pub(crate) fn anew(self: Box<Self>) -> Box<Self> {
         let (lacking, settled, told) = (None, DotSet::new(), Vec::new());
-        let pause = 2 * self.pause;
-        Box::new(Self { lacking, settled, told, pause, is_again: true, ..*self })
+        let (pause, patience) = (2 * self.pause, 2 * self.patience);
+        Box::new(Self { lacking, settled, told, pause, patience, is_again: true, ..*self })
     }
 
     /// Somebody has answered, and told this.

@@ -72,22 +72,26 @@ impl Node {
         else {
             return not_merged(from, merge.request, turn);
         };
-        let is_repair = merge.cause == Cause::ReadRepair && !is(Mutant::LostRecordStaysLost);
+        let Merge { request, address, object, sync, cause, .. } = merge;
         let replica = self.replica(shard);
-        let merged = match is_repair {
-            true => replica.repair(turn.disk, &merge.address, merge.object).map(|repaired| {
-                self.counts.lost_writes_restored += repaired.lost;
-                repaired.change
-            }),
-            false => replica.merge(turn.disk, &merge.address, merge.object),
+        let merged = match cause {
+            Cause::ReadRepair if !is(Mutant::LostRecordStaysLost) => {
+                replica.repair(turn.disk, &address, object).map(|repaired| {
+                    self.counts.lost_writes_restored += repaired.lost;
+                    repaired.change
+                })
+            }
+            Cause::ReadRepair | Cause::Write | Cause::Exchange | Cause::Handoff => {
+                replica.merge(turn.disk, &address, object)
+            }
         };
         match merged {
             // What is known already may still be on its way to the disk, so even that
             // acknowledgement waits.
             Ok(Change::Grew | Change::Unchanged) => {
-                self.acknowledge(merge.request, from, merge.sync, turn);
+                self.acknowledge(request, from, sync, turn);
             }
-            Err(_) => not_merged(from, merge.request, turn),
+            Err(_) => not_merged(from, request, turn),
         }
     }
 

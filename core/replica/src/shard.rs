@@ -1,4 +1,4 @@
-//! The clock of one shard replica, and the two transactions.
+//! The clock of one shard replica, and the transactions.
 
 use std::collections::BTreeSet;
 
@@ -248,10 +248,11 @@ impl Replica {
         Ok(lattice::Change::Grew)
     }
 
-    /// Merges what a repair brings (R7): what members of the shard hold now, all of it in one
-    /// object. It may put back a value that was here before. Only what is held here under the key
-    /// speaks against one: nothing of it is ever forgotten, so that a dot which the clock knows and
-    /// the record does not is of a record that this disk has lost.
+    /// Merges what a read has found and this replica lacks (R7). It may put back a value that was
+    /// here before. Only what is held here under the key speaks against one: nothing of that is
+    /// forgotten yet, so that a dot which the clock knows and the record does not is of a record
+    /// that this disk has lost. Before anything is forgotten (R5), a repair needs evidence of its
+    /// own that the value is live.
     ///
     /// # Errors
     ///

@@ -9,8 +9,8 @@
 //! ```text
 //! a write is nowhere           its minter died before it was on disk, or the disk or the
 //!                              record was lost; and nobody who acknowledged it has it
-//! a latest write is dropped    a replica that lost a record had said before that it is superseded, and
-//!                              what had read it was in that record
+//! a latest write is dropped    a replica that lost a record had said before that it is
+//!                              superseded, and what had read it was in that record
 //! ```
 //!
 //! The check that compares does not use what the checks along the way remember, except for

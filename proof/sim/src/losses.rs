@@ -208,11 +208,10 @@ impl Losses {
 
     /// A repair has put these values where records were lost. What superseded them was lost, too,
     /// if anything did.
-    pub(crate) fn brought_back(&mut self, node: NodeId, spot: usize, object: &Object) {
+    pub(crate) fn brought_back(&mut self, node: NodeId, spot: usize, values: &DotSet) {
         let lost = self.records.get_mut(&node).and_then(|records| records.get_mut(&spot));
         let Some(lost) = lost else { return };
-        let held: DotSet = object.values().keys().copied().collect();
-        let left = lost.superseded.difference(&held);
+        let left = lost.superseded.difference(values);
         let _ = lost.back.union(&lost.superseded.difference(&left));
         lost.superseded = left;
     }

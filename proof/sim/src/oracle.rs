@@ -292,6 +292,15 @@ impl Oracle {
         Ok(fresh)
     }
 
+    /// A repair has changed what a replica holds. A value that it had heard of since its record was
+    /// lost does not come back by that.
+    pub(crate) fn note_repaired(&mut self, node: NodeId, spot: usize, object: &Object) {
+        let values: DotSet = object.values().keys().copied().collect();
+        let base = self.bases.get(&(Viewer::Replica(node), spot));
+        let values = base.map_or(values.clone(), |base| values.difference(&base.context));
+        self.losses.brought_back(node, spot, &values);
+    }
+
     /// A write that was just accepted has not added to the siblings of a key that has as many
     /// as it may.
     pub(crate) fn check_siblings(

@@ -141,7 +141,7 @@ impl World {
                 return Err(Broken::of(Invariant::NothingIsInvented, spot, detail));
             }
             if is_repair {
-                self.oracle.losses.brought_back(at, spot, object);
+                self.oracle.note_repaired(at, spot, object);
             }
             let fresh = self.oracle.check(Viewer::Replica(at), spot, object)?;
             let view = host.disk.view();

@@ -20,6 +20,10 @@ use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
 /// and clients wait meanwhile.
 const ENTRIES_MAX: usize = 256;
 
+/// How many writes a replica lacks in a shard that is asked last for it. What is on its way while
+/// clients write is less.
+const LAGS_MIN: u64 = 200;
+
 /// What an object counts for at least, however small it is: the work that it makes.
 pub(crate) const OBJECT_BYTES_MIN: usize = 512;
 
@@ -47,6 +51,7 @@ impl Node {
         let kept = self.shards.get(&shard).expect("it was looked at above");
         let ours = kept.replica.clock();
         let missing = from_on(ours.difference(&clock), after);
+        let lacks = missing.len();
         self.exchange.acks.heard(from, shard, clock, since, ours);
         let mut parcel = Parcel {
             shard,
@@ -58,7 +63,7 @@ impl Node {
             looked: 0,
         };
         let next = parcel.fill(turn.disk);
-        if next.is_some() {
+        if LAGS_MIN <= lacks && !parcel.objects.is_empty() {
             self.pace.lags(from, turn.now);
         }
         let left = next.map(|next| from_on(parcel.missing.clone(), Some(next)));
