@@ -316,10 +316,12 @@ impl Forwarding {
         self.may_mint && (!self.is_unsure || self.asked.token.is_some())
     }
 
-    /// Somebody says why it does not take the write. Of guests it is known that they are asked
-    /// because there is no room, and that is what is said in the end.
+    /// Somebody says why it does not take the write. Guests are asked because there is no room,
+    /// and that is what is said in the end, unless one may have room and has too much to do: that
+    /// is what the client can wait for.
     fn declined(&mut self, why: &Failure) {
-        if !self.is_for_guests {
+        let is_overloaded = matches!(why, Failure::Refused(Refusal::Overloaded { .. }));
+        if !self.is_for_guests || is_overloaded {
             self.not_attempted = why.clone();
         }
     }

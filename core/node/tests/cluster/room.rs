@@ -97,3 +97,13 @@ fn a_guest_that_accepts_writes_counts_all_that_it_keeps_of_them_and_not_only_val
     assert!(HINT_BYTES_MAX - 4_096 < kept && kept <= HINT_BYTES_MAX, "{kept} bytes");
     assert_eq!(cluster.hints(), 3 * taken);
 }
+
+#[test]
+fn where_one_guest_is_full_and_the_other_overloaded_the_client_is_told_what_passes() {
+    let (mut cluster, _, [asked, other]) = guests_alone();
+    assert!(matches!(ask(&mut cluster, asked, 1), Reply::Written(_)));
+    cluster.limit(other, Limits { requests_max: 0, ..Limits::default() });
+    cluster.wait(1_000);
+    let reply = ask(&mut cluster, asked, 2);
+    assert_eq!(reply, Reply::Failed(Failure::Refused(Refusal::Overloaded { max: 0 })));
+}
