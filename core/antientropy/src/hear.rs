@@ -1,0 +1,202 @@
+//! What the initiator does with an answer.
+//!
+//! An answer makes a range finer, or settles it. It comes from another node, and is believed
+//! no further than it goes together with what was asked.
+
+use crate::exchange::{Difference, Exchange, Here, Stopped, Task};
+use crate::listing::Naming;
+use crate::message::{Answer, Listing, Parts, Width, Within};
+use crate::respond::LISTED_MAX;
+use crate::{Digest, Items, KeyRange, TreeKey};
+
+/// How often a range is listed before it is given up. One more than once is needed where
+/// fingerprints were equal by chance; others where something was changed just then.
+const ATTEMPTS_MAX: u8 = 4;
+
+impl<K: TreeKey> Exchange<K> {
+    /// Takes in the answer about one range.
+    pub(crate) fn hear<S: Items<K>>(
+        &mut self,
+        here: &Here<'_, K, S>,
+        range: KeyRange<K>,
+        task: Task<K>,
+        answer: Answer<K>,
+        found: &mut Vec<Difference<K>>,
+    ) -> Result<(), Stopped<S::Error>> {
+        match (task, answer) {
+            (Task::Compare(cuts), Answer::Compared(differing)) => {
+                self.compared(here, &range, &cuts, differing, found)
+            }
+            (Task::Compare(_), Answer::Cut { level, at, sums }) => {
+                self.cut(here, &range, level, &at, &sums)
+            }
+            (Task::List(width, attempt), Answer::Listed(listing)) => {
+                self.listed(here, range, (width, attempt), listing, found)
+            }
+            (Task::Name(naming), Answer::Named { sum, items }) => {
+                if !crate::range::is_read_of(&range, &items) {
+                    return Err(Stopped::Malformed("names that were not asked for"));
+                }
+                if naming.sum == sum {
+                    self.settle(here, range, &naming, &items, found).map_err(Stopped::Store)
+                } else {
+                    self.again(range, naming.attempt);
+                    Ok(())
+                }
+            }
+            (Task::Compare(_) | Task::List(..) | Task::Name(_), _) => {
+                Err(Stopped::Malformed("an answer to another question"))
+            }
+        }
+    }
+
+    /// The responder cuts the range as we did.
+    fn compared<S: Items<K>>(
+        &mut self,
+        here: &Here<'_, K, S>,
+        range: &KeyRange<K>,
+        cuts: &[K],
+        differing: Vec<(u16, Within<K>)>,
+        found: &mut Vec<Difference<K>>,
+    ) -> Result<(), Stopped<S::Error>> {
+        if differing.is_empty() {
+            self.outcome.vanished += 1;
+        }
+        let mut parts = (0..).zip(range.parts(cuts));
+        for (index, within) in differing {
+            let part = parts.find(|(at, _)| *at == index);
+            let Some((_, part)) = part else {
+                return Err(Stopped::Malformed("parts out of order, or that there are not"));
+            };
+            match within {
+                Within::Parts(theirs) => self.compare(here, part, &theirs)?,
+                Within::Leaf(listing) => {
+                    self.listed(here, part, (Width::Short, 0), listing, found)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out which of the responder's parts differ from ours.
+    fn compare<S: Items<K>>(
+        &mut self,
+        here: &Here<'_, K, S>,
+        range: KeyRange<K>,
+        theirs: &Parts,
+    ) -> Result<(), Stopped<S::Error>> {
+        if theirs.sums.len() < 2 {
+            return Err(Stopped::Malformed("parts that are no finer"));
+        }
+        let cuts = here.tree.cuts_at(usize::from(theirs.level), &range);
+        if cuts.len() + 1 != theirs.sums.len()
+            || here.tree.salt().sequence(cuts.iter()) != theirs.cuts
+        {
+            self.push(range, Task::Compare(Vec::new()));
+            return Ok(());
+        }
+        let task = Task::Compare(Vec::new());
+        self.push_differing(here, &range, &cuts, &theirs.sums, &task)
+    }
+
+    /// The responder cuts the range differently: at these keys.
+    fn cut<S: Items<K>>(
+        &mut self,
+        here: &Here<'_, K, S>,
+        range: &KeyRange<K>,
+        level: u8,
+        at: &[K],
+        sums: &[u64],
+    ) -> Result<(), Stopped<S::Error>> {
+        let in_order = at.iter().zip(at.iter().skip(1)).all(|(a, b)| a < b);
+        if !in_order || !at.iter().all(|key| range.can_be_cut_at(key)) {
+            return Err(Stopped::Malformed("cuts out of order, or outside of the range"));
+        }
+        if sums.len() != at.len() + 1 {
+            return Err(Stopped::Malformed("not a sum for each part"));
+        }
+        let leaves = level == 0 || at.is_empty();
+        let task = if leaves { Task::List(Width::Short, 0) } else { Task::Compare(Vec::new()) };
+        self.push_differing(here, range, at, sums, &task)
+    }
+
+    fn push_differing<S: Items<K>>(
+        &mut self,
+        here: &Here<'_, K, S>,
+        range: &KeyRange<K>,
+        cuts: &[K],
+        sums: &[u64],
+        task: &Task<K>,
+    ) -> Result<(), Stopped<S::Error>> {
+        let ours = here.tree.part_sums(range, cuts, here.store).map_err(Stopped::Store)?;
+        if ours == sums {
+            self.outcome.vanished += 1;
+        }
+        for (part, (ours, theirs)) in range.parts(cuts).zip(ours.iter().zip(sums)) {
+            if ours != theirs {
+                self.push(part, task.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn listed<S: Items<K>>(
+        &mut self,
+        here: &Here<'_, K, S>,
+        mut range: KeyRange<K>,
+        (width, attempt): (Width, u8),
+        listing: Listing<K>,
+        found: &mut Vec<Difference<K>>,
+    ) -> Result<(), Stopped<S::Error>> {
+        if listing.fingerprints.len() > LISTED_MAX {
+            return Err(Stopped::Malformed("too many fingerprints"));
+        }
+        if let Some(end) = listing.to {
+            if !range.can_be_cut_at(&end) {
+                return Err(Stopped::Malformed("a listing that ends outside of the range"));
+            }
+            let rest = KeyRange { from: Some(end.clone()), to: range.to.replace(end) };
+            self.push(rest, Task::List(width, 0));
+        }
+        let naming = Naming::new(width, attempt, listing.sum, listing.fingerprints);
+        if self.split(here, &range, &Task::List(width, attempt)) {
+            return Ok(());
+        }
+        let ours = here.items(&range).map_err(Stopped::Store)?;
+        if naming.wanted(here.tree.salt(), &ours).is_empty() {
+            return self.settle(here, range, &naming, &[], found).map_err(Stopped::Store);
+        }
+        self.push(range, Task::Name(naming));
+        Ok(())
+    }
+
+    /// Says what differs in a range, if what we know of it is proved to be all.
+    fn settle<S: Items<K>>(
+        &mut self,
+        here: &Here<'_, K, S>,
+        range: KeyRange<K>,
+        naming: &Naming,
+        named: &[(K, Digest)],
+        found: &mut Vec<Difference<K>>,
+    ) -> Result<(), S::Error> {
+        let ours = here.items(&range)?;
+        let Some(differences) = naming.differences(here.tree.salt(), &ours, named) else {
+            self.again(range, naming.attempt);
+            return Ok(());
+        };
+        if differences.is_empty() {
+            self.outcome.vanished += 1;
+        }
+        self.outcome.differences += differences.len() as u64;
+        found.extend(differences);
+        Ok(())
+    }
+
+    fn again(&mut self, range: KeyRange<K>, attempt: u8) {
+        if attempt + 1 < ATTEMPTS_MAX {
+            self.push(range, Task::List(Width::Long, attempt + 1));
+        } else {
+            self.outcome.unsettled += 1;
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Two replicas that compare their trees.
+
+mod shelf;
+
+use std::collections::BTreeSet;
+
+use antientropy::{
+    Difference, Digest, Exchange, KeyRange, Limits, Outcome, Refused, Salt, Stopped, Tree, respond,
+};
+use proptest::prelude::*;
+use shelf::{Shelf, key, salt};
+
+type Key = Vec<u8>;
+
+#[derive(Clone)]
+struct Replica {
+    tree: Tree<Key>,
+    shelf: Shelf,
+}
+
+impl Replica {
+    fn of(numbers: impl IntoIterator<Item = u16>) -> Self {
+        let mut replica = Self { tree: Tree::new(salt()), shelf: Shelf::default() };
+        numbers.into_iter().for_each(|number| replica.put(number, Some(1)));
+        replica.tree.cut(&replica.shelf, usize::MAX).unwrap();
+        replica
+    }
+
+    fn put(&mut self, number: u16, digest: Option<u64>) {
+        self.shelf.put(&mut self.tree, key(number), digest.map(Digest));
+    }
+
+    /// What really differs.
+    fn differences(&self, other: &Self, range: &KeyRange<Key>) -> Vec<Difference<Key>> {
+        let keys: BTreeSet<&Key> = self.shelf.0.keys().chain(other.shelf.0.keys()).collect();
+        let difference = |key: &Key| Difference {
+            key: key.clone(),
+            ours: self.shelf.0.get(key).copied(),
+            theirs: other.shelf.0.get(key).copied(),
+        };
+        keys.into_iter()
+            .filter(|key| range.contains(key))
+            .map(difference)
+            .filter(|difference| difference.ours != difference.theirs)
+            .collect()
+    }
+}
+
+/// Small messages, so that everything takes several.
+const TIGHT: Limits = Limits { ranges_max: 3, bytes_max: 200, items_max: 100 };
+
+fn run(
+    here: &Replica,
+    there: &Replica,
+    range: KeyRange<Key>,
+    limits: Limits,
+) -> (Vec<Difference<Key>>, Outcome) {
+    let mut exchange = Exchange::new(range, limits);
+    let mut found = Vec::new();
+    while let Some(questions) = exchange.ask(&here.tree, &here.shelf).unwrap() {
+        let answers = respond(&there.tree, &there.shelf, &questions, &limits).unwrap();
+        exchange.step(answers, &here.tree, &here.shelf, &mut found).unwrap();
+        assert!(exchange.outcome().rounds < 20_000, "it does not end");
+    }
+    assert!(exchange.is_done());
+    found.sort();
+    (found, exchange.outcome())
+}
+
+/// Compares both ways, with both limits, and says how many differences there are.
+fn check(here: &Replica, there: &Replica, range: &KeyRange<Key>) -> Result<usize, TestCaseError> {
+    let real = here.differences(there, range);
+    for limits in [Limits::default(), TIGHT] {
+        for (here, there) in [(here, there), (there, here)] {
+            let (found, outcome) = run(here, there, range.clone(), limits);
+            prop_assert_eq!(&found, &here.differences(there, range));
+            prop_assert_eq!(outcome.differences, real.len() as u64);
+            prop_assert_eq!(outcome.unsettled, 0);
+            if !real.is_empty() {
+                prop_assert_eq!(outcome.vanished, 0);
+            }
+        }
+    }
+    Ok(real.len())
+}
+
+/// A key, and what becomes of it here and there.
+type Edit = (u16, Option<Option<u64>>, Option<Option<u64>>);
+
+fn edits(count: usize) -> impl Strategy<Value = Vec<Edit>> {
+    let fate = || prop::option::of(prop::option::of(0..4u64));
+    prop::collection::vec((0..4_000u16, fate(), fate()), 0..count)
+}
+
+fn edit(here: &mut Replica, there: &mut Replica, edits: &[Edit]) {
+    for (number, ours, theirs) in edits {
+        ours.iter().for_each(|digest| here.put(*number, *digest));
+        theirs.iter().for_each(|digest| there.put(*number, *digest));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn exactly_what_differs_is_found(
+        count in prop_oneof![Just(0), 0..200u16, 2_000..3_000u16],
+        few in edits(20), many in prop_oneof![Just(Vec::new()), edits(1_500)],
+        cut in any::<(bool, bool)>(),
+    ) {
+        let (mut here, mut there) = (Replica::of(0..count), Replica::of(0..count));
+        edit(&mut here, &mut there, &few);
+        edit(&mut here, &mut there, &many);
+        for (replica, is_cut) in [(&mut here, cut.0), (&mut there, cut.1)] {
+            if is_cut {
+                replica.tree.cut(&replica.shelf, usize::MAX).unwrap();
+            }
+        }
+        check(&here, &there, &KeyRange::ALL)?;
+    }
+
+    #[test]
+    fn a_range_is_compared_for_itself(
+        few in edits(40), a in 0..4_000u16, b in 0..4_000u16, from in any::<bool>(), to in any::<bool>(),
+    ) {
+        let (mut here, mut there) = (Replica::of(0..3_000), Replica::of(0..3_000));
+        edit(&mut here, &mut there, &few);
+        let (a, b) = (key(a).min(key(b)), key(a).max(key(b)));
+        let range = KeyRange { from: from.then_some(a), to: to.then_some(b) };
+        if !range.is_empty() {
+            check(&here, &there, &range)?;
+        }
+    }
+
+    #[test]
+    fn what_differs_all_the_time_is_found_while_other_things_change(
+        before in edits(40), during in prop::collection::vec(edits(6), 1..30),
+    ) {
+        let (mut here, mut there) = (Replica::of(0..3_000), Replica::of(0..3_000));
+        edit(&mut here, &mut there, &before);
+        let keys_of = |here: &Replica, there: &Replica| -> BTreeSet<Key> {
+            here.differences(there, &KeyRange::ALL).into_iter().map(|d| d.key).collect()
+        };
+        let mut always = keys_of(&here, &there);
+        let mut ever = always.clone();
+        let mut exchange = Exchange::new(KeyRange::ALL, Limits::default());
+        let mut found = Vec::new();
+        let mut changes = during.iter();
+        while let Some(questions) = exchange.ask(&here.tree, &here.shelf).unwrap() {
+            let answers = respond(&there.tree, &there.shelf, &questions, &Limits::default()).unwrap();
+            if let Some(edits) = changes.next() {
+                edit(&mut here, &mut there, edits);
+                let now = keys_of(&here, &there);
+                always.retain(|key| now.contains(key));
+                ever.extend(now);
+                // What both have written is read here and there at different moments.
+                ever.extend(edits.iter().map(|(number, ..)| key(*number)));
+            }
+            exchange.step(answers, &here.tree, &here.shelf, &mut found).unwrap();
+            prop_assert!(exchange.outcome().rounds < 1_000);
+        }
+        let found: BTreeSet<Key> = found.into_iter().map(|difference| difference.key).collect();
+        prop_assert!(found.is_subset(&ever), "what neither differed nor changed was found");
+        if exchange.outcome().unsettled == 0 {
+            prop_assert!(always.is_subset(&found), "missed {:?}", always.difference(&found));
+        }
+    }
+}
+
+#[test]
+fn an_empty_replica_is_told_every_key_in_messages_of_bounded_size() {
+    let (full, empty) = (Replica::of(0..20_000), Replica::of([]));
+    assert_eq!(check(&empty, &full, &KeyRange::ALL).unwrap(), 20_000);
+    // A tree into which nothing was cut yet is one long leaf.
+    let mut uncut = Replica::of([]);
+    (0..20_000).for_each(|number| uncut.put(number, Some(2)));
+    assert_eq!(uncut.tree.leaves(), 1);
+    assert_eq!(check(&uncut, &empty, &KeyRange::ALL).unwrap(), 20_000);
+    assert_eq!(check(&uncut, &full, &KeyRange::ALL).unwrap(), 20_000);
+}
+
+#[test]
+fn messages_are_not_much_larger_than_they_may_be() {
+    let (here, there) = (Replica::of(0..20_000), Replica::of((0..20_000).map(|n| n * 3)));
+    let limits = Limits { bytes_max: 5_000, ..Limits::default() };
+    let mut exchange = Exchange::new(KeyRange::ALL, limits);
+    while let Some(questions) = exchange.ask(&here.tree, &here.shelf).unwrap() {
+        assert!(questions.bytes() < 5_000 + 3_000, "{} bytes", questions.bytes());
+        let answers = respond(&there.tree, &there.shelf, &questions, &limits).unwrap();
+        let bytes = answers.bytes(&questions);
+        assert!(bytes < 5_000 + 1_024 * 12, "{bytes} bytes");
+        exchange.step(answers, &here.tree, &here.shelf, &mut Vec::new()).unwrap();
+    }
+}
+
+#[test]
+fn questions_and_answers_that_were_lost_are_asked_again() {
+    let (here, mut there) = (Replica::of(0..3_000), Replica::of(0..3_000));
+    (0..50).for_each(|number| there.put(number * 7, Some(8)));
+    let mut exchange = Exchange::new(KeyRange::ALL, Limits::default());
+    let mut found = Vec::new();
+    while let Some(lost) = exchange.ask(&here.tree, &here.shelf).unwrap() {
+        let questions = exchange.ask(&here.tree, &here.shelf).unwrap().unwrap();
+        assert_eq!(lost, questions);
+        let mut answers =
+            respond(&there.tree, &there.shelf, &questions, &Limits::default()).unwrap();
+        answers.answers.truncate(1);
+        exchange.step(answers, &here.tree, &here.shelf, &mut found).unwrap();
+    }
+    found.sort();
+    assert_eq!(found, here.differences(&there, &KeyRange::ALL));
+}
+
+#[test]
+fn a_tree_that_is_being_rebuilt_neither_asks_nor_answers() {
+    let whole = Replica::of(0..300);
+    let mut half = Replica { tree: Tree::unread(salt()), shelf: whole.shelf.clone() };
+    for _ in 0..4 {
+        let mut exchange = Exchange::new(KeyRange::ALL, Limits::default());
+        assert_eq!(exchange.ask(&half.tree, &half.shelf), Err(Stopped::NotWhole));
+        let questions = exchange.ask(&whole.tree, &whole.shelf).unwrap().unwrap();
+        let refused = respond(&half.tree, &half.shelf, &questions, &Limits::default());
+        assert_eq!(refused, Err(Refused::NotWhole));
+        assert_eq!(half.tree.total(), None);
+        half.tree.read_on(&half.shelf, 74).unwrap();
+    }
+    half.tree.read_on(&half.shelf, 4).unwrap();
+    assert_eq!(half.tree.total(), whole.tree.total());
+}
+
+#[test]
+fn trees_of_different_salts_are_not_compared() {
+    let here = Replica::of(0..300);
+    let there: Tree<Key> = Tree::new(Salt::new([8; 32]));
+    let mut exchange = Exchange::new(KeyRange::ALL, Limits::default());
+    let questions = exchange.ask(&here.tree, &here.shelf).unwrap().unwrap();
+    let refused = respond(&there, &here.shelf, &questions, &Limits::default());
+    assert_eq!(refused, Err(Refused::OtherSalt));
+}
+
+#[test]
+fn what_a_scrub_found_to_be_lost_is_found_by_the_next_exchange() {
+    let (mut here, there) = (Replica::of(0..3_000), Replica::of(0..3_000));
+    here.shelf.0.remove(&key(42));
+    assert_eq!(here.tree.total(), there.tree.total());
+    here.tree.scrub(Some(&key(42)), &here.shelf).unwrap();
+    let (found, _) = run(&here, &there, KeyRange::ALL, Limits::default());
+    assert_eq!(found, [Difference { key: key(42), ours: None, theirs: Some(Digest(1)) }]);
+}
+
+#[test]
+fn a_tree_that_does_not_say_what_is_stored_is_noticed() {
+    let (here, mut there) = (Replica::of(0..3_000), Replica::of(0..3_000));
+    there.tree.change(&key(42), Some(Digest(1)), Some(Digest(2)));
+    let (found, outcome) = run(&here, &there, KeyRange::ALL, Limits::default());
+    assert_eq!(found, []);
+    assert_eq!(outcome.vanished, 1);
+}
