@@ -27,10 +27,15 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use crate::listing::Naming;
+use crate::listing::{Item, Naming};
 use crate::message::{Answers, Ask, Limits, Questions, Width};
+use crate::range::scan;
 use crate::size::Meter;
 use crate::{Digest, Items, KeyRange, Tree, TreeKey};
+
+/// How many ranges are asked about at first. As many leaves take half of a message of the
+/// default [`Limits`] to list.
+const WINDOW: usize = 512;
 
 /// Above so many leaves of ours a range is listed in pieces, so that few objects are in memory.
 const LEAVES_LISTED_MAX: usize = 16;
@@ -82,8 +87,8 @@ pub(crate) enum Task<K> {
     Compare(Vec<K>),
     /// Find out what is in it.
     List(Width, u8),
-    /// Learn keys.
-    Name(Naming),
+    /// Learn the keys of these fingerprints.
+    Name(Naming, Vec<u64>),
 }
 
 /// One comparison of our tree with that of another replica.
@@ -92,6 +97,9 @@ pub(crate) enum Task<K> {
 #[derive(Clone, Debug)]
 pub struct Exchange<K> {
     limits: Limits,
+    /// How many ranges are asked about at once: as many as were answered last time, or twice
+    /// as many if all were. What is not answered was sent for nothing.
+    window: usize,
     pending: BTreeMap<Option<K>, (KeyRange<K>, Task<K>)>,
     asked: Vec<(KeyRange<K>, Task<K>)>,
     pub(crate) outcome: Outcome,
@@ -110,6 +118,7 @@ impl<K: TreeKey> Exchange<K> {
     pub fn new(range: KeyRange<K>, limits: Limits) -> Self {
         let mut exchange = Self {
             limits,
+            window: WINDOW,
             pending: BTreeMap::new(),
             asked: Vec::new(),
             outcome: Outcome::default(),
@@ -154,7 +163,8 @@ impl<K: TreeKey> Exchange<K> {
         let here = Here { tree, store };
         let mut meter = Meter::default();
         let mut asks = Vec::new();
-        while asks.len() < self.limits.ranges_max.max(1) && meter.bytes < self.limits.bytes_max {
+        let ranges_max = self.limits.ranges_max.min(self.window).max(1);
+        while asks.len() < ranges_max && meter.bytes < self.limits.bytes_max {
             let Some((_, (range, task))) = self.pending.pop_first() else { break };
             if matches!(task, Task::List(..)) && self.split(&here, &range, &task) {
                 continue;
@@ -195,6 +205,7 @@ impl<K: TreeKey> Exchange<K> {
         if answers.answers.is_empty() || answers.answers.len() > asked.len() {
             return Err(Stopped::Malformed("no answers, or more than questions"));
         }
+        self.open_window(asked.len(), answers.answers.len());
         let unanswered = asked.split_off(answers.answers.len());
         for (range, task) in unanswered {
             self.push(range, task);
@@ -204,6 +215,14 @@ impl<K: TreeKey> Exchange<K> {
             self.hear(&here, range, task, answer, found)?;
         }
         Ok(())
+    }
+
+    fn open_window(&mut self, asked: usize, answered: usize) {
+        if answered < asked {
+            self.window = answered;
+        } else if asked >= self.window {
+            self.window = self.window.saturating_mul(2);
+        }
     }
 
     pub(crate) fn push(&mut self, range: KeyRange<K>, task: Task<K>) {
@@ -236,17 +255,22 @@ impl<K: TreeKey, S: Items<K>> Here<'_, K, S> {
                 (Task::Compare(cuts.at), Ask::Compare(parts))
             }
             Task::List(width, attempt) => (Task::List(width, attempt), Ask::List(width)),
-            Task::Name(naming) => {
-                let wanted = naming.wanted(self.tree.salt(), &self.items(range)?);
-                let ask = Ask::Name(naming.width, wanted);
-                (Task::Name(naming), ask)
+            Task::Name(naming, wanted) => {
+                let ask = Ask::Name(naming.width, wanted.clone());
+                (Task::Name(naming, wanted), ask)
             }
         })
     }
 
-    pub(crate) fn items(&self, range: &KeyRange<K>) -> Result<Vec<(K, Digest)>, S::Error> {
+    /// What we hold in a range.
+    pub(crate) fn items(&self, range: &KeyRange<K>) -> Result<Vec<Item<K>>, S::Error> {
         let mut items = Vec::new();
-        crate::range::scan(self.store, range, |key, digest| items.push((key.clone(), digest)))?;
-        Ok(items)
+        scan(self.store, range, |key, digest| items.push((key.clone(), digest)))?;
+        Ok(self.hashed(items))
+    }
+
+    pub(crate) fn hashed(&self, items: Vec<(K, Digest)>) -> Vec<Item<K>> {
+        let item = |(key, digest)| Item { hash: self.tree.salt().item(&key, digest), key, digest };
+        items.into_iter().map(item).collect()
     }
 }

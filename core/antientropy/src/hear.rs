@@ -4,10 +4,10 @@
 //! no further than it goes together with what was asked.
 
 use crate::exchange::{Difference, Exchange, Here, Stopped, Task};
-use crate::listing::Naming;
+use crate::listing::{Item, Naming};
 use crate::message::{Answer, Listing, Parts, Width, Within};
 use crate::respond::LISTED_MAX;
-use crate::{Digest, Items, KeyRange, TreeKey};
+use crate::{Items, KeyRange, TreeKey};
 
 /// How often a range is listed before it is given up. One more than once is needed where
 /// fingerprints were equal by chance; others where something was changed just then.
@@ -33,18 +33,20 @@ impl<K: TreeKey> Exchange<K> {
             (Task::List(width, attempt), Answer::Listed(listing)) => {
                 self.listed(here, range, (width, attempt), listing, found)
             }
-            (Task::Name(naming), Answer::Named { sum, items }) => {
+            (Task::Name(naming, _), Answer::Named { sum, items }) => {
                 if !crate::range::is_read_of(&range, &items) {
                     return Err(Stopped::Malformed("names that were not asked for"));
                 }
                 if naming.sum == sum {
-                    self.settle(here, range, &naming, &items, found).map_err(Stopped::Store)
+                    let ours = here.items(&range).map_err(Stopped::Store)?;
+                    let named = here.hashed(items);
+                    self.settle(range, &naming, &ours, &named, found);
                 } else {
                     self.again(range, naming.attempt);
-                    Ok(())
                 }
+                Ok(())
             }
-            (Task::Compare(_) | Task::List(..) | Task::Name(_), _) => {
+            (Task::Compare(_) | Task::List(..) | Task::Name(..), _) => {
                 Err(Stopped::Malformed("an answer to another question"))
             }
         }
@@ -95,8 +97,7 @@ impl<K: TreeKey> Exchange<K> {
             self.push(range, Task::Compare(Vec::new()));
             return Ok(());
         }
-        let task = Task::Compare(Vec::new());
-        self.push_differing(here, &range, &cuts, &theirs.sums, &task)
+        self.push_differing(here, &range, &cuts, &theirs.sums, theirs.level == 0)
     }
 
     /// The responder cuts the range differently: at these keys.
@@ -115,9 +116,7 @@ impl<K: TreeKey> Exchange<K> {
         if sums.len() != at.len() + 1 {
             return Err(Stopped::Malformed("not a sum for each part"));
         }
-        let leaves = level == 0 || at.is_empty();
-        let task = if leaves { Task::List(Width::Short, 0) } else { Task::Compare(Vec::new()) };
-        self.push_differing(here, range, at, sums, &task)
+        self.push_differing(here, range, at, sums, level == 0 || at.is_empty())
     }
 
     fn push_differing<S: Items<K>>(
@@ -126,12 +125,13 @@ impl<K: TreeKey> Exchange<K> {
         range: &KeyRange<K>,
         cuts: &[K],
         sums: &[u64],
-        task: &Task<K>,
+        are_leaves: bool,
     ) -> Result<(), Stopped<S::Error>> {
         let ours = here.tree.part_sums(range, cuts, here.store).map_err(Stopped::Store)?;
         if ours == sums {
             self.outcome.vanished += 1;
         }
+        let task = if are_leaves { Task::List(Width::Short, 0) } else { Task::Compare(Vec::new()) };
         for (part, (ours, theirs)) in range.parts(cuts).zip(ours.iter().zip(sums)) {
             if ours != theirs {
                 self.push(part, task.clone());
@@ -163,33 +163,33 @@ impl<K: TreeKey> Exchange<K> {
             return Ok(());
         }
         let ours = here.items(&range).map_err(Stopped::Store)?;
-        if naming.wanted(here.tree.salt(), &ours).is_empty() {
-            return self.settle(here, range, &naming, &[], found).map_err(Stopped::Store);
+        let wanted = naming.wanted(&ours);
+        if wanted.is_empty() {
+            self.settle(range, &naming, &ours, &[], found);
+        } else {
+            self.push(range, Task::Name(naming, wanted));
         }
-        self.push(range, Task::Name(naming));
         Ok(())
     }
 
     /// Says what differs in a range, if what we know of it is proved to be all.
-    fn settle<S: Items<K>>(
+    fn settle(
         &mut self,
-        here: &Here<'_, K, S>,
         range: KeyRange<K>,
         naming: &Naming,
-        named: &[(K, Digest)],
+        ours: &[Item<K>],
+        named: &[Item<K>],
         found: &mut Vec<Difference<K>>,
-    ) -> Result<(), S::Error> {
-        let ours = here.items(&range)?;
-        let Some(differences) = naming.differences(here.tree.salt(), &ours, named) else {
+    ) {
+        let Some(differences) = naming.differences(ours, named) else {
             self.again(range, naming.attempt);
-            return Ok(());
+            return;
         };
         if differences.is_empty() {
             self.outcome.vanished += 1;
         }
         self.outcome.differences += differences.len() as u64;
         found.extend(differences);
-        Ok(())
     }
 
     fn again(&mut self, range: KeyRange<K>, attempt: u8) {

@@ -4,7 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exchange::Difference;
 use crate::message::Width;
-use crate::{Digest, Salt, Summary, TreeKey};
+use crate::{Digest, TreeKey};
+
+/// An object that is held, with its hash.
+#[derive(Clone, Debug)]
+pub(crate) struct Item<K> {
+    pub(crate) key: K,
+    pub(crate) digest: Digest,
+    pub(crate) hash: u64,
+}
 
 /// What the responder said is in a range.
 #[derive(Clone, Debug)]
@@ -27,8 +35,8 @@ impl Naming {
     }
 
     /// The fingerprints of which the responder has others, or another number of them, than we.
-    pub(crate) fn wanted<K: TreeKey>(&self, salt: &Salt, ours: &[(K, Digest)]) -> Vec<u64> {
-        let unmatched = self.unmatched(salt, ours);
+    pub(crate) fn wanted<K>(&self, ours: &[Item<K>]) -> Vec<u64> {
+        let unmatched = self.unmatched(ours);
         unmatched.into_iter().filter(|print| self.theirs.contains_key(print)).collect()
     }
 
@@ -36,37 +44,34 @@ impl Naming {
     /// were [wanted](Self::wanted). Nothing if that does not come to the sum of the responder.
     pub(crate) fn differences<K: TreeKey>(
         &self,
-        salt: &Salt,
-        ours: &[(K, Digest)],
-        named: &[(K, Digest)],
+        ours: &[Item<K>],
+        named: &[Item<K>],
     ) -> Option<Vec<Difference<K>>> {
-        let unmatched = self.unmatched(salt, ours);
-        let mut sum = Summary::of(salt, named).sum;
-        let mut by_key: BTreeMap<&K, (Option<Digest>, Option<Digest>)> = BTreeMap::new();
-        for (key, digest) in ours {
-            let item = salt.item(key, *digest);
-            if unmatched.contains(&self.width.of(item)) {
-                by_key.entry(key).or_default().0 = Some(*digest);
-            } else {
-                sum = sum.wrapping_add(item);
-            }
+        let unmatched = self.unmatched(ours);
+        let is_unmatched = |item: &&Item<K>| unmatched.contains(&self.width.of(item.hash));
+        let (only_ours, shared): (Vec<_>, Vec<_>) = ours.iter().partition(is_unmatched);
+        let theirs = shared.into_iter().chain(named);
+        if theirs.fold(0, |sum: u64, item| sum.wrapping_add(item.hash)) != self.sum {
+            return None;
         }
-        for (key, digest) in named {
-            by_key.entry(key).or_default().1 = Some(*digest);
+        let mut by_key: BTreeMap<&K, (Option<Digest>, Option<Digest>)> = BTreeMap::new();
+        for item in only_ours {
+            by_key.entry(&item.key).or_default().0 = Some(item.digest);
+        }
+        for item in named {
+            by_key.entry(&item.key).or_default().1 = Some(item.digest);
         }
         let differing = by_key.into_iter().filter(|(_, (ours, theirs))| ours != theirs);
-        (sum == self.sum).then(|| {
-            differing
-                .map(|(key, (ours, theirs))| Difference { key: key.clone(), ours, theirs })
-                .collect()
-        })
+        let difference =
+            |(key, (ours, theirs)): (&K, _)| Difference { key: key.clone(), ours, theirs };
+        Some(differing.map(difference).collect())
     }
 
     /// The fingerprints of which the two sides do not have as many.
-    fn unmatched<K: TreeKey>(&self, salt: &Salt, ours: &[(K, Digest)]) -> BTreeSet<u64> {
+    fn unmatched<K>(&self, ours: &[Item<K>]) -> BTreeSet<u64> {
         let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-        for (key, digest) in ours {
-            *counts.entry(self.width.of(salt.item(key, *digest))).or_default() += 1;
+        for item in ours {
+            *counts.entry(self.width.of(item.hash)).or_default() += 1;
         }
         let all = self.theirs.keys().chain(counts.keys());
         all.filter(|print| self.theirs.get(print) != counts.get(print)).copied().collect()

@@ -105,7 +105,7 @@ impl<K: TreeKey> Tree<K> {
     fn append(&mut self, key: &K, item: Summary) {
         let strength = self.salt.strength(key);
         if strength >= LEAF_STRENGTH {
-            self.cut_at(key.clone(), Summary::default());
+            self.cut_at(key, Summary::default());
         }
         self.all = self.all.plus(item);
         for level in &mut self.levels {

@@ -133,7 +133,7 @@ impl<K: TreeKey> Tree<K> {
         let mut rest = store;
         for (at, below) in cuts.into_iter().rev() {
             if !self.leaf_level().begins_at(Some(&at)) {
-                self.cut_at(at, rest.minus(below));
+                self.cut_at(&at, rest.minus(below));
                 rest = below;
             }
         }

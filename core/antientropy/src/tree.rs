@@ -107,7 +107,7 @@ impl<K: TreeKey> Tree<K> {
             let mut above = Summary::default();
             crate::range::scan(store, &leaf, |key, digest| above.add(&self.salt, key, digest))?;
             if let Some(at) = self.overdue.pop_last() {
-                self.cut_at(at, above);
+                self.cut_at(&at, above);
             }
         }
         Ok(())
@@ -141,8 +141,8 @@ impl<K: TreeKey> Tree<K> {
 
     /// Cuts all levels that the key is strong enough for. `leaf` is what comes after it in
     /// its leaf; what comes after it in a coarser range is summed up from the finer level.
-    pub(crate) fn cut_at(&mut self, at: K, leaf: Summary) {
-        let strength = self.salt.strength(&at);
+    pub(crate) fn cut_at(&mut self, at: &K, leaf: Summary) {
+        let strength = self.salt.strength(at);
         let levels = strength.saturating_sub(LEAF_STRENGTH) as usize + 1;
         while self.levels.len() < levels {
             self.levels.push(Level::uncut(self.all));
@@ -151,7 +151,7 @@ impl<K: TreeKey> Tree<K> {
         let mut finer: Option<&Level<K>> = None;
         for level in self.levels.iter_mut().take(levels) {
             if let Some(finer) = finer {
-                above = finer.sum(Some(&at), level.start_above(Some(&at)));
+                above = finer.sum(Some(at), level.start_above(Some(at)));
             }
             level.cut(at.clone(), above);
             finer = Some(level);

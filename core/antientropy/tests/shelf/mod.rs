@@ -12,12 +12,12 @@ pub(crate) struct Shelf(pub(crate) BTreeMap<Vec<u8>, Digest>);
 
 impl Shelf {
     /// Changes what is held, and tells the tree.
-    pub(crate) fn put(&mut self, tree: &mut Tree<Vec<u8>>, key: Vec<u8>, new: Option<Digest>) {
+    pub(crate) fn put(&mut self, tree: &mut Tree<Vec<u8>>, key: &[u8], new: Option<Digest>) {
         let old = match new {
-            Some(digest) => self.0.insert(key.clone(), digest),
-            None => self.0.remove(&key),
+            Some(digest) => self.0.insert(key.to_vec(), digest),
+            None => self.0.remove(key),
         };
-        tree.change(&key, old, new);
+        tree.change(&key.to_vec(), old, new);
     }
 }
 
@@ -39,9 +39,4 @@ impl Items<Vec<u8>> for Shelf {
 /// The secret of all trees of these tests.
 pub(crate) fn salt() -> Salt {
     Salt::new([7; 32])
-}
-
-/// Keys whose order is not that of their numbers.
-pub(crate) fn key(number: u16) -> Vec<u8> {
-    number.wrapping_mul(40_503).to_be_bytes().to_vec()
 }
