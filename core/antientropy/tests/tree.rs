@@ -155,6 +155,24 @@ fn the_same_objects_in_another_order_are_the_same_tree() {
 }
 
 #[test]
+fn a_tree_that_was_emptied_is_a_new_one() {
+    let (mut tree, mut shelf) = replica(5_000);
+    (0..5_000).for_each(|number| shelf.put(&mut tree, &key(number), None));
+    assert_eq!(tree, Tree::new(salt()));
+}
+
+#[test]
+fn a_leaf_that_is_longer_than_what_is_read_at_once_is_read_as_a_whole() {
+    let (mut tree, mut shelf) = (Tree::new(salt()), Shelf::default());
+    (0..5_000).for_each(|number| shelf.put(&mut tree, &key(number), Some(Digest(1))));
+    assert_eq!(tree.leaves(), 1);
+    let check = tree.scrub(None, &shelf).unwrap().unwrap();
+    assert_eq!((check.leaf, check.verdict), (KeyRange::ALL, Verdict::Sound));
+    assert_eq!(tree.cuts_overdue(), 0);
+    assert_eq!(tree, anew(&shelf));
+}
+
+#[test]
 fn changes_count_below_the_reading_point_and_are_read_above_it() {
     let (_, mut shelf) = replica(1_000);
     let mut tree = Tree::unread(salt());
