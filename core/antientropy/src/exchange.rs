@@ -93,6 +93,10 @@ pub(crate) enum Task<K> {
 
 /// One comparison of our tree with that of another replica.
 ///
+/// It keeps ranges, and no objects: some for each range of the last questions and for each
+/// level, whatever differs. How many [rounds](Outcome::rounds) are too many, because a responder
+/// makes up new ranges for ever, is for the caller to say, who may drop it at any time.
+///
 /// Invariant: ranges that are pending or asked do not overlap.
 #[derive(Clone, Debug)]
 pub struct Exchange<K> {

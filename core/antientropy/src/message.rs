@@ -10,8 +10,9 @@ use crate::{Digest, KeyRange};
 pub struct Limits {
     /// Ranges in one message. Questions with more are refused.
     pub ranges_max: usize,
-    /// Bytes after which nothing is added to a message. The last addition may exceed it: by
-    /// 256 parts, or the names of 1,024 keys, at the most.
+    /// Bytes after which nothing is added to a message. The last addition may exceed it, by
+    /// some kilobytes as a rule: the listings of the leaves of one range, or the names of
+    /// the keys of some leaves. At the very most it is 256 leaves, or 1,024 keys.
     pub bytes_max: usize,
     /// Objects that are read for one message, after which nothing more is answered. One
     /// question may exceed it by some leaves.

@@ -170,6 +170,22 @@ proptest! {
 }
 
 #[test]
+fn as_many_leaves_that_begin_at_other_keys_are_compared_by_keys() {
+    let base = Replica::of(0..3_000);
+    let mut starts = Vec::new();
+    while let Some(next) = base.tree.leaf(starts.last()).unwrap().to {
+        starts.push(next);
+    }
+    assert!(starts.len() > 30);
+    for pair in starts.windows(2) {
+        let (mut here, mut there) = (base.clone(), base.clone());
+        here.shelf.put(&mut here.tree, &pair[0], None);
+        there.shelf.put(&mut there.tree, &pair[1], None);
+        assert_eq!(check(&here, &there, &KeyRange::ALL).unwrap(), 2);
+    }
+}
+
+#[test]
 fn an_empty_replica_is_told_every_key_in_messages_of_bounded_size() {
     let (full, empty) = (Replica::of(0..20_000), Replica::of([]));
     assert_eq!(check(&empty, &full, &KeyRange::ALL).unwrap(), 20_000);

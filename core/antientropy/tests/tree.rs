@@ -162,6 +162,17 @@ fn a_tree_that_was_emptied_is_a_new_one() {
 }
 
 #[test]
+fn a_key_that_goes_before_its_cut_was_made_cuts_nothing() {
+    let (mut tree, mut shelf) = (Tree::new(salt()), Shelf::default());
+    (0..5_000).for_each(|number| shelf.put(&mut tree, &key(number), Some(Digest(1))));
+    let overdue = tree.cuts_overdue();
+    (0..2_500).for_each(|number| shelf.put(&mut tree, &key(number), None));
+    assert!(tree.cuts_overdue() < overdue);
+    tree.cut(&shelf, usize::MAX).unwrap();
+    assert_eq!(tree, anew(&shelf));
+}
+
+#[test]
 fn a_leaf_that_is_longer_than_what_is_read_at_once_is_read_as_a_whole() {
     let (mut tree, mut shelf) = (Tree::new(salt()), Shelf::default());
     (0..5_000).for_each(|number| shelf.put(&mut tree, &key(number), Some(Digest(1))));
