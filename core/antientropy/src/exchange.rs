@@ -182,11 +182,12 @@ impl<K: TreeKey> Exchange<K> {
             return Ok(None);
         }
         self.outcome.rounds += 1;
-        Ok(Some(Questions { salt: tree.salt().tag(), asks }))
+        Ok(Some(Questions { salt: tree.salt().tag(), round: self.outcome.rounds, asks }))
     }
 
     /// Takes in the answers to the last questions, and adds to `found` the keys that differ:
-    /// each once, and those of one step in order.
+    /// each once, and those of one step in order. Answers that come twice, or to questions
+    /// that were asked anew meanwhile, change nothing.
     ///
     /// # Errors
     ///
@@ -204,6 +205,9 @@ impl<K: TreeKey> Exchange<K> {
     ) -> Result<(), Stopped<S::Error>> {
         if !tree.is_whole() {
             return Err(Stopped::NotWhole);
+        }
+        if answers.round != self.outcome.rounds || self.asked.is_empty() {
+            return Ok(());
         }
         let mut asked = std::mem::take(&mut self.asked);
         if answers.answers.is_empty() || answers.answers.len() > asked.len() {

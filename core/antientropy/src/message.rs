@@ -32,6 +32,8 @@ impl Default for Limits {
 pub struct Questions<K> {
     /// Of the initiator's salt: see [`Salt::tag`](crate::Salt::tag).
     pub salt: u64,
+    /// Which round of the exchange it is, from 1.
+    pub round: u64,
     /// One for each range. Ranges are in order and do not overlap.
     pub asks: Vec<(KeyRange<K>, Ask)>,
 }
@@ -91,6 +93,8 @@ impl Width {
 /// at most one for each question.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answers<K> {
+    /// The round that is answered.
+    pub round: u64,
     /// In the order of the questions.
     pub answers: Vec<Answer<K>>,
 }

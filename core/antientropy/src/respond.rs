@@ -65,7 +65,7 @@ pub fn respond<K: TreeKey, S: Items<K>>(
             break;
         }
     }
-    Ok(Answers { answers })
+    Ok(Answers { round: questions.round, answers })
 }
 
 fn well_formed<K: TreeKey>(questions: &Questions<K>, limits: &Limits) -> Result<(), &'static str> {

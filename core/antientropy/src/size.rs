@@ -95,6 +95,7 @@ impl<K: TreeKey> Questions<K> {
     /// How many bytes they take.
     pub fn bytes(&self) -> usize {
         let mut meter = Meter { bytes: 8, ..Meter::default() };
+        meter.number(usize::try_from(self.round).unwrap_or(usize::MAX));
         meter.number(self.asks.len());
         self.asks.iter().for_each(|(range, ask)| meter.ask(range, ask));
         meter.bytes
@@ -105,6 +106,7 @@ impl<K: TreeKey> Answers<K> {
     /// How many bytes they take, as answers to these questions.
     pub fn bytes(&self, questions: &Questions<K>) -> usize {
         let mut meter = Meter::default();
+        meter.number(usize::try_from(self.round).unwrap_or(usize::MAX));
         meter.number(self.answers.len());
         let asks = questions.asks.iter().map(|(_, ask)| ask);
         asks.zip(&self.answers).for_each(|(ask, answer)| meter.answer(ask, answer));

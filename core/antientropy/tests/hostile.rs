@@ -73,7 +73,7 @@ fn malformed_questions_are_refused_and_nothing_is_read() {
     ];
     let limits = Limits { ranges_max: 100, ..Limits::default() };
     for asks in all {
-        let questions = Questions { salt: salt().tag(), asks };
+        let questions = Questions { salt: salt().tag(), round: 1, asks };
         let refused = respond(&tree, &shelf, &questions, &limits);
         assert!(matches!(refused, Err(Refused::Malformed(_))), "{questions:?}: {refused:?}");
     }
@@ -84,7 +84,7 @@ fn malformed_questions_are_refused_and_nothing_is_read() {
 fn one_message_causes_no_more_work_than_it_may() {
     let (tree, shelf) = replica();
     let asks = (0..250).map(|at| (range(at, at + 1), Ask::List(Width::Long))).collect();
-    let questions = Questions { salt: salt().tag(), asks };
+    let questions = Questions { salt: salt().tag(), round: 1, asks };
     let limits = Limits { items_max: 200, ..Limits::default() };
     let answers = respond(&tree, &shelf, &questions, &limits).unwrap();
     assert!((200..230).contains(&shelf.1.get()), "{} objects were read", shelf.1.get());
@@ -118,9 +118,10 @@ fn malformed_answers_end_the_exchange() {
         Answer::Named { sum: 0, items: Vec::new() },
         Answer::Listed(listing(None, 1)),
     ];
-    let mut all: Vec<Answers<Key>> = one.map(|answer| Answers { answers: vec![answer] }).into();
-    all.push(Answers { answers: Vec::new() });
-    all.push(Answers { answers: vec![cut(&[3], 2), cut(&[3], 2)] });
+    let mut all: Vec<Answers<Key>> =
+        one.map(|answer| Answers { round: 1, answers: vec![answer] }).into();
+    all.push(Answers { round: 1, answers: Vec::new() });
+    all.push(Answers { round: 1, answers: vec![cut(&[3], 2), cut(&[3], 2)] });
     for answers in all {
         let mut exchange = Exchange::new(KeyRange::ALL, Limits::default());
         exchange.ask(&tree, &shelf).unwrap();
@@ -168,7 +169,7 @@ proptest! {
         let (tree, shelf) = replica();
         let one = |end: Option<u8>| end.map(|byte| vec![byte]);
         let asks = asks.into_iter().map(|((from, to), ask)| (KeyRange { from: one(from), to: one(to) }, ask)).collect();
-        let questions = Questions { salt: salt().tag(), asks };
+        let questions = Questions { salt: salt().tag(), round: 1, asks };
         match respond(&tree, &shelf, &questions, &Limits::default()) {
             Ok(answers) => prop_assert_eq!(answers.answers.len(), questions.asks.len()),
             Err(refused) => {
