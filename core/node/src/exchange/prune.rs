@@ -20,7 +20,7 @@ use mutant::{Mutant, is};
 
 use crate::{Disk, Node, Turn};
 
-/// The most lines looked at in one step: a fifth of a millisecond. Clients wait meanwhile.
+/// The most lines looked at in one step: a fraction of a millisecond. Clients wait meanwhile.
 const ENTRIES_MAX: usize = 32;
 
 /// How many lines it counts for to look for the first of a run. After an absence what is settled
