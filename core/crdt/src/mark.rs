@@ -87,20 +87,43 @@ pub struct Mark {
     /// The client's name for it.
     pub token: Token,
     /// A hash of what was asked. A token that comes with something else is a mistake of its
-    /// client, and no repetition. The last bit says whether it was a delete.
+    /// client, and no repetition. The last bit says whether it was a delete, the one before
+    /// whether it was sent again.
     pub fingerprint: u64,
 }
+
+/// What the last bits of a fingerprint say.
+const DELETE: u64 = 0b01;
+const REPEATED: u64 = 0b10;
 
 impl Mark {
     /// The mark of a write: `hash` is of all that was asked. Its last bit gives way to whether
     /// it was a delete, because of a write that holds no value any more nobody could tell.
     pub fn new(token: Token, hash: u64, is_delete: bool) -> Self {
-        Self { token, fingerprint: hash & !1 | u64::from(is_delete) }
+        Self { token, fingerprint: hash & !(DELETE | REPEATED) | u64::from(is_delete) }
+    }
+
+    /// The mark of the same write when somebody was asked before who did not answer, and who may
+    /// have accepted it: it may have a twin.
+    #[must_use]
+    pub fn sent_again(self) -> Self {
+        Self { fingerprint: self.fingerprint | REPEATED, ..self }
+    }
+
+    /// Whether it is of a write that was [sent again](Mark::sent_again).
+    pub fn is_repeated(&self) -> bool {
+        self.fingerprint & REPEATED != 0
+    }
+
+    /// What all attempts of one write have in common, and no other write has.
+    #[must_use]
+    pub fn write(self) -> Self {
+        Self { fingerprint: self.fingerprint & !REPEATED, ..self }
     }
 
     /// Whether the write was a delete, which holds no value from the beginning.
     pub fn is_delete(&self) -> bool {
-        self.fingerprint & 1 == 1
+        self.fingerprint & DELETE != 0
     }
 }
 

@@ -18,8 +18,13 @@
 //! in which order: what is superseded only grows, and is closed under "twin of".
 //!
 //! The mark of a superseded dot therefore stays after its value, for as long as a retry may
-//! turn up: see [`MARKS_REACH`] and [`MARKS_MAX`]. Marks are knowledge, and no state: two
-//! replicas may have different ones and hold the same values.
+//! turn up: see [`MARKS_REACH`] and [`MARKS_MAX`]. Few writes have twins: those that were sent
+//! again, because somebody did not answer. Their marks [say so](Mark::repeated), and the mark of a
+//! write that was sent once does not take their place. Otherwise a replica that is cut off with
+//! the first attempt brings it back, if only its key is overwritten often enough meanwhile.
+//!
+//! Marks are knowledge, and no state: two replicas may have different ones and hold the same
+//! values.
 
 use std::collections::BTreeSet;
 
@@ -29,8 +34,9 @@ use mutant::{Mutant, is};
 
 use crate::{Mark, Marks, Siblings, Token};
 
-/// How many marks of superseded dots an object keeps: the youngest. More would make an object
-/// that is overwritten all day larger than its value; at 26 bytes each, these are 3 KiB.
+/// How many marks of superseded dots an object keeps: the youngest of those that were sent once,
+/// and as many of those that were sent again. More would make an object that is overwritten
+/// all day larger than its value; at 26 bytes each, these are 3 KiB, and rarely 6.
 pub const MARKS_MAX: usize = 128;
 
 /// How much older than the youngest token of its object a mark may become, in milliseconds. A
@@ -69,9 +75,17 @@ impl<V> Siblings<V> {
     /// Whether a token that is not known here may have been, and was forgotten because so many
     /// writes came after it.
     pub fn may_have_forgotten(&self, token: Token) -> bool {
-        let superseded = self.marks.iter().filter(|(dot, _)| !self.values.contains_key(dot));
-        let mut tokens = superseded.map(|(_, mark)| mark.token);
-        MARKS_MAX <= tokens.clone().count() && tokens.all(|kept| token < kept)
+        [false, true].into_iter().any(|is_repeated| {
+            let superseded =
+                self.superseded().filter(|(_, mark)| mark.is_repeated() == is_repeated);
+            let mut tokens = superseded.map(|(_, mark)| mark.token);
+            MARKS_MAX <= tokens.clone().count() && tokens.all(|kept| token < kept)
+        })
+    }
+
+    /// The marks of dots that are not held any more.
+    fn superseded(&self) -> impl Iterator<Item = (&Dot, &Mark)> + Clone {
+        self.marks.iter().filter(|(dot, _)| !self.values.contains_key(dot))
     }
 
     /// Whether the marks of writes as old as this token are forgotten for their age.
@@ -94,20 +108,18 @@ impl<V> Siblings<V> {
         if !self.marks.is_empty() {
             let mut seen = BTreeSet::new();
             let marks = &self.marks;
-            self.values.retain(|dot, _| marks.get(dot).is_none_or(|mark| seen.insert(*mark)));
+            let mut is_first = |mark: &Mark| seen.insert(mark.write());
+            self.values.retain(|dot, _| marks.get(dot).is_none_or(&mut is_first));
         }
         self
     }
 
     /// How many values there are, twins counted once.
     pub fn width(&self) -> usize {
-        let marks: BTreeSet<Mark> = self.values.keys().filter_map(|dot| self.mark(*dot)).collect();
-        let plain = self.values.keys().filter(|dot| self.mark(**dot).is_none());
+        let mark = |dot| self.marks.get(dot).map(|mark| mark.write());
+        let marks: BTreeSet<Mark> = self.values.keys().filter_map(mark).collect();
+        let plain = self.values.keys().filter(|dot| mark(dot).is_none());
         plain.count() + marks.len()
-    }
-
-    fn mark(&self, dot: Dot) -> Option<Mark> {
-        self.marks.get(&dot).copied()
     }
 
     /// Takes in marks, and drops the values whose twins are superseded.
@@ -127,10 +139,10 @@ impl<V> Siblings<V> {
     }
 
     fn drop_twins(&mut self) {
-        let (values, marks) = (&self.values, &self.marks);
-        let superseded = marks.iter().filter(|(dot, _)| !values.contains_key(dot));
-        let gone: BTreeSet<Mark> = superseded.map(|(_, mark)| *mark).collect();
-        self.values.retain(|dot, _| marks.get(dot).is_none_or(|mark| !gone.contains(mark)));
+        let gone: BTreeSet<Mark> = self.superseded().map(|(_, mark)| mark.write()).collect();
+        let marks = &self.marks;
+        self.values
+            .retain(|dot, _| marks.get(dot).is_none_or(|mark| !gone.contains(&mark.write())));
     }
 
     /// Forgets the marks of superseded dots that are beyond the reach of retries.
@@ -143,12 +155,13 @@ impl<V> Siblings<V> {
         self.marks.retain(|dot, mark| {
             values.contains_key(dot) || youngest <= mark.token.millis().saturating_add(MARKS_REACH)
         });
-        let superseded = self.marks.iter().filter(|(dot, _)| !values.contains_key(dot));
-        let mut superseded: Vec<(Mark, Dot)> =
-            superseded.map(|(dot, mark)| (*mark, *dot)).collect();
-        if let Some(excess) = superseded.len().checked_sub(MARKS_MAX + 1) {
-            superseded.sort_unstable();
-            for (_, dot) in superseded.iter().take(excess + 1) {
+        let all = self.superseded().map(|(dot, mark)| (*mark, *dot));
+        let (repeated, once): (Vec<_>, Vec<_>) =
+            all.partition(|(mark, _)| mark.is_repeated() && !is(Mutant::RepeatedMarkForgotten));
+        for mut class in [repeated, once] {
+            class.sort_unstable();
+            let excess = class.len().saturating_sub(MARKS_MAX);
+            for (_, dot) in class.iter().take(excess) {
                 self.marks.remove(dot);
             }
         }
@@ -168,13 +181,22 @@ mod tests {
     const C: Incarnation = Incarnation::new(0xc);
 
     fn mark(number: u64) -> Mark {
-        Mark { token: Token::new(number, number.into()), fingerprint: number }
+        Mark::new(Token::new(number, number.into()), number << 8, false)
     }
 
     /// A write with a token, after reading `read` somewhere.
     fn written(dot: Dot, read: &Siblings<u64>, number: u64) -> Siblings<u64> {
+        marked(dot, read, number, mark(number))
+    }
+
+    /// The same, sent once more because somebody did not answer.
+    fn repeated(dot: Dot, read: &Siblings<u64>, number: u64) -> Siblings<u64> {
+        marked(dot, read, number, mark(number).sent_again())
+    }
+
+    fn marked(dot: Dot, read: &Siblings<u64>, number: u64, mark: Mark) -> Siblings<u64> {
         let mut marks = read.marks().clone();
-        marks.insert(dot, mark(number));
+        marks.insert(dot, mark);
         Siblings::written(dot, read.context().clone(), number).marked(marks)
     }
 
@@ -204,7 +226,7 @@ mod tests {
     #[test]
     fn another_payload_under_the_same_token_is_another_write() {
         let mut second = written(Dot::new(B, 1), &Siblings::default(), 1);
-        second.marks.values_mut().for_each(|mark| mark.fingerprint += 1);
+        second.marks.values_mut().for_each(|mark| mark.fingerprint += 1 << 8);
         let over = written(Dot::new(C, 1), &written(Dot::new(A, 1), &Siblings::default(), 1), 2);
         assert_eq!(merged(&[&over, &second]).width(), 2);
     }
@@ -227,6 +249,28 @@ mod tests {
         assert!(!object.may_have_forgotten(mark(1).token), "that is for whoever knows the time");
         assert!(object.is_beyond_reach(mark(last - 1).token));
         assert!(!object.is_beyond_reach(mark(last).token));
+    }
+
+    #[test]
+    fn the_mark_of_a_write_that_was_sent_again_outlives_those_of_all_that_were_not() {
+        let nothing = Siblings::default();
+        let alone = written(Dot::new(A, 1), &nothing, 1);
+        let mut object = repeated(Dot::new(B, 1), &nothing, 1);
+        let mut overwrite = |number: u64, write: fn(Dot, &Siblings<u64>, u64) -> Siblings<u64>| {
+            let next = write(Dot::new(B, number), &object, number);
+            let _ = object.merge(next);
+            merged(&[&object, &alone]).width()
+        };
+        let last = 3 * MARKS_MAX as u64;
+        for number in 2..last {
+            assert_eq!(overwrite(number, written), 1, "after {number} writes");
+        }
+        for number in last..last + MARKS_MAX as u64 - 1 {
+            assert_eq!(overwrite(number, repeated), 1, "after {number} writes");
+        }
+        assert_eq!(overwrite(2 * last, repeated), 1, "that one is held, and not superseded");
+        assert_eq!(overwrite(2 * last + 1, repeated), 2, "of those there are too many, too");
+        assert!(object.may_have_forgotten(mark(1).token));
     }
 
     /// Some clients at one of three replicas, each after reading one of them; some try again
@@ -271,11 +315,12 @@ mod tests {
             let (number, is_delete, read) =
                 known.unwrap_or_else(|| (seq, step.delete, replicas[step.from].clone()));
             tried.push((number, is_delete, read.clone()));
+            let write = if step.again.is_some() { repeated } else { written };
             if replicas[step.at].of_token(mark(number).token).is_some() {
                 continue;
             }
             let dot = Dot::new(Incarnation::new(step.at as u64), seq);
-            let mut write = written(dot, &read, number);
+            let mut write = write(dot, &read, number);
             if is_delete {
                 write.values.clear();
             }

@@ -79,6 +79,8 @@ pub struct Put {
     /// The client's name for this write. If it comes again, at whatever node, it is the same
     /// write. None if the client does not repeat it.
     pub token: Option<Token>,
+    /// Whether somebody was asked for it before who did not answer, and who may have accepted it.
+    pub repeated: bool,
     /// The marks of dots in the context, as they were handed out with it.
     pub marks: Marks,
     /// How many replicas must have it.

@@ -171,6 +171,8 @@ mutants! {
     TwinKept,
     /// A value that is superseded takes its mark with it.
     MarkForgotten,
+    /// The marks of writes that were sent again are forgotten as soon as all others.
+    RepeatedMarkForgotten,
     /// Objects are stored without their marks.
     MarksNotStored,
     /// A write takes no marks along of what it supersedes.

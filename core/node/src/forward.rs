@@ -184,7 +184,7 @@ impl Node {
             return self.accept_after_all(flight, turn);
         };
         forwarding.to = to;
-        let mut asked = forwarding.asked.clone();
+        let mut asked = forwarding.asked_next();
         // The other node gives up first, so that its answer, which tells who took part, is
         // there in time.
         asked.timeout = left.saturating_sub(HEAD_START.min(left / 4));
@@ -217,7 +217,7 @@ impl Node {
         if !forwarding.may_accept() {
             return self.fail(client, forwarding.failure(), turn);
         }
-        let mut asked = forwarding.asked.clone();
+        let mut asked = forwarding.asked_next();
         asked.timeout = flight.deadline.since(turn.now);
         let site = self.locate(&asked.keyspace, &asked.table, asked.key.partition());
         let accepted = site.map_err(Failure::from).and_then(|site| {
@@ -299,6 +299,11 @@ impl Node {
 }
 
 impl Forwarding {
+    /// What the next node is asked. It may mint a twin of what another has minted.
+    fn asked_next(&self) -> Put {
+        Put { repeated: self.asked.repeated || self.is_unsure, ..self.asked.clone() }
+    }
+
     /// Whether another node can be asked although one may have done it.
     fn may_ask_next(&self) -> bool {
         self.asked.token.is_some() && (!self.rest.is_empty() || self.may_mint)

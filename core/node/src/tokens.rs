@@ -69,5 +69,6 @@ pub(crate) fn mark(token: Token, address: &Address, asked: &Put) -> Mark {
         part(&run.last.to_le_bytes());
     }
     let hash = if is(Mutant::FingerprintIgnored) { 0 } else { hash.digest() };
-    Mark::new(token, hash, matches!(asked.mutation, Mutation::Delete))
+    let mark = Mark::new(token, hash, matches!(asked.mutation, Mutation::Delete));
+    if asked.repeated { mark.sent_again() } else { mark }
 }

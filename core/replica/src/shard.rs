@@ -96,7 +96,7 @@ fn check_siblings(siblings: usize, merged: &Object, limits: &Limits) -> Result<(
 /// What becomes of a write that may be known here, if it is, or if that cannot be told.
 fn known(here: &Object, mark: Mark, read: &DotSet) -> Result<Option<Stored>, Refused> {
     match here.of_token(mark.token) {
-        Some((_, known)) if known != mark => Err(Refused::TokenReused),
+        Some((_, known)) if known.write() != mark.write() => Err(Refused::TokenReused),
         Some((dot, _)) => {
             let mut context = read.clone();
             let _ = context.insert(dot);

@@ -270,6 +270,7 @@ fn forward(bytes: usize) -> Message {
         mutation: model::Mutation::Store(value),
         context: Default::default(),
         token: None,
+        repeated: false,
         marks: Default::default(),
         options: Default::default(),
         timeout: PATIENCE,

@@ -166,6 +166,9 @@ struct Write {
     marks: Option<Bytes>,
     #[prost(message, optional, tag = "13")]
     sessions: Option<Sessions>,
+    /// Who does not know it remembers the write for a shorter time.
+    #[prost(bool, tag = "14")]
+    repeated: bool,
 }
 
 /// A delete is said and never implied: a change that this version does not know must not
@@ -210,6 +213,7 @@ impl Write {
             token,
             marks,
             sessions: Sessions::put(put.sessions.as_ref()),
+            repeated: put.repeated,
         }
     }
 
@@ -233,6 +237,7 @@ impl Write {
             mutation,
             context,
             token,
+            repeated: self.repeated,
             sessions: Sessions::take(self.sessions)?,
             marks,
             options: WriteOptions { w, pw, dw, spread, min },

@@ -221,6 +221,7 @@ fn who_knows_no_minima_does_not_take_a_request_for_one_without() {
             mutation: Mutation::Delete,
             context: DotSet::new(),
             token: None,
+            repeated: false,
             marks: Default::default(),
             options: WriteOptions { spread, min, ..WriteOptions::default() },
             timeout: Duration::from_secs(1),

@@ -68,7 +68,9 @@ impl Oracle {
                 continue;
             }
             let is_by_twin = is_superseded && !had_read.contains(dot);
-            let is_forgotten = is_by_twin && self.may_be_forgotten(id);
+            let mut twins = self.twins(id, dot, read.context());
+            let is_remembered = |twin| had_read.contains(twin) && !self.may_forget(spot, twin);
+            let is_forgotten = is_by_twin && !twins.any(is_remembered);
             if held.is_some() && !is_forgotten && (!is_latest || held != write.value.as_ref()) {
                 return complain(format!("w{} is not what there is to hold, in {read:?}", id.0));
             }

@@ -22,7 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use causality::{Dot, DotSet, Incarnation};
-use model::{Address, Key, Marks, Name, NodeId, Object, ShardId, Table, Token, Value};
+use model::{Address, Key, Mark, Marks, Name, NodeId, Object, ShardId, Table, Token, Value};
 
 use crate::invariant::Invariant;
 use crate::levels::{Places, Poll};
@@ -79,6 +79,9 @@ pub(crate) struct Write {
     /// The marks of the context.
     pub(crate) marks: Marks,
     pub(crate) token: Option<Token>,
+    /// Whether its client said that it had sent it before, or the node that accepted it knew
+    /// that another had been asked: its mark is remembered for longer.
+    pub(crate) repeated: bool,
     /// Of a write with a token: the first attempt, or itself.
     pub(crate) family: Option<WriteId>,
     pub(crate) begun: u64,
@@ -227,7 +230,13 @@ impl Oracle {
             None => dots(object.context()).find(is_new),
         };
         match minted {
-            Some(dot) if write.dot != Some(dot) => self.mint(id, dot),
+            Some(dot) if write.dot != Some(dot) => {
+                self.mint(id, dot)?;
+                let is_repeated = object.marks().get(&dot).is_some_and(Mark::is_repeated);
+                let named = self.by_dot.get(&(shard, dot)).copied().unwrap_or(id);
+                self.write_mut(named).repeated |= is_repeated;
+                Ok(())
+            }
             Some(_) | None => Ok(()),
         }
     }

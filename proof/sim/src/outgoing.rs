@@ -136,7 +136,9 @@ impl World {
 /// Whether two requests are the same write, however long each may take.
 pub(crate) fn is_same(a: &Request, b: &Request) -> bool {
     match (a, b) {
-        (Request::Put(a), Request::Put(b)) => *a == Put { timeout: a.timeout, ..b.clone() },
+        (Request::Put(a), Request::Put(b)) => {
+            *a == Put { timeout: a.timeout, repeated: a.repeated, ..b.clone() }
+        }
         (a, b) => a == b,
     }
 }

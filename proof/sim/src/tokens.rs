@@ -86,7 +86,7 @@ impl Oracle {
                 return complain(twin, "beside it");
             }
             let is_superseded = self.cover(spot, twin, object.context()).is_some();
-            if is_superseded && !self.may_be_forgotten(id) {
+            if is_superseded && !self.may_forget(spot, twin) {
                 return complain(twin, "is superseded");
             }
         }
@@ -110,6 +110,17 @@ impl Oracle {
                 || self.is_claimed(spot, twin)
                 || self.may_claim(viewer, spot, twin)
         })
+    }
+
+    /// Whether so many writes to its key are younger that nobody has to remember the mark of
+    /// a superseded dot. One that was sent again gives way to such only.
+    pub(crate) fn may_forget(&self, spot: usize, dot: Dot) -> bool {
+        let Some(id) = self.named(spot, dot) else { return false };
+        let write = self.write(id);
+        let is_younger =
+            |other: &Write| write.token < other.token && (other.repeated || !write.repeated);
+        model::MARKS_MAX
+            <= self.writes_of(write.spot).filter(|(_, other)| is_younger(other)).count()
     }
 
     /// Whether so many writes to its key are younger that nobody has to remember a token.
@@ -300,6 +311,7 @@ mod tests {
                 context: Default::default(),
                 marks: Default::default(),
                 token: Some(Token::new(7, 7)),
+                repeated: false,
                 family: None,
                 begun: 0,
                 ended: u64::MAX,

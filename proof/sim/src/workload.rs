@@ -266,6 +266,7 @@ impl Workload {
         let options = self.write_options();
         let number = oracle.writes.len();
         let Intent { spot, is_delete, known: (context, marks), token, family } = intent;
+        let repeated = family.is_some();
         let first = family.map(|first| oracle.write(first).value.clone());
         let value = first.unwrap_or_else(|| {
             (!is_delete).then(|| Value {
@@ -281,6 +282,7 @@ impl Workload {
             mutation: value.clone().map_or(Mutation::Delete, Mutation::Store),
             context: context.clone(),
             token,
+            repeated,
             marks: marks.clone(),
             sessions: None,
             options,
@@ -293,6 +295,7 @@ impl Workload {
             context,
             marks,
             token,
+            repeated,
             family,
             begun: now,
             ended: u64::MAX,

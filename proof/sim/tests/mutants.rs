@@ -93,6 +93,24 @@ fn of_retries(seed: u64) -> Plan {
     plan
 }
 
+/// The same with one key that is overwritten a hundred times while a node is cut off.
+#[cfg(feature = "mutants")]
+fn of_hot_retries(seed: u64) -> Plan {
+    use sim::FaultKind::Isolate;
+    let mut plan = of_retries(seed);
+    (plan.clients.count, plan.clients.think, plan.clients.lull) = (8, 1_000, 0);
+    (plan.clients.partitions, plan.clients.sorts, plan.clients.hot) = (1, 1, 1000);
+    (plan.clients.weights, plan.clients.blind) = ([8, 0, 8, 0], 0);
+    (plan.network.far, plan.network.delay, plan.network.loss) = (0, 500, 0);
+    (plan.nodes, plan.regions, plan.replicas, plan.sloppy) = (4, 1, 3, false);
+    plan.tables.iter_mut().for_each(|table| {
+        (table.read, table.write) = (model::Level::One, model::Level::One);
+    });
+    (plan.faults.gap, plan.faults.lasts) = (1_000_000, 3_000_000);
+    plan.faults.kinds = [(Isolate, 5)].into();
+    plan
+}
+
 /// The same, in which most clients ask what became of what they were not told of.
 #[cfg(feature = "mutants")]
 fn of_wondering(seed: u64) -> Plan {
@@ -421,6 +439,7 @@ fn inside() -> Vec<Row> {
         (In::TwinsShown, of_retries, &[TokensTakeEffectOnce]),
         (In::TwinKept, of_retries, &[TokensTakeEffectOnce]),
         (In::MarkForgotten, of_retries, &[TokensTakeEffectOnce, OutcomesAreTrue]),
+        (In::RepeatedMarkForgotten, of_hot_retries, &[TokensTakeEffectOnce]),
         (In::MarksNotStored, of_retries, &[TokensTakeEffectOnce, OutcomesAreTrue]),
         (In::MarksNotSent, of_retries, &[TokensTakeEffectOnce]),
         (

@@ -385,6 +385,7 @@ pub(crate) fn mutate(
         mutation,
         context: context.clone(),
         token: None,
+        repeated: false,
         marks: Default::default(),
         sessions: None,
         options,

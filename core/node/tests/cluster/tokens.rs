@@ -1,6 +1,6 @@
 //! Writes that are tried again with the same token.
 
-use model::{Marks, Token};
+use model::{MARKS_MAX, Marks, Token};
 
 use super::harness::*;
 
@@ -119,4 +119,51 @@ fn a_forwarded_write_with_a_token_goes_to_the_next_replica_when_one_is_lost() {
         cluster.down.clear();
         cluster.wait(3_000);
     }
+}
+
+/// All that a node says is lost, and all that it is told, but for what is forwarded to it.
+fn is_cut(node: u16, from: NodeId, to: NodeId, message: &Message) -> bool {
+    let node = NodeId::new(node);
+    from == node || (to == node && !matches!(message, Message::Forward(_)))
+}
+
+#[test]
+fn a_first_attempt_that_stayed_alone_does_not_come_back_however_often_its_key_is_overwritten() {
+    let cuts: [fn(NodeId, NodeId, &Message) -> bool; 4] = [
+        |from, to, message| is_cut(1, from, to, message),
+        |from, to, message| is_cut(2, from, to, message),
+        |from, to, message| is_cut(3, from, to, message),
+        |from, to, message| is_cut(4, from, to, message),
+    ];
+    let mut alone = 0;
+    for (cut, is_cut) in (1..).zip(cuts) {
+        let mut cluster = Cluster::with_table(4, 3);
+        let replicas: BTreeSet<u16> = cluster
+            .get(1, "k", Level::All)
+            .receipt
+            .acks
+            .iter()
+            .map(|ack| ack.node.number())
+            .collect();
+        let outside = (1..=4).find(|id| !replicas.contains(id)).unwrap();
+        let Some(other) = replicas.iter().find(|id| **id != cut && cut != outside) else {
+            continue;
+        };
+        cluster.holds = is_cut;
+        let first = cluster.begin(outside, put_with("first", token(1), &none(), &Marks::new()));
+        cluster.wait(4_900);
+        let Reply::Written(mut seen) = cluster.answers.remove(&first).unwrap() else { panic!() };
+        let has_it = cluster.nodes[&NodeId::new(cut)].1.objects.values().next().is_some();
+        alone += u8::from(has_it);
+        for number in 0..2 * MARKS_MAX as u128 {
+            let next = put_with("after", token(2 + number), &seen.context, &seen.marks);
+            seen = written(cluster.ask(*other, next));
+        }
+        cluster.holds = |_, _, _| false;
+        cluster.held.clear();
+        cluster.wait(5_000);
+        let read = cluster.get(*other, "k", Level::All).object;
+        assert_eq!(texts(&read), ["after"], "n{cut} was cut off");
+    }
+    assert_eq!(alone, 1, "one of them is the first that is asked");
 }

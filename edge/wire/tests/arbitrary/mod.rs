@@ -144,13 +144,16 @@ prop_compose! {
         (keyspace, table, key) in (names(), names(), keys()),
         value in option::of(values()),
         (context, marks) in contexts(),
-        token in option::of(tokens()),
+        (token, repeated) in (option::of(tokens()), any::<bool>()),
         options in write_options(),
         sessions in option::of(vec(sessions(), 0..3)),
         timeout in times(),
     ) -> Put {
         let mutation = value.map_or(Mutation::Delete, Mutation::Store);
-        Put { keyspace, table, key, mutation, context, token, marks, sessions, options, timeout }
+        Put {
+            keyspace, table, key, mutation, context, token, repeated, marks, sessions, options,
+            timeout,
+        }
     }
 }
 

@@ -356,6 +356,7 @@ fn requests() -> (model::Request, model::Request) {
     let put = model::Put {
         sessions: None,
         token: None,
+        repeated: false,
         marks: Default::default(),
         keyspace: keyspace.clone(),
         table: table.clone(),

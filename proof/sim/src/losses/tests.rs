@@ -21,6 +21,7 @@ fn acknowledged() -> Write {
         context: DotSet::new(),
         marks: Default::default(),
         token: None,
+        repeated: false,
         family: None,
         begun: 10,
         ended: 20,
