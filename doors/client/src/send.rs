@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{HOST, HeaderMap, RETRY_AFTER};
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, Uri};
 use tokio::time::Instant;
 
@@ -14,6 +14,10 @@ use crate::connection::Broken;
 use crate::endpoint::Endpoint;
 use crate::retry::{self, Outcome, Safety, Verdict};
 use crate::{Client, Error, Order, Problem};
+
+/// Says of a write with a token that an earlier attempt may have been applied, and of an answer
+/// that it was. Nodes remember such a write for longer.
+pub(crate) const REPEATED: HeaderName = HeaderName::from_static("merganser-repeated");
 
 /// How much longer than the server the client waits: the server's own "not in time" tells
 /// more than silence, and it has to get here.
@@ -49,7 +53,13 @@ impl Call {
         }
     }
 
-    fn request(&self, endpoint: &Endpoint, left: Duration) -> Result<Request<Full<Bytes>>, Error> {
+    /// The request, `is_repeated` if an earlier one may have been applied.
+    fn request(
+        &self,
+        endpoint: &Endpoint,
+        left: Duration,
+        is_repeated: bool,
+    ) -> Result<Request<Full<Bytes>>, Error> {
         let mut target = self.target.clone();
         if self.tells_timeout {
             target.push(if target.contains('?') { '&' } else { '?' });
@@ -62,6 +72,9 @@ impl Call {
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(HOST, endpoint.host());
+        if is_repeated {
+            request.headers_mut().insert(REPEATED, HeaderValue::from_static("true"));
+        }
         Ok(request)
     }
 }
@@ -84,7 +97,7 @@ impl Client {
         loop {
             let endpoint = self.endpoint(next);
             let until = self.until(call, deadline, attempts + 1 < options.attempts_max);
-            let attempt = self.attempt(call, endpoint, until).await?;
+            let attempt = self.attempt(call, endpoint, until, is_unsure).await?;
             attempts += 1;
             let verdict = attempt.verdict(call.safety);
             let was_unsure = is_unsure;
@@ -156,9 +169,10 @@ impl Client {
         call: &Call,
         endpoint: &Endpoint,
         until: Instant,
+        is_repeated: bool,
     ) -> Result<Attempt, Error> {
         let left = until.saturating_duration_since(Instant::now());
-        let request = call.request(endpoint, left)?;
+        let request = call.request(endpoint, left, is_repeated)?;
         let came_of = match tokio::time::timeout(left, endpoint.connect()).await {
             Err(_) => Err(Broken::Unsent("cannot connect: no answer in time".to_owned())),
             Ok(Err(broken)) => Err(broken),

@@ -12,13 +12,12 @@ use crate::key::{Content, Context, Dot, Key, Value};
 use crate::level::{ReadOptions, WriteOptions};
 use crate::list::{ListOptions, Pages};
 use crate::retry::Safety;
-use crate::send::Call;
+use crate::send::{Call, REPEATED};
 use crate::session::SESSION;
-use crate::{Client, Error, Problem, Receipt, Token};
+use crate::{Client, Error, Identity, Problem, Receipt, Token};
 
 const CONTEXT: HeaderName = HeaderName::from_static("merganser-context");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const REPEATED: HeaderName = HeaderName::from_static("merganser-repeated");
 const RECEIPT: HeaderName = HeaderName::from_static("merganser-receipt");
 
 /// What need not be escaped in a path or a query.
@@ -179,6 +178,9 @@ impl Table {
         let safety = match token {
             Some(token) => {
                 headers.insert(IDEMPOTENCY_KEY, token.header());
+                if let Identity::Known(_) = options.identity {
+                    headers.insert(REPEATED, HeaderValue::from_static("true"));
+                }
                 Safety::Known
             }
             None => Safety::Once,

@@ -102,6 +102,9 @@ pub(crate) struct OperationJson {
     /// the same key, at any node, within an hour, has one effect. Each operation has its own.
     #[serde(rename = "idempotency_key")]
     token: Option<String>,
+    /// Whether the header of the batch says that it was sent before.
+    #[serde(skip)]
+    repeated: bool,
     /// Sets `r` or `w`.
     level: Option<LevelJson>,
     /// Of a get: replicas that must answer.
@@ -187,6 +190,11 @@ impl From<Problem> for OutcomeJson {
     path = "/v1/batch",
     operation_id = "batch",
     tag = "kv",
+    params(
+        ("Merganser-Repeated" = Option<String>, Header,
+            description = "true: the batch was sent before, and not answered. The idempotency \
+                keys in it are remembered for longer then."),
+    ),
     request_body(content = BatchJson, content_type = "application/json"),
     responses(
         (status = 200, description = "The outcome of each operation.", body = OutcomesJson,
@@ -203,8 +211,10 @@ pub(crate) async fn batch<N: Node>(
     body::check_media_type(&head.headers)?;
     kv::refuse_session(&head.headers)?;
     kv::refuse_conditions(&head.headers)?;
-    let Held { content: batch, share } =
+    let repeated = kv::is_repeated(&head.headers)?;
+    let Held { content: mut batch, share } =
         body::json::<BatchJson>(&door.bodies, body, BATCH_BYTES_MAX).await?;
+    batch.operations.iter_mut().for_each(|operation| operation.repeated = repeated);
     let timeout = batch.timeout.map_or(Ok(params::timeout_default()), params::timeout)?;
     let gets = Arc::new(Gets::new(door.answers.share(), timeout));
     let outcomes = run_all(&door, &gets, batch.operations, timeout).await;
@@ -330,7 +340,7 @@ async fn run<N: Node>(
             })
         }
         Action::Write(write) => {
-            let Write { mutation, context: (context, marks), token, options } = *write;
+            let Write { mutation, context: (context, marks), token, repeated, options } = *write;
             let key = key.clone();
             let put = Put {
                 keyspace,
@@ -339,6 +349,7 @@ async fn run<N: Node>(
                 mutation,
                 context,
                 token,
+                repeated,
                 marks,
                 options,
                 sessions: None,
@@ -374,6 +385,7 @@ struct Write {
     mutation: Mutation,
     context: (DotSet, Marks),
     token: Option<Token>,
+    repeated: bool,
     options: WriteOptions,
 }
 
@@ -391,23 +403,23 @@ impl Operation {
             None => Default::default(),
         };
         let token = json.token.as_deref().map(kv::parse_token).transpose()?;
+        let repeated = json.repeated;
         let level = |level: Option<LevelJson>| level.map(|level| level.0);
         let count = |own: Option<LevelJson>| -> Option<Level> { level(own.or(json.level)) };
         let (w, pw, dw) = (count(json.w), level(json.pw), level(json.dw));
         let write = WriteOptions { w, pw, dw, spread, min };
+        let write = |mutation| {
+            Action::Write(Box::new(Write { mutation, context, token, repeated, options: write }))
+        };
         let action = match json.op {
             OpJson::Get => {
                 Action::Get(ReadOptions { r: count(json.r), pr: level(json.pr), spread, min })
             }
-            OpJson::Delete => {
-                let mutation = Mutation::Delete;
-                Action::Write(Box::new(Write { mutation, context, token, options: write }))
-            }
+            OpJson::Delete => write(Mutation::Delete),
             OpJson::Put => {
                 let max = door.config.value_bytes_max;
                 let value = value(json.value, json.content_type, max)?;
-                let mutation = Mutation::Store(value);
-                Action::Write(Box::new(Write { mutation, context, token, options: write }))
+                write(Mutation::Store(value))
             }
         };
         Ok(Self { scope, key, action })

@@ -75,6 +75,9 @@ impl Target {
         ("Idempotency-Key" = Option<String>, Header,
             description = "A UUID of version 7, made for this write. The same write with the same \
                 key, at any node, within an hour, has one effect."),
+        ("Merganser-Repeated" = Option<String>, Header,
+            description = "true: it was sent before, and not answered. Its key is remembered for \
+                longer then."),
     ),
     request_body(content_type = "*/*", description = "The value: any bytes, also none."),
     responses(
@@ -111,7 +114,7 @@ pub(crate) async fn put<N: Node>(
     let Held { content: body, share } = body::read(&door.bodies, body, cap).await?;
     let mutation = Mutation::Store(Value { content_type, body });
     let sessions = sessions(&head.headers)?;
-    let answer = write(&door, target, mutation, context, (token, sessions)).await;
+    let answer = write(&door, target, mutation, context, token, sessions).await;
     drop(share);
     answer
 }
@@ -133,6 +136,9 @@ pub(crate) async fn put<N: Node>(
         ("Idempotency-Key" = Option<String>, Header,
             description = "A UUID of version 7, made for this write. The same write with the same \
                 key, at any node, within an hour, has one effect."),
+        ("Merganser-Repeated" = Option<String>, Header,
+            description = "true: it was sent before, and not answered. Its key is remembered for \
+                longer then."),
     ),
     responses(
         (status = 204, description = "Deleted.", headers(
@@ -160,7 +166,7 @@ pub(crate) async fn delete<N: Node>(
     let token = token(&head.headers)?;
     refuse_conditions(&head.headers)?;
     let sessions = sessions(&head.headers)?;
-    write(&door, target, Mutation::Delete, context, (token, sessions)).await
+    write(&door, target, Mutation::Delete, context, token, sessions).await
 }
 
 async fn write<N: Node>(
@@ -168,7 +174,8 @@ async fn write<N: Node>(
     target: Target,
     mutation: Mutation,
     (context, marks): (DotSet, Marks),
-    (token, sessions): (Option<Token>, Option<Vec<Session>>),
+    (token, repeated): (Option<Token>, bool),
+    sessions: Option<Vec<Session>>,
 ) -> Result<Response, Problem> {
     let Target { scope, key, query } = target;
     let put = Put {
@@ -178,6 +185,7 @@ async fn write<N: Node>(
         mutation,
         context,
         token,
+        repeated,
         marks,
         options: query.write_options(),
         sessions,
@@ -347,10 +355,29 @@ fn context<N: Node>(
     door.open(&target.scope, &target.key, &token)
 }
 
-/// The idempotency key that a client passes, with or without quotation marks around it.
-fn token(headers: &HeaderMap) -> Result<Option<Token>, Problem> {
-    let Some(line) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
-    parse_token(&String::from_utf8_lossy(line.as_bytes())).map(Some)
+/// The idempotency key that a client passes, with or without quotation marks around it, and
+/// whether it has sent the write before.
+fn token(headers: &HeaderMap) -> Result<(Option<Token>, bool), Problem> {
+    let repeated = is_repeated(headers)?;
+    let Some(line) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok((None, repeated)) };
+    let token = parse_token(&String::from_utf8_lossy(line.as_bytes()))?;
+    Ok((Some(token), repeated))
+}
+
+/// Whether a client says that it has sent this before, and had no answer.
+///
+/// # Errors
+///
+/// It says something else.
+pub(crate) fn is_repeated(headers: &HeaderMap) -> Result<bool, Problem> {
+    match single(headers, &REPEATED)?.map(HeaderValue::as_bytes) {
+        None => Ok(false),
+        Some(b"true") => Ok(true),
+        Some(_) => {
+            let detail = format_args!("{REPEATED} is true, or not given");
+            Err(Problem::malformed(detail))
+        }
+    }
 }
 
 /// The tokens of the client's session, any number of them in any number of lines. An empty line

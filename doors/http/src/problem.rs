@@ -33,7 +33,8 @@ pub(crate) const CONTEXT: HeaderName = HeaderName::from_static("merganser-contex
 /// The header that carries an idempotency key.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The header that says that a write had come before.
+/// The header that says that a write had come before: of a request, that it was sent before, and
+/// of an answer, that it is known.
 pub(crate) const REPEATED: HeaderName = HeaderName::from_static("merganser-repeated");
 
 /// Of values, which are whatever their writers sent: keeps a browser from taking one for a

@@ -35,6 +35,12 @@ fn tokens(fake: &Fake) -> Vec<Option<String>> {
     seen.map(|seen| seen.header("idempotency-key").map(str::to_owned)).collect()
 }
 
+/// Whether each put said that it was sent before.
+fn repetitions(fake: &Fake) -> Vec<bool> {
+    let seen = fake.seen().into_iter().filter(|seen| seen.method == "PUT");
+    seen.map(|seen| seen.header("merganser-repeated") == Some("true")).collect()
+}
+
 fn value() -> Reply {
     Reply::Answer(200, vec![("content-type", "text/plain".to_owned())], b"v".to_vec())
 }
@@ -79,6 +85,7 @@ async fn a_put_that_nobody_answered_is_sent_again_as_the_same_write() {
     let written_as = put_as(&client(&[&fake], 5_000), Identity::Fresh).await.unwrap();
     let token = written_as.token.map(|token| token.to_string());
     assert_eq!(tokens(&fake), [token.clone(), token]);
+    assert_eq!(repetitions(&fake), [false, true]);
 
     let first = Fake::start(|_| Reply::problem(504, "unknown_outcome")).await;
     let repeated = || {
@@ -91,6 +98,11 @@ async fn a_put_that_nobody_answered_is_sent_again_as_the_same_write() {
     let written = put_as(&client, Identity::Known(token)).await.unwrap();
     assert!(written.repeated && written.token == Some(token));
     assert_eq!(tokens(&first), tokens(&second));
+    assert_eq!(repetitions(&first), [true], "who knows the token may have sent it before");
+
+    let refuses = failing_once(|| Reply::problem(503, "not_attempted"), self::written).await;
+    put(&self::client(&[&refuses], 5_000)).await.unwrap();
+    assert_eq!(repetitions(&refuses), [false, false], "the first has changed nothing");
 }
 
 #[tokio::test]

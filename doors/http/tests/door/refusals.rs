@@ -25,6 +25,32 @@ async fn an_idempotency_key_is_a_uuid_that_says_its_time_or_nothing() {
 }
 
 #[tokio::test]
+async fn a_request_says_that_it_was_sent_before_or_nothing() {
+    let api = Api::new().await;
+    let kept = api.node.state().kept();
+    let batch =
+        r#"{"operations":[{"op":"put","keyspace":"ks","table":"t","key":"b","value":"dg=="}]}"#;
+    let json = ("content-type", "application/json");
+    for said in ["false", "1", ""] {
+        let repeated = ("merganser-repeated", said);
+        let refused = api.send("PUT", KEY, &[repeated], "v").await;
+        assert_eq!(refused.problem(), "400 malformed_request", "{said:?}");
+        let refused = api.send("POST", "/v1/batch", &[json, repeated], batch).await;
+        assert_eq!(refused.problem(), "400 malformed_request", "{said:?}");
+    }
+    assert_eq!(api.node.state().kept(), kept);
+    let repeated = ("merganser-repeated", "true");
+    for (headers, is_repeated) in [(vec![json], false), (vec![json, repeated], true)] {
+        assert_eq!(api.send("PUT", KEY, &headers[1..], "v").await.status, 204);
+        assert_eq!(api.node.state().last_put().repeated, is_repeated);
+        assert_eq!(api.send("DELETE", KEY, &headers[1..], "").await.status, 204);
+        assert_eq!(api.node.state().last_put().repeated, is_repeated);
+        assert_eq!(api.send("POST", "/v1/batch", &headers, batch).await.status, 200);
+        assert_eq!(api.node.state().last_put().repeated, is_repeated);
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_request_never_reaches_the_node() {
     let api = Api::new().await;
     let before = api.node.state().asked;

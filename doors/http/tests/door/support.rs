@@ -125,6 +125,12 @@ impl State {
         format!("{:?} {:?} {:?}", self.keyspaces, self.tables, self.objects)
     }
 
+    /// The last request, which was a write.
+    pub(crate) fn last_put(&self) -> &Put {
+        let Some(Request::Put(put)) = &self.last else { panic!("{:?}", self.last) };
+        put
+    }
+
     fn answer(&mut self, request: Request) -> Result<Reply, Failure> {
         if let Some(failure) = self.failure.clone() {
             return Err(failure);

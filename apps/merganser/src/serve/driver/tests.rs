@@ -233,6 +233,7 @@ fn put(table: &str) -> Put {
         mutation: Mutation::Store(Value { content_type: "".into(), body: "value".into() }),
         context: Default::default(),
         token: None,
+        repeated: false,
         marks: Default::default(),
         options: WriteOptions::default(),
         timeout: ms(300),

@@ -25,6 +25,7 @@ fn put(bytes: usize) -> Request {
         }),
         context: Default::default(),
         token: None,
+        repeated: false,
         marks: Default::default(),
         options: Default::default(),
         timeout: SOON,
