@@ -19,7 +19,7 @@
 //!
 //! The mark of a superseded dot therefore stays after its value, for as long as a retry may
 //! turn up: see [`MARKS_REACH`] and [`MARKS_MAX`]. Few writes have twins: those that were sent
-//! again, because somebody did not answer. Their marks [say so](Mark::repeated), and the mark of a
+//! again, because somebody did not answer. Their marks [say so](Mark::sent_again), and the mark of a
 //! write that was sent once does not take their place. Otherwise a replica that is cut off with
 //! the first attempt brings it back, if only its key is overwritten often enough meanwhile.
 //!
