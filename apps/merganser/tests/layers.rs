@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "node",
         &[
+            "antientropy",
             "catalog",
             "causality",
             "coordinator",
@@ -34,7 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("codec", &["catalog", "causality", "crdt", "model"]),
-    ("wire", &["catalog", "causality", "codec", "model", "node", "replica"]),
+    ("wire", &["antientropy", "catalog", "causality", "codec", "model", "node", "replica"]),
     ("storage", &["catalog", "causality", "codec", "model", "node", "replica"]),
     ("transport", &["causality", "model", "node", "wire"]),
     ("http-door", &["causality", "codec", "crdt", "model"]),

@@ -157,6 +157,26 @@ mutants! {
     ClocksOvertake,
     /// What the log speaks of is said to be superseded, though its object does not know it.
     EvidenceIgnored,
+    /// What is stored is not told to the hash tree.
+    TreeNotTold,
+    /// No leaf of a hash tree is read again.
+    NothingScrubbed,
+    /// A scrub looks, and leaves the tree as it is.
+    ScrubChangesNothing,
+    /// A tree holds the first table of its keyspace only.
+    FirstTableOnly,
+    /// What an object has heard of does not count in a tree.
+    ContextNotSummed,
+    /// Replicas with other sums do not compare.
+    NothingCompared,
+    /// What only the one that compares holds stays there.
+    OnlyOursKeptBack,
+    /// What is held besides what came stays where it is.
+    AheadKeptBack,
+    /// A record that fails its check is not replaced.
+    DamagedStays,
+    /// What a comparison brings is merged like any news.
+    ComparedIsNews,
     /// A line of the log is dropped when one other replica has its dots.
     LogPrunedEarly,
     /// No line of the log is ever dropped for being settled.

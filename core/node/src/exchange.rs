@@ -39,6 +39,7 @@ pub(crate) mod throttle;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use antientropy::{Salt, Tree};
 use causality::{Dot, DotSet};
 use model::{Lag, NodeId, Now, ShardId};
 use mutant::{Mutant, is};
@@ -46,7 +47,8 @@ use rand::RngExt;
 use replica::Replica;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::message::{Clocks, Lack, Sent, Stamp};
+use crate::message::{Clocks, Lack, Sent, Stamp, Sums};
+use crate::trees::{Place, Scrub, Watched};
 use crate::{After, Disk, Message, Node, Turn};
 use acks::Acks;
 use prune::Lines;
@@ -85,18 +87,26 @@ pub(crate) struct Kept {
     /// What the clock comes to, until it changes.
     hash: Option<u64>,
     lines: Lines,
+    pub(crate) tree: Tree<Place>,
+    pub(crate) scrub: Scrub,
 }
 
 impl Kept {
-    pub(crate) fn new(replica: Replica) -> Self {
+    /// The shard as it was found. What its disk holds has to be read first.
+    pub(crate) fn new(replica: Replica, salt: Salt) -> Self {
         let lines = Lines::found(replica.clock());
-        Self { replica, hash: None, lines }
+        let (tree, scrub) = (Tree::unread(salt), Scrub::default());
+        Self { replica, hash: None, lines, tree, scrub }
     }
 
-    /// The replica, to be changed.
-    pub(crate) fn replica(&mut self) -> &mut Replica {
+    /// Changes the replica, on a disk that tells the tree.
+    pub(crate) fn change<D: Disk, T>(
+        &mut self,
+        disk: &mut D,
+        change: impl FnOnce(&mut Replica, &mut Watched<'_, D>) -> T,
+    ) -> T {
         self.hash = None;
-        &mut self.replica
+        change(&mut self.replica, &mut Watched::new(disk, &mut self.tree))
     }
 
     fn hash(&mut self) -> u64 {
@@ -138,6 +148,11 @@ impl Exchange {
     pub(crate) fn wake_at(&self) -> Now {
         let due = self.pulls.wake_at().map_or(self.due, |at| at.min(self.due));
         self.pruning.map_or(due, |(at, _)| at.min(due))
+    }
+
+    /// Whether this node has clients that would notice much that happens beside their requests.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_busy
     }
 
     /// Whether this node or another has clients that would notice much that happens beside
@@ -199,6 +214,8 @@ impl Node {
             turn.send(to, Message::Clocks(clocks), after);
         }
         self.pull(turn);
+        self.expire_comparisons(turn.now);
+        self.begin_tending(turn.now);
         if self.exchange.pruning.is_none() {
             self.shards.values_mut().for_each(|kept| kept.lines.begin());
             self.exchange.pruning = self.shards.keys().next().map(|first| (turn.now, *first));
@@ -206,17 +223,18 @@ impl Node {
     }
 
     /// What the clocks come to of all shards that are kept here and at another node, by node.
-    fn clocks_by_node(&mut self) -> BTreeMap<NodeId, Vec<(ShardId, u64)>> {
+    fn clocks_by_node(&mut self) -> BTreeMap<NodeId, Vec<Sums>> {
         let found: Vec<ShardId> = self.recovered.keys().copied().collect();
         for shard in found {
             self.kept(shard);
         }
-        let mut told: BTreeMap<NodeId, Vec<(ShardId, u64)>> = BTreeMap::new();
+        let mut told: BTreeMap<NodeId, Vec<Sums>> = BTreeMap::new();
         for (shard, replicas) in self.contracts.kept_by(self.config.id) {
             let others = replicas.iter().copied().filter(|node| *node != self.config.id);
             let kept = self.shards.get_mut(&shard).filter(|kept| !kept.replica.clock().is_empty());
-            let hash = kept.map(|kept| (shard, kept.hash()));
-            others.for_each(|node| told.entry(node).or_default().extend(hash));
+            let sum = |kept: &Kept| kept.tree.total().map(|total| total.sum);
+            let of_it = kept.map(|kept| Sums { shard, clock: kept.hash(), tree: sum(kept) });
+            others.for_each(|node| told.entry(node).or_default().extend(of_it));
         }
         told
     }
@@ -230,31 +248,36 @@ impl Node {
     ) {
         let since = self.exchange.hear(from, clocks.stamp, clocks.echo, turn.now);
         self.exchange.pulls.hear(from, clocks.is_busy);
-        for (shard, theirs) in &clocks.shards {
-            if !self.is_shared(*shard, from) {
+        for Sums { shard, clock: theirs, tree } in clocks.shards.iter().copied() {
+            if !self.is_shared(shard, from) {
                 continue;
             }
-            let ours = self.kept(*shard).hash();
-            if ours == *theirs {
-                let clock = self.shards.get(shard).map(|kept| kept.replica.clock());
+            let is_same = self.kept(shard).hash() == theirs;
+            if is_same {
+                let clock = self.shards.get(&shard).map(|kept| kept.replica.clock());
                 let clock = clock.expect("it was looked at above");
-                self.exchange.acks.equal(from, *shard, clock, since);
-                self.unmark(*shard, from, turn.disk);
+                self.exchange.acks.equal(from, shard, clock, since);
+                self.unmark(shard, from, turn.disk);
             } else if !is(Mutant::NothingPulled) {
-                self.exchange.pulls.want(*shard, from, *theirs);
+                self.exchange.pulls.want(shard, from, theirs);
             }
+            self.summed((shard, from), tree, is_same, turn);
         }
-        self.exchange_absent(from, clocks, since);
+        self.exchange_absent(from, clocks, since, turn.now);
         self.pull(turn);
     }
 
-    /// Shards that a node does not speak of are empty there.
-    fn exchange_absent(&mut self, from: NodeId, clocks: &Clocks, since: Option<Now>) {
-        let told: BTreeSet<ShardId> = clocks.shards.iter().map(|(shard, _)| *shard).collect();
+    /// Shards that a node does not speak of are empty there, and the same where they are empty here.
+    fn exchange_absent(&mut self, from: NodeId, clocks: &Clocks, since: Option<Now>, now: Now) {
+        let told: BTreeSet<ShardId> = clocks.shards.iter().map(|sums| sums.shard).collect();
         let nothing = DotSet::new();
         for (shard, replicas) in self.contracts.kept_by(self.config.id) {
             if replicas.contains(&from) && !told.contains(&shard) {
                 self.exchange.acks.heard(from, shard, DotSet::new(), since, &nothing);
+                let kept = self.shards.get(&shard).map(|kept| kept.replica.clock());
+                if kept.or(self.recovered.get(&shard)).is_none_or(DotSet::is_empty) {
+                    self.trees.proofs.insert((shard, from), now);
+                }
             }
         }
     }
@@ -331,6 +354,7 @@ impl Node {
     /// The connection to a node broke.
     pub(crate) fn exchange_lost(&mut self, node: NodeId) {
         self.exchange.pulls.lost(node);
+        self.comparisons_lost(node);
     }
 
     /// How old what is read of a shard here can be, at most: a write that was acknowledged by any

@@ -50,6 +50,7 @@ mod session;
 mod shards;
 mod status;
 mod tokens;
+mod trees;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,13 +64,16 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use replica::Replica;
 
+pub use antientropy::Salt;
 pub use effect::{After, Disk, Effect, Input, Ticket};
 pub use hints::{Hint, HintPlace, Owed};
 pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
-    Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack, Merge, Merged,
-    Message, RequestId, Scan, Scanned, Sent, Stamp, Verdict, Want,
+    Bring, Cause, Clocks, Compare, Compared, Digest, Fetch, Fetched, Forward, Forwarded, Found,
+    Known, Lack, Merge, Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict,
+    Want,
 };
+pub use trees::{Place, sum_of};
 
 use contracts::{Contracts, Site};
 use exchange::{Exchange, Kept};
@@ -92,6 +96,8 @@ pub struct Config {
     /// others know of it, where a clock that was set back is put up with, and tells how old the
     /// tokens of clients are.
     pub started_millis: u64,
+    /// The secret of hash trees, the same at all nodes.
+    pub salt: Salt,
     /// Seeds every choice the node makes by chance.
     pub seed: u64,
 }
@@ -129,6 +135,7 @@ pub struct Node {
     awaited: measure::Awaited,
     hints: hints::Ledger,
     handoffs: handoff::Handoffs,
+    trees: trees::Trees,
 }
 
 /// What one step works with.
@@ -186,6 +193,7 @@ impl Node {
             awaited: measure::Awaited::default(),
             hints: hints::Ledger::default(),
             handoffs: handoff::Handoffs::default(),
+            trees: trees::Trees::default(),
         }
     }
 
@@ -249,7 +257,8 @@ impl Node {
         let timer = self.timers.first().map(|(at, _)| *at);
         let exchange = Some(self.exchange.wake_at());
         let handoff = self.handoffs.wake_at(&self.hints);
-        [timer, self.membership.wake_at(), exchange, handoff].into_iter().flatten().min()
+        let all = [timer, self.membership.wake_at(), exchange, handoff, self.trees.wake_at()];
+        all.into_iter().flatten().min()
     }
 
     /// How many requests the node has in hand.
@@ -346,6 +355,9 @@ impl Node {
             Message::Clocks(clocks) => self.clocks(from, &clocks, turn),
             Message::Lack(lack) => self.lack(from, lack, turn),
             Message::Sent(sent) => self.sent(from, &sent, turn),
+            Message::Compare(compare) => self.answer_questions(from, &compare, turn),
+            Message::Compared(compared) => self.hear_answers(from, compared, turn),
+            Message::Bring(bring) => self.bring(from, bring, turn),
         }
     }
 
@@ -359,6 +371,8 @@ impl Node {
         }
         self.exchange(turn);
         self.prune(turn);
+        self.tend(turn);
+        self.compare(turn);
     }
 
     fn probe<D: Disk>(&mut self, node: NodeId, turn: &mut Turn<'_, D>) {

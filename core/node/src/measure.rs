@@ -75,6 +75,19 @@ pub struct Counts {
     /// Writes of records that this node's disk had lost, put back because a read had found them
     /// missing.
     pub lost_writes_restored: u64,
+    /// Comparisons of hash trees that this node has begun.
+    pub comparisons: u64,
+    /// Keys that they have found to differ.
+    pub differences: u64,
+    /// Leaves of hash trees that were read again, to see whether the disk still has what it had.
+    pub leaves_scrubbed: u64,
+    /// Those of them in which it had not.
+    pub leaves_damaged: u64,
+    /// Attempts to read a part of a shard for a tree that failed, as the disk or the storage engine
+    /// did.
+    pub failed_scrubs: u64,
+    /// Records that failed their check when they were read for a tree, each time they did.
+    pub records_unreadable: u64,
     /// Writes that this node keeps, or has kept, for replicas that were away.
     pub hints_taken: u64,
     /// Writes that it did not keep for others: there was no room, or it is no guest there.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use antientropy::{Answers, Questions};
 use bytes::Bytes;
 use catalog::{Ballot, Catalog};
 use causality::{Dot, DotSet};
@@ -13,6 +14,8 @@ pub use coordinator::{Digest, Want};
 use model::{Address, Key, NodeId, Now, Object, Reply, Request, Seen, ShardId, TableId};
 use mutant::{Mutant, is};
 use replica::{PageNeed, Span};
+
+use crate::Place;
 
 /// One request in the hands of one node. Never used twice in the life of a process, and
 /// begins at a random number, so that answers to a former life find nobody waiting.
@@ -117,6 +120,12 @@ pub enum Message {
     Lack(Lack),
     /// Answers [`Lack`].
     Sent(Sent),
+    /// Answered by [`Compared`].
+    Compare(Compare),
+    /// Answers [`Compare`].
+    Compared(Compared),
+    /// Answered by a [`Merge`] for each key.
+    Bring(Bring),
 }
 
 impl Message {
@@ -155,7 +164,10 @@ impl Message {
             | Self::Gossip { .. }
             | Self::Clocks(_)
             | Self::Lack(_)
-            | Self::Sent(_) => Duration::ZERO,
+            | Self::Sent(_)
+            | Self::Compare(_)
+            | Self::Compared(_)
+            | Self::Bring(_) => Duration::ZERO,
         }
     }
 }
@@ -178,6 +190,8 @@ pub enum Cause {
     Exchange,
     /// A guest kept it for this replica.
     Handoff,
+    /// A comparison of trees has found that the two differ.
+    Repair,
 }
 
 /// "Merge this into what you hold."
@@ -211,7 +225,49 @@ pub struct Clocks {
     /// Whether the sender has clients to serve, and what others ask of it should be little.
     pub is_busy: bool,
     /// The shards that both keep, if anything was ever written to them at the sender.
-    pub shards: Vec<(ShardId, u64)>,
+    pub shards: Vec<Sums>,
+}
+
+/// What a node tells of one shard, of one moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Sums {
+    /// Which.
+    pub shard: ShardId,
+    /// What its clock comes to.
+    pub clock: u64,
+    /// What everything that is stored comes to. Nothing while it is being read.
+    pub tree: Option<u64>,
+}
+
+/// "Where does what I hold differ from what you hold?"
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Compare {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Of which shard.
+    pub shard: ShardId,
+    /// About which ranges of it.
+    pub questions: Questions<Place>,
+}
+
+/// Says where it does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Compared {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Nothing if the sender cannot answer now.
+    pub answers: Option<Answers<Place>>,
+}
+
+/// "Send me what you hold here."
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Bring {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Of which shard.
+    pub shard: ShardId,
+    /// Under which keys.
+    pub addresses: Vec<Address>,
 }
 
 /// "This is my clock, on disk. Send me what I lack."

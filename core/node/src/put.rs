@@ -7,11 +7,12 @@ use model::{
     Session, WriteNeed, Written, no_room, votes,
 };
 use mutant::{Mutant, is};
-use replica::{Asked, Refused, Stored};
+use replica::{Asked, Refused, Replica, Stored};
 
 use crate::flight::{Client, Flight, Work};
 use crate::forward::Heard;
 use crate::tokens::mark;
+use crate::trees::Watched;
 use crate::{
     After, Cause, Disk, Merge, Merged, Message, Node, NodeId, RequestId, Site, Turn, Verdict,
 };
@@ -193,8 +194,11 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) -> Result<Stored, Refusal> {
         let limits = self.config.limits;
-        let replica = self.replica(site.shard);
-        replica.apply_marked(turn.disk, address, asked, &limits).map_err(refusal)
+        let kept = self.kept(site.shard);
+        let apply = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
+            replica.apply_marked(disk, address, asked, &limits)
+        };
+        kept.change(turn.disk, apply).map_err(refusal)
     }
 
     /// Sends a write to one replica, or to a guest for one. This node has it already, and only

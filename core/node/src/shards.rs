@@ -5,11 +5,12 @@ use std::time::Duration;
 use lattice::Change;
 use model::{Address, NodeId, Now, Object, ShardId, TableId};
 use mutant::{Mutant, is};
-use replica::Replica;
+use replica::{Repaired, Replica, StoreError};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::exchange::Kept;
 use crate::exchange::throttle;
+use crate::trees::Watched;
 use crate::{
     After, Cause, Digest, Disk, Fetch, Fetched, Found, Merge, Merged, Message, Node, RequestId,
     Scan, Scanned, Turn, Verdict, Want,
@@ -46,17 +47,13 @@ fn not_merged<D: Disk>(to: NodeId, request: RequestId, turn: &mut Turn<'_, D>) {
 }
 
 impl Node {
-    /// The replica of a shard that this node keeps.
-    pub(crate) fn replica(&mut self, shard: ShardId) -> &mut Replica {
-        self.kept(shard).replica()
-    }
-
-    /// A shard that this node keeps, to be looked at.
+    /// A shard that this node keeps.
     pub(crate) fn kept(&mut self, shard: ShardId) -> &mut Kept {
         let (recovered, incarnation) = (&mut self.recovered, self.config.incarnation);
+        let salt = &self.config.salt;
         self.shards.entry(shard).or_insert_with(|| {
             let clock = recovered.remove(&shard).unwrap_or_default();
-            Kept::new(Replica::new(shard, incarnation, clock))
+            Kept::new(Replica::new(shard, incarnation, clock), salt.clone())
         })
     }
 
@@ -72,17 +69,19 @@ impl Node {
         else {
             return not_merged(from, merge.request, turn);
         };
+        if merge.cause == Cause::Repair && !is(Mutant::ComparedIsNews) {
+            return self.take_repair(from, merge, shard, turn);
+        }
         let Merge { request, address, object, sync, cause, .. } = merge;
-        let replica = self.replica(shard);
         let merged = match cause {
             Cause::ReadRepair if !is(Mutant::LostRecordStaysLost) => {
-                replica.repair(turn.disk, &address, object).map(|repaired| {
-                    self.counts.lost_writes_restored += repaired.lost;
-                    repaired.change
-                })
+                self.mend(shard, &address, object, turn).map(|repaired| repaired.change)
             }
-            Cause::ReadRepair | Cause::Write | Cause::Exchange | Cause::Handoff => {
-                replica.merge(turn.disk, &address, object)
+            Cause::ReadRepair | Cause::Repair | Cause::Write | Cause::Exchange | Cause::Handoff => {
+                let merge = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
+                    replica.merge(disk, &address, object)
+                };
+                self.kept(shard).change(turn.disk, merge)
             }
         };
         match merged {
@@ -93,6 +92,21 @@ impl Node {
             }
             Err(_) => not_merged(from, request, turn),
         }
+    }
+
+    /// Merges what a read or a comparison has found, and counts what this disk had lost.
+    pub(crate) fn mend<D: Disk>(
+        &mut self,
+        shard: ShardId,
+        address: &Address,
+        object: Object,
+        turn: &mut Turn<'_, D>,
+    ) -> Result<Repaired, StoreError> {
+        let repaired = self
+            .kept(shard)
+            .change(turn.disk, |replica, disk| replica.repair(disk, address, object))?;
+        self.counts.lost_writes_restored += repaired.lost;
+        Ok(repaired)
     }
 
     /// Says that a write is in, once it is as durable as is asked for.
@@ -150,6 +164,8 @@ impl Node {
         let here = shard.filter(|shard| self.keeps(*shard));
         let page =
             here.and_then(|shard| turn.disk.scan(shard, scan.table, &scan.span, scan.need).ok());
+        // A list is whole or none.
+        let page = page.filter(|page| page.unreadable.is_empty());
         let page = page.map(|page| (page.objects, page.more));
         let staleness = here.and_then(|shard| self.known_staleness(shard, turn.now));
         let scanned = Scanned { request: scan.request, page, staleness };

@@ -130,6 +130,8 @@ pub struct Repaired {
     pub change: lattice::Change,
     /// How many of the writes that it brought were here before, and had been lost.
     pub lost: u64,
+    /// Whether more is held here now than it brought.
+    pub is_ahead: bool,
 }
 
 /// One shard as one node holds it.
@@ -254,24 +256,33 @@ impl Replica {
     /// that this disk has lost. Before anything is forgotten (R5), a repair needs evidence of its
     /// own that the value is live.
     ///
+    /// A record that fails its check is lost like one that vanished: what the repair brings takes
+    /// its place.
+    ///
     /// # Errors
     ///
-    /// [`StoreError`] if the object here cannot be read; nothing was changed.
+    /// [`StoreError::Io`] if the disk cannot be read; nothing was changed.
     pub fn repair<S: Store>(
         &mut self,
         store: &mut S,
         address: &Address,
         incoming: Object,
     ) -> Result<Repaired, StoreError> {
-        let mut here = store.object(self.shard, address)?.unwrap_or_default();
+        let mut here = match store.object(self.shard, address) {
+            Err(StoreError::Corrupt(_)) if !is(Mutant::DamagedStays) => Object::default(),
+            found => found?.unwrap_or_default(),
+        };
         let brings = incoming.context().clone();
         let news = brings.difference(&self.clock);
         let lost = brings.difference(here.context()).difference(&news).len();
+        let values = incoming.values().len();
         let change = here.merge(incoming);
+        // Of two objects that have heard of the same, the merged one holds what both hold.
+        let is_ahead = *here.context() != brings || here.values().len() != values;
         if change == lattice::Change::Grew {
             self.commit(store, address, here, &brings);
         }
-        Ok(Repaired { change, lost })
+        Ok(Repaired { change, lost, is_ahead })
     }
 
     /// R3: drops each value that was here before and is no more, and its dot with it.

@@ -29,8 +29,22 @@ pub struct PageNeed {
 pub struct Page {
     /// The objects, tombstones included, in the order of their keys.
     pub objects: Vec<(Key, Object)>,
+    /// Keys between those whose record fails its check. They count like objects.
+    pub unreadable: Vec<Key>,
     /// Whether the span goes on after the last of them.
     pub more: bool,
+}
+
+impl Page {
+    /// How many keys were looked at.
+    pub fn looked_at(&self) -> usize {
+        self.objects.len() + self.unreadable.len()
+    }
+
+    /// The last of them: the span goes on after it.
+    pub fn last(&self) -> Option<&Key> {
+        self.objects.last().map(|(key, _)| key).max(self.unreadable.last())
+    }
 }
 
 /// One change of one shard replica. All of it becomes durable, or nothing (R8).
@@ -72,7 +86,8 @@ pub trait Store {
     /// [`StoreError`]; nothing was changed.
     fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError>;
 
-    /// Reads objects in the order of their keys.
+    /// Reads objects in the order of their keys. A record that fails its check is named, and passed
+    /// over.
     ///
     /// # Errors
     ///

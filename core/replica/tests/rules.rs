@@ -168,9 +168,9 @@ fn a_lost_record_is_put_back_by_a_repair_only_and_counted_once() {
     let clock = a.replica.clock().clone();
     a.disk.objects.clear();
     assert_eq!(a.merge(&value), Unchanged, "it may have been superseded");
-    assert_eq!(a.repair(&b.object()), Repaired { change: Grew, lost: 1 });
+    assert_eq!(a.repair(&b.object()), Repaired { change: Grew, lost: 1, is_ahead: false });
     assert_eq!((a.texts(), a.replica.clock()), (vec!["kept".to_owned()], &clock));
-    assert_eq!(a.repair(&b.object()), Repaired { change: Unchanged, lost: 0 });
+    assert_eq!(a.repair(&b.object()), Repaired { change: Unchanged, lost: 0, is_ahead: false });
 }
 
 #[test]
@@ -180,12 +180,12 @@ fn a_record_that_turned_old_is_what_it_was_again_and_what_was_deleted_stays_away
     let older = a.disk.objects.clone();
     let deleted = a.apply(Mutation::Delete, first.context());
     let _ = b.merge(&first);
-    assert_eq!(a.repair(&b.object()), Repaired { change: Unchanged, lost: 0 });
+    assert_eq!(a.repair(&b.object()), Repaired { change: Unchanged, lost: 0, is_ahead: true });
     assert!(a.texts().is_empty(), "what it holds speaks against it");
     let _ = b.merge(&deleted);
     a.disk.objects = older;
     assert_eq!(a.texts(), ["first"]);
-    assert_eq!(a.repair(&b.object()), Repaired { change: Grew, lost: 1 });
+    assert_eq!(a.repair(&b.object()), Repaired { change: Grew, lost: 1, is_ahead: false });
     assert!(a.texts().is_empty());
 }
 
@@ -193,7 +193,7 @@ fn a_record_that_turned_old_is_what_it_was_again_and_what_was_deleted_stays_away
 fn what_is_new_in_a_repair_was_not_lost() {
     let (mut a, mut b) = (Site::new(0xa), Site::new(0xb));
     let value = b.write(&none(), "new");
-    assert_eq!(a.repair(&value), Repaired { change: Grew, lost: 0 });
+    assert_eq!(a.repair(&value), Repaired { change: Grew, lost: 0, is_ahead: false });
     assert!(a.replica.clock().is_superset(value.context()));
 }
 

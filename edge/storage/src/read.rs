@@ -49,15 +49,22 @@ impl Store for Storage {
         let mut page = Page::default();
         let mut bytes = 0;
         for next in Walk::new(self, &bounds)? {
-            if need.objects_max <= page.objects.len() || need.bytes_max < bytes {
+            if need.objects_max <= page.looked_at() || need.bytes_max < bytes {
                 page.more = true;
                 break;
             }
             let (key, found) = next?;
-            let object = found.into_object(&key)?;
+            let object = found.into_object(&key);
             let key = record::open_object_key(&key)?;
-            bytes += key.partition().len() + key.sort().len() + weight(&object);
-            page.objects.push((key, object));
+            bytes += key.partition().len() + key.sort().len();
+            match object {
+                Ok(object) => {
+                    bytes += weight(&object);
+                    page.objects.push((key, object));
+                }
+                Err(StoreError::Corrupt(_)) => page.unreadable.push(key),
+                Err(error) => return Err(error),
+            }
         }
         Ok(page)
     }

@@ -158,5 +158,8 @@ fn kind(message: &Message) -> &'static str {
         Message::Clocks(_) => "clocks",
         Message::Lack(_) => "lack",
         Message::Sent(_) => "sent",
+        Message::Compare(_) => "compare",
+        Message::Compared(_) => "compared",
+        Message::Bring(_) => "bring",
     }
 }

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use codec::dots;
 use model::{KeyspaceId, ShardId};
-use node::{RequestId, Stamp};
+use node::{RequestId, Stamp, Sums};
 use prost::Message;
 
 use crate::parts::{PlainDot, Usable, coded, narrow, wrong};
 
-/// Ten bytes for each shard, or eleven.
+/// Nineteen bytes for each shard, or some more.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Clocks {
     #[prost(fixed64, tag = "1")]
@@ -21,7 +21,8 @@ pub(crate) struct Clocks {
     is_busy: bool,
 }
 
-/// One shard and one hash after the other, as many of these as of those.
+/// One shard and one hash after the other, as many of these as of those; and the sums of those whose
+/// trees are whole, each behind the place of its shard.
 #[derive(Clone, PartialEq, Message)]
 struct ClocksOfKeyspace {
     #[prost(uint32, tag = "1")]
@@ -30,6 +31,10 @@ struct ClocksOfKeyspace {
     shards: Vec<u32>,
     #[prost(fixed64, repeated, tag = "3")]
     hashes: Vec<u64>,
+    #[prost(uint32, repeated, tag = "4")]
+    whole: Vec<u32>,
+    #[prost(fixed64, repeated, tag = "5")]
+    sums: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -65,14 +70,18 @@ pub(crate) struct Sent {
 impl Clocks {
     pub(crate) fn put(clocks: &node::Clocks) -> Self {
         let mut keyspaces: Vec<ClocksOfKeyspace> = Vec::new();
-        for (shard, hash) in &clocks.shards {
+        for Sums { shard, clock, tree } in &clocks.shards {
             let keyspace = shard.keyspace.number();
             if keyspaces.last().is_none_or(|last| last.keyspace != keyspace) {
                 keyspaces.push(ClocksOfKeyspace { keyspace, ..ClocksOfKeyspace::default() });
             }
             if let Some(last) = keyspaces.last_mut() {
                 last.shards.push(shard.index.into());
-                last.hashes.push(*hash);
+                last.hashes.push(*clock);
+                if let Some(sum) = tree {
+                    last.whole.push(u32::try_from(last.shards.len() - 1).unwrap_or(u32::MAX));
+                    last.sums.push(*sum);
+                }
             }
         }
         let (stamp, echo) = (clocks.stamp.0, clocks.echo.0);
@@ -81,13 +90,18 @@ impl Clocks {
 
     pub(crate) fn take(self) -> Usable<node::Clocks> {
         let mut shards = Vec::new();
-        for ClocksOfKeyspace { keyspace, shards: indices, hashes } in self.keyspaces {
-            if indices.len() != hashes.len() {
-                return Err(wrong("shards without clocks"));
+        for ClocksOfKeyspace { keyspace, shards: indices, hashes, whole, sums } in self.keyspaces {
+            if indices.len() != hashes.len() || whole.len() != sums.len() {
+                return Err(wrong("shards without clocks, or without sums"));
             }
-            let keyspace = KeyspaceId::new(keyspace);
-            for (index, hash) in indices.into_iter().zip(hashes) {
-                shards.push((ShardId { keyspace, index: narrow(index)? }, hash));
+            let (keyspace, begin) = (KeyspaceId::new(keyspace), shards.len());
+            for (index, clock) in indices.into_iter().zip(hashes) {
+                let shard = ShardId { keyspace, index: narrow(index)? };
+                shards.push(Sums { shard, clock, tree: None });
+            }
+            for (place, sum) in whole.into_iter().zip(sums) {
+                let told = shards.get_mut(begin + narrow::<usize, _>(place)?);
+                told.ok_or(wrong("the sum of no shard"))?.tree = Some(sum);
             }
         }
         let (stamp, echo) = (Stamp(self.stamp), Stamp(self.echo));

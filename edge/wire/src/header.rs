@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
+use crate::compare::{Bring, Compare, Compared};
 use crate::exchange::{Clocks, Lack, Sent};
 use crate::parts::{Address, Ballot, Key, Seen};
 use crate::reply::Reply;
@@ -18,7 +19,7 @@ use crate::request::Request;
 pub(crate) struct Header {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 32"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32"
     )]
     pub(crate) kind: Option<Kind>,
 }
@@ -75,6 +76,12 @@ pub(crate) enum Kind {
     SessionFetch(Fetch),
     #[prost(message, tag = "24")]
     Marked(Marked),
+    #[prost(message, tag = "25")]
+    Compare(Compare),
+    #[prost(message, tag = "26")]
+    Compared(Compared),
+    #[prost(message, tag = "27")]
+    Bring(Bring),
 }
 
 /// Another header, and each object that follows has its marks behind it. A node that does not

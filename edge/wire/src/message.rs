@@ -18,13 +18,14 @@ use crate::parts::{
     Address, Ballot, Key, Objects, Seen, Unusable, Usable, coded, narrow, numbered, present,
     put_node, put_staleness, take_node, take_staleness, wrong,
 };
-use crate::{exchange, reply, request};
+use crate::{compare, exchange, reply, request};
 
 numbered!(put_cause, take_cause, Cause {
     Cause::Write = 1,
     Cause::ReadRepair = 2,
     Cause::Exchange = 3,
     Cause::Handoff = 4,
+    Cause::Repair = 5,
 });
 
 numbered!(put_want, take_want, Want { Want::Full = 1, Want::Digest = 2 });
@@ -128,7 +129,10 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Gossip { .. }
         | Message::Clocks(_)
         | Message::Lack(_)
-        | Message::Sent(_) => {}
+        | Message::Sent(_)
+        | Message::Compare(_)
+        | Message::Compared(_)
+        | Message::Bring(_) => {}
     }
 }
 
@@ -193,6 +197,9 @@ fn put(message: &Message) -> Kind {
         Message::Clocks(clocks) => Kind::Clocks(exchange::Clocks::put(clocks)),
         Message::Lack(lack) => Kind::Lack(exchange::Lack::put(lack)),
         Message::Sent(sent) => Kind::Sent(exchange::Sent::put(sent)),
+        Message::Compare(compare) => Kind::Compare(compare::Compare::put(compare)),
+        Message::Compared(compared) => Kind::Compared(compare::Compared::put(compared)),
+        Message::Bring(bring) => Kind::Bring(compare::Bring::put(bring)),
         Message::Learn { catalog } => Kind::Learn(header::Learn { catalog: put_catalog(catalog) }),
     }
 }
@@ -266,6 +273,9 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Clocks(clocks) => Message::Clocks(clocks.take()?),
         Kind::Lack(lack) => Message::Lack(lack.take()?),
         Kind::Sent(sent) => Message::Sent(sent.take()),
+        Kind::Compare(compare) => Message::Compare(compare.take()?),
+        Kind::Compared(compared) => Message::Compared(compared.take()?),
+        Kind::Bring(bring) => Message::Bring(bring.take()?),
         Kind::Marked(_) => return Err(wrong("a header in a header in a header")),
     })
 }

@@ -51,6 +51,9 @@ fn kind(message: &Message) -> u8 {
         Message::Sent(_) => 19,
         Message::Holding { .. } => 20,
         Message::Take { .. } => 21,
+        Message::Compare(_) => 22,
+        Message::Compared(_) => 23,
+        Message::Bring(_) => 24,
     }
 }
 
@@ -69,7 +72,7 @@ fn messages_of_every_kind_arrive_as_they_were_sent() {
         assert_eq!(decode(&mut buffer), Ok(Some(message.clone())));
     }
     assert_eq!(decode(&mut buffer), Ok(None));
-    assert_eq!(seen, (0..22).collect());
+    assert_eq!(seen, (0..25).collect());
 }
 
 proptest! {

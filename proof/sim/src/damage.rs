@@ -333,14 +333,16 @@ impl World {
     }
 
     /// Ends all that is wrong: what is cut passes, what is down starts, what is damaged is
-    /// taken away. What stands still goes on in a while.
+    /// taken away where nothing looks for it. What stands still goes on in a while.
     pub(crate) fn end_faults(&mut self) -> Result<(), Broken> {
         self.network.set_faulty(false);
         for at in self.layout.members.keys().copied().collect::<Vec<_>>() {
             let rate = self.host(at).usual_rate;
             self.set_rate(at, rate);
             self.host(at).end_faults();
-            self.take_damaged_away(at)?;
+            if !self.plan.scrubs {
+                self.take_damaged_away(at)?;
+            }
             self.take_damaged_hints_away(at)?;
             self.start(at)?;
         }

@@ -29,6 +29,7 @@ pub(crate) enum Part {
     Monotonic,
     Sessions,
     Rooms,
+    Trees,
 }
 
 /// The chance of one part of the world.

@@ -71,6 +71,8 @@ pub(crate) struct SimDisk {
     unreadable: bool,
     /// Places whose record has flipped bits, and fails its checksum.
     damaged: BTreeSet<Place>,
+    /// Those whose record was replaced, and is not synced: a crash brings the damaged one back.
+    healing: BTreeSet<Place>,
     /// What each record was before it was written last.
     previous: BTreeMap<Place, Object>,
     /// The same three of what is kept for others.
@@ -124,6 +126,7 @@ impl SimDisk {
     /// Loses the record of one object, and nothing else: the clock stays as it is.
     pub(crate) fn lose(&mut self, place: &Place) -> Option<Object> {
         self.damaged.remove(place);
+        self.healing.remove(place);
         self.view.objects.remove(place);
         self.synced.objects.remove(place)
     }
@@ -247,6 +250,9 @@ impl SimDisk {
     fn keep(&mut self, group: Vec<Record>) {
         for record in group {
             self.fresh.extend(record.place());
+            if let Some(place) = record.place() {
+                self.healing.remove(&place);
+            }
             self.previous.extend(self.synced.replaced_by(&record));
             self.note_hint(&record);
             self.synced.take(&record);
@@ -290,6 +296,12 @@ impl SimDisk {
     /// The places whose records cannot be read.
     pub(crate) fn damaged(&self) -> &BTreeSet<Place> {
         &self.damaged
+    }
+
+    /// The same, with what they held.
+    pub(crate) fn damaged_objects(&self) -> Vec<(Place, Object)> {
+        let object = |place: &Place| Some((place.clone(), self.view.objects.get(place)?.clone()));
+        self.damaged.iter().filter_map(object).collect()
     }
 
     /// The object under a key as it is on disk.

@@ -93,6 +93,7 @@ impl World {
     pub(crate) fn be_quiet(&mut self) -> Result<(), Broken> {
         // Reads repair, so what guests have done is looked at before anybody reads.
         self.check_hints()?;
+        self.be_healed()?;
         self.read_all()?;
         self.go_on(2 * SECOND)?;
         let reads = self.read_all()?;

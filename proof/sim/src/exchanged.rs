@@ -88,7 +88,11 @@ impl World {
     ) -> Result<(), Broken> {
         let (shard, place) = (spot.shard, spot.place());
         let hosts = || spot.replicas.iter().filter_map(|node| self.hosts.get(node));
-        for host in hosts().filter(|host| !host.disk.view().has_heard(shard, dot)) {
+        // Who cannot read its own record can merge nothing into it until that is healed.
+        let lacks = |host: &&Host| {
+            !host.disk.view().has_heard(shard, dot) && !host.disk.damaged().contains(&place)
+        };
+        for host in hosts().filter(lacks) {
             let is_marked = |other: &Host| other.disk.view().marks.contains(&(shard, host.id));
             let owes = |other: &&Host| {
                 let may_lack = host.is_astray || is_marked(other);

@@ -18,6 +18,7 @@ use crate::faults::FaultKind;
 use crate::losses::Records;
 use crate::mutant::{self, Mutant};
 use crate::tokens::{WALL_BEGINS, WALL_SPREAD};
+use crate::trees;
 
 /// The longest that something waits for a slow node: shorter than the cluster needs to
 /// settle after the last fault.
@@ -126,6 +127,7 @@ impl Host {
             address: String::new(),
             // Wall clocks are set back, too.
             started_millis: WALL_BEGINS + dice.between(0, WALL_SPREAD),
+            salt: trees::salt(),
             seed: dice.bits(),
         };
         self.disk.open();

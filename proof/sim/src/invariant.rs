@@ -36,6 +36,10 @@ every! {
         /// Once there are no faults, each replica has every write that another one can produce,
         /// without a read.
         ExchangeConverges,
+        /// What disks have lost is there again soon, without a read.
+        LossesAreHealed,
+        /// The sum that a node tells of a shard is that of what its disk holds.
+        TreesAreTrue,
         /// A log has each dot that somebody may lack.
         LogReachesBack,
         /// A replica, and a read, has each write that was acknowledged before the time to which it
@@ -151,6 +155,12 @@ impl Invariant {
             Invariant::ExchangeConverges => {
                 "Once there are no faults, each replica has every write that another one can produce, without a read."
             }
+            Invariant::LossesAreHealed => {
+                "What disks have lost is there again soon, without a read."
+            }
+            Invariant::TreesAreTrue => {
+                "The sum that a node tells of a shard is that of what its disk holds."
+            }
             Invariant::LogReachesBack => "A log has each dot that somebody may lack.",
             Invariant::StalenessIsTrue => {
                 "A replica, and a read, has each write that was acknowledged before the time to which it says to be up to date."
@@ -232,6 +242,8 @@ impl Invariant {
             Invariant::NothingIsLeft => &[Stepped, Quiet],
             Invariant::ReplicasConverge
             | Invariant::ExchangeConverges
+            | Invariant::LossesAreHealed
+            | Invariant::TreesAreTrue
             | Invariant::HintsAreHandedOver
             | Invariant::HistoryIsHeld => &[Quiet],
             Invariant::LogReachesBack => &[Stored, Stepped],
@@ -311,7 +323,12 @@ pub const PROMISES: &[Promise] = {
         promise(
             "object and clock are stored together",
             &[ClocksAreExact, LogReachesBack],
-            "the sum and the tree of a shard",
+            "the sum of a shard on its disk",
+        ),
+        promise(
+            "what a disk has lost is found and put back",
+            &[LossesAreHealed, TreesAreTrue, ReplicasConverge],
+            "",
         ),
         promise("the evicted never come back as themselves", &[], "changes of membership"),
         promise("a monotonic read sees what was read before", &[MonotonicReadsHold], ""),

@@ -78,6 +78,7 @@ mod swarm;
 mod tables;
 mod tokens;
 mod trace;
+mod trees;
 mod verdicts;
 mod words;
 mod workload;

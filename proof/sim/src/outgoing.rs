@@ -168,5 +168,8 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Sent(sent) => (20, sent.request.0, "sent"),
         Message::Holding { count, .. } => (21, *count, "holding"),
         Message::Take { bytes } => (22, *bytes, "take"),
+        Message::Compare(compare) => (23, compare.request.0, "compare"),
+        Message::Compared(compared) => (24, compared.request.0, "compared"),
+        Message::Bring(bring) => (25, bring.request.0, "bring"),
     }
 }

@@ -131,6 +131,21 @@ impl World {
         Ok(())
     }
 
+    /// A repair has put something in the place of records that could not be read. What they held
+    /// is lost for good with that.
+    pub(crate) fn note_replaced_records(
+        &mut self,
+        at: NodeId,
+        damaged: Vec<(Place, Object)>,
+    ) -> Result<(), Broken> {
+        for (place, object) in damaged {
+            if !self.host(at).disk.damaged().contains(&place) {
+                self.note_lost(at, &place, &object, None, "damaged record replaced")?;
+            }
+        }
+        Ok(())
+    }
+
     fn spare(&mut self) -> Result<(), Broken> {
         *self.fault_counts.entry("record spared by the atlas").or_default() += 1;
         Ok(())

@@ -99,7 +99,10 @@ impl World {
         let is_handed_on =
             self.plan.sloppy && self.plan.disk.rot != 0 || self.plan.has_little_room();
         let is_prompt = self.plan.network.late == 0 && !is_handed_on;
-        if is_prompt { self.check_exchanged(Some(healed)) } else { Ok(()) }
+        if is_prompt {
+            self.check_exchanged(Some(healed))?;
+        }
+        self.heal_damaged()
     }
 
     fn be_live(&mut self) -> Result<(), Broken> {

@@ -27,11 +27,13 @@ impl World {
         };
         let offer = self.offer(&input);
         let is_repair = is_repair(&input);
+        let damaged = if is_repair { self.host(at).disk.damaged_objects() } else { Vec::new() };
         let host = self.host(at);
         host.disk.set_unreadable(fails);
         host.disk.overwrite_next(overwrite);
         let effects = host.step(now, input);
         host.disk.overwrite_next(None);
+        self.note_replaced_records(at, damaged)?;
         self.look(at, write, is_repair)?;
         self.check_forgotten(at)?;
         self.look_at_hints(at, write)?;
@@ -133,15 +135,15 @@ impl World {
                 }
                 self.oracle.check_siblings(at, spot, object, self.limits.siblings_max)?;
             }
+            if is_repair {
+                self.oracle.note_repaired(at, spot, object);
+            }
             if self.oracle.look != Look::Everywhere {
                 continue;
             }
             if !self.oracle.spot(spot).replicas.contains(&at) {
                 let detail = format!("{at} stores it and is no replica");
                 return Err(Broken::of(Invariant::NothingIsInvented, spot, detail));
-            }
-            if is_repair {
-                self.oracle.note_repaired(at, spot, object);
             }
             let fresh = self.oracle.check(Viewer::Replica(at), spot, object)?;
             let view = host.disk.view();
@@ -227,8 +229,8 @@ impl World {
     }
 }
 
-/// Whether a node is sent what a read has found missing there.
+/// Whether a node is sent what a read or a comparison of trees has found missing there.
 fn is_repair(input: &Input) -> bool {
     let Input::Received { message: Message::Merge(merge), .. } = input else { return false };
-    merge.cause == Cause::ReadRepair
+    matches!(merge.cause, Cause::ReadRepair | Cause::Repair)
 }

@@ -49,6 +49,10 @@ pub struct Plan {
     /// The most bytes that a node keeps for replicas that are away.
     #[serde(default = "roomy")]
     pub hint_bytes_max: u64,
+    /// Whether everything that is stored is read again all the time. Else what a disk has lost is
+    /// found by reads only, and trees have to follow changes by themselves.
+    #[serde(default)]
+    pub scrubs: bool,
     /// Mean microseconds between two declarations of further keyspaces and tables. Zero
     /// for none.
     pub declares: u64,
@@ -259,6 +263,7 @@ impl Plan {
                 1_500,
                 6_000,
             ]),
+            scrubs: Dice::new(seed, Part::Trees).chance(600),
             declares: dice.pick(&[0, 0, often, 2 * SECOND]),
             clients: ClientPlan {
                 demands: levels.pick(&[0, 0, 50, 300]),

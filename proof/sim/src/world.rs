@@ -29,6 +29,7 @@ use crate::rot::Rot;
 use crate::swarm::Plan;
 use crate::tokens;
 use crate::trace::Trace;
+use crate::trees;
 use crate::workload::{self, Op, Workload};
 
 /// Something that will happen.
@@ -167,6 +168,8 @@ impl World {
             hint_bytes_max,
             retry_window: tokens::WINDOW,
             token_ahead_max: tokens::WINDOW,
+            scrub_interval: trees::scrub_interval(&plan),
+            repair_interval: trees::REPAIR,
             ..Limits::default()
         };
         if plan.clients.large != 0 {

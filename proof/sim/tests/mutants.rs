@@ -78,7 +78,7 @@ fn of_lost_records(seed: u64) -> Plan {
     plan.tables.iter_mut().for_each(|table| {
         (table.read, table.write) = (model::Level::One, model::Level::One);
     });
-    (plan.disk.rot, plan.disk.rots, plan.sloppy) = (50_000, [1, 0, 0], false);
+    (plan.disk.rot, plan.disk.rots, plan.sloppy, plan.scrubs) = (50_000, [1, 0, 0], false, false);
     (plan.network.twice, plan.network.late, plan.network.window) = (300, 200, None);
     (plan.clients.partitions, plan.clients.sorts, plan.clients.think) = (2, 1, 50_000);
     plan
@@ -313,7 +313,14 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
         (
             Mutant::IncarnationReused,
             any,
-            &[DotsAreUnique, NoFalseDominance, NothingIsInvented, ClocksAreExact, LogReachesBack],
+            &[
+                DotsAreUnique,
+                NoFalseDominance,
+                NothingIsInvented,
+                ClocksAreExact,
+                LogReachesBack,
+                ReceiptsAreTrue,
+            ],
         ),
         (Mutant::ClockLost, any, &[ClocksAreExact, LogReachesBack]),
         (Mutant::BatchTorn, any, &[ClocksAreExact, NoFalseDominance, ReplicasConverge]),
@@ -466,6 +473,16 @@ fn inside() -> Vec<Row> {
         (In::HintBytesNotFreed, of_full_guests, &[RefusalsAreTrue]),
         (In::FullGuestSpeaksForAll, of_full_guests_alone, &[WritesAreTaken]),
         (In::NeedsRepairNotMarked, of_full_guests, &[LogReachesBack]),
+        (In::TreeNotTold, any, &[TreesAreTrue, LossesAreHealed]),
+        (In::NothingScrubbed, any, &[LossesAreHealed, TreesAreTrue]),
+        (In::ScrubChangesNothing, any, &[LossesAreHealed, TreesAreTrue]),
+        (In::FirstTableOnly, any, &[LossesAreHealed, TreesAreTrue]),
+        (In::ContextNotSummed, any, &[LossesAreHealed]),
+        (In::NothingCompared, any, &[LossesAreHealed]),
+        (In::OnlyOursKeptBack, any, &[LossesAreHealed]),
+        (In::AheadKeptBack, any, &[LossesAreHealed]),
+        (In::ComparedIsNews, any, &[LossesAreHealed]),
+        (In::DamagedStays, any, &[LossesAreHealed]),
         (In::LostRecordStaysLost, of_lost_records, &[ReplicasConverge]),
         (In::UnheardIsFresh, of_late_news, &[StalenessIsTrue]),
         (In::SloppyIsFresh, of_guests, &[StalenessIsTrue]),
@@ -563,6 +580,8 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (ReplicasConverge, Mutant::Inside(In::RepairForgotten), ANY, ALL),
         (ExchangeConverges, Mutant::Inside(In::NothingPulled), ANY, ALL),
         (ExchangeConverges, Mutant::Inside(In::NothingPulled), ANY, Look::Quiet),
+        (LossesAreHealed, Mutant::Inside(In::NothingCompared), ANY, ALL),
+        (TreesAreTrue, Mutant::Inside(In::TreeNotTold), ANY, ALL),
         (LogReachesBack, Mutant::Inside(In::LogNotStored), ANY, ALL),
         (StalenessIsTrue, Mutant::Inside(In::ConnectedIsFresh), of_late_news, ALL),
         (HistoryIsHeld, Mutant::AbsenceDeletes, ANY, Look::Quiet),

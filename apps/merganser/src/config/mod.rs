@@ -178,7 +178,24 @@ impl Config {
             peers,
             layout,
             limits: Limits {
-                retry_window: resolve_window(raw.retry_window)?,
+                retry_window: resolve_span(
+                    "retry_window",
+                    raw.retry_window,
+                    Limits::default().retry_window,
+                    (WINDOW_MIN, WINDOW_MAX),
+                )?,
+                scrub_interval: resolve_span(
+                    "scrub_interval",
+                    raw.scrub_interval,
+                    Limits::default().scrub_interval,
+                    (INTERVAL_MIN, INTERVAL_MAX),
+                )?,
+                repair_interval: resolve_span(
+                    "repair_interval",
+                    raw.repair_interval,
+                    Limits::default().repair_interval,
+                    (INTERVAL_MIN, INTERVAL_MAX),
+                )?,
                 hint_bytes_max: resolve_bytes(
                     "hint_bytes_max",
                     raw.hint_bytes_max,
@@ -315,6 +332,8 @@ fn resolve_limits(
         exchange_bytes_max: default.exchange_bytes_max,
         catch_up_rate: default.catch_up_rate,
         log_entries_max: default.log_entries_max,
+        scrub_interval: default.scrub_interval,
+        repair_interval: default.repair_interval,
         retry_window: default.retry_window,
         token_ahead_max: default.token_ahead_max,
         hint_bytes_max: default.hint_bytes_max,
@@ -347,14 +366,26 @@ const WINDOW_MIN: Duration = Duration::from_secs(60);
 /// left for clocks that are apart, and for attempts that were long on their way.
 const WINDOW_MAX: Duration = Duration::from_secs(12 * 3_600);
 
-/// How old the token of a write may be.
-fn resolve_window(window: Option<Span>) -> Result<Duration, ConfigError> {
-    let window = window.map_or(Limits::default().retry_window, |window| window.0);
-    if (WINDOW_MIN..=WINDOW_MAX).contains(&window) {
-        return Ok(window);
+/// The shortest time in which everything is read again, or compared: with less, a node would do
+/// nothing else.
+const INTERVAL_MIN: Duration = Duration::from_secs(10);
+
+/// The longest. A second copy may be lost within as long.
+const INTERVAL_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// A time, if it is within bounds.
+fn resolve_span(
+    option: &'static str,
+    given: Option<Span>,
+    default: Duration,
+    (least, most): (Duration, Duration),
+) -> Result<Duration, ConfigError> {
+    let time = given.map_or(default, |span| span.0);
+    if (least..=most).contains(&time) {
+        return Ok(time);
     }
-    let problem = format!("{} s is out of range: 1m to 12h", window.as_secs());
-    Err(wrong("retry_window", problem))
+    let [is, least, most] = [time, least, most].map(Span);
+    Err(wrong(option, format!("{is} is out of range: {least} to {most}")))
 }
 
 /// A number of which none would be no node.

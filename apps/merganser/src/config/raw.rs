@@ -91,6 +91,16 @@ pub(crate) struct Raw {
     #[arg(long, env = "MERGANSER_RETRY_WINDOW", value_name = "TIME")]
     pub(crate) retry_window: Option<Span>,
 
+    /// Within which time everything on the disk is read again, to find what it has lost, from 10s
+    /// to 30d [default: 1d].
+    #[arg(long, env = "MERGANSER_SCRUB_INTERVAL", value_name = "TIME")]
+    pub(crate) scrub_interval: Option<Span>,
+
+    /// After which time without a proof that it is equal a shard is compared with other replicas
+    /// although it is being written, from 10s to 30d [default: 1h].
+    #[arg(long, env = "MERGANSER_REPAIR_INTERVAL", value_name = "TIME")]
+    pub(crate) repair_interval: Option<Span>,
+
     /// The most client connections; more are answered 503 and closed [default: 10000].
     #[arg(long, env = "MERGANSER_CONNECTIONS_MAX", value_name = "NUMBER")]
     pub(crate) connections_max: Option<usize>,
@@ -200,6 +210,8 @@ impl Raw {
             catch_up_rate: self.catch_up_rate.or(file.catch_up_rate),
             log_entries_max: self.log_entries_max.or(file.log_entries_max),
             retry_window: self.retry_window.or(file.retry_window),
+            scrub_interval: self.scrub_interval.or(file.scrub_interval),
+            repair_interval: self.repair_interval.or(file.repair_interval),
             connections_max: self.connections_max.or(file.connections_max),
             memory: self.memory.or(file.memory),
             cache: self.cache.or(file.cache),

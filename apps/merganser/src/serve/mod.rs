@@ -278,6 +278,7 @@ fn new_node(config: &Config, incarnation: Incarnation, recovered: Recovered) -> 
         limits: config.limits,
         address: config.address.clone(),
         started_millis: millis_now(),
+        salt: node::Salt::new(config.secret.key()),
         seed: rand::random(),
     };
     Node::new(node, recovered.clocks, recovered.acceptor, Now::default())

@@ -108,6 +108,11 @@ impl Acks {
         known.gaps = if more { known.gaps.saturating_add(gaps) } else { gaps };
     }
 
+    /// Whether a replica has writes that it could not produce.
+    pub(crate) fn has_gaps(&self, shard: ShardId, node: NodeId) -> bool {
+        self.0.get(&(shard, node)).is_some_and(|known| known.gaps != 0)
+    }
+
     /// The part of `ours` that all of these have, too.
     pub(crate) fn settled(&self, shard: ShardId, others: &[NodeId], ours: &DotSet) -> DotSet {
         others.iter().fold(ours.clone(), |settled, node| {

@@ -12,7 +12,8 @@ pub(crate) use model::{
     Request, Seen, Session, ShardId, TableId, Value, Voting, WriteOptions, Written,
 };
 pub(crate) use node::{
-    After, Config, Disk, Effect, Forwarded, Hint, HintPlace, Input, Message, Node, Owed, Ticket,
+    After, Config, Disk, Effect, Forwarded, Hint, HintPlace, Input, Message, Node, Owed, Salt,
+    Ticket,
 };
 pub(crate) use placement::{Layout, Member};
 pub(crate) use replica::{Change, Page, PageNeed, Span, Store, StoreError};
@@ -62,7 +63,7 @@ impl Store for Memory {
             .collect();
         let more = need.objects_max < objects.len();
         objects.truncate(need.objects_max);
-        Ok(Page { objects, more })
+        Ok(Page { objects, more, ..Page::default() })
     }
 
     fn log(
@@ -147,6 +148,7 @@ pub(crate) fn config(id: NodeId, life: u64, layout: &Layout) -> Config {
         limits: Limits { siblings_max: 3, hint_bytes_max: 9 << 19, ..Limits::default() },
         address: format!("host{}:7100", id.number()),
         started_millis: life,
+        salt: Salt::new([7; 32]),
         seed: life,
     }
 }

@@ -19,3 +19,4 @@ mod requests;
 mod room;
 mod sessions;
 mod tokens;
+mod trees;

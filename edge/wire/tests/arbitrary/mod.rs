@@ -5,6 +5,8 @@
 #[path = "../../../codec/tests/arbitrary/mod.rs"]
 pub(crate) mod parts;
 
+mod compare;
+
 use std::time::Duration;
 
 use causality::Incarnation;
@@ -16,7 +18,7 @@ use model::{
 };
 use node::{
     Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack, Merge, Merged,
-    Message, RequestId, Scan, Scanned, Sent, Stamp, Verdict, Want,
+    Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict, Want,
 };
 use parts::{
     ballots, bytes, catalogs, contexts, dot_sets, dots, durabilities, keys, keyspaces, levels,
@@ -395,7 +397,8 @@ fn data() -> impl Strategy<Value = Message> {
         Just(Cause::Write),
         Just(Cause::ReadRepair),
         Just(Cause::Exchange),
-        Just(Cause::Handoff)
+        Just(Cause::Handoff),
+        Just(Cause::Repair)
     ];
     let verdicts = prop_oneof![
         Just(Verdict::Durable),
@@ -474,7 +477,9 @@ fn stamps() -> impl Strategy<Value = Stamp> {
 }
 
 fn exchange() -> impl Strategy<Value = Message> {
-    let clocks = (stamps(), stamps(), any::<bool>(), vec((shards(), any::<u64>()), 0..6));
+    let told = (shards(), any::<u64>(), option::of(any::<u64>()))
+        .prop_map(|(shard, clock, tree)| Sums { shard, clock, tree });
+    let clocks = (stamps(), stamps(), any::<bool>(), vec(told, 0..6));
     let lack = (requests_ids(), shards(), dot_sets(), option::of(dots()), any::<u32>(), stamps());
     let sent = (requests_ids(), option::of(dots()), any::<u64>());
     prop_oneof![
@@ -497,6 +502,7 @@ pub(crate) fn messages() -> impl Strategy<Value = Message> {
         // Boxed: all strategies in one would not fit on the stack of a thread.
         2 => data().boxed(),
         1 => exchange().boxed(),
+        1 => compare::comparisons().boxed(),
         1 => scans().boxed(),
         1 => (requests_ids(), page, staleness()).prop_map(|(request, page, staleness)| {
             Message::Scanned(Scanned { request, page, staleness })

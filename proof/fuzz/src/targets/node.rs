@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use antientropy::{Answer, Answers, Listing, Within};
 use bytes::Bytes;
 use catalog::{Acceptor, Catalog};
 use causality::{Dot, Incarnation};
@@ -16,8 +17,8 @@ use model::{
     TableId, Voting,
 };
 use node::{
-    Cause, Config, Disk, Effect, Fetched, Forward, Found, Input, Merge, Merged, Message, Node,
-    Scanned, Sent, Ticket, Verdict,
+    Cause, Compared, Config, Disk, Effect, Fetched, Forward, Found, Input, Merge, Merged, Message,
+    Node, Scanned, Sent, Ticket, Verdict,
 };
 use placement::{Layout, Member};
 use replica::{Change, Page, PageNeed, Span, Store, StoreError};
@@ -77,7 +78,7 @@ impl Store for Memory {
             .collect();
         let more = need.objects_max < objects.len();
         objects.truncate(need.objects_max);
-        Ok(Page { objects, more })
+        Ok(Page { objects, more, ..Page::default() })
     }
 
     fn log(
@@ -176,6 +177,7 @@ impl World {
             limits,
             address: String::new(),
             started_millis: 1,
+            salt: node::Salt::new([7; 32]),
             seed: 1,
         };
         let acceptor = Acceptor { learned: catalog(), ..Acceptor::default() };
@@ -294,6 +296,30 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             next: how.is_multiple_of(2).then_some(lack.after).flatten(),
             gaps: u64::from(how),
         }),
+        Message::Compare(compare) => {
+            let table = catalog().tables.values().next()?.id;
+            let place = node::Place(Address { table, key: samples::first_key() });
+            let listing = Listing { to: None, sum: u64::from(how), fingerprints: vec![how.into()] };
+            let answers = [
+                Answer::Compared(vec![(u16::from(how % 3), Within::Leaf(listing.clone()))]),
+                Answer::Cut { level: how % 3, at: vec![place.clone()], sums: vec![1, how.into()] },
+                Answer::Listed(listing),
+                Answer::Named {
+                    sum: how.into(),
+                    items: vec![(place, antientropy::Digest(how.into()))],
+                },
+            ];
+            let answer = answers.into_iter().nth(usize::from(how) % 4)?;
+            let round = compare.questions.round;
+            let answers =
+                (!how.is_multiple_of(7)).then(|| Answers { round, answers: vec![answer] });
+            Message::Compared(Compared { request: compare.request, answers })
+        }
+        Message::Bring(bring) => {
+            let address = bring.addresses.into_iter().next()?;
+            let (request, sync, cause) = (bring.request, false, Cause::Repair);
+            Message::Merge(Merge { request, address, object, sync, cause, stands_for: None })
+        }
         Message::Holding { .. } => Message::Take { bytes: u64::from(how) },
         Message::Probe { .. } => Message::Probed { catalog_version: u64::from(how) },
         Message::Merged(_)
@@ -305,6 +331,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         | Message::Take { .. }
         | Message::Clocks(_)
         | Message::Sent(_)
+        | Message::Compared(_)
         | Message::Probed { .. }
         | Message::Promised { .. }
         | Message::Accepted { .. }

@@ -1,6 +1,6 @@
 //! What a crash takes from a disk, and what it leaves.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use causality::DotSet;
 
@@ -56,10 +56,16 @@ impl SimDisk {
         self.mutate_lost(&lost);
         let mut view = self.synced.clone();
         left.iter().flatten().for_each(|record| view.take(record));
+        let is_left =
+            |place: &Place| left.iter().flatten().any(|it| it.place().as_ref() == Some(place));
+        let (healing, damaged): (BTreeSet<Place>, BTreeSet<Place>) =
+            std::mem::take(&mut self.healing).into_iter().partition(is_left);
+        self.damaged.extend(damaged);
         *self = Self {
             mutant: self.mutant,
             view,
             left,
+            healing,
             synced: std::mem::take(&mut self.synced),
             fresh: std::mem::take(&mut self.fresh),
             damaged: std::mem::take(&mut self.damaged),

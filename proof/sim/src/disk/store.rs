@@ -43,12 +43,13 @@ impl Store for SimDisk {
             let in_table = *of == shard && address.table == table;
             let in_span =
                 in_table && span.partition.as_ref().is_none_or(|p| p == address.key.partition());
-            if !in_span || need.objects_max <= page.objects.len() || need.bytes_max < bytes {
+            if !in_span || need.objects_max <= page.looked_at() || need.bytes_max < bytes {
                 page.more = in_span;
                 break;
             }
             if !self.damaged.is_empty() && self.damaged.contains(&(*of, address.clone())) {
-                return Err(damaged());
+                page.unreadable.push(address.key.clone());
+                continue;
             }
             bytes += size(&address.key, object);
             page.objects.push((address.key.clone(), object.clone()));
@@ -68,6 +69,10 @@ impl Store for SimDisk {
 
     fn commit(&mut self, change: Change) {
         let change = self.mutated(change);
+        let place = (change.shard, change.address.clone());
+        if self.damaged.remove(&place) {
+            self.healing.insert(place);
+        }
         self.touched.push(((change.shard, change.address.clone()), self.view.gained(&change)));
         self.stage(Record::Change(change));
     }

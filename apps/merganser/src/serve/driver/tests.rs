@@ -153,6 +153,7 @@ impl Driver<FakeDisk, FakeNetwork> {
             limits: Limits::default(),
             address: String::new(),
             started_millis: 1,
+            salt: node::Salt::new([7; 32]),
             seed: 1,
         };
         let acceptor = Acceptor { learned: tables(), ..Acceptor::default() };

@@ -1,0 +1,188 @@
+//! The hash trees of the shards that are kept here, and what is done for them in the background.
+//!
+//! Clocks say which writes a replica was told of, and not what its disk still has. So each shard
+//! has a tree, whose sum goes out with its clock: two replicas with one clock and two sums
+//! [compare] their trees, down to the keys that differ, and bring each other what is
+//! missing there.
+//!
+//! ```text
+//! start      nothing is known; the shard is read in small steps             no sum is told
+//! whole      each change is told to the tree in the turn that stages it     the sum is told
+//! scrub      leaf after leaf is read again, all within the interval         what differs is found
+//! ```
+//!
+//! Trees are not stored: reading a shard after a start is what also finds what was lost
+//! while nobody looked. And a tree follows changes only. What a disk loses by itself is found
+//! when its leaf is scrubbed; the tree then says what is there, and the next sum that
+//! goes out tells the others.
+
+pub(crate) mod compare;
+mod stored;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use antientropy::{Tree, Verdict};
+use model::{NodeId, Now, ShardId, TableId};
+use mutant::{Mutant, is};
+use rand::RngExt;
+
+pub(crate) use compare::Comparison;
+pub use stored::{Place, sum_of};
+pub(crate) use stored::{Stored, Watched};
+
+use crate::exchange::Kept;
+use crate::{Disk, Node, RequestId, Turn};
+
+/// The most objects that are read in one step. Clients wait meanwhile.
+const OBJECTS_MAX: usize = 1_024;
+const OBJECTS_MAX_BUSY: usize = 64;
+
+/// How long everybody else has the node between two steps.
+const PAUSE: Duration = Duration::from_micros(100);
+const PAUSE_BUSY: Duration = Duration::from_millis(2);
+
+/// What a leaf counts for that is read: it has about as many objects.
+const LEAF: usize = 64;
+
+/// What this node does for its trees, and with those of others.
+#[derive(Debug, Default)]
+pub(crate) struct Trees {
+    /// When they are seen to next, and from which shard on, while there is something to do.
+    tending: Option<(Now, ShardId)>,
+    pub(crate) comparisons: BTreeMap<RequestId, Comparison>,
+    /// When a shard was last shown to be the same as at another replica.
+    pub(crate) proofs: BTreeMap<(ShardId, NodeId), Now>,
+    /// Who is not compared with again before some moment, because it found nothing.
+    pub(crate) resting: BTreeMap<(ShardId, NodeId), Now>,
+}
+
+/// Which leaf of a shard is read again next, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Scrub {
+    at: Option<Place>,
+    due: Option<Now>,
+}
+
+impl Trees {
+    /// When [`Node::tend`] or [`Node::compare`] has something to do.
+    pub(crate) fn wake_at(&self) -> Option<Now> {
+        let tending = self.tending.map(|(at, _)| at);
+        let comparing = self.comparisons.values().filter_map(Comparison::wake_at).min();
+        [tending, comparing].into_iter().flatten().min()
+    }
+}
+
+impl Node {
+    /// The sum of everything that a shard holds, if its tree is whole.
+    pub fn tree_sum(&self, shard: ShardId) -> Option<u64> {
+        Some(self.shards.get(&shard)?.tree.total()?.sum)
+    }
+
+    /// How long ago it was last shown that a shard is the same here and at another replica, of the
+    /// pair of which that is longest ago. Nothing if no shard is kept together with others.
+    pub fn unproven(&self, now: Now) -> Option<Duration> {
+        let shards = self.contracts.kept_by(self.config.id);
+        let pairs = shards.flat_map(|(shard, nodes)| nodes.iter().map(move |node| (shard, *node)));
+        let others = pairs.filter(|(_, node)| *node != self.config.id);
+        let proof = |pair| self.trees.proofs.get(&pair).copied().unwrap_or(self.started);
+        others.map(proof).min().map(|oldest| now.since(oldest))
+    }
+
+    /// The tables of a keyspace, in order.
+    pub(crate) fn tables_of(&self, shard: ShardId) -> Vec<TableId> {
+        let tables = self.in_force().tables.values();
+        let mut tables: Vec<TableId> =
+            tables.filter(|table| table.keyspace == shard.keyspace).map(|table| table.id).collect();
+        tables.sort_unstable();
+        if is(Mutant::FirstTableOnly) {
+            tables.truncate(1);
+        }
+        tables
+    }
+
+    /// A round begins in which all shards are seen to, if none is under way.
+    pub(crate) fn begin_tending(&mut self, now: Now) {
+        if self.trees.tending.is_none() {
+            self.trees.tending = self.shards.keys().next().map(|first| (now, *first));
+        }
+    }
+
+    /// Reads some of what trees have to read, and goes on with it in a while if there is more.
+    pub(crate) fn tend<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        let Some((_, from)) = self.trees.tending.filter(|(at, _)| *at <= turn.now) else { return };
+        let is_busy = self.exchange.is_busy();
+        let (mut left, pause) = match is_busy {
+            true => (OBJECTS_MAX_BUSY, PAUSE_BUSY),
+            false => (OBJECTS_MAX, PAUSE),
+        };
+        let shards: Vec<ShardId> = self.shards.range(from..).map(|(shard, _)| *shard).collect();
+        for shard in shards {
+            self.tend_shard(shard, &mut left, turn);
+            if left == 0 {
+                self.trees.tending = Some((turn.now + pause, shard));
+                return;
+            }
+        }
+        self.trees.tending = None;
+    }
+
+    fn tend_shard<D: Disk>(&mut self, shard: ShardId, left: &mut usize, turn: &mut Turn<'_, D>) {
+        let tables = self.tables_of(shard);
+        let interval = self.config.limits.scrub_interval;
+        let spread = self.rng.random_range(0.75..1.25);
+        let Some(kept) = self.shards.get_mut(&shard) else { return };
+        let stored = Stored::new(&*turn.disk, shard, &tables);
+        let Kept { tree, scrub, .. } = kept;
+        while 0 < *left {
+            self.counts.records_unreadable += stored.unreadable.take();
+            let begun = *left;
+            if !tree.is_whole() {
+                *left -= (*left).min(OBJECTS_MAX);
+                // What cannot be read is tried again in the next round.
+                if tree.read_on(&stored, begun).is_err() {
+                    self.counts.failed_scrubs += 1;
+                    return;
+                }
+                scrub.rest(turn.now, interval.mul_f64(spread), tree);
+            } else if tree.cuts_overdue() != 0 {
+                *left = left.saturating_sub(LEAF);
+                if tree.cut(&stored, 1).is_err() {
+                    self.counts.failed_scrubs += 1;
+                    return;
+                }
+            } else if scrub.due.is_none_or(|due| due <= turn.now) && !is(Mutant::NothingScrubbed) {
+                *left = left.saturating_sub(LEAF);
+                let scrubbed = match is(Mutant::ScrubChangesNothing) {
+                    true => tree.check(scrub.at.as_ref(), &stored),
+                    false => tree.scrub(scrub.at.as_ref(), &stored),
+                };
+                scrub.rest(turn.now, interval.mul_f64(spread), tree);
+                match scrubbed {
+                    Ok(Some(check)) => {
+                        let is_damaged = check.verdict != Verdict::Sound;
+                        self.counts.leaves_scrubbed += 1;
+                        self.counts.leaves_damaged += u64::from(is_damaged);
+                        scrub.at = check.leaf.to;
+                    }
+                    Ok(None) => scrub.at = None,
+                    // The next leaf may be elsewhere on the disk.
+                    Err(_) => {
+                        self.counts.failed_scrubs += 1;
+                        scrub.at = tree.leaf(scrub.at.as_ref()).and_then(|leaf| leaf.to);
+                    }
+                }
+            } else {
+                return;
+            }
+        }
+    }
+}
+
+impl Scrub {
+    /// The next leaf is due when its part of the interval is over.
+    fn rest(&mut self, now: Now, interval: Duration, tree: &Tree<Place>) {
+        let leaves = u32::try_from(tree.leaves()).unwrap_or(u32::MAX).max(1);
+        self.due = Some(now + interval / leaves);
+    }
+}

@@ -1,0 +1,197 @@
+//! What a disk holds of a shard, as its hash tree sees it, and a disk that tells the tree.
+
+use std::cell::Cell;
+
+use antientropy::{Digest, Items, KeyRange, Salt, Tree, TreeKey};
+use causality::Run;
+use model::{Address, Object, ShardId, TableId};
+use mutant::{Mutant, is};
+use replica::{Change, Entry, Page, PageNeed, Span, Store, StoreError};
+
+use crate::Disk;
+use crate::shards::digest;
+
+/// The most objects that are read of a range whose end is known: a leaf has 64 or so.
+const LEAF_OBJECTS: usize = 128;
+
+/// The most bytes of objects that are in memory at once while a shard is read.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Where an object lives, in the order in which objects lie on the disk: those of one table are
+/// one stretch of keys.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Place(pub Address);
+
+impl TreeKey for Place {
+    fn append_to(&self, bytes: &mut Vec<u8>) {
+        let Address { table, key } = &self.0;
+        let length = u32::try_from(key.partition().len()).expect("keys are short");
+        bytes.extend(table.number().to_le_bytes());
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(key.partition());
+        bytes.extend(key.sort());
+    }
+}
+
+/// What a shard comes to that holds these, under the secret of a cluster.
+pub fn sum_of<'a>(salt: Salt, held: impl Iterator<Item = (&'a Address, &'a Object)>) -> u64 {
+    let mut tree = Tree::new(salt);
+    for (address, object) in held {
+        tree.change(&Place(address.clone()), None, Some(sum(object)));
+    }
+    tree.total().unwrap_or_default().sum
+}
+
+/// What an object comes to, for trees. Dots are minted by nodes, so that no client can make two
+/// objects that come to the same.
+fn sum(object: &Object) -> Digest {
+    if is(Mutant::ContextNotSummed) {
+        let heard = object.values().keys().copied().collect();
+        let (values, _) = object.clone().into_parts();
+        let bare = Object::from_parts(values, heard).expect("it has the dots of its values");
+        return Digest(digest(&bare).0);
+    }
+    Digest(digest(object).0)
+}
+
+/// The objects of one shard.
+pub(crate) struct Stored<'a, D> {
+    pub(crate) disk: &'a D,
+    pub(crate) shard: ShardId,
+    /// The tables of its keyspace, in order.
+    pub(crate) tables: &'a [TableId],
+    /// How many records were passed over that fail their check. To a tree they are not there, so
+    /// that what others hold of them differs, and is brought.
+    pub(crate) unreadable: Cell<u64>,
+}
+
+impl<'a, D: Disk> Stored<'a, D> {
+    pub(crate) fn new(disk: &'a D, shard: ShardId, tables: &'a [TableId]) -> Self {
+        Self { disk, shard, tables, unreadable: Cell::new(0) }
+    }
+
+    fn pass_over(&self, records: usize) {
+        self.unreadable.set(self.unreadable.get() + records as u64);
+    }
+
+    /// Adds what a table has of a range, as long as there is room. Returns whether the range may
+    /// go on behind the table.
+    fn read_table(
+        &self,
+        table: TableId,
+        range: &KeyRange<Place>,
+        items_max: usize,
+        items: &mut Vec<(Place, Digest)>,
+    ) -> Result<bool, StoreError> {
+        let from = range.from.as_ref().filter(|from| from.0.table == table);
+        if let Some(Place(first)) = from {
+            match self.disk.object(self.shard, first) {
+                Ok(Some(object)) => items.push((Place(first.clone()), sum(&object))),
+                Ok(None) => {}
+                Err(StoreError::Corrupt(_)) => self.pass_over(1),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut after = from.map(|from| from.0.key.clone());
+        while items.len() < items_max {
+            let left = items_max - items.len();
+            let objects_max = if range.to.is_some() { left.min(LEAF_OBJECTS) } else { left };
+            let need = PageNeed { objects_max, bytes_max: PAGE_BYTES };
+            let span = Span { partition: None, after };
+            let page = self.disk.scan(self.shard, table, &span, need)?;
+            let is_more = page.more;
+            after = page.last().cloned();
+            self.pass_over(page.unreadable.len());
+            for (key, object) in page.objects {
+                let place = Place(Address { table, key });
+                if range.to.as_ref().is_some_and(|to| *to <= place) {
+                    return Ok(false);
+                }
+                items.push((place, sum(&object)));
+            }
+            if !is_more {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl<D: Disk> Items<Place> for Stored<'_, D> {
+    type Error = StoreError;
+
+    fn read(
+        &self,
+        range: &KeyRange<Place>,
+        items_max: usize,
+    ) -> Result<Vec<(Place, Digest)>, StoreError> {
+        let mut items = Vec::new();
+        let is_meant = |table: &&TableId| {
+            range.from.as_ref().is_none_or(|from| from.0.table <= **table)
+                && range.to.as_ref().is_none_or(|to| **table <= to.0.table)
+        };
+        for table in self.tables.iter().filter(is_meant) {
+            if items_max <= items.len() || !self.read_table(*table, range, items_max, &mut items)? {
+                break;
+            }
+        }
+        Ok(items)
+    }
+}
+
+/// A disk on which one shard is changed, and the tree of that shard, which is told.
+///
+/// A replica reads an object before it stages another in its place. What it read is what the tree
+/// takes out.
+pub(crate) struct Watched<'a, D> {
+    disk: &'a mut D,
+    tree: &'a mut Tree<Place>,
+    before: Cell<Option<Digest>>,
+}
+
+impl<'a, D: Disk> Watched<'a, D> {
+    pub(crate) fn new(disk: &'a mut D, tree: &'a mut Tree<Place>) -> Self {
+        Self { disk, tree, before: Cell::new(None) }
+    }
+}
+
+impl<D: Disk> Store for Watched<'_, D> {
+    fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
+        let found = self.disk.object(shard, address);
+        let held = found.as_ref().ok().and_then(Option::as_ref);
+        self.before.set(held.map(sum));
+        found
+    }
+
+    fn scan(
+        &self,
+        shard: ShardId,
+        table: TableId,
+        span: &Span,
+        need: PageNeed,
+    ) -> Result<Page, StoreError> {
+        self.disk.scan(shard, table, span, need)
+    }
+
+    fn log(
+        &self,
+        shard: ShardId,
+        within: Run,
+        entries_max: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.disk.log(shard, within, entries_max)
+    }
+
+    fn commit(&mut self, change: Change) {
+        let Change { shard, address, object, clock, news } = change;
+        let place = Place(address);
+        if !is(Mutant::TreeNotTold) {
+            self.tree.change(&place, self.before.take(), Some(sum(&object)));
+        }
+        self.disk.commit(Change { shard, address: place.0, object, clock, news });
+    }
+
+    fn forget(&mut self, shard: ShardId, runs: &[Run]) {
+        self.disk.forget(shard, runs);
+    }
+}

@@ -1,0 +1,216 @@
+//! What disks lose behind the backs of their nodes, and how hash trees find it.
+
+use node::Counts;
+
+use super::harness::*;
+
+/// So often everything is read again in these tests, in milliseconds.
+const SCRUB: u64 = 10_000;
+
+fn cluster() -> Cluster {
+    let scrub_interval = Duration::from_millis(SCRUB);
+    Cluster::with_limits(3, Limits { scrub_interval, ..Limits::default() })
+}
+
+fn named(number: u32) -> String {
+    format!("k{number}")
+}
+
+/// Three replicas that hold so many keys.
+fn filled(keys: u32) -> Cluster {
+    let mut cluster = cluster();
+    for number in 0..keys {
+        cluster.put(1, &named(number), &format!("v{number}"), &none());
+    }
+    cluster.wait(3_000);
+    cluster
+}
+
+fn disk(cluster: &mut Cluster, node: u16) -> &mut Memory {
+    &mut cluster.nodes.get_mut(&NodeId::new(node)).unwrap().1
+}
+
+fn counts(cluster: &Cluster, node: u16) -> Counts {
+    cluster.nodes.get(&NodeId::new(node)).unwrap().0.counts()
+}
+
+fn all_counts(cluster: &Cluster, count: fn(&Counts) -> u64) -> u64 {
+    (1..=3).map(|node| count(&counts(cluster, node))).sum()
+}
+
+/// Whether all hold the same, and their trees say so.
+fn are_equal(cluster: &Cluster) -> bool {
+    let disks: Vec<_> = cluster.nodes.values().map(|(_, disk)| &disk.objects).collect();
+    let first = disks.first().unwrap();
+    let mut shards = first.keys().map(|(shard, ..)| *shard).collect::<Vec<_>>();
+    shards.dedup();
+    let sums = |shard: &ShardId| {
+        let sums: BTreeSet<_> =
+            cluster.nodes.values().map(|(node, _)| node.tree_sum(*shard)).collect();
+        sums.len() == 1 && sums.iter().all(Option::is_some)
+    };
+    disks.iter().all(|disk| disk == first) && shards.iter().all(sums)
+}
+
+#[test]
+fn a_lost_record_is_put_back_without_a_read_within_one_scrub() {
+    let mut cluster = filled(200);
+    assert!(are_equal(&cluster));
+    let (lost, _) = disk(&mut cluster, 2).objects.iter().nth(77).unwrap();
+    let lost = lost.clone();
+    disk(&mut cluster, 2).objects.remove(&lost);
+    assert!(!are_equal(&cluster));
+    cluster.wait(SCRUB * 5 / 4 + 3_000);
+    assert!(are_equal(&cluster), "{:?}", counts(&cluster, 2));
+    assert_eq!(counts(&cluster, 2).lost_writes_restored, 1);
+    assert_eq!(counts(&cluster, 2).leaves_damaged, 1);
+    assert!(all_counts(&cluster, |counts| counts.differences) >= 1);
+}
+
+#[test]
+fn what_several_have_lost_comes_from_whoever_has_it() {
+    let mut cluster = filled(200);
+    let all: Vec<_> = disk(&mut cluster, 1).objects.keys().cloned().collect();
+    for (at, place) in all.iter().enumerate() {
+        // Each third of the keys is lost at two of the three.
+        for node in (1..=3).filter(|node| usize::from(*node) != at % 3 + 1) {
+            disk(&mut cluster, node).objects.remove(place);
+        }
+    }
+    cluster.wait(SCRUB * 5 / 4 + 10_000);
+    assert!(are_equal(&cluster));
+    assert_eq!(disk(&mut cluster, 1).objects.len(), 200);
+    assert_eq!(all_counts(&cluster, |counts| counts.lost_writes_restored), 400);
+}
+
+#[test]
+fn of_two_states_of_a_key_both_get_what_they_lack() {
+    let mut cluster = filled(3);
+    let first = cluster.get(1, "k1", Level::All).object;
+    let old = disk(&mut cluster, 1).objects.clone();
+    cluster.put(1, "k1", "later", first.context());
+    cluster.wait(2_000);
+    // One is as it was before, and another has lost what came before.
+    disk(&mut cluster, 1).objects = old;
+    cluster.wait(SCRUB * 5 / 4 + 3_000);
+    assert!(are_equal(&cluster));
+    assert_eq!(texts(&cluster.get(1, "k1", Level::One).object), ["later"]);
+}
+
+#[test]
+fn replicas_that_are_equal_send_each_other_no_object_and_compare_nothing() {
+    let mut cluster = filled(200);
+    cluster.holds = |_, _, message| {
+        matches!(message, Message::Merge(_) | Message::Compare(_) | Message::Bring(_))
+    };
+    cluster.wait(2 * SCRUB);
+    assert!(cluster.held.is_empty(), "{:?}", cluster.held.front());
+    assert!(counts(&cluster, 1).leaves_scrubbed >= 1, "it was read all the same");
+    assert_eq!(all_counts(&cluster, |counts| counts.leaves_damaged), 0);
+}
+
+#[test]
+fn a_node_that_starts_reads_what_it_holds_before_it_tells_what_that_comes_to() {
+    let mut cluster = filled(200);
+    let lost = disk(&mut cluster, 3).objects.keys().nth(5).unwrap().clone();
+    let mut clock = none();
+    for object in disk(&mut cluster, 3).objects.values() {
+        let _ = clock.union(object.context());
+    }
+    disk(&mut cluster, 3).objects.remove(&lost);
+    let (_, memory) = cluster.nodes.remove(&NodeId::new(3)).unwrap();
+    let config = config(NodeId::new(3), 1, &cluster.layout);
+    let clocks = [(lost.0, clock)].into();
+    let node = Node::new(config, clocks, memory.acceptor.clone(), cluster.now);
+    cluster.nodes.insert(NodeId::new(3), (node, memory));
+    for other in [1, 2] {
+        cluster.inputs.push_back((NodeId::new(3), Input::Connected(NodeId::new(other))));
+    }
+    cluster.settle();
+    let (node, _) = cluster.nodes.get(&NodeId::new(3)).unwrap();
+    assert_eq!(node.tree_sum(lost.0), None);
+    cluster.wait(4_000);
+    assert!(are_equal(&cluster), "the scrub of a day did not have to begin");
+    assert_eq!(counts(&cluster, 3).lost_writes_restored, 1);
+    assert_eq!(counts(&cluster, 3).leaves_scrubbed, 0);
+}
+
+#[test]
+fn a_lost_message_ends_a_comparison_and_the_next_finds_the_rest() {
+    let mut cluster = filled(200);
+    for number in 0..20 {
+        let (lost, _) = disk(&mut cluster, 2).objects.iter().nth(number * 5).unwrap();
+        let lost = lost.clone();
+        disk(&mut cluster, 2).objects.remove(&lost);
+    }
+    cluster.holds = |_, to, message| match message {
+        Message::Compared(_) => true,
+        Message::Bring(_) => to == NodeId::new(1),
+        _ => false,
+    };
+    cluster.wait(SCRUB * 5 / 4 + 3_000);
+    assert!(!cluster.held.is_empty() && !are_equal(&cluster));
+    cluster.holds = |_, _, _| false;
+    cluster.held.clear();
+    cluster.wait(20_000);
+    assert!(are_equal(&cluster));
+}
+
+/// A cluster of which the third node has lost its disk, when all of its logs were empty.
+fn wiped() -> Cluster {
+    let mut cluster = filled(200);
+    let config = config(NodeId::new(3), 1, &cluster.layout);
+    let (_, memory) = cluster.nodes.remove(&NodeId::new(3)).unwrap();
+    assert!(memory.log.is_empty(), "no log can bring what was lost");
+    let node = Node::new(config, BTreeMap::new(), memory.acceptor.clone(), cluster.now);
+    cluster.nodes.insert(NodeId::new(3), (node, Memory::default()));
+    for other in [1, 2] {
+        cluster.inputs.push_back((NodeId::new(3), Input::Connected(NodeId::new(other))));
+    }
+    cluster.settle();
+    cluster
+}
+
+#[test]
+fn a_lost_disk_is_filled_again_although_no_log_reaches_back() {
+    let mut cluster = wiped();
+    assert_eq!(disk(&mut cluster, 3).objects.len(), 0);
+    cluster.wait(8_000);
+    assert!(are_equal(&cluster), "long before it would be overdue");
+    assert_eq!(disk(&mut cluster, 3).objects.len(), 200);
+    assert_eq!(counts(&cluster, 3).lost_writes_restored, 0, "its clock is as new as its disk");
+}
+
+#[test]
+fn a_shard_that_is_written_all_the_time_is_compared_when_that_is_overdue() {
+    let mut cluster = cluster();
+    let limits = Limits {
+        scrub_interval: Duration::from_millis(SCRUB),
+        repair_interval: Duration::from_secs(20),
+        ..Limits::default()
+    };
+    (1..=3).for_each(|node| cluster.limit(node, limits));
+    for number in 0..50 {
+        cluster.put(1, &named(number), "v", &none());
+    }
+    cluster.wait(2_000);
+    let lost = disk(&mut cluster, 2).objects.keys().nth(7).unwrap().clone();
+    disk(&mut cluster, 2).objects.remove(&lost);
+    // What is told of clocks is out of date when it arrives.
+    let write_on = |cluster: &mut Cluster, steps: u32| {
+        for step in 0..steps {
+            cluster.put(1, &format!("w{step}"), "v", &none());
+            cluster.holds = |_, _, message| matches!(message, Message::Clocks(_));
+            cluster.wait(100);
+            cluster.put(2, &format!("x{step}"), "v", &none());
+            cluster.holds = |_, _, _| false;
+            let held = std::mem::take(&mut cluster.held);
+            cluster.inputs.extend(held);
+            cluster.settle();
+        }
+    };
+    write_on(&mut cluster, 150);
+    assert!(!disk(&mut cluster, 2).objects.contains_key(&lost), "it is not overdue yet");
+    write_on(&mut cluster, 200);
+    assert!(disk(&mut cluster, 2).objects.contains_key(&lost));
+}
