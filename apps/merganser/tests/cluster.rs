@@ -37,6 +37,39 @@ fn a_killed_node_is_missed_by_nobody_and_catches_up_on_what_is_read() {
 }
 
 #[test]
+fn a_node_whose_disk_was_lost_is_filled_again_without_a_read() {
+    let mut cluster = Cluster::start_with_table(3);
+    let path = |number: u32| format!("/v1/kv/demo/notes/k{number}");
+    for number in 0..40 {
+        assert_eq!(cluster.put(1, &path(number), "kept").status, 204);
+    }
+    // What everybody has on disk is in no log any more.
+    let is_proven = |cluster: &Cluster, node: u16| {
+        let metrics = cluster.get(node, "/metrics").text();
+        let value = |name: &str| -> Option<f64> {
+            let line = metrics.lines().find(|line| line.split(' ').next() == Some(name))?;
+            line.split(' ').nth(1)?.parse().ok()
+        };
+        let (age, up) = (value("merganser_unproven_seconds"), value("merganser_uptime_seconds"));
+        age.zip(up).is_some_and(|(age, up)| age < 3.0 && age + 0.5 < up)
+    };
+    eventually("all shards are shown to be equal", || is_proven(&cluster, 1));
+    cluster.kill(3);
+    cluster.wait_for("n3 ended");
+    std::fs::remove_dir_all(cluster.node_dir(3).join("data")).unwrap();
+    cluster.restart(3);
+    cluster.wait_for_alive(1, 3);
+    eventually("they are equal again", || is_proven(&cluster, 3));
+    for number in 0..40 {
+        let read = cluster.get(3, &format!("{}?r=ONE", path(number)));
+        assert_eq!(read.text(), "kept", "k{number}");
+        let receipt = read.header("merganser-receipt").unwrap();
+        assert!(receipt.contains("acks=n3;"), "n3 answered alone: {receipt}");
+    }
+    cluster.stop();
+}
+
+#[test]
 fn what_each_replica_holds_is_shown_while_one_is_away_and_when_it_is_back() {
     let mut cluster = Cluster::start_with_table(3);
     let path = "/v1/kv/demo/notes/k";

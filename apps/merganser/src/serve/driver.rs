@@ -118,6 +118,8 @@ pub(super) struct Examined {
     pub(super) status: Status,
     pub(super) tables: Vec<TableHealth>,
     pub(super) counts: Counts,
+    /// How long ago it was last shown that replicas are equal, of the pair longest ago.
+    pub(super) unproven: Option<Duration>,
     pub(super) measured: Measured,
     /// How long the group in flight has been on its way.
     pub(super) disk_waits: Duration,
@@ -241,6 +243,7 @@ impl<D: Disk, N: Network> Driver<D, N> {
             status: self.node.status(self.now),
             tables: self.node.health(self.now),
             counts: self.node.counts(),
+            unproven: self.node.unproven(self.now),
             measured: self.measured.clone(),
             disk_waits: self.in_flight.map(|_| self.handed_over.elapsed()).unwrap_or_default(),
             staged: self.disk.staged(),

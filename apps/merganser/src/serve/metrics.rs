@@ -150,6 +150,7 @@ impl Collector for Scrape {
         self.requests(&mut to)?;
         self.replicas(&mut to)?;
         self.conflicts(&mut to)?;
+        self.trees(&mut to)?;
         self.load(&mut to)?;
         self.disk(&mut to)?;
         self.peers(&mut to)?;
@@ -194,12 +195,31 @@ impl Scrape {
         to.family(("replica", help, Some(&Unit::Seconds)), MetricType::Histogram, members)
     }
 
+    fn trees(&self, to: &mut Writer<'_>) -> Encoded {
+        let counts = &self.examined.counts;
+        let help = "Writes that this disk had lost, found by reads or comparisons and put back";
+        to.counter("lost_writes_restored", help, counts.lost_writes_restored)?;
+        let help = "Comparisons of shards with other replicas that this node has begun";
+        to.counter("comparisons", help, counts.comparisons)?;
+        let help = "Keys that these have found to differ";
+        to.counter("differences", help, counts.differences)?;
+        let help = "Leaves of hash trees that were read again, of about 64 keys each";
+        to.counter("leaves_scrubbed", help, counts.leaves_scrubbed)?;
+        let help = "Those of them that did not hold what they should";
+        to.counter("leaves_damaged", help, counts.leaves_damaged)?;
+        let help = "Attempts to read stored data again that failed";
+        to.counter("failed_scrubs", help, counts.failed_scrubs)?;
+        let help = "Records that failed their check when they were read again, each time they did";
+        to.counter("records_unreadable", help, counts.records_unreadable)?;
+        let Some(unproven) = self.examined.unproven else { return Ok(()) };
+        let help = "How long ago a shard was last shown to be equal at two replicas, at most";
+        to.gauge("unproven", help, Some(&Unit::Seconds), unproven.as_secs_f64())
+    }
+
     fn conflicts(&self, to: &mut Writer<'_>) -> Encoded {
         let (counts, measured) = (&self.examined.counts, &self.examined.measured);
         let help = "Merges sent because a read had found a replica behind";
         to.counter("read_repairs", help, counts.read_repairs)?;
-        let help = "Writes that this disk had lost, put back because a read found them missing";
-        to.counter("lost_writes_restored", help, counts.lost_writes_restored)?;
         let help = "Writes accepted here that left their key with several values";
         to.counter("siblings_created", help, counts.siblings_created)?;
         let help = "The most values that a key held after a write accepted here";

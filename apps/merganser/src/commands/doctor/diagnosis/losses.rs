@@ -1,7 +1,7 @@
 //! What disks have lost without a word.
 //!
-//! A record that vanishes or turns old is put back by the next read that finds it missing, and
-//! clients notice nothing. The disk that lost one will lose more.
+//! A record that vanishes or turns old is put back by the next read that finds it missing, or after
+//! the next scrub, and clients notice nothing. The disk that lost one will lose more.
 
 use super::super::finding::Finding;
 use super::Said;
@@ -12,10 +12,10 @@ pub(super) fn losses(url: &str, said: &Said) -> Option<Finding> {
     let node = said.status.node;
     Some(
         Finding::warning("records_lost", format!("the disk of n{node} has lost records"))
-            .because(format!("{url} had {restored:.0} writes put back by reads since it was started"))
+            .because(format!("{url} had {restored:.0} writes put back since it was started"))
             .so(format!(
-                "scan all tables once with r=ALL, so that the rest is put back, too; check the disk \
-                 of n{node}, and replace it"
+                "check the disk of n{node} and its log, and replace it: what else it has lost is \
+                 put back within its scrub_interval, but it will lose more"
             )),
     )
 }
