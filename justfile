@@ -47,6 +47,10 @@ demo:
 bench:
     bash scripts/bench.sh
 
+# How long a node takes to be whole again whose disk was lost.
+bench-repair:
+    bash scripts/bench-repair.sh
+
 # Five times what a cluster of three can do, for a minute: what is still done, what the others are told, and what is left of it.
 overload *options:
     bash scripts/overload.sh {{options}}

@@ -26,13 +26,14 @@ use antientropy::{Tree, Verdict};
 use model::{NodeId, Now, ShardId, TableId};
 use mutant::{Mutant, is};
 use rand::RngExt;
+use replica::StoreError;
 
 pub(crate) use compare::Comparison;
 pub use stored::{Place, sum_of};
 pub(crate) use stored::{Stored, Watched};
 
 use crate::exchange::Kept;
-use crate::{Disk, Node, RequestId, Turn};
+use crate::{Counts, Disk, Node, RequestId, Turn};
 
 /// The most objects that are read in one step. Clients wait meanwhile.
 const OBJECTS_MAX: usize = 1_024;
@@ -41,6 +42,12 @@ const OBJECTS_MAX_BUSY: usize = 64;
 /// How long everybody else has the node between two steps.
 const PAUSE: Duration = Duration::from_micros(100);
 const PAUSE_BUSY: Duration = Duration::from_millis(2);
+
+/// About how many bytes of objects are read in one step, where they are large.
+const STEP_BYTES: usize = 1 << 20;
+
+/// What is taken for the size of an object before any was read.
+const OBJECT_BYTES: usize = 16 << 10;
 
 /// What a leaf counts for that is read: it has about as many objects.
 const LEAF: usize = 64;
@@ -62,6 +69,8 @@ pub(crate) struct Trees {
 pub(crate) struct Scrub {
     at: Option<Place>,
     due: Option<Now>,
+    /// About how many bytes the objects have that were read last.
+    object_bytes: Option<usize>,
 }
 
 impl Trees {
@@ -129,53 +138,65 @@ impl Node {
 
     fn tend_shard<D: Disk>(&mut self, shard: ShardId, left: &mut usize, turn: &mut Turn<'_, D>) {
         let tables = self.tables_of(shard);
-        let interval = self.config.limits.scrub_interval;
         let spread = self.rng.random_range(0.75..1.25);
+        let interval = self.config.limits.scrub_interval.mul_f64(spread);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         let stored = Stored::new(&*turn.disk, shard, &tables);
-        let Kept { tree, scrub, .. } = kept;
         while 0 < *left {
+            let done = kept.tend(&stored, *left, (turn.now, interval), &mut self.counts);
             self.counts.records_unreadable += stored.unreadable.take();
-            let begun = *left;
-            if !tree.is_whole() {
-                *left -= (*left).min(OBJECTS_MAX);
-                // What cannot be read is tried again in the next round.
-                if tree.read_on(&stored, begun).is_err() {
+            match done {
+                Ok(0) => return,
+                Ok(objects) => *left = left.saturating_sub(objects),
+                // It is tried again in the next round.
+                Err(_) => {
                     self.counts.failed_scrubs += 1;
                     return;
                 }
-                scrub.rest(turn.now, interval.mul_f64(spread), tree);
-            } else if tree.cuts_overdue() != 0 {
-                *left = left.saturating_sub(LEAF);
-                if tree.cut(&stored, 1).is_err() {
-                    self.counts.failed_scrubs += 1;
-                    return;
-                }
-            } else if scrub.due.is_none_or(|due| due <= turn.now) && !is(Mutant::NothingScrubbed) {
-                *left = left.saturating_sub(LEAF);
-                let scrubbed = match is(Mutant::ScrubChangesNothing) {
-                    true => tree.check(scrub.at.as_ref(), &stored),
-                    false => tree.scrub(scrub.at.as_ref(), &stored),
-                };
-                scrub.rest(turn.now, interval.mul_f64(spread), tree);
-                match scrubbed {
-                    Ok(Some(check)) => {
-                        let is_damaged = check.verdict != Verdict::Sound;
-                        self.counts.leaves_scrubbed += 1;
-                        self.counts.leaves_damaged += u64::from(is_damaged);
-                        scrub.at = check.leaf.to;
-                    }
-                    Ok(None) => scrub.at = None,
-                    // The next leaf may be elsewhere on the disk.
-                    Err(_) => {
-                        self.counts.failed_scrubs += 1;
-                        scrub.at = tree.leaf(scrub.at.as_ref()).and_then(|leaf| leaf.to);
-                    }
-                }
-            } else {
-                return;
             }
         }
+    }
+}
+
+impl Kept {
+    /// Does what comes next for the tree. Returns how many objects that counts for: none if
+    /// nothing is due.
+    fn tend<D: Disk>(
+        &mut self,
+        stored: &Stored<'_, D>,
+        objects_max: usize,
+        (now, interval): (Now, Duration),
+        counts: &mut Counts,
+    ) -> Result<usize, StoreError> {
+        let Self { tree, scrub, .. } = self;
+        if !tree.is_whole() {
+            let some = STEP_BYTES / scrub.object_bytes.unwrap_or(OBJECT_BYTES).max(1);
+            let read = tree.read_on(stored, objects_max.min(some).max(1));
+            let (objects, bytes) = stored.read.take();
+            scrub.object_bytes = bytes.checked_div(objects).or(scrub.object_bytes);
+            scrub.rest(now, interval, tree);
+            return read.map(|_| objects_max);
+        }
+        if tree.cuts_overdue() != 0 {
+            return tree.cut(stored, 1).map(|()| LEAF);
+        }
+        let is_due = scrub.due.is_none_or(|due| due <= now);
+        if !is_due || is(Mutant::NothingScrubbed) {
+            return Ok(0);
+        }
+        let leaf = match is(Mutant::ScrubChangesNothing) {
+            true => tree.check(scrub.at.as_ref(), stored),
+            false => tree.scrub(scrub.at.as_ref(), stored),
+        };
+        scrub.rest(now, interval, tree);
+        // One that cannot be read is passed over: the next may be elsewhere on the disk.
+        let next = tree.leaf(scrub.at.as_ref()).and_then(|leaf| leaf.to);
+        scrub.at = leaf.as_ref().map_or(next, |check| check.as_ref()?.leaf.to.clone());
+        if let Some(check) = leaf? {
+            counts.leaves_scrubbed += 1;
+            counts.leaves_damaged += u64::from(check.verdict != Verdict::Sound);
+        }
+        Ok(LEAF)
     }
 }
 

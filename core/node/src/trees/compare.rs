@@ -28,8 +28,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use antientropy::{Difference, Exchange, KeyRange, Limits, respond};
-use model::{Address, NodeId, Now, ShardId};
+use antientropy::{Difference, Digest, Exchange, KeyRange, Limits, respond};
+use model::{Address, NodeId, Now, Object, ShardId};
 use mutant::{Mutant, is};
 
 use crate::exchange::throttle;
@@ -70,6 +70,8 @@ pub(crate) struct Comparison {
     found: VecDeque<Difference<Place>>,
     /// Objects that were asked for and have not come.
     awaited: usize,
+    /// How many of those that were asked for last have come.
+    brought: usize,
     /// What was brought and sent since the last step, in bytes.
     weight: u64,
     /// When it goes on. Nothing while an answer is waited for.
@@ -137,6 +139,7 @@ impl Node {
             exchange: Exchange::new(KeyRange::ALL, limits),
             found: VecDeque::new(),
             awaited: 0,
+            brought: 0,
             weight: 0,
             resumes: None,
             until: turn.now,
@@ -286,9 +289,14 @@ impl Node {
             true => SETTLED_AT_ONCE_BUSY,
             false => SETTLED_AT_ONCE,
         };
+        let bytes_max = self.config.limits.exchange_bytes_max as u64;
         let mut wanted = Vec::new();
-        let most = most.min(comparison.found.len());
-        for Difference { key: Place(address), theirs, .. } in comparison.found.drain(..most) {
+        for _ in 0..most {
+            if bytes_max < comparison.weight {
+                break;
+            }
+            let Some(difference) = comparison.found.pop_front() else { break };
+            let Difference { key: Place(address), theirs, .. } = difference;
             if theirs.is_some() {
                 wanted.push(address);
             } else if !is(Mutant::OnlyOursKeptBack) {
@@ -296,22 +304,27 @@ impl Node {
                     send_repair(RequestId::NOBODY, comparison.shard, address, with, turn);
             }
         }
-        comparison.awaited = wanted.len();
+        (comparison.awaited, comparison.brought) = (wanted.len(), 0);
         if !wanted.is_empty() {
             let bring = Bring { request, shard: comparison.shard, addresses: wanted };
             turn.send(with, Message::Bring(bring), After::Now);
         }
     }
 
-    /// Brings what this node holds under some keys. Nothing held is an object, too: whoever asked
-    /// counts them.
+    /// Brings what this node holds under some keys, up to so many bytes. Whoever asked counts the
+    /// answers, so that nothing is an answer, too: for now, nothing.
     pub(crate) fn bring<D: Disk>(&self, from: NodeId, bring: Bring, turn: &mut Turn<'_, D>) {
         let Bring { request, shard, addresses } = bring;
         if !self.is_shared(shard, from) {
             return;
         }
+        let mut left = self.config.limits.exchange_bytes_max as u64;
         for address in addresses.into_iter().take(SETTLED_AT_ONCE) {
-            send_repair(request, shard, address, from, turn);
+            let weight = match left {
+                0 => send(request, address, Object::default(), from, turn),
+                _ => send_repair(request, shard, address, from, turn),
+            };
+            left = left.saturating_sub(weight);
         }
     }
 
@@ -324,13 +337,20 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) {
         let Merge { request, address, object, .. } = merge;
-        let weight = throttle::weight(&object);
+        let (weight, is_nothing) = (throttle::weight(&object), object.is_bottom());
         let repaired = self.mend(shard, &address, object, turn);
         let Some(comparison) = self.trees.comparisons.get_mut(&request) else { return };
         if comparison.with != from || comparison.awaited == 0 {
             return;
         }
         comparison.awaited -= 1;
+        if is_nothing {
+            // It was too much for once. The digest only says that something is held.
+            let (key, theirs) = (Place(address.clone()), Some(Digest(0)));
+            comparison.found.push_back(Difference { key, ours: None, theirs });
+        } else {
+            comparison.brought += 1;
+        }
         comparison.weight += weight;
         comparison.until = turn.now + self.config.limits.exchange_interval * PATIENCE;
         let is_ahead = repaired.is_ok_and(|repaired| repaired.is_ahead);
@@ -339,6 +359,7 @@ impl Node {
         }
         if comparison.awaited == 0
             && let Some(mut comparison) = self.trees.comparisons.remove(&request)
+            && comparison.brought != 0
         {
             self.pause(&mut comparison, turn.now);
             self.trees.comparisons.insert(request, comparison);
@@ -356,8 +377,7 @@ impl Node {
     }
 }
 
-/// Sends what is held under a key, or that nothing is. Returns what it counts for. What cannot be
-/// read is not sent.
+/// Sends what is held under a key; nothing, if it cannot be read. Returns what it counts for.
 fn send_repair<D: Disk>(
     request: RequestId,
     shard: ShardId,
@@ -366,6 +386,16 @@ fn send_repair<D: Disk>(
     turn: &mut Turn<'_, D>,
 ) -> u64 {
     let object = turn.disk.object(shard, &address).ok().flatten().unwrap_or_default();
+    send(request, address, object, to, turn)
+}
+
+fn send<D: Disk>(
+    request: RequestId,
+    address: Address,
+    object: Object,
+    to: NodeId,
+    turn: &mut Turn<'_, D>,
+) -> u64 {
     let weight = throttle::weight(&object);
     let (sync, cause) = (false, Cause::Repair);
     let merge = Merge { request, address, object, sync, cause, stands_for: None };

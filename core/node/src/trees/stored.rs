@@ -9,6 +9,7 @@ use mutant::{Mutant, is};
 use replica::{Change, Entry, Page, PageNeed, Span, Store, StoreError};
 
 use crate::Disk;
+use crate::exchange::throttle;
 use crate::shards::digest;
 
 /// The most objects that are read of a range whose end is known: a leaf has 64 or so.
@@ -63,11 +64,20 @@ pub(crate) struct Stored<'a, D> {
     /// How many records were passed over that fail their check. To a tree they are not there, so
     /// that what others hold of them differs, and is brought.
     pub(crate) unreadable: Cell<u64>,
+    /// How many objects were read, and about how many bytes they have.
+    pub(crate) read: Cell<(usize, usize)>,
 }
 
 impl<'a, D: Disk> Stored<'a, D> {
     pub(crate) fn new(disk: &'a D, shard: ShardId, tables: &'a [TableId]) -> Self {
-        Self { disk, shard, tables, unreadable: Cell::new(0) }
+        Self { disk, shard, tables, unreadable: Cell::new(0), read: Cell::new((0, 0)) }
+    }
+
+    /// What an object comes to that was read.
+    fn sum(&self, object: &Object) -> Digest {
+        let (objects, bytes) = self.read.get();
+        self.read.set((objects + 1, bytes + throttle::bytes(object)));
+        sum(object)
     }
 
     fn pass_over(&self, records: usize) {
@@ -86,7 +96,7 @@ impl<'a, D: Disk> Stored<'a, D> {
         let from = range.from.as_ref().filter(|from| from.0.table == table);
         if let Some(Place(first)) = from {
             match self.disk.object(self.shard, first) {
-                Ok(Some(object)) => items.push((Place(first.clone()), sum(&object))),
+                Ok(Some(object)) => items.push((Place(first.clone()), self.sum(&object))),
                 Ok(None) => {}
                 Err(StoreError::Corrupt(_)) => self.pass_over(1),
                 Err(error) => return Err(error),
@@ -107,7 +117,7 @@ impl<'a, D: Disk> Stored<'a, D> {
                 if range.to.as_ref().is_some_and(|to| *to <= place) {
                     return Ok(false);
                 }
-                items.push((place, sum(&object)));
+                items.push((place, self.sum(&object)));
             }
             if !is_more {
                 return Ok(true);

@@ -214,3 +214,28 @@ fn a_shard_that_is_written_all_the_time_is_compared_when_that_is_overdue() {
     write_on(&mut cluster, 200);
     assert!(disk(&mut cluster, 2).objects.contains_key(&lost));
 }
+
+#[test]
+fn more_than_may_be_sent_at_once_is_brought_piece_by_piece() {
+    let mut cluster = filled(200);
+    let limits = Limits {
+        scrub_interval: Duration::from_millis(SCRUB),
+        exchange_bytes_max: 16 << 10,
+        ..Limits::default()
+    };
+    (1..=3).for_each(|node| cluster.limit(node, limits));
+    // They have begun anew, and compare what they hold as soon as they have one clock.
+    let lost: Vec<_> = disk(&mut cluster, 3).objects.keys().take(100).cloned().collect();
+    for place in &lost {
+        disk(&mut cluster, 3).objects.remove(place);
+    }
+    cluster.put(1, "more", "v", &none());
+    let mut most = 0;
+    for _ in 0..300 {
+        let before = disk(&mut cluster, 3).objects.len();
+        cluster.wait(100);
+        most = most.max(disk(&mut cluster, 3).objects.len() - before);
+    }
+    assert_eq!(disk(&mut cluster, 3).objects.len(), 201);
+    assert!(most < 50, "{most} came at once");
+}
