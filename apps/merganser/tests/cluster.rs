@@ -53,13 +53,15 @@ fn a_node_whose_disk_was_lost_is_filled_again_without_a_read() {
         let (age, up) = (value("merganser_unproven_seconds"), value("merganser_uptime_seconds"));
         age.zip(up).is_some_and(|(age, up)| age < 3.0 && age + 0.5 < up)
     };
-    eventually("all shards are shown to be equal", || is_proven(&cluster, 1));
+    let are_proven = |cluster: &Cluster| is_proven(cluster, 1) && is_proven(cluster, 2);
+    eventually("all shards are shown to be equal", || are_proven(&cluster));
     cluster.kill(3);
     cluster.wait_for("n3 ended");
     std::fs::remove_dir_all(cluster.node_dir(3).join("data")).unwrap();
+    eventually("the others have not heard of it for a while", || !are_proven(&cluster));
     cluster.restart(3);
     cluster.wait_for_alive(1, 3);
-    eventually("they are equal again", || is_proven(&cluster, 3));
+    eventually("they are equal again", || are_proven(&cluster));
     for number in 0..40 {
         let read = cluster.get(3, &format!("{}?r=ONE", path(number)));
         assert_eq!(read.text(), "kept", "k{number}");

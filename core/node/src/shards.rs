@@ -106,6 +106,10 @@ impl Node {
             .kept(shard)
             .change(turn.disk, |replica, disk| replica.repair(disk, address, object))?;
         self.counts.lost_writes_restored += repaired.lost;
+        if repaired.lost != 0 {
+            // The tree may still count what was lost.
+            self.hurry_scrub(shard, turn.now);
+        }
         Ok(repaired)
     }
 

@@ -17,6 +17,7 @@
 //! goes out tells the others.
 
 pub(crate) mod compare;
+mod settle;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -88,14 +89,24 @@ impl Node {
         Some(self.shards.get(&shard)?.tree.total()?.sum)
     }
 
-    /// How long ago it was last shown that a shard is the same here and at another replica, of the
-    /// pair of which that is longest ago. Nothing if no shard is kept together with others.
+    /// How long ago it was last shown that a shard is the same here and at another replica, or they
+    /// were compared to the end, of the pair of which that is longest ago. Each pair is told by
+    /// the lesser number, so that this is nothing at the node with the greatest.
     pub fn unproven(&self, now: Now) -> Option<Duration> {
         let shards = self.contracts.kept_by(self.config.id);
         let pairs = shards.flat_map(|(shard, nodes)| nodes.iter().map(move |node| (shard, *node)));
-        let others = pairs.filter(|(_, node)| *node != self.config.id);
+        let others = pairs.filter(|(_, node)| self.config.id < *node);
         let proof = |pair| self.trees.proofs.get(&pair).copied().unwrap_or(self.started);
         others.map(proof).min().map(|oldest| now.since(oldest))
+    }
+
+    /// Something does not fit to the tree of a shard: it is compared with the disk now, and not
+    /// sometime.
+    pub(crate) fn hurry_scrub(&mut self, shard: ShardId, now: Now) {
+        let interval = self.config.limits.scrub_interval;
+        if let Some(kept) = self.shards.get_mut(&shard) {
+            kept.scrub.hurry(now, interval);
+        }
     }
 
     /// The tables of a keyspace, in order.
@@ -138,7 +149,7 @@ impl Node {
 
     fn tend_shard<D: Disk>(&mut self, shard: ShardId, left: &mut usize, turn: &mut Turn<'_, D>) {
         let tables = self.tables_of(shard);
-        let spread = self.rng.random_range(0.75..1.25);
+        let spread = self.rng.random_range(0.75..1.0);
         let interval = self.config.limits.scrub_interval.mul_f64(spread);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         let stored = Stored::new(&*turn.disk, shard, &tables);
@@ -170,18 +181,19 @@ impl Kept {
     ) -> Result<usize, StoreError> {
         let Self { tree, scrub, .. } = self;
         if !tree.is_whole() {
-            let some = STEP_BYTES / scrub.object_bytes.unwrap_or(OBJECT_BYTES).max(1);
-            let read = tree.read_on(stored, objects_max.min(some).max(1));
+            let read = tree.read_on(stored, scrub.in_one_step(objects_max));
             let (objects, bytes) = stored.read.take();
             scrub.object_bytes = bytes.checked_div(objects).or(scrub.object_bytes);
-            scrub.rest(now, interval, tree);
+            scrub.begin(now, interval, tree);
             return read.map(|_| objects_max);
         }
-        if tree.cuts_overdue() != 0 {
-            return tree.cut(stored, 1).map(|()| LEAF);
+        // A cut that fails does not keep other leaves from being scrubbed.
+        let cut = (tree.cuts_overdue() != 0).then(|| tree.cut(stored, 1));
+        let is_due = scrub.due.is_none_or(|due| due <= now) && !is(Mutant::NothingScrubbed);
+        if let Some(cut) = cut.filter(|cut| cut.is_ok() || !is_due) {
+            return cut.map(|()| LEAF);
         }
-        let is_due = scrub.due.is_none_or(|due| due <= now);
-        if !is_due || is(Mutant::NothingScrubbed) {
+        if !is_due {
             return Ok(0);
         }
         let leaf = match is(Mutant::ScrubChangesNothing) {
@@ -201,9 +213,33 @@ impl Kept {
 }
 
 impl Scrub {
-    /// The next leaf is due when its part of the interval is over.
-    fn rest(&mut self, now: Now, interval: Duration, tree: &Tree<Place>) {
-        let leaves = u32::try_from(tree.leaves()).unwrap_or(u32::MAX).max(1);
-        self.due = Some(now + interval / leaves);
+    /// The first leaf is due when its part of the interval is over.
+    fn begin(&mut self, now: Now, interval: Duration, tree: &Tree<Place>) {
+        (self.at, self.due) = (None, Some(now + part(interval, tree)));
     }
+
+    /// The next leaf is due a part of the interval after this one was, however late this one is.
+    fn rest(&mut self, now: Now, interval: Duration, tree: &Tree<Place>) {
+        self.due = Some(self.due.unwrap_or(now) + part(interval, tree));
+    }
+
+    /// All leaves are due, from the first on, unless they are already.
+    fn hurry(&mut self, now: Now, interval: Duration) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let ago = |time| Now::from_micros(now.as_micros().saturating_sub(micros(time)));
+        if self.due.is_none_or(|due| ago(interval / 2) < due) {
+            (self.at, self.due) = (None, Some(ago(interval)));
+        }
+    }
+
+    /// How many objects are read in one step, at most so many: few, where they are large.
+    pub(crate) fn in_one_step(&self, objects_max: usize) -> usize {
+        let some = STEP_BYTES / self.object_bytes.unwrap_or(OBJECT_BYTES).max(1);
+        objects_max.min(some).max(1)
+    }
+}
+
+/// The part of an interval that one leaf has.
+fn part(interval: Duration, tree: &Tree<Place>) -> Duration {
+    interval / u32::try_from(tree.leaves()).unwrap_or(u32::MAX).max(1)
 }

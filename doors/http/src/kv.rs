@@ -76,8 +76,8 @@ impl Target {
             description = "A UUID of version 7, made for this write. The same write with the same \
                 key, at any node, within an hour, has one effect."),
         ("Merganser-Repeated" = Option<String>, Header,
-            description = "true: it was sent before, and not answered. Its key is remembered for \
-                longer then."),
+            description = "true: it was sent before, and not answered. If it is accepted, its \
+                key is remembered for longer."),
     ),
     request_body(content_type = "*/*", description = "The value: any bytes, also none."),
     responses(
@@ -137,8 +137,8 @@ pub(crate) async fn put<N: Node>(
             description = "A UUID of version 7, made for this write. The same write with the same \
                 key, at any node, within an hour, has one effect."),
         ("Merganser-Repeated" = Option<String>, Header,
-            description = "true: it was sent before, and not answered. Its key is remembered for \
-                longer then."),
+            description = "true: it was sent before, and not answered. If it is accepted, its \
+                key is remembered for longer."),
     ),
     responses(
         (status = 204, description = "Deleted.", headers(

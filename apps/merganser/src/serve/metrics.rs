@@ -212,7 +212,7 @@ impl Scrape {
         let help = "Records that failed their check when they were read again, each time they did";
         to.counter("records_unreadable", help, counts.records_unreadable)?;
         let Some(unproven) = self.examined.unproven else { return Ok(()) };
-        let help = "How long ago a shard was last shown to be equal at two replicas, at most";
+        let help = "How long ago a shard was last shown to be equal here and at a peer, at most";
         to.gauge("unproven", help, Some(&Unit::Seconds), unproven.as_secs_f64())
     }
 

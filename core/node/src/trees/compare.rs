@@ -25,59 +25,52 @@
 //! A message that is lost ends a comparison after a while, and the next clocks that differ
 //! begin another. What it had found is settled by then.
 
-use std::collections::VecDeque;
-use std::time::Duration;
-
-use antientropy::{Difference, Digest, Exchange, KeyRange, Limits, respond};
-use model::{Address, NodeId, Now, Object, ShardId};
+use antientropy::{Difference, Exchange, KeyRange, Limits, respond};
+use model::{NodeId, Now, ShardId};
 use mutant::{Mutant, is};
+use std::collections::VecDeque;
 
-use crate::exchange::throttle;
-use crate::message::{Bring, Compare, Compared};
+use crate::message::{Compare, Compared};
 use crate::trees::{Place, Stored};
-use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
+use crate::{After, Disk, Message, Node, RequestId, Turn};
 
 /// How many comparisons of this node are under way at once.
 const COMPARISONS_MAX: usize = 16;
-const COMPARISONS_MAX_BUSY: usize = 4;
+const COMPARISONS_MAX_BUSY: usize = 1;
 
-/// How many differences are settled at once.
-const SETTLED_AT_ONCE: usize = 256;
-const SETTLED_AT_ONCE_BUSY: usize = 32;
+/// The most questions of one comparison. Only of a peer that makes up new ranges for ever there are
+/// more.
+const ROUNDS_MAX: u64 = 20_000;
 
 /// How many intervals of the clock exchange an answer is waited for, or the next object.
-const PATIENCE: u32 = 4;
+pub(crate) const PATIENCE: u32 = 4;
 
-/// After how many intervals a comparison that has found nothing is tried again.
+/// After how many intervals a comparison is tried again that has found nothing, and one that came
+/// to no end.
 const REST: u32 = 10;
+const REST_BROKEN_OFF: u32 = 2;
 
 /// How much one message may ask, and how much is read to answer it: some milliseconds.
 const LIMITS: Limits = Limits { ranges_max: 256, bytes_max: 128 << 10, items_max: 8_192 };
 const LIMITS_BUSY: Limits = Limits { ranges_max: 16, bytes_max: 16 << 10, items_max: 512 };
 
-/// How long everybody else has the node between two steps.
-const PAUSE: Duration = Duration::from_micros(100);
-
-/// Questions with more ranges are of nobody.
-const RANGES_MAX: usize = 4_096;
-
 /// One comparison that this node has begun.
 #[derive(Debug)]
 pub(crate) struct Comparison {
-    shard: ShardId,
-    with: NodeId,
+    pub(crate) shard: ShardId,
+    pub(crate) with: NodeId,
     exchange: Exchange<Place>,
-    found: VecDeque<Difference<Place>>,
+    pub(crate) found: VecDeque<Difference<Place>>,
     /// Objects that were asked for and have not come.
-    awaited: usize,
+    pub(crate) awaited: usize,
     /// How many of those that were asked for last have come.
-    brought: usize,
+    pub(crate) brought: usize,
     /// What was brought and sent since the last step, in bytes.
-    weight: u64,
+    pub(crate) weight: u64,
     /// When it goes on. Nothing while an answer is waited for.
-    resumes: Option<Now>,
+    pub(crate) resumes: Option<Now>,
     /// When it is given up, if no answer comes.
-    until: Now,
+    pub(crate) until: Now,
 }
 
 impl Comparison {
@@ -102,9 +95,7 @@ impl Node {
     ) {
         let (Some(ours), Some(theirs)) = (self.tree_sum(shard), theirs) else { return };
         if ours == theirs {
-            if is_same_clock {
-                self.trees.proofs.insert((shard, with), turn.now);
-            }
+            self.trees.proofs.insert((shard, with), turn.now);
             return;
         }
         let last = self.trees.proofs.get(&(shard, with)).copied().unwrap_or(self.started);
@@ -163,9 +154,17 @@ impl Node {
 
     /// Gives up comparisons that are not answered.
     pub(crate) fn expire_comparisons(&mut self, now: Now) {
-        self.trees
-            .comparisons
-            .retain(|_, comparison| comparison.resumes.is_some() || now < comparison.until);
+        let is_over = |_: &RequestId, comparison: &mut Comparison| {
+            comparison.resumes.is_none() && comparison.until <= now
+        };
+        let over: Vec<_> = self.trees.comparisons.extract_if(.., is_over).collect();
+        over.into_iter().for_each(|(_, comparison)| self.break_off(&comparison, now));
+    }
+
+    /// A comparison came to no end. The next begins after a while, so that others have their turn.
+    pub(crate) fn break_off(&mut self, comparison: &Comparison, now: Now) {
+        let rest = self.config.limits.exchange_interval * REST_BROKEN_OFF;
+        self.trees.resting.insert((comparison.shard, comparison.with), now + rest);
     }
 
     /// A node can answer no more.
@@ -202,23 +201,25 @@ impl Node {
             }
             Ok(None) => self.compared_all(&comparison, turn.now),
             // The tree is read anew, or cannot be read. It will be tried again.
-            Err(_) => {}
+            Err(_) => self.break_off(&comparison, turn.now),
         }
     }
 
-    /// Every range was looked at. If nothing was found, something is wrong with one of the trees,
-    /// which its scrub will find.
+    /// Every range was looked at. If some differed and nothing in them did, one of the trees may
+    /// not say what is stored: ours is looked at now.
     fn compared_all(&mut self, comparison: &Comparison, now: Now) {
         let outcome = comparison.exchange.outcome();
-        let pair = (comparison.shard, comparison.with);
-        self.counts.differences += outcome.differences;
-        if outcome.unsettled == 0 {
-            self.trees.proofs.insert(pair, now);
+        let (shard, with) = (comparison.shard, comparison.with);
+        let is_to_the_end = outcome.unsettled == 0 && outcome.vanished == 0;
+        if is_to_the_end {
+            self.trees.proofs.insert((shard, with), now);
         }
-        let is_in_vain = outcome.differences == 0 && outcome.vanished != 0;
-        if is_in_vain || self.needs_more(comparison.shard, comparison.with) {
+        if outcome.vanished != 0 {
+            self.hurry_scrub(shard, now);
+        }
+        if !is_to_the_end || self.needs_more(shard, with) {
             let rest = self.config.limits.exchange_interval * REST;
-            self.trees.resting.insert(pair, now + rest);
+            self.trees.resting.insert((shard, with), now + rest);
         }
     }
 
@@ -235,9 +236,11 @@ impl Node {
         }
         let tables = self.tables_of(*shard);
         let limits = if self.exchange.is_busy_with(from) { LIMITS_BUSY } else { LIMITS };
-        let limits = Limits { ranges_max: RANGES_MAX, ..limits };
         self.kept(*shard);
         let Some(kept) = self.shards.get(shard) else { return };
+        // Whoever asks may be less busy than this node.
+        let (ranges_max, items_max) = (LIMITS.ranges_max, kept.scrub.in_one_step(limits.items_max));
+        let limits = Limits { ranges_max, items_max, ..limits };
         let stored = Stored::new(&*turn.disk, *shard, &tables);
         let answers = respond(&kept.tree, &stored, questions, &limits).ok();
         let compared = Compared { request: *request, answers };
@@ -264,141 +267,21 @@ impl Node {
             return;
         }
         let Some(mut comparison) = self.trees.comparisons.remove(&request) else { return };
-        let Some(answers) = answers else { return };
+        let is_too_long = ROUNDS_MAX < comparison.exchange.outcome().rounds;
+        let Some(answers) = answers.filter(|_| !is_too_long) else {
+            return self.break_off(&comparison, turn.now);
+        };
         let shard = comparison.shard;
         let tables = self.tables_of(shard);
         let Some(kept) = self.shards.get(&shard) else { return };
         let stored = Stored::new(&*turn.disk, shard, &tables);
         let mut found = Vec::new();
         let heard = comparison.exchange.step(answers, &kept.tree, &stored, &mut found);
+        self.counts.differences += found.len() as u64;
         comparison.found.extend(found);
-        if heard.is_ok() || !comparison.found.is_empty() {
-            self.go_on(request, comparison, turn);
+        if heard.is_err() && comparison.found.is_empty() {
+            return self.break_off(&comparison, turn.now);
         }
+        self.go_on(request, comparison, turn);
     }
-
-    /// Asks for what the other one holds of some keys, and sends what only this one does.
-    fn settle<D: Disk>(
-        &mut self,
-        request: RequestId,
-        comparison: &mut Comparison,
-        turn: &mut Turn<'_, D>,
-    ) {
-        let with = comparison.with;
-        let most = match self.exchange.is_busy_with(with) {
-            true => SETTLED_AT_ONCE_BUSY,
-            false => SETTLED_AT_ONCE,
-        };
-        let bytes_max = self.config.limits.exchange_bytes_max as u64;
-        let mut wanted = Vec::new();
-        for _ in 0..most {
-            if bytes_max < comparison.weight {
-                break;
-            }
-            let Some(difference) = comparison.found.pop_front() else { break };
-            let Difference { key: Place(address), theirs, .. } = difference;
-            if theirs.is_some() {
-                wanted.push(address);
-            } else if !is(Mutant::OnlyOursKeptBack) {
-                comparison.weight +=
-                    send_repair(RequestId::NOBODY, comparison.shard, address, with, turn);
-            }
-        }
-        (comparison.awaited, comparison.brought) = (wanted.len(), 0);
-        if !wanted.is_empty() {
-            let bring = Bring { request, shard: comparison.shard, addresses: wanted };
-            turn.send(with, Message::Bring(bring), After::Now);
-        }
-    }
-
-    /// Brings what this node holds under some keys, up to so many bytes. Whoever asked counts the
-    /// answers, so that nothing is an answer, too: for now, nothing.
-    pub(crate) fn bring<D: Disk>(&self, from: NodeId, bring: Bring, turn: &mut Turn<'_, D>) {
-        let Bring { request, shard, addresses } = bring;
-        if !self.is_shared(shard, from) {
-            return;
-        }
-        let mut left = self.config.limits.exchange_bytes_max as u64;
-        for address in addresses.into_iter().take(SETTLED_AT_ONCE) {
-            let weight = match left {
-                0 => send(request, address, Object::default(), from, turn),
-                _ => send_repair(request, shard, address, from, turn),
-            };
-            left = left.saturating_sub(weight);
-        }
-    }
-
-    /// Takes in an object that a comparison has found. If more is held here, it goes back.
-    pub(crate) fn take_repair<D: Disk>(
-        &mut self,
-        from: NodeId,
-        merge: Merge,
-        shard: ShardId,
-        turn: &mut Turn<'_, D>,
-    ) {
-        let Merge { request, address, object, .. } = merge;
-        let (weight, is_nothing) = (throttle::weight(&object), object.is_bottom());
-        let repaired = self.mend(shard, &address, object, turn);
-        let Some(comparison) = self.trees.comparisons.get_mut(&request) else { return };
-        if comparison.with != from || comparison.awaited == 0 {
-            return;
-        }
-        comparison.awaited -= 1;
-        if is_nothing {
-            // It was too much for once. The digest only says that something is held.
-            let (key, theirs) = (Place(address.clone()), Some(Digest(0)));
-            comparison.found.push_back(Difference { key, ours: None, theirs });
-        } else {
-            comparison.brought += 1;
-        }
-        comparison.weight += weight;
-        comparison.until = turn.now + self.config.limits.exchange_interval * PATIENCE;
-        let is_ahead = repaired.is_ok_and(|repaired| repaired.is_ahead);
-        if is_ahead && !is(Mutant::AheadKeptBack) {
-            comparison.weight += send_repair(RequestId::NOBODY, shard, address, from, turn);
-        }
-        if comparison.awaited == 0
-            && let Some(mut comparison) = self.trees.comparisons.remove(&request)
-            && comparison.brought != 0
-        {
-            self.pause(&mut comparison, turn.now);
-            self.trees.comparisons.insert(request, comparison);
-        }
-    }
-
-    /// The next step is made when what was brought is paid for.
-    fn pause(&self, comparison: &mut Comparison, now: Now) {
-        let bytes = std::mem::take(&mut comparison.weight);
-        let pause = match self.exchange.is_busy_with(comparison.with) {
-            true => throttle::time(bytes, self.config.limits.catch_up_rate),
-            false => PAUSE,
-        };
-        comparison.resumes = Some(now + pause.max(PAUSE));
-    }
-}
-
-/// Sends what is held under a key; nothing, if it cannot be read. Returns what it counts for.
-fn send_repair<D: Disk>(
-    request: RequestId,
-    shard: ShardId,
-    address: Address,
-    to: NodeId,
-    turn: &mut Turn<'_, D>,
-) -> u64 {
-    let object = turn.disk.object(shard, &address).ok().flatten().unwrap_or_default();
-    send(request, address, object, to, turn)
-}
-
-fn send<D: Disk>(
-    request: RequestId,
-    address: Address,
-    object: Object,
-    to: NodeId,
-    turn: &mut Turn<'_, D>,
-) -> u64 {
-    let weight = throttle::weight(&object);
-    let (sync, cause) = (false, Cause::Repair);
-    let merge = Merge { request, address, object, sync, cause, stands_for: None };
-    turn.send(to, Message::Merge(merge), After::Now);
-    weight
 }

@@ -13,7 +13,7 @@ use crate::exchange::throttle;
 use crate::shards::digest;
 
 /// The most objects that are read of a range whose end is known: a leaf has 64 or so.
-const LEAF_OBJECTS: usize = 128;
+const LEAF_OBJECTS: usize = 80;
 
 /// The most bytes of objects that are in memory at once while a shard is read.
 const PAGE_BYTES: usize = 1 << 20;

@@ -1,0 +1,164 @@
+//! Settling what a comparison has found: bringing what the other one holds, and sending what only
+//! this one does.
+//!
+//! ```text
+//! n1 ──Bring a b c──► n2      n2 has room for two of them in what may be sent at once
+//! n1 ◄──Merge a, Merge b, Merge nothing──── n2
+//! n1 ──Merge a──────► n2      n1 held more of it
+//! n1 ──Bring c──────► n2      when what has come is paid for
+//! ```
+
+use antientropy::{Difference, Digest};
+use model::{Address, NodeId, Now, Object, ShardId};
+use mutant::{Mutant, is};
+use std::time::Duration;
+
+use crate::exchange::throttle;
+use crate::message::Bring;
+use crate::trees::Place;
+use crate::trees::compare::{Comparison, PATIENCE};
+use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
+
+/// How many differences are settled at once.
+const SETTLED_AT_ONCE: usize = 256;
+const SETTLED_AT_ONCE_BUSY: usize = 32;
+
+/// How long everybody else has the node between two steps.
+const PAUSE: Duration = Duration::from_micros(100);
+
+impl Node {
+    /// Asks for what the other one holds of some keys, and sends what only this one does.
+    pub(crate) fn settle<D: Disk>(
+        &mut self,
+        request: RequestId,
+        comparison: &mut Comparison,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let with = comparison.with;
+        let most = match self.exchange.is_busy_with(with) {
+            true => SETTLED_AT_ONCE_BUSY,
+            false => SETTLED_AT_ONCE,
+        };
+        let bytes_max = self.bytes_at_once(with);
+        let mut wanted = Vec::new();
+        for _ in 0..most {
+            if bytes_max < comparison.weight {
+                break;
+            }
+            let Some(difference) = comparison.found.pop_front() else { break };
+            let Difference { key: Place(address), theirs, .. } = difference;
+            if theirs.is_some() {
+                wanted.push(address);
+            } else if !is(Mutant::OnlyOursKeptBack) {
+                comparison.weight +=
+                    send_repair(RequestId::NOBODY, comparison.shard, address, with, turn);
+            }
+        }
+        (comparison.awaited, comparison.brought) = (wanted.len(), 0);
+        if !wanted.is_empty() {
+            let bring = Bring { request, shard: comparison.shard, addresses: wanted };
+            turn.send(with, Message::Bring(bring), After::Now);
+        }
+    }
+
+    /// Brings what this node holds under some keys, up to so many bytes. Whoever asked counts the
+    /// answers, so that nothing is an answer, too: for now, nothing.
+    pub(crate) fn bring<D: Disk>(&self, from: NodeId, bring: Bring, turn: &mut Turn<'_, D>) {
+        let Bring { request, shard, addresses } = bring;
+        if !self.is_shared(shard, from) {
+            return;
+        }
+        let mut left = self.bytes_at_once(from);
+        for address in addresses.into_iter().take(SETTLED_AT_ONCE) {
+            let weight = match left {
+                0 => send(request, address, Object::default(), from, turn),
+                _ => send_repair(request, shard, address, from, turn),
+            };
+            left = left.saturating_sub(weight);
+        }
+    }
+
+    /// Takes in an object that a comparison has found. If more is held here, it goes back.
+    pub(crate) fn take_repair<D: Disk>(
+        &mut self,
+        from: NodeId,
+        merge: Merge,
+        shard: ShardId,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let Merge { request, address, object, .. } = merge;
+        let (weight, is_nothing) = (throttle::weight(&object), object.is_bottom());
+        let repaired = self.mend(shard, &address, object, turn);
+        let Some(comparison) = self.trees.comparisons.get_mut(&request) else { return };
+        if comparison.with != from || comparison.awaited == 0 {
+            return;
+        }
+        comparison.awaited -= 1;
+        if is_nothing {
+            // It was too much for once. The digest only says that something is held.
+            let (key, theirs) = (Place(address.clone()), Some(Digest(0)));
+            comparison.found.push_back(Difference { key, ours: None, theirs });
+        } else {
+            comparison.brought += 1;
+        }
+        comparison.weight += weight;
+        comparison.until = turn.now + self.config.limits.exchange_interval * PATIENCE;
+        let is_ahead = repaired.is_ok_and(|repaired| repaired.is_ahead);
+        // Of what was too much for once nothing is known yet.
+        if is_ahead && !is_nothing && !is(Mutant::AheadKeptBack) {
+            comparison.weight += send_repair(RequestId::NOBODY, shard, address, from, turn);
+        }
+        let is_batch_over = comparison.awaited == 0;
+        if let Some(mut comparison) =
+            is_batch_over.then(|| self.trees.comparisons.remove(&request)).flatten()
+        {
+            if comparison.brought == 0 {
+                return self.break_off(&comparison, turn.now);
+            }
+            self.pause(&mut comparison, turn.now);
+            self.trees.comparisons.insert(request, comparison);
+        }
+    }
+
+    /// How many bytes are brought to a node, or by it, at once: little, where there are clients.
+    fn bytes_at_once(&self, with: NodeId) -> u64 {
+        let all = self.config.limits.exchange_bytes_max as u64;
+        if self.exchange.is_busy_with(with) { all / 64 } else { all }
+    }
+
+    /// The next step is made when what was brought is paid for.
+    pub(crate) fn pause(&self, comparison: &mut Comparison, now: Now) {
+        let bytes = std::mem::take(&mut comparison.weight);
+        let pause = match self.exchange.is_busy_with(comparison.with) {
+            true => throttle::time(bytes, self.config.limits.catch_up_rate),
+            false => PAUSE,
+        };
+        comparison.resumes = Some(now + pause.max(PAUSE));
+    }
+}
+
+/// Sends what is held under a key; nothing, if it cannot be read. Returns what it counts for.
+fn send_repair<D: Disk>(
+    request: RequestId,
+    shard: ShardId,
+    address: Address,
+    to: NodeId,
+    turn: &mut Turn<'_, D>,
+) -> u64 {
+    let object = turn.disk.object(shard, &address).ok().flatten().unwrap_or_default();
+    send(request, address, object, to, turn)
+}
+
+fn send<D: Disk>(
+    request: RequestId,
+    address: Address,
+    object: Object,
+    to: NodeId,
+    turn: &mut Turn<'_, D>,
+) -> u64 {
+    let weight = throttle::weight(&object);
+    let (sync, cause) = (false, Cause::Repair);
+    let merge = Merge { request, address, object, sync, cause, stands_for: None };
+    turn.send(to, Message::Merge(merge), After::Now);
+    weight
+}
