@@ -33,7 +33,7 @@ pub(crate) const REPAIR: Duration = Duration::from_secs(3);
 /// How long it takes at most until nothing that can be healed is left to be healed, in
 /// microseconds: a scrub, a rest of those who had found nothing, and some comparisons, one
 /// after the other.
-pub(crate) const HEALED: u64 = 12_000_000;
+pub(crate) const HEALED: u64 = 16_000_000;
 
 /// Within which time everything that is stored is read again.
 pub(crate) fn scrub_interval(plan: &Plan) -> Duration {

@@ -47,7 +47,7 @@ pub(crate) const PATIENCE: u32 = 4;
 
 /// After how many intervals a comparison is tried again that has found nothing, and one that came
 /// to no end.
-const REST: u32 = 10;
+const REST: u32 = 5;
 const REST_BROKEN_OFF: u32 = 2;
 
 /// How much one message may ask, and how much is read to answer it: some milliseconds.
