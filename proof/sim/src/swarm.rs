@@ -306,9 +306,11 @@ impl Plan {
     /// from a distribution with a mean. In thousands of worlds a fifth of it was needed at
     /// most. The clock by which the time is up may run half as fast again as it should. A
     /// write with a token is not waited for that long: it is passed on to another, and in a sloppy
-    /// keyspace begun anew in the end.
+    /// keyspace begun anew in the end. Guests that have no room are asked one after the other.
     pub(crate) fn patience(&self) -> Duration {
+        let guests = u64::from(self.nodes.saturating_sub(self.replicas.into()));
         let hops = if self.clients.tokens == 0 { 8 } else { 16 };
+        let hops = if self.has_little_room() { hops + 2 * guests } else { hops };
         let round_trips = hops * self.network.far + 40 * self.network.delay + 10 * self.disk.sync;
         Duration::from_secs(1) + Duration::from_micros(round_trips)
     }
