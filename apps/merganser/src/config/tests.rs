@@ -142,7 +142,7 @@ fn every_complaint_names_the_option() {
         ("cluster = 77", "cluster = 77\nretry_window = \"13h\"", "range: 1m to 12h"),
         ("cluster = 77", "cluster = 77\nscrub_interval = \"9s\"", "scrub_interval: 9s is out of"),
         ("cluster = 77", "cluster = 77\nrepair_interval = \"31d\"", "range: 10s to 30d"),
-        ("cluster = 77", "cluster = 77\nretry_window = \"1d\"", "\"1d\" is no time"),
+        ("cluster = 77", "cluster = 77\nretry_window = \"1w\"", "\"1w\" is no time"),
         ("\"secret\"", "\"node.toml\"", "secret_file: others may read"),
         ("\"secret\"", "\"none\"", "secret_file: cannot read"),
     ] {
