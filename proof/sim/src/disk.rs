@@ -290,7 +290,8 @@ impl SimDisk {
 
     /// Returns whether there is a readable, synced copy of a write.
     pub(crate) fn has_copy(&self, place: &Place, dot: Dot) -> bool {
-        self.has_synced(place, dot) && !self.damaged.contains(place)
+        let is_damaged = self.damaged.contains(place) || self.healing.contains(place);
+        self.has_synced(place, dot) && !is_damaged
     }
 
     /// The places whose records cannot be read.
