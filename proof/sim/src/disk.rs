@@ -71,6 +71,8 @@ pub(crate) struct SimDisk {
     unreadable: bool,
     /// Places whose record has flipped bits, and fails its checksum.
     damaged: BTreeSet<Place>,
+    /// The same, of now or before: a request may have met what is healed by its end.
+    was_damaged: BTreeSet<Place>,
     /// Those whose record was replaced, and is not synced: a crash brings the damaged one back.
     healing: BTreeSet<Place>,
     /// What each record was before it was written last.
@@ -286,6 +288,7 @@ impl SimDisk {
     /// Flips bits in the record of one object: it cannot be read any more.
     pub(crate) fn damage(&mut self, place: &Place) {
         self.damaged.insert(place.clone());
+        self.was_damaged.insert(place.clone());
     }
 
     /// Returns whether there is a readable, synced copy of a write.
@@ -299,7 +302,12 @@ impl SimDisk {
         &self.damaged
     }
 
-    /// The same, with what they held.
+    /// Whether the record there could ever not be read.
+    pub(crate) fn was_damaged(&self, place: &Place) -> bool {
+        self.was_damaged.contains(place)
+    }
+
+    /// The places whose records cannot be read, with what they held.
     pub(crate) fn damaged_objects(&self) -> Vec<(Place, Object)> {
         let object = |place: &Place| Some((place.clone(), self.view.objects.get(place)?.clone()));
         self.damaged.iter().filter_map(object).collect()

@@ -109,7 +109,7 @@ impl World {
         let Some(host) = self.hosts.get(&node) else { return false };
         let address = spot.address();
         let mut hints = host.disk.damaged_hints().iter();
-        !host.disk.damaged().contains(&spot.place()) && hints.all(|hint| hint.address != address)
+        !host.disk.was_damaged(&spot.place()) && hints.all(|hint| hint.address != address)
     }
 
     /// A write has failed for want of nodes: that must not be where enough were there all the

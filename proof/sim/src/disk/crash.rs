@@ -69,6 +69,7 @@ impl SimDisk {
             synced: std::mem::take(&mut self.synced),
             fresh: std::mem::take(&mut self.fresh),
             damaged: std::mem::take(&mut self.damaged),
+            was_damaged: std::mem::take(&mut self.was_damaged),
             previous: std::mem::take(&mut self.previous),
             fresh_hints: std::mem::take(&mut self.fresh_hints),
             damaged_hints: std::mem::take(&mut self.damaged_hints),
