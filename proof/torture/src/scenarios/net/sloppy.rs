@@ -26,7 +26,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use switch::{Network, Rule};
 
-use super::{Scene, place};
+use super::{LAST_ANSWERS, Scene, place};
 use crate::cluster::{Cluster, Place};
 use crate::http::ask;
 use crate::outcome::{Figures, Stop};
@@ -133,6 +133,8 @@ impl<'a> Arena<'a> {
         sleep(MISSED)?;
         let killed = Instant::now();
         self.demand("killed", many.iter().copied(), (from, killed), false);
+        // One of them is killed next, and must have answered what began before.
+        sleep(LAST_ANSWERS)?;
         let dead: BTreeSet<u16> = few.iter().copied().collect();
         let guest = self.kill_guest(many, &dead)?;
         let others = many.iter().copied().filter(|node| *node != guest);
