@@ -59,9 +59,10 @@ pub(crate) struct Trees {
     /// When they are seen to next, and from which shard on, while there is something to do.
     tending: Option<(Now, ShardId)>,
     pub(crate) comparisons: BTreeMap<RequestId, Comparison>,
-    /// When a shard was last shown to be the same as at another replica.
+    /// When a shard was last shown to be the same as at another replica, or compared to the end.
     pub(crate) proofs: BTreeMap<(ShardId, NodeId), Now>,
-    /// Who is not compared with again before some moment, because it found nothing.
+    /// Who is not compared with again before some moment, because the last comparison found nothing,
+    /// or came to no end.
     pub(crate) resting: BTreeMap<(ShardId, NodeId), Now>,
 }
 

@@ -25,10 +25,11 @@
 //! A message that is lost ends a comparison after a while, and the next clocks that differ
 //! begin another. What it had found is settled by then.
 
+use std::collections::VecDeque;
+
 use antientropy::{Difference, Exchange, KeyRange, Limits, respond};
 use model::{NodeId, Now, ShardId};
 use mutant::{Mutant, is};
-use std::collections::VecDeque;
 
 use crate::message::{Compare, Compared};
 use crate::trees::{Place, Stored};

@@ -8,23 +8,21 @@
 //! n1 ──Bring c──────► n2      when what has come is paid for
 //! ```
 
+use std::time::Duration;
+
 use antientropy::{Difference, Digest};
 use model::{Address, NodeId, Now, Object, ShardId};
 use mutant::{Mutant, is};
-use std::time::Duration;
 
 use crate::exchange::throttle;
 use crate::message::Bring;
-use crate::trees::Place;
 use crate::trees::compare::{Comparison, PATIENCE};
+use crate::trees::{PAUSE, Place};
 use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
 
 /// How many differences are settled at once.
 const SETTLED_AT_ONCE: usize = 256;
 const SETTLED_AT_ONCE_BUSY: usize = 32;
-
-/// How long everybody else has the node between two steps.
-const PAUSE: Duration = Duration::from_micros(100);
 
 impl Node {
     /// Asks for what the other one holds of some keys, and sends what only this one does.
@@ -131,7 +129,7 @@ impl Node {
         let bytes = std::mem::take(&mut comparison.weight);
         let pause = match self.exchange.is_busy_with(comparison.with) {
             true => throttle::time(bytes, self.config.limits.catch_up_rate),
-            false => PAUSE,
+            false => Duration::ZERO,
         };
         comparison.resumes = Some(now + pause.max(PAUSE));
     }
