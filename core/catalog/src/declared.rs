@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Declare, Declared, Keyspace, KeyspaceId, Name, REPLICAS_MAX, Refusal, SHARDS_MAX, Table,
-    TableId,
+    Declare, Declared, Keyspace, KeyspaceId, Name, NodeId, REPLICAS_MAX, Refusal, SHARDS_MAX,
+    Table, TableId,
 };
+
+use crate::Disks;
 
 /// The most keyspaces and tables together. The catalog travels as one message.
 const ENTRIES_MAX: usize = 10_000;
@@ -13,7 +15,7 @@ const ENTRIES_MAX: usize = 10_000;
 /// All keyspaces and tables, as one value with a version.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Catalog {
-    /// Grows by one with every change.
+    /// Grows with every change.
     pub version: u64,
     /// The last number given to a keyspace or table. Never given again.
     pub last_id: u32,
@@ -21,6 +23,8 @@ pub struct Catalog {
     pub keyspaces: BTreeMap<Name, Keyspace>,
     /// The tables by keyspace and name.
     pub tables: BTreeMap<(KeyspaceId, Name), Table>,
+    /// With which disk each node serves.
+    pub disks: BTreeMap<NodeId, Disks>,
 }
 
 impl Catalog {
@@ -64,6 +68,7 @@ impl Catalog {
                 };
                 self.declare_table(&keyspace, table)
             }
+            Declare::Disk { node, step } => self.declare_disk(*node, *step),
         }
     }
 

@@ -31,8 +31,10 @@
 
 mod ballot;
 mod declared;
+mod disks;
 mod proposal;
 
 pub use ballot::{Acceptor, Ballot, Vote};
 pub use declared::Catalog;
+pub use disks::Disks;
 pub use proposal::{Effect, Event, Proposal};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Declare, Declared, NodeId, Refusal};
+use model::{Declare, Declared, DiskId, NodeId, Refusal};
 use mutant::{Mutant, is};
 
 use crate::{Ballot, Catalog};
@@ -45,6 +45,8 @@ pub enum Effect {
 pub struct Proposal {
     ballot: Ballot,
     declare: Declare,
+    /// Nodes with their first disks, as far as the one that makes the attempt knows them.
+    first_disks: BTreeMap<NodeId, DiskId>,
     majority: usize,
     promised: BTreeMap<NodeId, (Ballot, Catalog)>,
     accepted: BTreeSet<NodeId>,
@@ -55,11 +57,20 @@ pub struct Proposal {
 
 impl Proposal {
     /// Begins an attempt in a cluster of so many nodes.
-    pub fn start(ballot: Ballot, declare: Declare, nodes: usize, out: &mut Vec<Effect>) -> Self {
+    ///
+    /// Whatever is declared, `first_disks` are enrolled with it where a node has none.
+    pub fn start(
+        ballot: Ballot,
+        declare: Declare,
+        first_disks: BTreeMap<NodeId, DiskId>,
+        nodes: usize,
+        out: &mut Vec<Effect>,
+    ) -> Self {
         out.push(Effect::Prepare(ballot));
         Self {
             ballot,
             declare,
+            first_disks,
             majority: nodes / 2 + usize::from(!is(Mutant::HalfIsMajority) || nodes < 2),
             promised: BTreeMap::new(),
             accepted: BTreeSet::new(),
@@ -100,6 +111,7 @@ impl Proposal {
         let oldest = self.promised.values().min_by_key(|(accepted, _)| *accepted);
         let latest = if is(Mutant::LatestIgnored) { oldest } else { latest };
         let mut catalog = latest.map(|(_, catalog)| catalog.clone()).unwrap_or_default();
+        catalog.enrol(std::mem::take(&mut self.first_disks));
         let declared = catalog.declare(&self.declare);
         out.push(Effect::Accept(self.ballot, catalog.clone()));
         self.proposed = Some((catalog, declared));
@@ -186,7 +198,7 @@ mod tests {
             let mut proposals = [(N1, 32), (N2, 64)].map(|(node, shards)| {
                 let index = usize::from(node == N2);
                 let declare = keyspace("ks", shards);
-                Proposal::start(ballot(1, node), declare, 3, &mut pending[index])
+                Proposal::start(ballot(1, node), declare, BTreeMap::new(), 3, &mut pending[index])
             });
             for (phase, who) in (0..4).zip(turns) {
                 let Some(effect) = pending[who].pop() else { continue };
@@ -224,7 +236,8 @@ mod tests {
         half_done.declare(&keyspace("first", 32)).unwrap();
         acceptors[1].accept(ballot(1, N1), &half_done);
         let mut out = Vec::new();
-        let mut proposal = Proposal::start(ballot(2, N2), keyspace("second", 64), 3, &mut out);
+        let mut proposal =
+            Proposal::start(ballot(2, N2), keyspace("second", 64), BTreeMap::new(), 3, &mut out);
         let [_, b, c] = &mut acceptors;
         let prepare = out.remove(0);
         let accept = carry(&mut proposal, &prepare, &mut [(N1, b), (N2, c)]);
@@ -241,7 +254,8 @@ mod tests {
         in_force.declare(&keyspace("first", 32)).unwrap();
         let _ = learner.learn(&in_force);
         let mut out = Vec::new();
-        let mut proposal = Proposal::start(ballot(9, N2), keyspace("second", 64), 3, &mut out);
+        let mut proposal =
+            Proposal::start(ballot(9, N2), keyspace("second", 64), BTreeMap::new(), 3, &mut out);
         let prepare = out.remove(0);
         let both = &mut [(N1, &mut learner), (N2, &mut emptied)];
         let accept = carry(&mut proposal, &prepare, both);
@@ -254,7 +268,8 @@ mod tests {
         let mut acceptor = Acceptor::default();
         acceptor.prepare(ballot(5, N2));
         let mut out = Vec::new();
-        let mut proposal = Proposal::start(ballot(4, N1), keyspace("ks", 32), 1, &mut out);
+        let mut proposal =
+            Proposal::start(ballot(4, N1), keyspace("ks", 32), BTreeMap::new(), 1, &mut out);
         let prepare = out.remove(0);
         let effects = carry(&mut proposal, &prepare, &mut [(N1, &mut acceptor)]);
         assert_eq!(effects, [Effect::Outbid(ballot(5, N2))]);
@@ -263,7 +278,8 @@ mod tests {
     #[test]
     fn a_node_that_votes_twice_counts_once() {
         let mut out = Vec::new();
-        let mut proposal = Proposal::start(ballot(1, N1), keyspace("ks", 32), 3, &mut out);
+        let mut proposal =
+            Proposal::start(ballot(1, N1), keyspace("ks", 32), BTreeMap::new(), 3, &mut out);
         let promised =
             || Event::Promised { node: N1, accepted: Ballot::NONE, catalog: Catalog::default() };
         out.clear();

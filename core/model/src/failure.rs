@@ -292,6 +292,14 @@ pub enum Refusal {
         /// How many it may coordinate at once.
         max: usize,
     },
+    /// The disk of the node is new, and is being made whole: it takes no part until then.
+    #[error(
+        "the disk of {node} is not the one that it is to serve with, or not whole yet; nothing was changed, ask another node"
+    )]
+    Joining {
+        /// Which node.
+        node: NodeId,
+    },
     /// No replica has taken the write, and nodes that could stand in have no room for what they
     /// would have to keep.
     #[error(

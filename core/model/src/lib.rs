@@ -29,20 +29,20 @@ pub use health::{Ability, TableHealth};
 pub use key::{Address, Key, Malformed, PART_BYTES_MAX, Value};
 pub use level::{Level, ReadOptions, Spread, WriteOptions};
 pub use limits::Limits;
-pub use names::{ClusterId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Zone};
+pub use names::{ClusterId, DiskId, KeyspaceId, Name, NodeId, Region, ShardId, TableId, Zone};
 pub use need::{Need, REPLICAS_MAX, ReadNeed, VOTES_MAX, Voter, WriteNeed, has_replica, has_vote};
 pub use recall::{Fate, Recall, Recalled};
 pub use receipt::{Ack, Cast, Kind, Receipt, votes};
 pub use request::{
-    Declare, Declared, Get, List, Listed, Listing, Mutation, Put, Range, Read, Reply, Request,
-    Written,
+    Declare, Declared, DiskStep, Get, List, Listed, Listing, Mutation, Put, Range, Read, Reply,
+    Request, Written,
 };
 pub use schema::{
     Durability, Holder, Keyspace, Policy, ReplicaMap, SHARDS_DEFAULT, SHARDS_MAX, Table, Votes,
     Voting,
 };
 pub use session::{Seen, Session, shortened, shortened_dots};
-pub use status::{HintStatus, Lag, NodeStatus, Standing, Status};
+pub use status::{DiskStatus, Enrolment, HintStatus, Lag, NodeStatus, Standing, Status};
 pub use time::Now;
 
 pub use crdt::{MARKS_MAX, Mark, Marks, Token};

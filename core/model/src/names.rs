@@ -56,6 +56,35 @@ id! {
     ClusterId(u64), "c"
 }
 
+/// One data directory: drawn when it was made, and never again. A node that comes back with
+/// another one has lost what it had.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct DiskId(u128);
+
+impl DiskId {
+    /// Wraps the bits.
+    pub const fn new(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The bits, for encoding.
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Display for DiskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for DiskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "disk {self}")
+    }
+}
+
 /// One of the equal slices of a keyspace's hash space: the unit of placement.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ShardId {

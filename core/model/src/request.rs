@@ -7,9 +7,9 @@ use causality::DotSet;
 use crdt::{Marks, Token};
 
 use crate::{
-    Durability, Explain, Explained, Failure, Key, Keyspace, Level, Name, Object, Policy,
-    ReadOptions, Recall, Recalled, Receipt, ReplicaMap, Session, Status, Table, Value, Voting,
-    WriteOptions,
+    DiskId, Durability, Explain, Explained, Failure, Key, Keyspace, Level, Name, NodeId, Object,
+    Policy, ReadOptions, Recall, Recalled, Receipt, ReplicaMap, Session, Status, Table, Value,
+    Voting, WriteOptions,
 };
 
 /// What a client asks of a node.
@@ -228,6 +228,27 @@ pub enum Declare {
         /// How replicas are counted.
         voting: Voting,
     },
+    /// Say what became of the disk of a node. Refused if that cannot be, because of what became
+    /// of it before.
+    Disk {
+        /// Which node.
+        node: NodeId,
+        /// What became of it.
+        step: DiskStep,
+    },
+}
+
+/// What becomes of the disk of a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DiskStep {
+    /// This one is to take the place of the one before, once it is whole.
+    Joins(DiskId),
+    /// This one is whole, and the one before never comes back.
+    IsWhole(DiskId),
+    /// This one was not lost after all, and what was to take its place is retired.
+    IsBack(DiskId),
+    /// The node is evicted: it does not come back with this disk, and nobody waits for it.
+    IsGone(DiskId),
 }
 
 /// What a declaration came to.
@@ -245,6 +266,13 @@ pub enum Declared {
         /// The contract.
         table: Table,
         /// Whether it was made by this request.
+        created: bool,
+    },
+    /// What became of the disk of a node is known.
+    Disk {
+        /// Which node.
+        node: NodeId,
+        /// Whether it was not known before.
         created: bool,
     },
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Keyspace, NodeId, Region, Table, Zone};
+use crate::{DiskId, Keyspace, NodeId, Region, Table, Zone};
 /// The state of a node, as it sees itself and the others.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Status {
@@ -29,6 +29,38 @@ pub struct Status {
     /// What it keeps for replicas that were away, by node. Those who are owed nothing are
     /// left out.
     pub hints: Vec<HintStatus>,
+    /// Its disk.
+    pub disk: DiskStatus,
+}
+
+/// What a disk is to the cluster.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Enrolment {
+    /// Its node never had one, as far as this catalog knows.
+    New,
+    /// The node serves with it.
+    Enrolled,
+    /// The node serves with it, and another one was about to take its place.
+    Challenged,
+    /// Its node had another one, and nobody knows yet that this is to take its place.
+    Unannounced,
+    /// It is being made whole, to take the place of another.
+    Joining,
+    /// Another has taken its place, or its node was evicted.
+    Retired,
+}
+
+/// The disk of the node that was asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DiskStatus {
+    /// Which.
+    pub disk: DiskId,
+    /// What it is to the cluster.
+    pub enrolment: Enrolment,
+    /// How many shards it is to keep.
+    pub shards: u64,
+    /// How many of them are whole. All, unless it takes the place of another.
+    pub whole: u64,
 }
 
 /// What a guest keeps for one replica.
@@ -59,6 +91,10 @@ pub struct NodeStatus {
     pub standing: Standing,
     /// How far it and the node that was asked are apart. Nothing if they keep no shard together.
     pub lag: Option<Lag>,
+    /// The disk that it is to serve with. Nothing if it never had one, or was evicted.
+    pub enrolled: Option<DiskId>,
+    /// The disk that is being made whole to take its place.
+    pub joining: Option<DiskId>,
 }
 
 /// How far two replicas are apart, as one of them sees it, over all shards that both keep.

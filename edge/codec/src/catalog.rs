@@ -9,14 +9,15 @@
 //! could miss writes. A table that it declared is read as one that says the same: with one
 //! vote for each, and `may_miss` exactly if they can.
 //!
-//! Versions 1 and 2 knew no guests: their keyspaces are strict.
+//! Versions 1 and 2 knew no guests: their keyspaces are strict. Versions up to 3 did not say which
+//! disk a node serves with: its first one is enrolled by the next change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{BufMut, Bytes};
-use catalog::{Acceptor, Ballot, Catalog};
+use catalog::{Acceptor, Ballot, Catalog, Disks};
 use model::{
-    Durability, Electorate, Holder, Keyspace, KeyspaceId, Level, Name, NodeId, Policy,
+    DiskId, Durability, Electorate, Holder, Keyspace, KeyspaceId, Level, Name, NodeId, Policy,
     REPLICAS_MAX, ReplicaMap, Spread, Table, TableId, VOTES_MAX, Voter, Votes, Voting,
 };
 
@@ -24,10 +25,13 @@ use crate::reader::Reader;
 use crate::{Malformed, varint};
 
 /// The version that is written.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// The oldest version that is read.
 const VERSION_MIN: u8 = 1;
+
+/// How long the name of a disk is.
+const DISK_BYTES: usize = 16;
 
 /// The fewest bytes of a keyspace, a table or an entry of a replica map.
 const ENTRY_BYTES_MIN: usize = 3;
@@ -131,6 +135,42 @@ fn put_catalog(catalog: &Catalog, out: &mut impl BufMut) {
         debug_assert_eq!((*keyspace, name), (table.keyspace, &table.name));
         put_table(table, out);
     }
+    varint::put_len(catalog.disks.len(), out);
+    for (node, disks) in &catalog.disks {
+        varint::put(u64::from(node.number()), out);
+        varint::put_len(disks.retired.len(), out);
+        disks.retired.iter().for_each(|disk| out.put_u128_le(disk.bits()));
+        for disk in [disks.enrolled, disks.joining] {
+            out.put_u8(u8::from(disk.is_some()));
+            disk.iter().for_each(|disk| out.put_u128_le(disk.bits()));
+        }
+    }
+}
+
+fn read_disks(reader: &mut Reader<'_>) -> Result<(NodeId, Disks), Malformed> {
+    let node = NodeId::new(reader.number()?);
+    let mut retired = BTreeSet::new();
+    for _ in 0..reader.count(DISK_BYTES)? {
+        let disk = read_disk(reader)?;
+        if retired.last().is_some_and(|last| disk <= *last) {
+            return Err(Malformed::Invalid("disks out of order"));
+        }
+        retired.insert(disk);
+    }
+    let optional =
+        |reader: &mut Reader<'_>| read_bool(reader)?.then(|| read_disk(reader)).transpose();
+    let (enrolled, joining) = (optional(reader)?, optional(reader)?);
+    let is_retired = |disk: &Option<DiskId>| disk.is_some_and(|disk| retired.contains(&disk));
+    let is_one_twice = enrolled.is_some() && enrolled == joining;
+    if is_retired(&enrolled) || is_retired(&joining) || is_one_twice {
+        return Err(Malformed::Invalid("a disk that is two things at once"));
+    }
+    Ok((node, Disks { enrolled, joining, retired }))
+}
+
+fn read_disk(reader: &mut Reader<'_>) -> Result<DiskId, Malformed> {
+    let low = u128::from(reader.fixed()?);
+    Ok(DiskId::new(low | u128::from(reader.fixed()?) << 64))
 }
 
 fn read_catalog(reader: &mut Reader<'_>, encoding: u8) -> Result<Catalog, Malformed> {
@@ -145,7 +185,11 @@ fn read_catalog(reader: &mut Reader<'_>, encoding: u8) -> Result<Catalog, Malfor
             table.voting.may_miss = keyspace.is_some_and(|keyspace| may_miss(keyspace, table));
         }
     }
-    Ok(Catalog { version, last_id, keyspaces, tables })
+    let disks = match encoding {
+        4.. => read_map(reader, read_disks, |(node, _)| *node)?.into_values().collect(),
+        _ => BTreeMap::new(),
+    };
+    Ok(Catalog { version, last_id, keyspaces, tables, disks })
 }
 
 /// Whether reads of a table of version 1 can miss writes. It counts replicas, wherever they

@@ -6,17 +6,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use catalog::{Acceptor, Ballot, Catalog};
+use catalog::{Acceptor, Ballot, Catalog, Disks};
 use causality::{Dot, DotSet, Incarnation, Run};
 use codec::record::{self, Kind};
 use codec::token::{self, Place, TokenKey};
 use codec::{catalog as contracts, clock, cursor, hint, key, log, object};
 use model::{
-    Address, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Name, NodeId, Object,
-    Policy, Range, ShardId, Spread, Table, TableId, Token, Value, Voting,
+    Address, DiskId, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Name, NodeId,
+    Object, Policy, Range, ShardId, Spread, Table, TableId, Token, Value, Voting,
 };
 
 const A: Incarnation = Incarnation::new(0x0a0a_0a0a_0a0a_0a0a);
@@ -94,6 +95,7 @@ fn contracts() -> Catalog {
         last_id: 2,
         keyspaces: [(keyspace.name.clone(), keyspace)].into(),
         tables: [((table.keyspace, table.name.clone()), table)].into(),
+        disks: BTreeMap::new(),
     }
 }
 
@@ -178,7 +180,11 @@ fn acceptors_in_their_records() {
     let second = kept("acceptor-record-2.hex");
     let body_of = record::open(Kind::Acceptor, b"acceptor", &second).unwrap();
     assert_eq!(contracts::decode_acceptor(&body_of), Ok(acceptor.clone()));
-    assert_golden("acceptor-record-3.hex", &record::seal(Kind::Acceptor, b"acceptor", body));
+    // The third said nothing of disks.
+    let third = kept("acceptor-record-3.hex");
+    let body_of = record::open(Kind::Acceptor, b"acceptor", &third).unwrap();
+    assert_eq!(contracts::decode_acceptor(&body_of), Ok(acceptor.clone()));
+    assert_golden("acceptor-record-4.hex", &record::seal(Kind::Acceptor, b"acceptor", body));
 }
 
 #[test]
@@ -196,9 +202,18 @@ fn tables_whose_replicas_are_counted_in_other_ways() {
     };
     assert_eq!(contracts::decode(&kept("catalog-2.hex")), Ok(catalog.clone()));
     catalog.keyspaces.values_mut().for_each(|keyspace| keyspace.sloppy = true);
+    assert_eq!(contracts::decode(&kept("catalog-3.hex")), Ok(catalog.clone()));
+    let disk = |bits: u128| DiskId::new(bits << 64 | 7);
+    let replaced = Disks {
+        enrolled: Some(disk(1)),
+        joining: Some(disk(2)),
+        retired: [disk(3), disk(4)].into(),
+    };
+    let evicted = Disks { retired: [disk(5)].into(), ..Disks::default() };
+    catalog.disks = [(NodeId::new(1), replaced), (NodeId::new(300), evicted)].into();
     let mut bytes = Vec::new();
     contracts::encode(&catalog, &mut bytes);
-    assert_golden("catalog-3.hex", &bytes);
+    assert_golden("catalog-4.hex", &bytes);
 }
 
 #[test]

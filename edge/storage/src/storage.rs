@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use catalog::Acceptor;
 use causality::{DotSet, Run};
-use model::{ClusterId, Durability, NodeId, ShardId};
+use model::{ClusterId, DiskId, Durability, NodeId, ShardId};
 use node::Owed;
 
 use crate::committer::{Committer, Done, Writer};
@@ -90,7 +90,7 @@ pub struct Storage {
     committer: Committer,
     pub(crate) failed_reads: FailedReads,
     /// Dropped last: nobody else may enter while the database is open.
-    _home: Home,
+    home: Home,
 }
 
 impl Storage {
@@ -122,9 +122,14 @@ impl Storage {
             in_flight: None,
             committer,
             failed_reads: FailedReads::default(),
-            _home: home,
+            home,
         };
         Ok((storage, recovered))
+    }
+
+    /// Which disk this is: drawn when the directory was made.
+    pub fn disk(&self) -> DiskId {
+        self.home.mark().disk()
     }
 
     /// The changes staged since the last flush. A driver that cannot flush stops taking

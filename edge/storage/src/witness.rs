@@ -36,6 +36,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use model::DiskId;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// What the witnesses of one directory begin with.
@@ -53,6 +54,11 @@ impl Mark {
     /// The mark of these bytes.
     pub(crate) fn of(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    /// The name of the disk that has it.
+    pub(crate) fn disk(self) -> DiskId {
+        DiskId::new(u128::from_be_bytes(self.0))
     }
 
     /// Reads what [`to_text`](Self::to_text) writes.

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use catalog::{Acceptor, Ballot, Catalog};
+use catalog::{Acceptor, Ballot, Catalog, Disks};
 use causality::{Dot, DotSet, Incarnation};
 use model::{
-    Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Marks, Name, NodeId, Object,
-    Policy, Range, ReplicaMap, SHARDS_MAX, Spread, Table, TableId, Token, VOTES_MAX, Value, Voting,
+    DiskId, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Marks, Name, NodeId,
+    Object, Policy, Range, ReplicaMap, SHARDS_MAX, Spread, Table, TableId, Token, VOTES_MAX, Value,
+    Voting,
 };
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -172,18 +173,30 @@ prop_compose! {
     }
 }
 
+/// Distinct disks, of which the last two are enrolled or joining, or neither.
+fn disks() -> impl Strategy<Value = Disks> {
+    (btree_set(any::<u128>().prop_map(DiskId::new), 2..5), any::<(bool, bool)>()).prop_map(
+        |(mut retired, (is_enrolled, is_joining))| {
+            let enrolled = retired.pop_last().filter(|_| is_enrolled);
+            let joining = retired.pop_first().filter(|_| is_joining);
+            Disks { enrolled, joining, retired }
+        },
+    )
+}
+
 prop_compose! {
     pub(crate) fn catalogs()(
         version: u64,
         last_id: u32,
         keyspaces in vec(keyspaces(), 0..4),
         tables in vec(tables(), 0..4),
+        disks in btree_map(any::<u16>().prop_map(NodeId::new), disks(), 0..3),
     ) -> Catalog {
         let keyspaces: BTreeMap<_, _> =
             keyspaces.into_iter().map(|keyspace| (keyspace.name.clone(), keyspace)).collect();
         let tables: BTreeMap<_, _> =
             tables.into_iter().map(|table| ((table.keyspace, table.name.clone()), table)).collect();
-        Catalog { version, last_id, keyspaces, tables }
+        Catalog { version, last_id, keyspaces, tables, disks }
     }
 }
 
