@@ -285,6 +285,12 @@ mutants! {
     SessionForgetsReads,
     /// A write of a session is accepted by whoever is asked.
     SessionWritesUnchecked,
+    /// A node whose disk is new takes part at once.
+    EmptyDiskTakesPart,
+    /// A new disk is whole although some of what was brought could not be stored.
+    NotCopiedIsCopied,
+    /// A new disk is whole when one other replica was copied.
+    OneIsEnoughToJoin,
 }
 
 #[cfg(feature = "on")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use catalog::{Ballot, Catalog, Effect, Event, Proposal, Vote};
 use lattice::Change;
-use model::{Declare, Declared, Failure, NodeId, Refusal, Reply};
+use model::{Declare, Declared, Failure, NodeId, Now, Refusal, Reply};
 use mutant::{Mutant, is};
 use placement::Placement;
 use rand::RngExt;
@@ -48,7 +48,7 @@ enum Phase {
     /// each other.
     Queued,
     /// Gathering votes.
-    Voting(Proposal),
+    Voting(Box<Proposal>),
     /// Outbid, and pausing before an attempt above this round.
     Pausing(u64),
     /// In force. These nodes have not said that they know.
@@ -68,7 +68,9 @@ impl Node {
     ) -> Result<(), Failure> {
         let mut catalog = self.in_force().clone();
         let declared = catalog.declare(&declare)?;
-        let (Declared::Keyspace { created, .. } | Declared::Table { created, .. }) = &declared;
+        let (Declared::Keyspace { created, .. }
+        | Declared::Table { created, .. }
+        | Declared::Disk { created, .. }) = &declared;
         if !created {
             self.repeat(client, declare, declared, turn);
             return Ok(());
@@ -80,18 +82,32 @@ impl Node {
         if let Declared::Table { table, .. } = &declared {
             levels::check(&self.config.layout, &self.contracts, table)?;
         }
+        self.check_majority(turn.now)?;
+        let _ = self.propose_later(client, declare, turn);
+        Ok(())
+    }
+
+    /// Refuses what a majority of all nodes has to vote on, if it is not there.
+    pub(crate) fn check_majority(&self, now: Now) -> Result<(), Refusal> {
         let nodes = self.config.layout.members.len();
         let members = self.config.layout.members.keys();
-        let alive = members.filter(|node| self.membership.is_alive(**node, turn.now)).count();
-        if alive <= nodes / 2 {
-            return Err(Refusal::NoMajority { alive, nodes }.into());
-        }
+        let alive = members.filter(|node| self.membership.is_alive(**node, now)).count();
+        if nodes / 2 < alive { Ok(()) } else { Err(Refusal::NoMajority { alive, nodes }) }
+    }
+
+    /// Lets a declaration be voted on when those before it are decided.
+    pub(crate) fn propose_later<D: Disk>(
+        &mut self,
+        client: Client,
+        declare: Declare,
+        turn: &mut Turn<'_, D>,
+    ) -> RequestId {
         let deadline = turn.now + PATIENCE;
         let work = Work::Declare(Declaring { declare, phase: Phase::Queued, outbid: 0 });
         let id = self.new_request();
         self.keep_until(id, Flight { client, begun: turn.now, deadline, timer: deadline, work });
         self.propose_next(turn);
-        Ok(())
+        id
     }
 
     /// Begins with the declaration that has waited longest, unless one is being voted on.
@@ -144,6 +160,7 @@ impl Node {
 
     /// Makes an attempt above every round this node has heard of.
     fn propose<D: Disk>(&mut self, id: RequestId, mut flight: Flight, turn: &mut Turn<'_, D>) {
+        let first_disks = self.first_disks();
         let Work::Declare(declaring) = &mut flight.work else { return };
         let Phase::Pausing(outbid) = declaring.phase else { return };
         let last = self.ballots.keys().last().map_or(0, |ballot| ballot.round);
@@ -151,8 +168,9 @@ impl Node {
         let ballot = Ballot { round, node: self.config.id };
         let nodes = self.config.layout.members.len();
         let mut effects = Vec::new();
-        let proposal = Proposal::start(ballot, declaring.declare.clone(), nodes, &mut effects);
-        declaring.phase = Phase::Voting(proposal);
+        let declare = declaring.declare.clone();
+        let proposal = Proposal::start(ballot, declare, first_disks, nodes, &mut effects);
+        declaring.phase = Phase::Voting(Box::new(proposal));
         flight.timer = flight.deadline.min(turn.now + ATTEMPT);
         self.ballots.insert(ballot, id);
         self.declare_effects(id, flight, effects, turn);
@@ -380,6 +398,7 @@ impl Node {
         }
         turn.disk.keep_acceptor(&self.acceptor);
         self.contracts = Contracts::new(&self.config.layout, catalog);
+        self.look_at_disks();
     }
 
     /// Sends the catalog in force to a node that has an older one.

@@ -150,6 +150,11 @@ impl Exchange {
         self.pruning.map_or(due, |(at, _)| at.min(due))
     }
 
+    /// The next round begins at once.
+    pub(crate) fn hurry(&mut self) {
+        self.due = Now::default();
+    }
+
     /// Whether this node has clients that would notice much that happens beside their requests.
     pub(crate) fn is_busy(&self) -> bool {
         self.is_busy
@@ -201,11 +206,14 @@ impl Node {
         self.exchange.served = 0;
         self.exchange.stamp(turn.now);
         self.exchange.pulls.expire(turn.now);
+        self.see_to_enrolment(turn);
+        self.join(turn);
         let shards: Vec<ShardId> = self.shards.keys().copied().collect();
         shards.into_iter().for_each(|shard| self.look(shard));
+        let (is_busy, catalog_version) = (self.exchange.is_busy, self.in_force().version);
         for (to, shards) in self.clocks_by_node() {
             let (stamp, echo) = self.exchange.stamps_for(to);
-            let clocks = Clocks { stamp, echo, is_busy: self.exchange.is_busy, shards };
+            let clocks = Clocks { stamp, echo, is_busy, catalog_version, shards };
             // A write that waits for no disk should not wait for one because of this.
             let after = match is(Mutant::ClocksOvertake) {
                 true => After::Now,
@@ -228,6 +236,9 @@ impl Node {
         for shard in found {
             self.kept(shard);
         }
+        if !self.takes_part() {
+            return BTreeMap::new();
+        }
         let mut told: BTreeMap<NodeId, Vec<Sums>> = BTreeMap::new();
         for (shard, replicas) in self.contracts.kept_by(self.config.id) {
             let others = replicas.iter().copied().filter(|node| *node != self.config.id);
@@ -248,6 +259,9 @@ impl Node {
     ) {
         let since = self.exchange.hear(from, clocks.stamp, clocks.echo, turn.now);
         self.exchange.pulls.hear(from, clocks.is_busy);
+        if !self.takes_part() || !self.knows_catalog(clocks.catalog_version) {
+            return;
+        }
         for Sums { shard, clock: theirs, tree } in clocks.shards.iter().copied() {
             if !self.is_shared(shard, from) {
                 continue;
@@ -294,7 +308,8 @@ impl Node {
             let (stamp, echo) = self.exchange.stamps_for(pull.from);
             let (shard, after) = (pull.shard, pull.after);
             let credit = self.credit(pull.from);
-            let lack = Lack { request, shard, clock, after, credit, stamp, echo };
+            let catalog_version = self.in_force().version;
+            let lack = Lack { request, shard, clock, after, credit, catalog_version, stamp, echo };
             turn.send(pull.from, Message::Lack(lack), After::Synced);
             let until = turn.now + self.config.limits.exchange_interval;
             let price = self.price(pull.from, credit);
@@ -392,9 +407,16 @@ impl Node {
         Some(lag)
     }
 
-    /// Whether a shard is kept here and by another node.
+    /// Whether a shard is kept here, by a node that takes part, and by another node.
     pub(crate) fn is_shared(&self, shard: ShardId, with: NodeId) -> bool {
-        let replicas = self.contracts.replicas(shard);
-        with != self.config.id && [with, self.config.id].iter().all(|node| replicas.contains(node))
+        with != self.config.id
+            && self.contracts.replicas(shard).contains(&with)
+            && self.keeps(shard)
+    }
+
+    /// Whether what a node says with this version of the catalog can be relied on: this one knows
+    /// whose disk is being replaced, as far as that node does.
+    pub(crate) fn knows_catalog(&self, version: u64) -> bool {
+        version <= self.in_force().version
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Client {
         /// What it calls the request.
         request: RequestId,
     },
+    /// Nobody: this node asks itself.
+    Nobody,
 }
 
 impl Client {

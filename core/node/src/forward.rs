@@ -102,7 +102,7 @@ impl Node {
     ) -> Result<(), Failure> {
         let mut alive = self.in_order(site, turn.now);
         let is_other = |node: NodeId| node != self.config.id;
-        alive.retain(|node| is_other(*node) && self.membership.is_alive(*node, turn.now));
+        alive.retain(|node| is_other(*node) && self.serves(*node, turn.now));
         let not_attempted = Failure::NotAttempted {
             wanted,
             alive: u8::try_from(alive.len()).unwrap_or(u8::MAX),
@@ -250,6 +250,11 @@ impl Node {
         if let Reply::Failed(busy @ Failure::Refused(Refusal::Overloaded { .. })) = &forwarded.reply
         {
             forwarding.declined(busy);
+            return self.forward_next(flight, turn);
+        }
+        // Its disk is new, and others have theirs.
+        if let Reply::Failed(new @ Failure::Refused(Refusal::Joining { .. })) = &forwarded.reply {
+            forwarding.declined(new);
             return self.forward_next(flight, turn);
         }
         // Nor does it say that others have room.

@@ -71,7 +71,7 @@ impl Node {
         if !self.contracts.is_sloppy(site.shard) {
             return Vec::new();
         }
-        let is_alive = |node: NodeId| self.membership.is_alive(node, now);
+        let is_alive = |node: NodeId| self.serves(node, now);
         let is_spare = |node: &NodeId| !needs.iter().any(|need| need.wants(*node, is_alive));
         let mut away = site.replicas.clone();
         away.retain(|node| !is_alive(*node));

@@ -181,6 +181,9 @@ impl Node {
 
     /// A guest has something for this node.
     pub(crate) fn offered<D: Disk>(&mut self, from: NodeId, turn: &mut Turn<'_, D>) {
+        if !self.takes_part() {
+            return;
+        }
         let bytes = match self.exchange.is_busy_with(from) {
             true => CREDIT_BYTES_BUSY,
             false => CREDIT_BYTES,

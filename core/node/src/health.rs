@@ -33,7 +33,7 @@ impl Node {
         };
         for index in 0..keyspace.shards {
             let site = self.site(keyspace, table, ShardId { keyspace: keyspace.id, index });
-            let live = |node| self.membership.is_alive(node, now);
+            let live = |node| self.serves(node, now);
             let (electorate, here) = (site.electorate(), &self.here);
             let read = electorate.read(ReadOptions::default(), here).ok();
             let write = electorate.write(WriteOptions::default(), here).ok();

@@ -64,7 +64,7 @@ impl Node {
             Client::Node { node, .. } if !is(Mutant::LocalIsElsewhere) => {
                 self.config.layout.members.get(&node)
             }
-            Client::Node { .. } | Client::Ticket(_) => None,
+            Client::Node { .. } | Client::Ticket(_) | Client::Nobody => None,
         };
         asked.map_or(&self.here, |member| &member.region)
     }
@@ -92,7 +92,7 @@ impl Node {
         primaries: &Need,
         now: Now,
     ) -> Result<(), Failure> {
-        let is_alive = |node: NodeId| self.membership.is_alive(node, now);
+        let is_alive = |node: NodeId| self.serves(node, now);
         let is_met = |guests: &[NodeId]| {
             let may = |node: NodeId| is_alive(node) || guests.contains(&node);
             anybody.iter().all(|need| need.is_met(may)) && primaries.is_met(is_alive)

@@ -29,6 +29,7 @@
 mod contracts;
 mod declare;
 mod effect;
+mod enrol;
 mod exchange;
 mod explain;
 mod flight;
@@ -38,6 +39,7 @@ mod guest;
 mod handoff;
 mod health;
 mod hints;
+mod join;
 mod levels;
 mod list;
 mod measure;
@@ -57,7 +59,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use catalog::{Acceptor, Ballot, Catalog};
 use causality::{DotSet, Incarnation};
 use membership::{Membership, Peer, Reach};
-use model::{Keyspace, Limits, Name, NodeId, Now, Refusal, Region, Reply, Request, ShardId, Table};
+use model::{
+    DiskId, Keyspace, Limits, Name, NodeId, Now, Refusal, Region, Reply, Request, ShardId, Table,
+};
 use mutant::{Mutant, is};
 use placement::Layout;
 use rand::{RngExt, SeedableRng};
@@ -71,7 +75,7 @@ pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
     Bring, Cause, Clocks, Compare, Compared, Digest, Fetch, Fetched, Forward, Forwarded, Found,
     Known, Lack, Merge, Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict,
-    Want,
+    Vouch, Vouched, Want,
 };
 pub use trees::{Place, sum_of};
 
@@ -86,6 +90,8 @@ pub struct Config {
     pub id: NodeId,
     /// Sixty-four fresh random bits, never used before (R1).
     pub incarnation: Incarnation,
+    /// Which disk it serves with.
+    pub disk: DiskId,
     /// Which nodes there are.
     pub layout: Layout,
     /// What clients may send.
@@ -136,6 +142,13 @@ pub struct Node {
     hints: hints::Ledger,
     handoffs: handoff::Handoffs,
     trees: trees::Trees,
+    /// Whether the disk of this node is the one that it is to serve with.
+    takes_part: bool,
+    /// The disks of nodes that are not enrolled yet.
+    disks_heard: BTreeMap<NodeId, DiskId>,
+    joins: join::Joins,
+    /// The declaration of its disk that is in hand.
+    asks_itself: Option<RequestId>,
 }
 
 /// What one step works with.
@@ -168,7 +181,7 @@ impl Node {
         let membership = Membership::new(me, config.layout.members.keys().copied(), gossip, now);
         let contracts = Contracts::new(&config.layout, &acceptor.learned);
         let here = region_of(&config.layout, config.id);
-        Self {
+        let mut node = Self {
             config,
             here,
             started: now,
@@ -194,7 +207,13 @@ impl Node {
             hints: hints::Ledger::default(),
             handoffs: handoff::Handoffs::default(),
             trees: trees::Trees::default(),
-        }
+            takes_part: false,
+            disks_heard: BTreeMap::new(),
+            joins: join::Joins::default(),
+            asks_itself: None,
+        };
+        node.look_at_disks();
+        node
     }
 
     /// The node, which has marked in a former life that these replicas lack something.
@@ -261,9 +280,9 @@ impl Node {
         all.into_iter().flatten().min()
     }
 
-    /// How many requests the node has in hand.
+    /// How many requests of clients the node has in hand.
     pub fn requests(&self) -> usize {
-        self.flights.len()
+        self.flights.len() - usize::from(self.is_asking_itself())
     }
 
     /// The version of the catalog in force here.
@@ -274,8 +293,9 @@ impl Node {
     fn requested<D: Disk>(&mut self, client: Client, request: Request, turn: &mut Turn<'_, D>) {
         self.exchange.served += 1;
         let max = self.config.limits.requests_max;
-        let is_early = is(Mutant::OverloadedEarly) && max <= 2 * self.flights.len();
-        let is_full = is_early || max <= self.flights.len() && !is(Mutant::QueueUnbounded);
+        let requests = self.requests();
+        let is_early = is(Mutant::OverloadedEarly) && max <= 2 * requests;
+        let is_full = is_early || max <= requests && !is(Mutant::QueueUnbounded);
         if is_full && !matches!(request, Request::Status) {
             let refusal = match is(Mutant::DiskBlamed) {
                 true => Refusal::Disk("a deliberate bug".into()),
@@ -317,7 +337,8 @@ impl Node {
                 self.requested(client, forward.asked, turn);
             }
             Message::Forwarded(forwarded) => self.forwarded(forwarded, turn),
-            Message::Probe { catalog_version, deaf } => {
+            Message::Probe { catalog_version, deaf, disk } => {
+                self.hear_disk(from, disk);
                 self.membership.told(from, !deaf, turn.now);
                 if deaf {
                     // Whatever it hears of us ends that, and it has to say so.
@@ -358,6 +379,8 @@ impl Node {
             Message::Compare(compare) => self.answer_questions(from, &compare, turn),
             Message::Compared(compared) => self.hear_answers(from, compared, turn),
             Message::Bring(bring) => self.bring(from, bring, turn),
+            Message::Vouch(vouch) => self.vouch(from, &vouch, turn),
+            Message::Vouched(vouched) => self.vouched(from, vouched, turn),
         }
     }
 
@@ -377,7 +400,8 @@ impl Node {
 
     fn probe<D: Disk>(&mut self, node: NodeId, turn: &mut Turn<'_, D>) {
         let deaf = !self.membership.hears(node, turn.now);
-        let probe = Message::Probe { catalog_version: self.in_force().version, deaf };
+        let (catalog_version, disk) = (self.in_force().version, Some(self.config.disk));
+        let probe = Message::Probe { catalog_version, deaf, disk };
         turn.send(node, probe, After::Now);
     }
 
@@ -388,6 +412,7 @@ impl Node {
                 let forwarded = Message::Forwarded(Forwarded { request, reply });
                 turn.send(node, forwarded, After::Now);
             }
+            Client::Nobody => {}
         }
     }
 
@@ -420,6 +445,7 @@ impl Node {
         for voter in site.voters.iter() {
             let reach = self.membership.reach(voter.node, now);
             let others = match reach {
+                _ if !self.serves(voter.node, now) => &mut away,
                 _ if voter.node == self.config.id => {
                     first = Some(voter.node);
                     continue;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use catalog::{Ballot, Catalog};
 use causality::{Dot, DotSet};
 pub use coordinator::{Digest, Want};
-use model::{Address, Key, NodeId, Now, Object, Reply, Request, Seen, ShardId, TableId};
+use model::{Address, DiskId, Key, NodeId, Now, Object, Reply, Request, Seen, ShardId, TableId};
 use mutant::{Mutant, is};
 use replica::{PageNeed, Span};
 
@@ -52,6 +52,8 @@ pub enum Message {
         catalog_version: u64,
         /// The sender does not hear the receiver.
         deaf: bool,
+        /// The disk that the sender serves with. Older programs do not say.
+        disk: Option<DiskId>,
     },
     /// Answers `Probe`.
     Probed {
@@ -126,6 +128,10 @@ pub enum Message {
     Compared(Compared),
     /// Answered by a [`Merge`] for each key.
     Bring(Bring),
+    /// Answered by [`Vouched`], by who knows that the disk is joining and takes part itself.
+    Vouch(Vouch),
+    /// Answers [`Vouch`].
+    Vouched(Vouched),
 }
 
 impl Message {
@@ -167,7 +173,9 @@ impl Message {
             | Self::Sent(_)
             | Self::Compare(_)
             | Self::Compared(_)
-            | Self::Bring(_) => Duration::ZERO,
+            | Self::Bring(_)
+            | Self::Vouch(_)
+            | Self::Vouched(_) => Duration::ZERO,
         }
     }
 }
@@ -224,6 +232,8 @@ pub struct Clocks {
     pub echo: Stamp,
     /// Whether the sender has clients to serve, and what others ask of it should be little.
     pub is_busy: bool,
+    /// The sender's catalog is of this version: it tells who is joining.
+    pub catalog_version: u64,
     /// The shards that both keep, if anything was ever written to them at the sender.
     pub shards: Vec<Sums>,
 }
@@ -283,10 +293,30 @@ pub struct Lack {
     pub after: Option<Dot>,
     /// How many bytes may be sent, about.
     pub credit: usize,
+    /// The sender's catalog is of this version: it tells who is joining.
+    pub catalog_version: u64,
     /// The sender's round.
     pub stamp: Stamp,
     /// The last round of the receiver that the sender has heard of.
     pub echo: Stamp,
+}
+
+/// Asks a replica of a shard whether everything that it holds may be copied to a new disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Vouch {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Which shard.
+    pub shard: ShardId,
+    /// The disk that is to be made whole.
+    pub disk: DiskId,
+}
+
+/// Says that a replica is one that can be copied, and knows that the disk is joining.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Vouched {
+    /// Whom it concerns.
+    pub request: RequestId,
 }
 
 /// Says that what was lacking is sent, or a part of it.

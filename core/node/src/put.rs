@@ -55,7 +55,10 @@ impl Node {
         self.check(&asked)?;
         asked.token.map(|token| self.check_token(token, turn.now)).transpose()?;
         let need = self.write_need(&site, asked.options, self.region_of(client), turn.now)?;
-        let is_guest = !site.replicas.contains(&self.config.id);
+        let is_guest = !self.keeps(site.shard);
+        if client.is_forwarded() && is_guest && site.replicas.contains(&self.config.id) {
+            return Err(Refusal::Joining { node: self.config.id }.into());
+        }
         if is_guest && !self.must_mint(client, &site, turn.now) {
             return self.forward(client, &site, asked, (need.least(), None), turn);
         }
@@ -78,7 +81,7 @@ impl Node {
         heard: Heard,
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
-        if client.is_forwarded() || site.replicas.contains(&self.config.id) {
+        if client.is_forwarded() || self.keeps(site.shard) {
             return self.take_write(client, site, asked, need, turn);
         }
         let (wanted, shard, again) = (need.least(), site.shard, asked.clone());
@@ -103,7 +106,7 @@ impl Node {
         need: WriteNeed,
         turn: &mut Turn<'_, D>,
     ) -> Result<(), Failure> {
-        let is_guest = !site.replicas.contains(&self.config.id);
+        let is_guest = !self.keeps(site.shard);
         let mut session = self.admit(asked.sessions.as_ref(), site.shard)?;
         let deadline = turn.now + asked.timeout;
         let sync = site.table.durability == Durability::Synced || asked.options.dw.is_some();
@@ -164,7 +167,7 @@ impl Node {
     /// that could is there, and guests may stand in. What another node has passed on is
     /// accepted in any case: that node knows that this one is no replica, and has found none.
     fn must_mint(&self, client: Client, site: &Site, now: Now) -> bool {
-        let could = |node: &NodeId| self.membership.is_alive(*node, now);
+        let could = |node: &NodeId| self.serves(*node, now);
         let is_needed = || client.is_forwarded() || !site.replicas.iter().any(could);
         self.may_mint(site) && is_needed()
     }

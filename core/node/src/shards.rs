@@ -65,8 +65,7 @@ impl Node {
         if merge.cause == Cause::Exchange {
             self.exchange.pulls.arrive(from, throttle::weight(&merge.object));
         }
-        let Some(shard) = self.shard_here(merge.address.table, merge.address.key.partition())
-        else {
+        let Some(shard) = self.shard_to_merge(from, &merge) else {
             return not_merged(from, merge.request, turn);
         };
         if merge.cause == Cause::Repair && !is(Mutant::ComparedIsNews) {
@@ -92,6 +91,15 @@ impl Node {
             }
             Err(_) => not_merged(from, request, turn),
         }
+    }
+
+    /// The shard that a merge is for, if it may be taken in. While a disk is being made whole,
+    /// nothing may that this node has not asked for.
+    fn shard_to_merge(&self, from: NodeId, merge: &Merge) -> Option<ShardId> {
+        let shard = self.contracts.shard_of(&merge.address)?;
+        let Merge { request, address, cause, .. } = merge;
+        let is_awaited = || *cause == Cause::Repair && self.awaits(from, *request, address);
+        (self.keeps(shard) || self.is_placed_here(shard) && is_awaited()).then_some(shard)
     }
 
     /// Merges what a read or a comparison has found, and counts what this disk had lost.
@@ -196,9 +204,5 @@ impl Node {
         let keyspace = self.contracts.keyspace_of(table)?;
         let shard = placement::shard_of(keyspace, partition);
         self.keeps(shard).then_some(shard)
-    }
-
-    fn keeps(&self, shard: ShardId) -> bool {
-        self.contracts.replicas(shard).contains(&self.config.id)
     }
 }

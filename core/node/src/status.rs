@@ -15,6 +15,8 @@ impl Node {
             zone: member.zone.clone(),
             standing: self.membership.standing(*node),
             lag: self.lag(*node, now),
+            enrolled: self.disks().get(node).and_then(|disks| disks.enrolled),
+            joining: self.in_force().joining(*node),
         };
         Status {
             node: self.config.id,
@@ -24,10 +26,11 @@ impl Node {
             catalog_version: self.in_force().version,
             keyspaces: self.in_force().keyspaces.values().cloned().collect(),
             tables: self.in_force().tables.values().cloned().collect(),
-            requests: self.flights.len(),
+            requests: self.requests(),
             read_repairs: self.read_repairs,
             log_dropped: self.exchange.dropped,
             hints: self.hints.status(self.wall_millis(now)),
+            disk: self.disk_status(),
         }
     }
 }

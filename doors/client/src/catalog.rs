@@ -214,6 +214,34 @@ pub struct Status {
     /// Writes whose place was forgotten although some replica may lack them.
     #[serde(default)]
     pub log_dropped: u64,
+    /// Its disk, if it tells.
+    #[serde(default)]
+    pub disk: Option<DiskState>,
+}
+
+/// The disk of a node.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct DiskState {
+    /// Its name.
+    #[serde(deserialize_with = "text")]
+    pub disk: String,
+    /// `enrolled`, `new`, `joining` or `retired`.
+    pub state: String,
+    /// How many shards it is to keep.
+    pub shards: u64,
+    /// How many of them are whole.
+    pub shards_whole: u64,
+}
+
+/// A disk that was given up.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Evicted {
+    /// The node that served with it.
+    #[serde(deserialize_with = "node_from_json")]
+    pub node: u16,
+    /// Its name.
+    #[serde(deserialize_with = "text")]
+    pub disk: String,
 }
 
 /// What a node keeps for a replica that was away.
@@ -249,6 +277,12 @@ pub struct NodeState {
     /// node tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<Lag>,
+    /// The disk that it is to serve with, if it has one and the node tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// The disk that is being made whole to take its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joining: Option<String>,
 }
 
 /// How far another replica and the node that was asked are apart, over all shards that both keep.
@@ -422,6 +456,30 @@ impl Client {
     async fn look<T: DeserializeOwned>(&self, target: String) -> Result<T, Error> {
         let answer = self.send(&Call::look(target)).await?;
         if answer.status() == StatusCode::OK { parse(answer.body()) } else { Err(refused(&answer)) }
+    }
+
+    /// Gives up the disk of a node: nobody waits for it any more, and the node never serves with it
+    /// again. Returns whether it was there until now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; `other_disk` if the node is enrolled with another one.
+    pub async fn evict(&self, node: u16, disk: &str) -> Result<(Evicted, bool), Error> {
+        let body = render(&serde_json::json!({ "disk": disk }))?;
+        let call = Call {
+            method: Method::POST,
+            headers: json_headers(),
+            body,
+            // Giving it up twice changes nothing.
+            safety: Safety::Repeatable,
+            ..Call::look(format!("/v1/nodes/{node}/evict"))
+        };
+        let answer = self.send(&call).await?;
+        match answer.status() {
+            StatusCode::CREATED => Ok((parse(answer.body())?, true)),
+            StatusCode::OK => Ok((parse(answer.body())?, false)),
+            _ => Err(refused(&answer)),
+        }
     }
 
     async fn declare<T: DeserializeOwned>(

@@ -69,8 +69,8 @@ use std::time::Duration;
 
 pub use batch::{Operation, Outcome};
 pub use catalog::{
-    Durability, HealthLevel, Hints, KeyspaceContract, KeyspaceInfo, Lag, NodeState, Replicas,
-    Status, TableContract, TableInfo,
+    DiskState, Durability, Evicted, HealthLevel, Hints, KeyspaceContract, KeyspaceInfo, Lag,
+    NodeState, Replicas, Status, TableContract, TableInfo,
 };
 pub use error::{Error, Problem};
 pub use explain::{Explanation, Holding, ReadNow, Version};

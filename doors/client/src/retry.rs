@@ -89,8 +89,15 @@ pub(crate) fn judge(safety: Safety, outcome: Outcome<'_>) -> Verdict {
 pub(crate) fn says_unchanged(status: u16, code: &str) -> bool {
     matches!(
         (status, code),
-        (503, "not_attempted" | "overloaded" | "no_majority" | "session_behind" | "hints_full")
-            | (500, "disk_failed")
+        (
+            503,
+            "not_attempted"
+                | "overloaded"
+                | "no_majority"
+                | "session_behind"
+                | "hints_full"
+                | "node_joining"
+        ) | (500, "disk_failed")
     )
 }
 

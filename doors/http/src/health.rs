@@ -19,7 +19,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use model::TableHealth;
+use model::{DiskStatus, Enrolment, TableHealth};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -106,12 +106,32 @@ fn unready(vitals: &Vitals) -> Vec<String> {
     {
         reasons.push(format!("the disk has {} MiB left", free >> 20));
     }
+    reasons.extend(outside(vitals));
     let away = away(vitals);
     if vitals.status.uptime < MEETING && !away.is_empty() {
         let millis = vitals.status.uptime.as_millis();
         reasons.push(format!("it was started {millis} ms ago, and has not met {away} yet"));
     }
     reasons
+}
+
+/// Why the node takes no part, if it does not.
+fn outside(vitals: &Vitals) -> Option<String> {
+    let DiskStatus { disk, enrolment, shards, whole } = vitals.status.disk;
+    match enrolment {
+        Enrolment::Enrolled => None,
+        Enrolment::New if vitals.status.keyspaces.is_empty() => None,
+        Enrolment::New | Enrolment::Challenged => {
+            Some("its disk is not enrolled yet, which takes a majority of the nodes".to_owned())
+        }
+        Enrolment::Unannounced | Enrolment::Joining => Some(format!(
+            "its disk takes the place of another, and {whole} of {shards} shards are whole"
+        )),
+        Enrolment::Retired => Some(format!(
+            "its disk {disk} was replaced or given up and never serves again: move the data \
+             directory away, and start the node with an empty one"
+        )),
+    }
 }
 
 /// Who does not answer this node.

@@ -127,7 +127,9 @@ pub(crate) async fn create<N: Node>(
         Declared::Keyspace { keyspace, created } => {
             Ok(json(created_or_existed(created), &KeyspaceJson::from(&keyspace)))
         }
-        Declared::Table { .. } => Err(Problem::internal("the node declared something else")),
+        Declared::Table { .. } | Declared::Disk { .. } => {
+            Err(Problem::internal("the node declared something else"))
+        }
     }
 }
 

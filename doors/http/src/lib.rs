@@ -26,6 +26,7 @@ mod budget;
 mod connection;
 mod date;
 mod door;
+mod evict;
 mod explain;
 mod gate;
 mod health;
@@ -145,6 +146,7 @@ pub fn router_within<N: Node>(node: N, config: Config, bodies_bytes_max: usize) 
             put(tables::create::<N>).get(tables::one::<N>),
         )
         .route("/v1/hints/wait", post(hints::wait::<N>))
+        .route("/v1/nodes/{node}/evict", post(evict::evict::<N>))
         .route("/v1/status", get(status::status::<N>))
         .route("/v1/openapi.json", get(openapi::document))
         .route("/health", get(health::health::<N>))

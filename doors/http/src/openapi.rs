@@ -28,7 +28,9 @@ use utoipa::{IntoParams, IntoResponses, OpenApi as _};
 
 use crate::params::{self, Param, Query};
 use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemJson};
-use crate::{batch, explain, health, hints, keyspaces, kv, listing, outcome, status, tables};
+use crate::{
+    batch, evict, explain, health, hints, keyspaces, kv, listing, outcome, status, tables,
+};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -54,6 +56,7 @@ use crate::{batch, explain, health, hints, keyspaces, kv, listing, outcome, stat
         tables::create,
         tables::one,
         status::status,
+        evict::evict,
         hints::wait,
         health::health,
         health::live,
@@ -235,6 +238,8 @@ problems! {
     ShardsProblems: [NotLive, ShardsLacking],
     /// Of the wait for what is kept for others.
     WaitProblems: [NotLive, HintsLeft],
+    /// Of giving up the disk of a node.
+    EvictProblems: [DiskFailed, OtherDisk, BodyTooLarge, NoMajority, NotAttempted, UnknownOutcome],
     /// Of a look at a keyspace.
     OneKeyspaceProblems: [DiskFailed, MalformedName, UnknownKeyspace],
     /// Of a look at a table.

@@ -102,6 +102,7 @@ codes! {
     MethodNotAllowed  "method_not_allowed"  405 "The method does not apply to this path",
     RequestTimeout    "request_timeout"     408 "The request did not arrive in time",
     ExistsDifferently "exists_differently"  409 "The name exists with another contract",
+    OtherDisk         "other_disk"          409 "The node is not enrolled with this disk",
     TooManySiblings   "too_many_siblings"   409 "The key holds too many concurrent values",
     ValueTooLarge     "value_too_large"     413 "The value is too large",
     BodyTooLarge      "body_too_large"      413 "The body is too large",
@@ -111,6 +112,7 @@ codes! {
     DiskFailed        "disk_failed"         500 "The node's disk failed",
     NotAttempted      "not_attempted"       503 "Too few replicas are alive, nothing was changed",
     Overloaded        "overloaded"          503 "The node has too much to do",
+    NodeJoining       "node_joining"        503 "The disk of the node is not whole yet, nothing was changed",
     HintsFull         "hints_full"          503 "No node that could stand in for replicas has room, nothing was changed",
     NotLive           "not_live"            503 "The node does not come to it",
     NotReady          "not_ready"           503 "The node cannot serve",
@@ -206,6 +208,12 @@ impl Problem {
     /// A problem without facts.
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), facts: None }
+    }
+
+    /// The same under another code, if it has this one: where the code is of something general.
+    pub(crate) fn recoded(self, from: Code, to: Code) -> Self {
+        let code = if self.code.as_str() == from.as_str() { to } else { self.code };
+        Self { code, ..self }
     }
 
     /// A request that cannot be read. `detail` says where and why.
@@ -305,6 +313,7 @@ impl From<Refusal> for Problem {
             Refusal::TokenReused => Code::TokenReused,
             Refusal::Overloaded { .. } => Code::Overloaded,
             Refusal::HintsFull { .. } => Code::HintsFull,
+            Refusal::Joining { .. } => Code::NodeJoining,
             Refusal::Disk(_) => Code::DiskFailed,
             Refusal::Level { asked, replicas, .. } => {
                 return Self::new(Code::LevelOutOfRange, detail).with(Facts {

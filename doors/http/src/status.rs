@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use model::Enrolment;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -46,6 +47,49 @@ pub(crate) struct StatusJson {
     hints: Vec<HintsJson>,
     /// Writes whose place was forgotten although some replica may lack them: the log was full.
     log_dropped: u64,
+    /// Its disk.
+    disk: DiskJson,
+}
+
+/// The disk of the node that was asked.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Disk)]
+pub(crate) struct DiskJson {
+    /// Its name, drawn when the data directory was made.
+    #[schema(example = "00000000000000000000000000c0ffee")]
+    disk: String,
+    /// What it is to the cluster.
+    state: EnrolmentJson,
+    /// How many shards it is to keep.
+    shards: u64,
+    /// How many of them are whole: all, unless it takes the place of another disk.
+    shards_whole: u64,
+}
+
+/// `enrolled`: the node serves with it. `new`: the node never had one, and this is about to be
+/// enrolled. `joining`: it takes the place of another, and is being made whole. `retired`: another has
+/// taken its place, or the node was evicted; it never serves again.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Enrolment)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EnrolmentJson {
+    New,
+    Enrolled,
+    Joining,
+    Retired,
+}
+
+impl From<&model::DiskStatus> for DiskJson {
+    fn from(status: &model::DiskStatus) -> Self {
+        let state = match status.enrolment {
+            Enrolment::New => EnrolmentJson::New,
+            Enrolment::Enrolled | Enrolment::Challenged => EnrolmentJson::Enrolled,
+            Enrolment::Unannounced | Enrolment::Joining => EnrolmentJson::Joining,
+            Enrolment::Retired => EnrolmentJson::Retired,
+        };
+        let (shards, shards_whole) = (status.shards, status.whole);
+        Self { disk: status.disk.to_string(), state, shards, shards_whole }
+    }
 }
 
 /// What a node keeps for a replica that was away.
@@ -90,6 +134,12 @@ pub(crate) struct NodeJson {
     /// How far it and the node that was asked are apart; missing if they keep no shard together.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<LagJson>,
+    /// The disk that it is to serve with; missing if it never had one, or was evicted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<String>,
+    /// The disk that is being made whole to take its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joining: Option<String>,
 }
 
 /// How far another replica and the node that was asked are apart, over all shards that both keep.
@@ -145,6 +195,8 @@ impl From<&model::NodeStatus> for NodeJson {
             zone: node.zone.to_string(),
             standing,
             lag: node.lag.as_ref().map(LagJson::from),
+            disk: node.enrolled.map(|disk| disk.to_string()),
+            joining: node.joining.map(|disk| disk.to_string()),
         }
     }
 }
@@ -170,6 +222,7 @@ impl From<&model::Status> for StatusJson {
             read_repairs: status.read_repairs,
             hints: status.hints.iter().map(HintsJson::from).collect(),
             log_dropped: status.log_dropped,
+            disk: DiskJson::from(&status.disk),
         }
     }
 }

@@ -172,7 +172,9 @@ pub(crate) async fn create<N: Node>(
         Declared::Table { table, created } => {
             Ok(json(created_or_existed(created), &TableJson::new(keyspace.as_str(), &table)))
         }
-        Declared::Keyspace { .. } => Err(Problem::internal("the node declared something else")),
+        Declared::Keyspace { .. } | Declared::Disk { .. } => {
+            Err(Problem::internal("the node declared something else"))
+        }
     }
 }
 

@@ -138,7 +138,7 @@ fn identity(node: NodeId) -> Identity {
 
 fn send(peers: &Peers, to: NodeId, numbers: std::ops::Range<u64>) {
     for catalog_version in numbers {
-        peers.send(to, &Message::Probe { catalog_version, deaf: false });
+        peers.send(to, &Message::Probe { catalog_version, deaf: false, disk: None });
     }
     peers.flush();
 }

@@ -161,5 +161,7 @@ fn kind(message: &Message) -> &'static str {
         Message::Compare(_) => "compare",
         Message::Compared(_) => "compared",
         Message::Bring(_) => "bring",
+        Message::Vouch(_) => "vouch",
+        Message::Vouched(_) => "vouched",
     }
 }

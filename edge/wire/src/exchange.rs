@@ -6,7 +6,7 @@ use model::{KeyspaceId, ShardId};
 use node::{RequestId, Stamp, Sums};
 use prost::Message;
 
-use crate::parts::{PlainDot, Usable, coded, narrow, wrong};
+use crate::parts::{PlainDot, Usable, coded, narrow, put_disk, take_disk, wrong};
 
 /// Nineteen bytes for each shard, or some more.
 #[derive(Clone, PartialEq, Message)]
@@ -19,6 +19,8 @@ pub(crate) struct Clocks {
     keyspaces: Vec<ClocksOfKeyspace>,
     #[prost(bool, tag = "4")]
     is_busy: bool,
+    #[prost(uint64, tag = "5")]
+    catalog_version: u64,
 }
 
 /// One shard and one hash after the other, as many of these as of those; and the sums of those whose
@@ -55,6 +57,26 @@ pub(crate) struct Lack {
     stamp: u64,
     #[prost(fixed64, tag = "8")]
     echo: u64,
+    #[prost(uint64, tag = "9")]
+    catalog_version: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Vouch {
+    #[prost(fixed64, tag = "1")]
+    request: u64,
+    #[prost(uint32, tag = "2")]
+    keyspace: u32,
+    #[prost(uint32, tag = "3")]
+    shard: u32,
+    #[prost(bytes = "bytes", tag = "4")]
+    disk: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Vouched {
+    #[prost(fixed64, tag = "1")]
+    request: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -85,7 +107,8 @@ impl Clocks {
             }
         }
         let (stamp, echo) = (clocks.stamp.0, clocks.echo.0);
-        Self { stamp, echo, keyspaces, is_busy: clocks.is_busy }
+        let (is_busy, catalog_version) = (clocks.is_busy, clocks.catalog_version);
+        Self { stamp, echo, keyspaces, is_busy, catalog_version }
     }
 
     pub(crate) fn take(self) -> Usable<node::Clocks> {
@@ -105,7 +128,8 @@ impl Clocks {
             }
         }
         let (stamp, echo) = (Stamp(self.stamp), Stamp(self.echo));
-        Ok(node::Clocks { stamp, echo, is_busy: self.is_busy, shards })
+        let (is_busy, catalog_version) = (self.is_busy, self.catalog_version);
+        Ok(node::Clocks { stamp, echo, is_busy, catalog_version, shards })
     }
 }
 
@@ -120,6 +144,7 @@ impl Lack {
             credit: lack.credit as u64,
             stamp: lack.stamp.0,
             echo: lack.echo.0,
+            catalog_version: lack.catalog_version,
         }
     }
 
@@ -133,7 +158,38 @@ impl Lack {
             credit: narrow(self.credit)?,
             stamp: Stamp(self.stamp),
             echo: Stamp(self.echo),
+            catalog_version: self.catalog_version,
         })
+    }
+}
+
+impl Vouch {
+    pub(crate) fn put(vouch: &node::Vouch) -> Self {
+        Self {
+            request: vouch.request.0,
+            keyspace: vouch.shard.keyspace.number(),
+            shard: vouch.shard.index.into(),
+            disk: put_disk(vouch.disk),
+        }
+    }
+
+    pub(crate) fn take(self) -> Usable<node::Vouch> {
+        let keyspace = KeyspaceId::new(self.keyspace);
+        Ok(node::Vouch {
+            request: RequestId(self.request),
+            shard: ShardId { keyspace, index: narrow(self.shard)? },
+            disk: take_disk(&self.disk)?,
+        })
+    }
+}
+
+impl Vouched {
+    pub(crate) fn put(vouched: node::Vouched) -> Self {
+        Self { request: vouched.request.0 }
+    }
+
+    pub(crate) fn take(&self) -> node::Vouched {
+        node::Vouched { request: RequestId(self.request) }
     }
 }
 

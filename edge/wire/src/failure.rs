@@ -209,6 +209,7 @@ impl Refused {
                 needs: parts.number()?,
                 max: parts.number()?,
             },
+            40 => Refusal::Joining { node: NodeId::new(parts.number()?) },
             _ => Refusal::Contract(self.text),
         })
     }
@@ -258,6 +259,7 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<Cow<'_, str>>, Vec<u64>) {
         Refusal::TokenFromFuture { seconds, max } => (25, vec![], vec![*seconds, *max]),
         Refusal::TokenReused => (26, vec![], vec![]),
         Refusal::TokenForgotten { max } => (27, vec![], vec![*max as u64]),
+        Refusal::Joining { node } => (40, vec![], vec![node.number().into()]),
         Refusal::EmptyDelete => (14, vec![], vec![]),
         Refusal::LargeObject { bytes, max } => (15, vec![], vec![*bytes as u64, *max as u64]),
     };

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::{Message, Oneof};
 
 use crate::compare::{Bring, Compare, Compared};
-use crate::exchange::{Clocks, Lack, Sent};
+use crate::exchange::{Clocks, Lack, Sent, Vouch, Vouched};
 use crate::parts::{Address, Ballot, Key, Seen};
 use crate::reply::Reply;
 use crate::request::Request;
@@ -19,7 +19,7 @@ use crate::request::Request;
 pub(crate) struct Header {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 40, 41"
     )]
     pub(crate) kind: Option<Kind>,
 }
@@ -82,6 +82,10 @@ pub(crate) enum Kind {
     Compared(Compared),
     #[prost(message, tag = "27")]
     Bring(Bring),
+    #[prost(message, tag = "40")]
+    Vouch(Vouch),
+    #[prost(message, tag = "41")]
+    Vouched(Vouched),
 }
 
 /// Another header, and each object that follows has its marks behind it. A node that does not
@@ -232,6 +236,8 @@ pub(crate) struct Probe {
     pub(crate) catalog_version: u64,
     #[prost(bool, tag = "2")]
     pub(crate) deaf: bool,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub(crate) disk: Option<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]

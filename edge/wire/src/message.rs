@@ -16,7 +16,7 @@ use crate::WireError;
 use crate::header::{self, Header, Kind};
 use crate::parts::{
     Address, Ballot, Key, Objects, Seen, Unusable, Usable, coded, narrow, numbered, present,
-    put_node, put_staleness, take_node, take_staleness, wrong,
+    put_disk, put_node, put_staleness, take_disk, take_node, take_staleness, wrong,
 };
 use crate::{compare, exchange, reply, request};
 
@@ -132,7 +132,9 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Sent(_)
         | Message::Compare(_)
         | Message::Compared(_)
-        | Message::Bring(_) => {}
+        | Message::Bring(_)
+        | Message::Vouch(_)
+        | Message::Vouched(_) => {}
     }
 }
 
@@ -172,8 +174,14 @@ fn put(message: &Message) -> Kind {
             request: forwarded.request.0,
             reply: Some(Box::new(reply::Reply::put(&forwarded.reply))),
         }),
-        Message::Probe { catalog_version, deaf } => Kind::Probe(probe(*catalog_version, *deaf)),
-        Message::Probed { catalog_version } => Kind::Probed(probe(*catalog_version, false)),
+        Message::Probe { catalog_version, deaf, disk } => {
+            let disk = disk.map(put_disk);
+            Kind::Probe(header::Probe { catalog_version: *catalog_version, deaf: *deaf, disk })
+        }
+        Message::Probed { catalog_version } => Kind::Probed(header::Probe {
+            catalog_version: *catalog_version,
+            ..header::Probe::default()
+        }),
         Message::Prepare { ballot } => Kind::Prepare(attempt(*ballot)),
         Message::Promised { ballot, accepted, catalog } => Kind::Promised(header::Promised {
             ballot: Some(Ballot::put(*ballot)),
@@ -200,6 +208,8 @@ fn put(message: &Message) -> Kind {
         Message::Compare(compare) => Kind::Compare(compare::Compare::put(compare)),
         Message::Compared(compared) => Kind::Compared(compare::Compared::put(compared)),
         Message::Bring(bring) => Kind::Bring(compare::Bring::put(bring)),
+        Message::Vouch(vouch) => Kind::Vouch(exchange::Vouch::put(vouch)),
+        Message::Vouched(vouched) => Kind::Vouched(exchange::Vouched::put(*vouched)),
         Message::Learn { catalog } => Kind::Learn(header::Learn { catalog: put_catalog(catalog) }),
     }
 }
@@ -247,8 +257,9 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
             request: RequestId(forwarded.request),
             reply: present(forwarded.reply)?.take(objects)?,
         }),
-        Kind::Probe(header::Probe { catalog_version, deaf }) => {
-            Message::Probe { catalog_version, deaf }
+        Kind::Probe(header::Probe { catalog_version, deaf, disk }) => {
+            let disk = disk.as_ref().map(take_disk).transpose()?;
+            Message::Probe { catalog_version, deaf, disk }
         }
         Kind::Probed(header::Probe { catalog_version, .. }) => Message::Probed { catalog_version },
         Kind::Prepare(prepare) => Message::Prepare { ballot: present(prepare.ballot)?.take()? },
@@ -276,6 +287,8 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Compare(compare) => Message::Compare(compare.take()?),
         Kind::Compared(compared) => Message::Compared(compared.take()?),
         Kind::Bring(bring) => Message::Bring(bring.take()?),
+        Kind::Vouch(vouch) => Message::Vouch(vouch.take()?),
+        Kind::Vouched(vouched) => Message::Vouched(vouched.take()),
         Kind::Marked(_) => return Err(wrong("a header in a header in a header")),
     })
 }
@@ -350,10 +363,6 @@ fn take_scanned(scanned: header::Scanned, objects: &mut Objects<'_>) -> Usable<S
     let found = |key: Key| Ok((key.take()?, objects.next()?));
     let found = page.keys.into_iter().map(found).collect::<Usable<_>>()?;
     Ok(Scanned { request, page: Some((found, page.more)), staleness })
-}
-
-fn probe(catalog_version: u64, deaf: bool) -> header::Probe {
-    header::Probe { catalog_version, deaf }
 }
 
 fn attempt(ballot: catalog::Ballot) -> header::Attempt {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use causality::{Dot, DotSet, Incarnation};
 use codec::Reader;
-use model::{Ack, Cast, KeyspaceId, Level, Marks, Name, NodeId, Object, ShardId, Spread, TableId};
+use model::{
+    Ack, Cast, DiskId, KeyspaceId, Level, Marks, Name, NodeId, Object, ShardId, Spread, TableId,
+};
 use prost::Message;
 
 use crate::WireError;
@@ -463,4 +465,14 @@ impl Receipt {
             staleness: take_staleness(self.staleness),
         })
     }
+}
+
+/// A disk as its sixteen bytes, the lowest first.
+pub(crate) fn put_disk(disk: DiskId) -> Bytes {
+    Bytes::copy_from_slice(&disk.bits().to_le_bytes())
+}
+
+pub(crate) fn take_disk(bytes: &Bytes) -> Usable<DiskId> {
+    let bytes = <[u8; 16]>::try_from(&bytes[..]).ok();
+    Ok(DiskId::new(u128::from_le_bytes(present(bytes)?)))
 }

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use causality::Incarnation;
 use codec::catalog as contracts;
-use model::{Declared, Listed, Listing, NodeId, Read, Standing, Written};
+use model::{Declared, Enrolment, Listed, Listing, NodeId, Read, Standing, Written};
 use prost::{Message, Oneof};
 
 use crate::explain::Explained;
 use crate::failure::Failure;
 use crate::parts::{
-    Key, Objects, Receipt, Session, Time, Unusable, Usable, coded, narrow, present, put_context,
-    put_name, take_context, take_name,
+    Key, Objects, Receipt, Session, Time, Unusable, Usable, coded, narrow, numbered, present,
+    put_context, put_disk, put_name, take_context, take_disk, take_name,
 };
 use crate::recall::Recalled;
 use crate::request::Range;
@@ -18,7 +18,7 @@ use crate::request::Range;
 /// Any answer, without its objects.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Reply {
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25, 26, 32")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25, 26, 32, 40")]
     answer: Option<Answer>,
 }
 
@@ -48,6 +48,8 @@ enum Answer {
     /// The objects of those who told follow, and two more.
     #[prost(message, tag = "26")]
     Explained(Explained),
+    #[prost(message, tag = "40")]
+    Disk(Enrolled),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -87,6 +89,15 @@ struct PlainListed {
 struct Contract {
     #[prost(bytes = "bytes", tag = "1")]
     contract: Bytes,
+    #[prost(bool, tag = "2")]
+    created: bool,
+}
+
+/// What became of the disk of a node is known.
+#[derive(Clone, PartialEq, Message)]
+struct Enrolled {
+    #[prost(uint32, tag = "1")]
+    node: u32,
     #[prost(bool, tag = "2")]
     created: bool,
 }
@@ -136,6 +147,10 @@ impl Reply {
                 let table = contracts::decode_table(&contract)?;
                 model::Reply::Declared(Declared::Table { table, created })
             }
+            Answer::Disk(Enrolled { node, created }) => {
+                let node = NodeId::new(narrow(node)?);
+                model::Reply::Declared(Declared::Disk { node, created })
+            }
             Answer::Status(status) => model::Reply::Status(Box::new(status.take()?)),
             Answer::Failed(failure) => model::Reply::Failed(failure.take()?),
         })
@@ -151,6 +166,9 @@ fn put_declared(declared: &Declared) -> Answer {
         Declared::Table { table, created } => {
             let contract = coded(|out| contracts::encode_table(table, out));
             Answer::Table(Contract { contract, created: *created })
+        }
+        Declared::Disk { node, created } => {
+            Answer::Disk(Enrolled { node: u32::from(node.number()), created: *created })
         }
     }
 }
@@ -214,6 +232,42 @@ struct Status {
     log_dropped: u64,
     #[prost(message, repeated, tag = "30")]
     hints: Vec<HintStatus>,
+    #[prost(message, optional, tag = "31")]
+    disk: Option<DiskStatus>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DiskStatus {
+    #[prost(bytes = "bytes", tag = "1")]
+    disk: Bytes,
+    #[prost(uint32, tag = "2")]
+    enrolment: u32,
+    #[prost(uint64, tag = "3")]
+    shards: u64,
+    #[prost(uint64, tag = "4")]
+    whole: u64,
+}
+
+numbered!(put_enrolment, take_enrolment, Enrolment {
+    Enrolment::New = 1,
+    Enrolment::Enrolled = 2,
+    Enrolment::Challenged = 3,
+    Enrolment::Unannounced = 4,
+    Enrolment::Joining = 5,
+    Enrolment::Retired = 6,
+});
+
+impl DiskStatus {
+    fn put(status: &model::DiskStatus) -> Self {
+        let model::DiskStatus { disk, enrolment, shards, whole } = *status;
+        Self { disk: put_disk(disk), enrolment: put_enrolment(enrolment), shards, whole }
+    }
+
+    fn take(&self) -> Usable<model::DiskStatus> {
+        let Self { disk, enrolment, shards, whole } = self;
+        let (disk, enrolment) = (take_disk(disk)?, take_enrolment(*enrolment)?);
+        Ok(model::DiskStatus { disk, enrolment, shards: *shards, whole: *whole })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -255,6 +309,10 @@ struct NodeStatus {
     standing: u32,
     #[prost(message, optional, tag = "6")]
     lag: Option<Lag>,
+    #[prost(bytes = "bytes", optional, tag = "7")]
+    enrolled: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "8")]
+    joining: Option<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -298,6 +356,8 @@ impl Status {
                 Standing::Down => 3,
             },
             lag: node.lag.map(Lag::put),
+            enrolled: node.enrolled.map(put_disk),
+            joining: node.joining.map(put_disk),
         };
         let keyspace = |keyspace| coded(|out| contracts::encode_keyspace(keyspace, out));
         let table = |table| coded(|out| contracts::encode_table(table, out));
@@ -313,6 +373,7 @@ impl Status {
             read_repairs: status.read_repairs,
             log_dropped: status.log_dropped,
             hints: status.hints.iter().map(HintStatus::put).collect(),
+            disk: Some(DiskStatus::put(&status.disk)),
         }
     }
 
@@ -320,6 +381,8 @@ impl Status {
         let node = |node: &NodeStatus| {
             let (region, zone) = (take_name(&node.region)?, take_name(&node.zone)?);
             let (standing, alive, lag) = (node.standing, node.alive, node.lag.clone());
+            let enrolled = node.enrolled.as_ref().map(take_disk).transpose()?;
+            let joining = node.joining.as_ref().map(take_disk).transpose()?;
             let node = NodeId::new(narrow(node.node)?);
             let standing = match standing {
                 1 => Standing::Up,
@@ -328,7 +391,7 @@ impl Status {
                 _ => Standing::Unknown,
             };
             let lag = lag.map(Lag::take).transpose()?;
-            Ok(model::NodeStatus { node, alive, region, zone, standing, lag })
+            Ok(model::NodeStatus { node, alive, region, zone, standing, lag, enrolled, joining })
         };
         let keyspaces = self.keyspaces.iter().map(contracts::decode_keyspace);
         let tables = self.tables.iter().map(contracts::decode_table);
@@ -344,6 +407,7 @@ impl Status {
             read_repairs: self.read_repairs,
             log_dropped: self.log_dropped,
             hints: self.hints.into_iter().map(HintStatus::take).collect::<Usable<_>>()?,
+            disk: present(self.disk)?.take()?,
         })
     }
 }

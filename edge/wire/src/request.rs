@@ -17,14 +17,17 @@ use crate::parts::{
     take_context, take_level, take_name, wrong,
 };
 use crate::recall::Recall;
-use declare::{DeclareKeyspace, DeclareTable, put_declare};
+use declare::{DeclareDisk, DeclareKeyspace, DeclareTable, put_declare};
 use list::List;
 pub(crate) use list::Range;
 
 /// Any request.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Asked", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30, 32, 33")]
+    #[prost(
+        oneof = "Asked",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30, 32, 33, 40"
+    )]
     asked: Option<Asked>,
 }
 
@@ -65,6 +68,8 @@ enum Asked {
     /// Who knows no guests must not declare a strict one in its place.
     #[prost(message, tag = "21")]
     DeclareSloppyKeyspace(DeclareKeyspace),
+    #[prost(message, tag = "40")]
+    DeclareDisk(DeclareDisk),
 }
 
 impl Request {
@@ -110,6 +115,7 @@ impl Request {
             Asked::Recall(recall) => model::Request::Recall(recall.take()?),
             Asked::Explain(explain) => model::Request::Explain(explain.take()?),
             Asked::DeclareKeyspace(declare) => model::Request::Declare(declare.take(false)?),
+            Asked::DeclareDisk(declare) => model::Request::Declare(declare.take()?),
             Asked::DeclareSloppyKeyspace(declare) => model::Request::Declare(declare.take(true)?),
             Asked::DeclareTable(declare) | Asked::DeclareVotingTable(declare) => {
                 model::Request::Declare(declare.take()?)

@@ -54,6 +54,8 @@ fn kind(message: &Message) -> u8 {
         Message::Compare(_) => 22,
         Message::Compared(_) => 23,
         Message::Bring(_) => 24,
+        Message::Vouch(_) => 25,
+        Message::Vouched(_) => 26,
     }
 }
 

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn effect(number: u64) -> Effect {
-        let message = Message::Probe { catalog_version: number, deaf: false };
+        let message = Message::Probe { catalog_version: number, deaf: false, disk: None };
         Effect::Send { to: NodeId::new(1), message, after: After::Synced }
     }
 

@@ -282,6 +282,12 @@ impl Scrape {
 
     fn lags(&self, to: &mut Writer<'_>) -> Encoded {
         let status = &self.examined.status;
+        let lacking = status.disk.shards - status.disk.whole;
+        let help = "Shards that a new disk has not copied yet, without which it takes no part";
+        to.gauge("shards_joining", help, None, lacking as f64)?;
+        let retired = u8::from(status.disk.enrolment == model::Enrolment::Retired);
+        let help = "1 if the disk was replaced or given up, so that the node serves nothing";
+        to.gauge("disk_retired", help, None, f64::from(retired))?;
         let help = "Writes whose place in the log was forgotten though a replica may lack them";
         to.counter("log_dropped", help, status.log_dropped)?;
         let lags = || status.nodes.iter().filter_map(|node| Some((node.node, node.lag?)));

@@ -44,7 +44,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causality::Incarnation;
 use clap::Args;
-use model::Now;
+use model::{DiskId, Now};
 use node::Node;
 use storage::{FlushError, OpenError, Recovered, Storage};
 use thiserror::Error;
@@ -183,7 +183,7 @@ async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
     // A new life, whatever the disk says: no dot of a former one can be minted again.
     let incarnation = Incarnation::new(rand::random());
     let peers = start_peers(&config, incarnation, peer, &mailbox);
-    let node = new_node(&config, incarnation, recovered);
+    let node = new_node(&config, incarnation, disk.disk(), recovered);
     let asker = Asker {
         mailbox: Arc::clone(&mailbox),
         data_dir: config.data_dir.clone(),
@@ -270,10 +270,11 @@ fn start_peers(
 }
 
 /// The node as its disk has it.
-fn new_node(config: &Config, incarnation: Incarnation, recovered: Recovered) -> Node {
+fn new_node(config: &Config, incarnation: Incarnation, disk: DiskId, recovered: Recovered) -> Node {
     let node = node::Config {
         id: config.node,
         incarnation,
+        disk,
         layout: config.layout.clone(),
         limits: config.limits,
         address: config.address.clone(),

@@ -162,6 +162,11 @@ impl Acks {
         lag.gaps += known.gaps;
     }
 
+    /// Forgets what a node has said: its disk is being replaced.
+    pub(crate) fn drop_node(&mut self, node: NodeId) {
+        self.0.retain(|(_, of), _| *of != node);
+    }
+
     /// Takes a replica for one that has nothing new. Nobody may do that: for a mutant.
     pub(crate) fn trust(&mut self, node: NodeId, now: Now) {
         for (_, known) in self.0.iter_mut().filter(|((_, of), _)| *of == node) {

@@ -118,6 +118,10 @@ impl Node {
     /// there may be more.
     pub(crate) fn prune<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
         let Some(from) = self.exchange.pruning.filter(|(at, _)| *at <= turn.now) else { return };
+        if !self.takes_part() {
+            self.exchange.pruning = None;
+            return;
+        }
         let mut left = ENTRIES_MAX;
         let shards: Vec<ShardId> = self.shards.range(from.1..).map(|(shard, _)| *shard).collect();
         for shard in shards {
@@ -131,7 +135,7 @@ impl Node {
     }
 
     fn prune_shard<D: Disk>(&mut self, shard: ShardId, left: &mut usize, disk: &mut D) {
-        let others = self.others(shard);
+        let others = self.awaited(shard);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         let clock = kept.replica.clock();
         let asked = if is(Mutant::LogPrunedEarly) { others.get(..1) } else { None };
@@ -178,6 +182,13 @@ impl Node {
         if self.exchange.marks.remove(&(shard, node)) {
             disk.mark(shard, node, false);
         }
+    }
+
+    /// The other replicas of a shard that were not evicted.
+    pub(crate) fn awaited(&self, shard: ShardId) -> Vec<NodeId> {
+        let mut others = self.others(shard);
+        others.retain(|node| !self.in_force().is_evicted(*node));
+        others
     }
 
     /// The other replicas of a shard.

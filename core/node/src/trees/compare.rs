@@ -25,10 +25,10 @@
 //! A message that is lost ends a comparison after a while, and the next clocks that differ
 //! begin another. What it had found is settled by then.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use antientropy::{Difference, Exchange, KeyRange, Limits, respond};
-use model::{NodeId, Now, ShardId};
+use model::{Address, NodeId, Now, ShardId};
 use mutant::{Mutant, is};
 
 use crate::message::{Compare, Compared};
@@ -38,6 +38,8 @@ use crate::{After, Disk, Message, Node, RequestId, Turn};
 /// How many comparisons of this node are under way at once.
 const COMPARISONS_MAX: usize = 16;
 const COMPARISONS_MAX_BUSY: usize = 1;
+/// A node with a new disk serves nobody, and the cluster has one replica less until it does.
+const COPIES_MAX_BUSY: usize = 4;
 
 /// The most questions of one comparison. Only of a peer that makes up new ranges for ever there are
 /// more.
@@ -60,10 +62,12 @@ const LIMITS_BUSY: Limits = Limits { ranges_max: 16, bytes_max: 16 << 10, items_
 pub(crate) struct Comparison {
     pub(crate) shard: ShardId,
     pub(crate) with: NodeId,
+    /// Whether everything that the other one holds is copied to a new disk.
+    pub(crate) is_copy: bool,
     exchange: Exchange<Place>,
     pub(crate) found: VecDeque<Difference<Place>>,
     /// Objects that were asked for and have not come.
-    pub(crate) awaited: usize,
+    pub(crate) awaited: BTreeSet<Address>,
     /// How many of those that were asked for last have come.
     pub(crate) brought: usize,
     /// What was brought and sent since the last step, in bytes.
@@ -81,7 +85,7 @@ impl Comparison {
 
     /// Whether everything that was found is settled, as far as this node can tell.
     fn is_settled(&self) -> bool {
-        self.found.is_empty() && self.awaited == 0
+        self.found.is_empty() && self.awaited.is_empty()
     }
 }
 
@@ -106,7 +110,7 @@ impl Node {
         let is_ours = self.config.id < with;
         let is_due = is_ours && (is_same_clock || is_overdue) || self.needs_more(shard, with);
         if is_due && !is_resting && !is(Mutant::NothingCompared) {
-            self.begin_comparison(shard, with, turn);
+            self.begin_comparison(shard, with, false, turn);
         }
     }
 
@@ -115,10 +119,17 @@ impl Node {
         self.exchange.marks.contains(&(shard, with)) || self.exchange.acks.has_gaps(shard, with)
     }
 
-    fn begin_comparison<D: Disk>(&mut self, shard: ShardId, with: NodeId, turn: &mut Turn<'_, D>) {
+    pub(crate) fn begin_comparison<D: Disk>(
+        &mut self,
+        shard: ShardId,
+        with: NodeId,
+        is_copy: bool,
+        turn: &mut Turn<'_, D>,
+    ) {
         let active = &self.trees.comparisons;
         let is_compared = active.values().any(|comparison| comparison.shard == shard);
         let (limits, max) = match self.exchange.is_busy_with(with) {
+            true if is_copy => (LIMITS_BUSY, COPIES_MAX_BUSY),
             true => (LIMITS_BUSY, COMPARISONS_MAX_BUSY),
             false => (LIMITS, COMPARISONS_MAX),
         };
@@ -128,9 +139,10 @@ impl Node {
         let comparison = Comparison {
             shard,
             with,
+            is_copy,
             exchange: Exchange::new(KeyRange::ALL, limits),
             found: VecDeque::new(),
-            awaited: 0,
+            awaited: BTreeSet::new(),
             brought: 0,
             weight: 0,
             resumes: None,
@@ -168,6 +180,14 @@ impl Node {
         self.trees.resting.insert((comparison.shard, comparison.with), now + rest);
     }
 
+    /// Whether this node has asked that one for an object, under this name, and it has not come.
+    pub(crate) fn awaits(&self, from: NodeId, request: RequestId, address: &Address) -> bool {
+        let found = self.trees.comparisons.get(&request);
+        found.is_some_and(|comparison| {
+            comparison.with == from && comparison.awaited.contains(address)
+        })
+    }
+
     /// A node can answer no more.
     pub(crate) fn comparisons_lost(&mut self, node: NodeId) {
         self.trees.comparisons.retain(|_, comparison| comparison.with != node);
@@ -184,7 +204,7 @@ impl Node {
         comparison.until = turn.now + self.config.limits.exchange_interval * PATIENCE;
         if !comparison.is_settled() {
             self.settle(request, &mut comparison, turn);
-            if comparison.awaited == 0 {
+            if comparison.awaited.is_empty() {
                 self.pause(&mut comparison, turn.now);
             }
             self.trees.comparisons.insert(request, comparison);
@@ -200,7 +220,7 @@ impl Node {
                 turn.send(comparison.with, Message::Compare(compare), After::Now);
                 self.trees.comparisons.insert(request, comparison);
             }
-            Ok(None) => self.compared_all(&comparison, turn.now),
+            Ok(None) => self.compared_all(&comparison, turn),
             // The tree is read anew, or cannot be read. It will be tried again.
             Err(_) => self.break_off(&comparison, turn.now),
         }
@@ -208,9 +228,14 @@ impl Node {
 
     /// Every range was looked at. If some differed and nothing in them did, one of the trees may
     /// not say what is stored: ours is looked at now.
-    fn compared_all(&mut self, comparison: &Comparison, now: Now) {
+    fn compared_all<D: Disk>(&mut self, comparison: &Comparison, turn: &mut Turn<'_, D>) {
+        let now = turn.now;
         let outcome = comparison.exchange.outcome();
         let (shard, with) = (comparison.shard, comparison.with);
+        // A new disk does not change meanwhile: where nothing was found, it held all that there was.
+        if comparison.is_copy && outcome.unsettled == 0 {
+            return self.copied(shard, with, turn);
+        }
         let is_to_the_end = outcome.unsettled == 0 && outcome.vanished == 0;
         if is_to_the_end {
             self.trees.proofs.insert((shard, with), now);

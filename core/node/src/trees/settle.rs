@@ -47,12 +47,13 @@ impl Node {
             let Difference { key: Place(address), theirs, .. } = difference;
             if theirs.is_some() {
                 wanted.push(address);
-            } else if !is(Mutant::OnlyOursKeptBack) {
+            } else if !comparison.is_copy && !is(Mutant::OnlyOursKeptBack) {
                 comparison.weight +=
                     send_repair(RequestId::NOBODY, comparison.shard, address, with, turn);
             }
         }
-        (comparison.awaited, comparison.brought) = (wanted.len(), 0);
+        comparison.brought = 0;
+        comparison.awaited = wanted.iter().cloned().collect();
         if !wanted.is_empty() {
             let bring = Bring { request, shard: comparison.shard, addresses: wanted };
             turn.send(with, Message::Bring(bring), After::Now);
@@ -88,10 +89,17 @@ impl Node {
         let (weight, is_nothing) = (throttle::weight(&object), object.is_bottom());
         let repaired = self.mend(shard, &address, object, turn);
         let Some(comparison) = self.trees.comparisons.get_mut(&request) else { return };
-        if comparison.with != from || comparison.awaited == 0 {
+        // What comes twice is no other answer.
+        if comparison.with != from || !comparison.awaited.remove(&address) {
             return;
         }
-        comparison.awaited -= 1;
+        if repaired.is_err() && comparison.is_copy && !is(Mutant::NotCopiedIsCopied) {
+            // A copy that lacks something is none. It begins anew.
+            if let Some(comparison) = self.trees.comparisons.remove(&request) {
+                self.break_off(&comparison, turn.now);
+            }
+            return;
+        }
         if is_nothing {
             // It was too much for once. The digest only says that something is held.
             let (key, theirs) = (Place(address.clone()), Some(Digest(0)));
@@ -103,10 +111,11 @@ impl Node {
         comparison.until = turn.now + self.config.limits.exchange_interval * PATIENCE;
         let is_ahead = repaired.is_ok_and(|repaired| repaired.is_ahead);
         // Of what was too much for once nothing is known yet.
-        if is_ahead && !is_nothing && !is(Mutant::AheadKeptBack) {
+        let is_member = !comparison.is_copy;
+        if is_ahead && is_member && !is_nothing && !is(Mutant::AheadKeptBack) {
             comparison.weight += send_repair(RequestId::NOBODY, shard, address, from, turn);
         }
-        let is_batch_over = comparison.awaited == 0;
+        let is_batch_over = comparison.awaited.is_empty();
         if let Some(mut comparison) =
             is_batch_over.then(|| self.trees.comparisons.remove(&request)).flatten()
         {

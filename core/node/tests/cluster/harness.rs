@@ -7,9 +7,9 @@ pub(crate) use bytes::Bytes;
 pub(crate) use catalog::{Acceptor, Ballot};
 pub(crate) use causality::{DotSet, Incarnation};
 pub(crate) use model::{
-    Address, Declare, Declared, Durability, Failure, Get, Key, Kind, Level, Limits, List, Listed,
-    Mutation, Name, NodeId, Now, Object, Policy, Put, Range, Read, ReadOptions, Refusal, Reply,
-    Request, Seen, Session, ShardId, TableId, Value, Voting, WriteOptions, Written,
+    Address, Declare, Declared, DiskId, Durability, Failure, Get, Key, Kind, Level, Limits, List,
+    Listed, Mutation, Name, NodeId, Now, Object, Policy, Put, Range, Read, ReadOptions, Refusal,
+    Reply, Request, Seen, Session, ShardId, TableId, Value, Voting, WriteOptions, Written,
 };
 pub(crate) use node::{
     After, Config, Disk, Effect, Forwarded, Hint, HintPlace, Input, Message, Node, Owed, Salt,
@@ -19,7 +19,7 @@ pub(crate) use placement::{Layout, Member};
 pub(crate) use replica::{Change, Page, PageNeed, Span, Store, StoreError};
 
 /// A disk that keeps everything at once.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Memory {
     pub(crate) objects: BTreeMap<(ShardId, TableId, Key), Object>,
     pub(crate) acceptor: Acceptor,
@@ -133,6 +133,8 @@ pub(crate) struct Cluster {
     pub(crate) inputs: VecDeque<(NodeId, Input)>,
     pub(crate) answers: BTreeMap<Ticket, Reply>,
     pub(crate) tickets: u64,
+    /// How often a node was started with another disk, and some more.
+    pub(crate) lives: u64,
     pub(crate) layout: Layout,
     /// Which messages the network keeps, from whom and to whom, and those it has.
     pub(crate) holds: fn(NodeId, NodeId, &Message) -> bool,
@@ -144,6 +146,7 @@ pub(crate) fn config(id: NodeId, life: u64, layout: &Layout) -> Config {
     Config {
         id,
         incarnation: Incarnation::new((life << 32) | u64::from(id.number())),
+        disk: DiskId::new(id.number().into()),
         layout: layout.clone(),
         limits: Limits { siblings_max: 3, hint_bytes_max: 9 << 19, ..Limits::default() },
         address: format!("host{}:7100", id.number()),
@@ -177,6 +180,7 @@ impl Cluster {
             inputs: VecDeque::new(),
             answers: BTreeMap::new(),
             tickets: 0,
+            lives: 7,
             layout: layout.clone(),
             holds: |_, _, _| false,
             held: VecDeque::new(),
@@ -297,6 +301,30 @@ impl Cluster {
         self.down.insert(NodeId::new(node));
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         self.inputs.extend(ids.into_iter().map(|id| (id, Input::Lost(NodeId::new(node)))));
+        self.settle();
+    }
+
+    /// A stopped node comes back with an empty disk of this name.
+    pub(crate) fn start_with(&mut self, node: u16, disk: u128) {
+        let id = NodeId::new(node);
+        self.nodes.get_mut(&id).unwrap().1 = Memory::default();
+        self.start_from(node, disk);
+    }
+
+    /// A stopped node comes back, and its disk says that it is of this name.
+    pub(crate) fn start_from(&mut self, node: u16, disk: u128) {
+        let id = NodeId::new(node);
+        self.lives += 1;
+        let config = Config { disk: DiskId::new(disk), ..config(id, self.lives, &self.layout) };
+        let (_, memory) = self.nodes.remove(&id).unwrap();
+        let started = Node::new(config, BTreeMap::new(), memory.acceptor.clone(), self.now);
+        self.nodes.insert(id, (started, memory));
+        self.down.remove(&id);
+        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|at| *at != id).collect();
+        for other in others.into_iter().filter(|other| !self.down.contains(other)) {
+            self.inputs.push_back((id, Input::Connected(other)));
+            self.inputs.push_back((other, Input::Connected(id)));
+        }
         self.settle();
     }
 

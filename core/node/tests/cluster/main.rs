@@ -12,6 +12,7 @@ mod exchange;
 mod explanations;
 mod guests;
 mod harness;
+mod joins;
 mod levels;
 mod measures;
 mod recalls;

@@ -1,6 +1,6 @@
 //! A node that keeps everything in one map, and a client that trusts no answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use lattice::Lattice;
 use model::{
-    Ack, Declare, Declared, Electorate, Explained, Failure, Fate, HintStatus, Holding, Key,
-    Keyspace, KeyspaceId, Kind, List, Listed, Listing, Mark, Mutation, Name, NodeId, NodeStatus,
-    Object, Put, Range, Read, ReadNeed, ReadOptions, Recalled, Receipt, Refusal, Reply, Request,
-    Session, ShardId, Standing, Status, Table, TableId, Told, Value, Voter, Written,
+    Ack, Declare, Declared, DiskId, DiskStatus, DiskStep, Electorate, Enrolment, Explained,
+    Failure, Fate, HintStatus, Holding, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing,
+    Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, ReadNeed, ReadOptions,
+    Recalled, Receipt, Refusal, Reply, Request, Session, ShardId, Standing, Status, Table, TableId,
+    Told, Value, Voter, Written,
 };
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub(crate) vitals: Option<Vitals>,
     /// Whether there is another node, which does not answer.
     pub(crate) is_lonely: bool,
+    pub(crate) evicted: BTreeSet<NodeId>,
+    pub(crate) enrolment: Enrolment,
 }
 
 impl Default for State {
@@ -59,6 +62,8 @@ impl Default for State {
             looks: vec![(Duration::from_secs(7), vec![hints(2, Duration::from_secs(7))])],
             vitals: None,
             is_lonely: false,
+            evicted: BTreeSet::new(),
+            enrolment: Enrolment::Enrolled,
         };
         state.vitals = Some(well(&state));
         state
@@ -289,6 +294,10 @@ impl State {
                 self.tables.push(new.clone());
                 Ok(Declared::Table { table: new, created: true })
             }
+            Declare::Disk { node, step } => {
+                let created = matches!(step, DiskStep::IsGone(_)) && self.evicted.insert(node);
+                Ok(Declared::Disk { node, created })
+            }
         }
     }
 
@@ -300,6 +309,8 @@ impl State {
             zone: Name::new("a").unwrap(),
             standing: Standing::Up,
             lag: None,
+            enrolled: Some(DiskId::new(number.into())),
+            joining: None,
         };
         Status {
             node: NodeId::new(1),
@@ -315,6 +326,12 @@ impl State {
             read_repairs: 0,
             log_dropped: 0,
             hints: self.looks[0].1.clone(),
+            disk: DiskStatus {
+                disk: DiskId::new(1),
+                enrolment: self.enrolment,
+                shards: 8,
+                whole: 3,
+            },
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use codec::{Reader, catalog as contracts};
-use model::{Durability, Policy, Voting};
+use model::{DiskStep, Durability, NodeId, Policy, Voting};
 use prost::Message;
 
 use super::{Asked, Place};
 use crate::parts::{
-    Usable, coded, narrow, numbered, present, put_level, put_name, take_level, take_name,
+    Unusable, Usable, coded, narrow, numbered, present, put_disk, put_level, put_name, take_disk,
+    take_level, take_name,
 };
 
 numbered!(put_policy, take_policy, Policy { Policy::Siblings = 1 });
@@ -51,6 +52,16 @@ pub(super) struct DeclareTable {
     voting: Bytes,
 }
 
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DeclareDisk {
+    #[prost(uint32, tag = "1")]
+    node: u32,
+    #[prost(uint32, tag = "2")]
+    step: u32,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    disk: Option<Bytes>,
+}
+
 pub(super) fn put_declare(declare: &model::Declare) -> Asked {
     match declare {
         model::Declare::Keyspace { name, shards, replicas, sloppy } => {
@@ -81,6 +92,30 @@ pub(super) fn put_declare(declare: &model::Declare) -> Asked {
             };
             if is_plain { Asked::DeclareTable(table) } else { Asked::DeclareVotingTable(table) }
         }
+        model::Declare::Disk { node, step } => {
+            let (step, disk) = match *step {
+                DiskStep::Joins(disk) => (1, Some(disk)),
+                DiskStep::IsWhole(disk) => (2, Some(disk)),
+                DiskStep::IsBack(disk) => (3, Some(disk)),
+                DiskStep::IsGone(disk) => (4, Some(disk)),
+            };
+            let node = u32::from(node.number());
+            Asked::DeclareDisk(DeclareDisk { node, step, disk: disk.map(put_disk) })
+        }
+    }
+}
+
+impl DeclareDisk {
+    pub(super) fn take(self) -> Usable<model::Declare> {
+        let disk = self.disk.as_ref().map(take_disk).transpose()?;
+        let step = match self.step {
+            1 => DiskStep::Joins(present(disk)?),
+            2 => DiskStep::IsWhole(present(disk)?),
+            3 => DiskStep::IsBack(present(disk)?),
+            4 => DiskStep::IsGone(present(disk)?),
+            _ => return Err(Unusable::Unknown),
+        };
+        Ok(model::Declare::Disk { node: NodeId::new(narrow(self.node)?), step })
     }
 }
 

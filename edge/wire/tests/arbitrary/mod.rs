@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use causality::Incarnation;
 use model::{
-    Ack, Cast, Declare, Declared, Explain, Explained, Failure, Fate, Get, HintStatus, Holding,
-    KeyspaceId, Kind, Lag, List, Listed, Listing, Malformed, Mutation, NodeId, NodeStatus, Policy,
-    Put, Read, ReadOptions, Recall, Recalled, Receipt, Refusal, Reply, Request, Seen, Session,
-    ShardId, Spread, Standing, Status, TableId, Told, Voting, WriteOptions, Written,
+    Ack, Cast, Declare, Declared, DiskId, DiskStatus, DiskStep, Enrolment, Explain, Explained,
+    Failure, Fate, Get, HintStatus, Holding, KeyspaceId, Kind, Lag, List, Listed, Listing,
+    Malformed, Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Recall, Recalled,
+    Receipt, Refusal, Reply, Request, Seen, Session, ShardId, Spread, Standing, Status, TableId,
+    Told, Voting, WriteOptions, Written,
 };
 use node::{
     Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack, Merge, Merged,
-    Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict, Want,
+    Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict, Vouch, Vouched, Want,
 };
 use parts::{
     ballots, bytes, catalogs, contexts, dot_sets, dots, durabilities, keys, keyspaces, levels,
@@ -111,8 +112,10 @@ prop_compose! {
         zone in names(),
         standing in standings(),
         lag in option::of(lags().boxed()),
+        (enrolled, joining) in any::<(Option<u128>, Option<u128>)>(),
     ) -> NodeStatus {
-        NodeStatus { node, alive, region, zone, standing, lag }
+        let (enrolled, joining) = (enrolled.map(DiskId::new), joining.map(DiskId::new));
+        NodeStatus { node, alive, region, zone, standing, lag, enrolled, joining }
     }
 }
 
@@ -256,7 +259,15 @@ fn declares() -> impl Strategy<Value = Declare> {
             Declare::Table { keyspace, name, policy, durability, read, write, voting }
         },
     );
-    prop_oneof![keyspace, table]
+    let step = (0..4_u8, any::<u128>().prop_map(DiskId::new)).prop_map(|(step, disk)| match step {
+        0 => DiskStep::Joins(disk),
+        1 => DiskStep::IsWhole(disk),
+        2 => DiskStep::IsBack(disk),
+        _ => DiskStep::IsGone(disk),
+    });
+    let disk = (any::<u16>(), step)
+        .prop_map(|(node, step)| Declare::Disk { node: NodeId::new(node), step });
+    prop_oneof![keyspace, table, disk]
 }
 
 pub(crate) fn requests() -> impl Strategy<Value = Request> {
@@ -338,6 +349,20 @@ fn failures() -> impl Strategy<Value = Failure> {
     ]
 }
 
+fn disk_states() -> impl Strategy<Value = DiskStatus> {
+    let enrolments = prop_oneof![
+        Just(Enrolment::New),
+        Just(Enrolment::Enrolled),
+        Just(Enrolment::Challenged),
+        Just(Enrolment::Unannounced),
+        Just(Enrolment::Joining),
+        Just(Enrolment::Retired),
+    ];
+    (any::<(u128, u64, u64)>(), enrolments).prop_map(|((disk, shards, whole), enrolment)| {
+        DiskStatus { disk: DiskId::new(disk), enrolment, shards, whole }
+    })
+}
+
 prop_compose! {
     fn statuses()(
         (node, incarnation, uptime) in (nodes(), any::<u64>(), times()),
@@ -349,11 +374,12 @@ prop_compose! {
         read_repairs: u64,
         log_dropped: u64,
         hints in vec(hints(), 0..3),
+        disk in disk_states(),
     ) -> Status {
         let incarnation = Incarnation::new(incarnation);
         Status {
             node, incarnation, uptime, nodes, catalog_version, keyspaces, tables, requests, read_repairs, log_dropped,
-            hints,
+            hints, disk,
         }
     }
 }
@@ -381,6 +407,9 @@ pub(crate) fn replies() -> impl Strategy<Value = Reply> {
         }),
         (tables(), any::<bool>())
             .prop_map(|(table, created)| Reply::Declared(Declared::Table { table, created })),
+        any::<(u16, bool)>().prop_map(|(node, created)| {
+            Reply::Declared(Declared::Disk { node: NodeId::new(node), created })
+        }),
         recalled().prop_map(Reply::Recalled),
         explained().prop_map(|explained| Reply::Explained(Box::new(explained))).boxed(),
         statuses().prop_map(|status| Reply::Status(Box::new(status))).boxed(),
@@ -451,8 +480,9 @@ prop_compose! {
 
 fn agreement() -> impl Strategy<Value = Message> {
     prop_oneof![
-        any::<(u64, bool)>()
-            .prop_map(|(catalog_version, deaf)| Message::Probe { catalog_version, deaf }),
+        any::<(u64, bool, Option<u128>)>().prop_map(|(catalog_version, deaf, disk)| {
+            Message::Probe { catalog_version, deaf, disk: disk.map(DiskId::new) }
+        }),
         any::<u64>().prop_map(|catalog_version| Message::Probed { catalog_version }),
         ballots().prop_map(|ballot| Message::Prepare { ballot }),
         (ballots(), ballots(), catalogs()).prop_map(|(ballot, accepted, catalog)| {
@@ -482,14 +512,31 @@ fn exchange() -> impl Strategy<Value = Message> {
     let clocks = (stamps(), stamps(), any::<bool>(), vec(told, 0..6));
     let lack = (requests_ids(), shards(), dot_sets(), option::of(dots()), any::<u32>(), stamps());
     let sent = (requests_ids(), option::of(dots()), any::<u64>());
+    let disk = any::<u128>().prop_map(DiskId::new);
+    let vouch = (requests_ids(), shards(), disk)
+        .prop_map(|(request, shard, disk)| Message::Vouch(Vouch { request, shard, disk }));
+    let vouched = requests_ids().prop_map(|request| Message::Vouched(Vouched { request }));
     prop_oneof![
+        vouch,
+        vouched,
         clocks.prop_map(|(stamp, echo, is_busy, shards)| {
-            Message::Clocks(Clocks { stamp, echo, is_busy, shards })
+            let catalog_version = stamp.0 / 5;
+            Message::Clocks(Clocks { stamp, echo, is_busy, catalog_version, shards })
         }),
         lack.prop_map(|(request, shard, clock, after, credit, stamp)| {
             let credit = usize::try_from(credit).unwrap();
             let echo = Stamp(!stamp.0);
-            Message::Lack(Lack { request, shard, clock, after, credit, stamp, echo })
+            let catalog_version = stamp.0 / 3;
+            Message::Lack(Lack {
+                request,
+                shard,
+                clock,
+                after,
+                credit,
+                catalog_version,
+                stamp,
+                echo,
+            })
         }),
         sent.prop_map(|(request, next, gaps)| Message::Sent(Sent { request, next, gaps })),
     ]

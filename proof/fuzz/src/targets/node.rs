@@ -13,8 +13,8 @@ use bytes::Bytes;
 use catalog::{Acceptor, Catalog};
 use causality::{Dot, Incarnation};
 use model::{
-    Address, Declare, Durability, Key, Level, Limits, Name, NodeId, Now, Object, Policy, ShardId,
-    TableId, Voting,
+    Address, Declare, DiskId, Durability, Key, Level, Limits, Name, NodeId, Now, Object, Policy,
+    ShardId, TableId, Voting,
 };
 use node::{
     Cause, Compared, Config, Disk, Effect, Fetched, Forward, Found, Input, Merge, Merged, Message,
@@ -36,6 +36,7 @@ const ME: NodeId = NodeId::new(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const LIFE: Incarnation = Incarnation::new(0xfeed);
+const DISK: DiskId = DiskId::new(0xd15c);
 
 /// A disk that keeps everything at once.
 #[derive(Default)]
@@ -151,6 +152,7 @@ fn catalog() -> Catalog {
     for declare in [keyspace, table] {
         catalog.declare(&declare).expect("a contract like any other");
     }
+    catalog.enrol([(ME, DISK)]);
     catalog
 }
 
@@ -173,6 +175,7 @@ impl World {
         let config = Config {
             id: ME,
             incarnation: LIFE,
+            disk: DISK,
             layout: layout(),
             limits,
             address: String::new(),
@@ -322,7 +325,9 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         }
         Message::Holding { .. } => Message::Take { bytes: u64::from(how) },
         Message::Probe { .. } => Message::Probed { catalog_version: u64::from(how) },
+        Message::Vouch(vouch) => Message::Vouched(node::Vouched { request: vouch.request }),
         Message::Merged(_)
+        | Message::Vouched(_)
         | Message::Fetched(_)
         | Message::Scanned(_)
         | Message::Forward(_)

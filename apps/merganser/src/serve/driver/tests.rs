@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use catalog::{Acceptor, Catalog};
 use causality::Incarnation;
 use model::{
-    Address, Declare, Get, Key, Level, Limits, Mutation, Name, NodeId, Now, Object, Policy, Put,
-    Request, ShardId, TableId, Value, Voting, WriteOptions,
+    Address, Declare, DiskId, Get, Key, Level, Limits, Mutation, Name, NodeId, Now, Object, Policy,
+    Put, Request, ShardId, TableId, Value, Voting, WriteOptions,
 };
 use node::{Merged, Verdict};
 use placement::{Layout, Member};
@@ -149,6 +149,7 @@ impl Driver<FakeDisk, FakeNetwork> {
         let config = node::Config {
             id,
             incarnation,
+            disk: DiskId::new(id.number().into()),
             layout,
             limits: Limits::default(),
             address: String::new(),
@@ -221,6 +222,7 @@ fn tables() -> Catalog {
         };
         catalog.declare(&table).unwrap();
     }
+    catalog.enrol((1..=2).map(|id| (NodeId::new(id), DiskId::new(id.into()))));
     catalog
 }
 
@@ -483,7 +485,11 @@ fn a_read_that_has_waited_longer_than_its_asker_would_is_dropped_and_a_write_is_
 fn what_peers_say_goes_before_what_clients_ask() {
     let mut one = Driver::fake(N1);
     let _answer = one.ask(Request::Put(put("buffered")), Duration::ZERO);
-    one.mailbox.received(N2, vec![Message::Probe { catalog_version: 0, deaf: false }], 1);
+    one.mailbox.received(
+        N2,
+        vec![Message::Probe { catalog_version: 0, deaf: false, disk: None }],
+        1,
+    );
     one.turn_at(Duration::from_millis(1));
     let is_probed = |message: &Message| matches!(message, Message::Probed { .. });
     let is_merge = |message: &Message| matches!(message, Message::Merge(_));

@@ -92,7 +92,7 @@ async fn a_choked_driver_refuses_clients_and_keeps_what_peers_said() {
 }
 
 fn probe() -> Message {
-    Message::Probe { catalog_version: 0, deaf: false }
+    Message::Probe { catalog_version: 0, deaf: false, disk: None }
 }
 
 #[tokio::test]

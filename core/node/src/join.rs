@@ -1,0 +1,174 @@
+//! Making a new disk whole before its node takes part (R6).
+//!
+//! A disk that takes the place of another holds nothing, and its node had acknowledged much. Until
+//! it holds all that again it must not vote: a quorum that counted it could miss a write that was
+//! acknowledged. And it must not listen to whoever comes along: what arrives late was
+//! perhaps deleted long ago, and nobody is left to tell it so.
+//!
+//! ```text
+//! n3 ──Vouch s7──────► n1       n3 is joining, as n1 knows from the catalog
+//! n3 ◄─Vouched──────── n1       n1 takes part itself
+//! n3 ──Compare, Bring─ n1 ...   everything that n1 holds, as when trees are compared
+//!                               n3 has what n1 had then; the same with n2
+//! n3 is whole                   when that is so of all shards, it says so, and takes part
+//! ```
+//!
+//! **With whom.** With all replicas of a shard that are there, and at least with half of all, rounded
+//! up: that leaves too few others for a write that was acknowledged by a majority. Where several
+//! disks were lost at once there may be fewer, and an operator has to say that they will not
+//! come back: a node that was evicted does not count.
+//!
+//! **Clocks** are not taken over: each object brings the dots that there is evidence of (R4). That is
+//! all, as long as nothing is forgotten anywhere.
+//!
+//! **What was said before.** Whoever vouches knows that the disk is joining, and tells nobody a clock
+//! any more without the version of the catalog that says so. Whoever hears of that version forgets
+//! what the disk before had acknowledged, so that nothing rests on it while the new one
+//! copies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Enrolment, NodeId, Now, ShardId};
+use mutant::{Mutant, is};
+
+use crate::message::{Vouch, Vouched};
+use crate::{After, Disk, Message, Node, RequestId, Turn};
+
+/// How many intervals of the clock exchange an answer is waited for.
+const PATIENCE: u32 = 4;
+
+/// What was done to make the disk of this node whole.
+#[derive(Debug, Default)]
+pub(crate) struct Joins {
+    shards: BTreeMap<ShardId, Join>,
+}
+
+/// One shard of a new disk.
+#[derive(Debug, Default)]
+struct Join {
+    /// Those whose objects are all here.
+    copied: BTreeSet<NodeId>,
+    /// Who was asked to vouch, under which name, and when another one is asked.
+    asked: Option<(NodeId, RequestId, Now)>,
+    /// Who was asked last. The next one is asked next.
+    last: Option<NodeId>,
+    is_whole: bool,
+}
+
+impl Joins {
+    /// How many shards are whole.
+    pub(crate) fn whole(&self) -> u64 {
+        self.shards.values().filter(|join| join.is_whole).count() as u64
+    }
+
+    /// Nothing is to be made whole any more.
+    pub(crate) fn stop(&mut self) {
+        self.shards.clear();
+    }
+}
+
+impl Node {
+    /// Whether all shards of a joining disk are whole.
+    pub(crate) fn is_whole(&self) -> bool {
+        let mut shards = self.contracts.kept_by(self.config.id);
+        shards.all(|(shard, _)| self.joins.shards.get(&shard).is_some_and(|join| join.is_whole))
+    }
+
+    /// Goes on with making a new disk whole.
+    pub(crate) fn join<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        if self.enrolment() != Enrolment::Joining {
+            return;
+        }
+        let shards = self.contracts.kept_by(self.config.id);
+        let shards: Vec<ShardId> = shards.map(|(shard, _)| shard).collect();
+        shards.into_iter().for_each(|shard| self.join_shard(shard, turn));
+    }
+
+    /// Copies a shard from the next replica, unless that is under way, or makes it whole if there is
+    /// none.
+    pub(crate) fn join_shard<D: Disk>(&mut self, shard: ShardId, turn: &mut Turn<'_, D>) {
+        self.kept(shard);
+        let join = self.joins.shards.entry(shard).or_default();
+        if join.is_whole || join.asked.is_some_and(|(_, _, until)| turn.now < until) {
+            return;
+        }
+        if self.trees.comparisons.values().any(|comparison| comparison.shard == shard) {
+            return;
+        }
+        let next = self.next_to_copy(shard, turn.now);
+        let is_whole = next.is_none() && self.is_copied(shard);
+        match (next, self.joins.shards.get_mut(&shard)) {
+            (Some(node), _) => self.ask_to_vouch(shard, node, turn),
+            (None, Some(join)) => join.is_whole = is_whole,
+            (None, None) => {}
+        }
+        if is_whole && self.is_whole() {
+            self.exchange.hurry();
+        }
+    }
+
+    /// Who is there and was not copied yet, in turn.
+    fn next_to_copy(&self, shard: ShardId, now: Now) -> Option<NodeId> {
+        let join = self.joins.shards.get(&shard)?;
+        let is_new = |node: &NodeId| !join.copied.contains(node) && self.serves(*node, now);
+        let mut others: Vec<NodeId> = self.awaited(shard).into_iter().filter(is_new).collect();
+        others.sort_by_key(|node| (join.last.is_some_and(|last| *node <= last), *node));
+        others.first().copied()
+    }
+
+    fn ask_to_vouch<D: Disk>(&mut self, shard: ShardId, node: NodeId, turn: &mut Turn<'_, D>) {
+        let request = self.new_request();
+        let until = turn.now + self.config.limits.exchange_interval * PATIENCE;
+        if let Some(join) = self.joins.shards.get_mut(&shard) {
+            (join.asked, join.last) = (Some((node, request, until)), Some(node));
+        }
+        let disk = self.config.disk;
+        turn.send(node, Message::Vouch(Vouch { request, shard, disk }), After::Now);
+    }
+
+    /// A node with a new disk wants to copy a shard. It may, if it is known here that it is joining:
+    /// what this node says of its own clock from now on says so, too.
+    pub(crate) fn vouch<D: Disk>(&mut self, from: NodeId, vouch: &Vouch, turn: &mut Turn<'_, D>) {
+        let Vouch { request, shard, disk } = *vouch;
+        let is_known = self.in_force().joining(from) == Some(disk);
+        if !is_known || !self.is_shared(shard, from) {
+            return;
+        }
+        // What is copied from here can be read here and at others, so it is not to be undone.
+        turn.send(from, Message::Vouched(Vouched { request }), After::Synced);
+    }
+
+    /// A member vouches. Everything that it holds is copied.
+    pub(crate) fn vouched<D: Disk>(
+        &mut self,
+        from: NodeId,
+        vouched: Vouched,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let awaited = (from, vouched.request);
+        let is_awaited =
+            |join: &Join| join.asked.is_some_and(|(node, request, _)| (node, request) == awaited);
+        let mut shards = self.joins.shards.iter_mut();
+        let Some((shard, join)) = shards.find(|(_, join)| is_awaited(join)) else { return };
+        join.asked = None;
+        let shard = *shard;
+        self.begin_comparison(shard, from, true, turn);
+    }
+
+    /// Everything that a member holds is here. The next one is copied.
+    pub(crate) fn copied<D: Disk>(&mut self, shard: ShardId, from: NodeId, turn: &mut Turn<'_, D>) {
+        if let Some(join) = self.joins.shards.get_mut(&shard) {
+            join.copied.insert(from);
+            self.join_shard(shard, turn);
+        }
+    }
+
+    /// Whether those that were copied are enough.
+    fn is_copied(&self, shard: ShardId) -> bool {
+        let others = self.others(shard);
+        let others = others.iter().filter(|node| self.in_force().is_enrolled(**node)).count();
+        let half = self.contracts.replicas(shard).len().div_ceil(2);
+        let needed = if is(Mutant::OneIsEnoughToJoin) { others.min(1) } else { half.min(others) };
+        self.joins.shards.get(&shard).is_some_and(|join| needed <= join.copied.len())
+    }
+}
