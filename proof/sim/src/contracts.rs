@@ -66,6 +66,7 @@ impl Contracts {
         match declared {
             Declared::Keyspace { keyspace, .. } => self.keyspaces.push(keyspace.clone()),
             Declared::Table { table, .. } => self.tables.push(table.clone()),
+            Declared::Disk { .. } => {}
         }
         for (index, table) in self.tables.iter().enumerate() {
             let same_name = |other: &&Table| {
@@ -124,8 +125,9 @@ fn same_name(a: &Declare, b: &Declare) -> bool {
             Declare::Table { keyspace: of_a, name: a, .. },
             Declare::Table { keyspace: of_b, name: b, .. },
         ) => (of_a, a) == (of_b, b),
-        (Declare::Keyspace { .. }, Declare::Table { .. })
-        | (Declare::Table { .. }, Declare::Keyspace { .. }) => false,
+        (Declare::Keyspace { .. } | Declare::Disk { .. }, Declare::Table { .. })
+        | (Declare::Table { .. } | Declare::Disk { .. }, Declare::Keyspace { .. })
+        | (_, Declare::Disk { .. }) => false,
     }
 }
 
@@ -146,8 +148,10 @@ fn is_of(declare: &Declare, declared: &Declared) -> bool {
             (name, *durability, *read, *write, voting)
                 == (&table.name, table.durability, table.read, table.write, &table.voting)
         }
-        (Declare::Keyspace { .. }, Declared::Table { .. })
-        | (Declare::Table { .. }, Declared::Keyspace { .. }) => false,
+        (Declare::Disk { node: a, .. }, Declared::Disk { node: b, .. }) => a == b,
+        (Declare::Keyspace { .. } | Declare::Disk { .. }, Declared::Table { .. })
+        | (Declare::Table { .. } | Declare::Disk { .. }, Declared::Keyspace { .. })
+        | (Declare::Keyspace { .. } | Declare::Table { .. }, Declared::Disk { .. }) => false,
     }
 }
 
@@ -225,6 +229,7 @@ impl World {
             | Refusal::TokenReused
             | Refusal::TokenForgotten { .. }
             | Refusal::HintsFull { .. }
+            | Refusal::Joining { .. }
             | Refusal::EmptyDelete
             | Refusal::Disk(_) => false,
             Refusal::Overloaded { max } => *max == self.plan.requests_max,

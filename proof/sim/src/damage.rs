@@ -139,8 +139,9 @@ impl World {
         let (disk, lost) = match with {
             Replacement::Empty => Default::default(),
             Replacement::Copy => match self.host(node).aside.clone() {
-                Some(aside) => aside,
-                None => {
+                // One that was replaced is refused, and somebody would have to empty it.
+                Some(aside) if aside.0.id == self.host(node).disk.contents().id => aside,
+                Some(_) | None => {
                     // There will be one for the next time.
                     self.put_copy_aside(node);
                     return Ok(false);
@@ -161,6 +162,9 @@ impl World {
         self.oracle.losses.put_records(node, lost);
         self.oracle.note_replaced(node, &before, &disk, self.now);
         self.host(node).is_astray = true;
+        if with == Replacement::Empty {
+            self.host(node).replaced_at = Some(self.now);
+        }
         self.check_disk(node)?;
         self.arrange(lasts, Event::Restart { at: node });
         Ok(true)

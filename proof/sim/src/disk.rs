@@ -29,7 +29,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use causality::{Dot, DotSet, Run};
-use model::{Address, NodeId, Object, ShardId};
+use model::{Address, DiskId, NodeId, Object, ShardId};
 use node::{After, Hint, HintPlace, Message};
 use replica::Change;
 
@@ -270,6 +270,13 @@ impl SimDisk {
         format!(
             "{open} changes staged, {flying} in flight, {committed} not synced; {waiting} messages wait for them"
         )
+    }
+
+    /// Which disk it is. One that was never started from is given a name now.
+    pub(crate) fn id(&mut self, fresh: impl FnOnce() -> u64) -> DiskId {
+        let id = self.synced.id.unwrap_or_else(|| DiskId::new(fresh().into()));
+        (self.view.id, self.synced.id) = (Some(id), Some(id));
+        id
     }
 
     /// What would be left after a loss of power.

@@ -22,6 +22,7 @@ use crate::invariant::Invariant;
 use crate::lists::is_of_list;
 use crate::oracle::{Look, Outcome, Spot, Write, WriteId, dots};
 use crate::report::Broken;
+use crate::scenario::SETTLE;
 use crate::world::World;
 
 impl SimDisk {
@@ -87,7 +88,10 @@ impl World {
         dot: Dot,
     ) -> Result<(), Broken> {
         let (shard, place) = (spot.shard, spot.place());
-        let hosts = || spot.replicas.iter().filter_map(|node| self.hosts.get(node));
+        // Who was not there before has as long as everybody else.
+        let takes_part = |host: &&Host| host.outside_at.is_none_or(|at| at + SETTLE <= self.now);
+        let hosts =
+            || spot.replicas.iter().filter_map(|node| self.hosts.get(node)).filter(takes_part);
         // Who cannot read its own record can merge nothing into it until that is healed.
         let lacks = |host: &&Host| {
             !host.disk.view().has_heard(shard, dot) && !host.disk.damaged().contains(&place)

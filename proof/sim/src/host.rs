@@ -60,6 +60,10 @@ pub(crate) struct Host {
     pub(crate) aside: Option<(Contents, Records)>,
     /// Whether it has ever come back with another disk.
     pub(crate) is_astray: bool,
+    /// When it got an empty disk, until it takes part again.
+    pub(crate) replaced_at: Option<u64>,
+    /// When it last took no part.
+    pub(crate) outside_at: Option<u64>,
     /// The catalog that this life of the node had last.
     pub(crate) catalog_version: u64,
     pub(crate) clock: Clock,
@@ -89,6 +93,8 @@ impl Host {
             slow_steps: (0, 0),
             aside: None,
             is_astray: false,
+            replaced_at: None,
+            outside_at: None,
             catalog_version: 0,
             clock: Clock::new(0, 0, rate),
             usual_rate: rate,
@@ -122,6 +128,7 @@ impl Host {
         let config = Config {
             id: self.id,
             incarnation: self.incarnation,
+            disk: self.disk.id(|| dice.bits()),
             layout: layout.clone(),
             limits,
             address: String::new(),

@@ -97,6 +97,10 @@ every! {
         DamageIsNoticed,
         /// A context token is good for the key it was made for, and as it was made.
         TokensAreBound,
+        /// A node with a new disk takes part when it has what it had acknowledged, and not before.
+        NewDisksAreWhole,
+        /// A node with a new disk takes part in the end.
+        NewDisksJoin,
         /// What guests keep is handed over once its replicas are there.
         HintsAreHandedOver,
         /// In a sloppy keyspace no write is left alone while its node can count on enough others,
@@ -199,6 +203,10 @@ impl Invariant {
             Invariant::SupersededStaysAway => {
                 "What was superseded at a replica is not held there again, even if the record that says so is lost."
             }
+            Invariant::NewDisksAreWhole => {
+                "A node with a new disk takes part when it has what it had acknowledged, and not before."
+            }
+            Invariant::NewDisksJoin => "A node with a new disk takes part in the end.",
             Invariant::ClocksAreExact => {
                 "The clock on a disk says exactly what the objects on it have heard."
             }
@@ -261,7 +269,10 @@ impl Invariant {
             Invariant::DurableIsOnDisk => &[Answered, Lost],
             Invariant::ListsAgree => &[Answered, Quiet],
             Invariant::RefusedStaysAway | Invariant::SupersededStaysAway => &[Stored, Answered],
-            Invariant::EveryRequestIsAnswered | Invariant::NodesDoNotPanic => &[Stepped],
+            Invariant::EveryRequestIsAnswered
+            | Invariant::NodesDoNotPanic
+            | Invariant::NewDisksAreWhole => &[Stepped],
+            Invariant::NewDisksJoin => &[Quiet],
             Invariant::RefusalsAreTrue => &[Stepped, Answered],
             Invariant::ReplicasOnlyGrow => &[Stored],
             Invariant::ClocksAreExact => &[Stored, Started, Quiet],
@@ -328,6 +339,11 @@ pub const PROMISES: &[Promise] = {
         promise(
             "what a disk has lost is found and put back",
             &[LossesAreHealed, TreesAreTrue, ReplicasConverge],
+            "",
+        ),
+        promise(
+            "a new disk takes part in nothing until it is whole",
+            &[NewDisksAreWhole, NewDisksJoin],
             "",
         ),
         promise("the evicted never come back as themselves", &[], "changes of membership"),

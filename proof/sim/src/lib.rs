@@ -54,6 +54,7 @@ mod faults;
 mod host;
 mod inspect;
 mod invariant;
+mod joining;
 mod levels;
 mod lists;
 mod losses;

@@ -171,5 +171,7 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Compare(compare) => (23, compare.request.0, "compare"),
         Message::Compared(compared) => (24, compared.request.0, "compared"),
         Message::Bring(bring) => (25, bring.request.0, "bring"),
+        Message::Vouch(vouch) => (40, vouch.request.0, "vouch"),
+        Message::Vouched(vouched) => (41, vouched.request.0, "vouched"),
     }
 }

@@ -30,7 +30,7 @@ use crate::world::{Event, Phase, World};
 pub(crate) const SECOND: u64 = 1_000_000;
 
 /// Longer than a node needs to find that others are alive.
-const SETTLE: u64 = 5 * SECOND;
+pub(crate) const SETTLE: u64 = 5 * SECOND;
 
 /// The nodes of a plan, dealt out to its regions.
 pub(crate) fn layout(plan: &Plan) -> Layout {
@@ -102,6 +102,7 @@ impl World {
         if is_prompt {
             self.check_exchanged(Some(healed))?;
         }
+        self.be_whole()?;
         self.heal_damaged()
     }
 

@@ -39,6 +39,7 @@ impl World {
         self.look_at_hints(at, write)?;
         self.check_rooms(at, offer.as_ref(), &effects)?;
         self.check_node(at)?;
+        self.check_whole(at)?;
         if is_asked {
             self.check_refusals(at, &effects, fails)?;
         }

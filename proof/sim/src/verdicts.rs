@@ -199,6 +199,7 @@ impl World {
                 | Refusal::TokenForgotten { .. }
                 // Judged when a node finds that it has no room.
                 | Refusal::HintsFull { .. }
+                | Refusal::Joining { .. }
                 | Refusal::EmptyDelete => true,
             };
             if !is_true {
@@ -291,6 +292,7 @@ impl World {
                 *max == self.limits.siblings_max && *max <= *siblings
             }
             Refusal::Overloaded { max } => *max == self.plan.requests_max,
+            Refusal::Joining { .. } => !open.healthy,
             Refusal::HintsFull { nodes, kept, needs, max } => {
                 *max == self.plan.hint_bytes_max
                     && *max < kept.saturating_add(*needs)

@@ -84,6 +84,30 @@ fn of_lost_records(seed: u64) -> Plan {
     plan
 }
 
+/// A world in which disks are replaced by empty ones, while others are cut off.
+#[cfg(feature = "mutants")]
+fn of_replaced_disks(seed: u64) -> Plan {
+    use sim::FaultKind::{Isolate, Wipe};
+    let mut plan = Plan::draw(seed);
+    (plan.nodes, plan.replicas, plan.regions, plan.sloppy) = (3, 3, 1, false);
+    (plan.disk.rot, plan.network.loss, plan.network.far) = (0, 0, 0);
+    plan.tables.iter_mut().for_each(|table| {
+        (table.read, table.write) = (model::Level::Quorum, model::Level::Quorum);
+        table.voting = Default::default();
+    });
+    (plan.faults.gap, plan.faults.lasts) = (1_500_000, 3_000_000);
+    plan.faults.kinds = [(Wipe, 3), (Isolate, 5)].into();
+    plan
+}
+
+/// The same with disks that often cannot be read for a moment.
+#[cfg(feature = "mutants")]
+fn of_unreadable_copies(seed: u64) -> Plan {
+    let mut plan = of_replaced_disks(seed);
+    plan.disk.unreadable = 50;
+    plan
+}
+
 /// A world in which all writes have tokens, and three of ten clients go away before they are
 /// answered and try again elsewhere.
 #[cfg(feature = "mutants")]
@@ -483,6 +507,9 @@ fn inside() -> Vec<Row> {
         (In::AheadKeptBack, any, &[LossesAreHealed]),
         (In::ComparedIsNews, any, &[LossesAreHealed]),
         (In::DamagedStays, any, &[LossesAreHealed]),
+        (In::EmptyDiskTakesPart, of_replaced_disks, &[NewDisksAreWhole]),
+        (In::OneIsEnoughToJoin, of_replaced_disks, &[NewDisksAreWhole]),
+        (In::NotCopiedIsCopied, of_unreadable_copies, &[NewDisksAreWhole]),
         (In::LostRecordStaysLost, of_lost_records, &[ReplicasConverge]),
         (In::UnheardIsFresh, of_late_news, &[StalenessIsTrue]),
         (In::SloppyIsFresh, of_guests, &[StalenessIsTrue]),
@@ -581,6 +608,8 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (ExchangeConverges, Mutant::Inside(In::NothingPulled), ANY, ALL),
         (ExchangeConverges, Mutant::Inside(In::NothingPulled), ANY, Look::Quiet),
         (LossesAreHealed, Mutant::Inside(In::NothingCompared), ANY, ALL),
+        (NewDisksAreWhole, Mutant::Inside(In::EmptyDiskTakesPart), of_replaced_disks, ALL),
+        (NewDisksJoin, Mutant::Inside(In::NothingCompared), of_replaced_disks, ALL),
         (TreesAreTrue, Mutant::Inside(In::TreeNotTold), ANY, ALL),
         (LogReachesBack, Mutant::Inside(In::LogNotStored), ANY, ALL),
         (StalenessIsTrue, Mutant::Inside(In::ConnectedIsFresh), of_late_news, ALL),

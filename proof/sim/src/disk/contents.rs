@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use catalog::Acceptor;
 use causality::{Dot, DotSet, Incarnation, Run};
-use model::{NodeId, Object, ShardId};
+use model::{DiskId, NodeId, Object, ShardId};
 use node::{Hint, HintPlace};
 use replica::{Change, Log};
 
@@ -20,6 +20,8 @@ pub(crate) struct Contents {
     /// Replicas that lack something of a shard.
     pub(crate) marks: BTreeSet<(ShardId, NodeId)>,
     pub(crate) hints: BTreeMap<HintPlace, Hint>,
+    /// Which disk it is. Nothing if it was never started from.
+    pub(crate) id: Option<DiskId>,
 }
 
 /// One thing that was staged.

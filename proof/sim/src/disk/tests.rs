@@ -96,7 +96,7 @@ fn a_crash_tells_what_had_been_handed_over_and_is_gone() {
 #[test]
 fn promises_wait_for_the_group_they_speak_of() {
     let mut disk = SimDisk::default();
-    let probe = || Message::Probe { catalog_version: 0, deaf: false };
+    let probe = || Message::Probe { catalog_version: 0, deaf: false, disk: None };
     let to = NodeId::new(1);
     assert!(disk.hold(After::Synced, to, probe()).is_some(), "nothing is staged");
     write(&mut disk, "a", 1);
