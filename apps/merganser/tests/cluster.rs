@@ -72,6 +72,59 @@ fn a_node_whose_disk_was_lost_is_filled_again_without_a_read() {
 }
 
 #[test]
+fn a_node_with_an_empty_disk_votes_on_nothing_until_it_is_whole_and_a_replaced_one_never_again() {
+    let mut cluster = Cluster::start_with_table(3);
+    for number in 0..20 {
+        assert_eq!(cluster.put(1, &format!("/v1/kv/demo/notes/k{number}"), "kept").status, 204);
+    }
+    let disk = |cluster: &Cluster, node: u16| {
+        let status: serde_json::Value =
+            serde_json::from_str(&cluster.get(node, "/v1/status").text()).unwrap();
+        let text = |name: &str| status["disk"][name].as_str().unwrap().to_owned();
+        (text("disk"), text("state"))
+    };
+    let (first, state) = disk(&cluster, 3);
+    assert_eq!(state, "enrolled");
+    for node in [2, 3] {
+        cluster.kill(node);
+        cluster.wait_for(&format!("n{node} ended"));
+    }
+    let (dir, aside) = (cluster.node_dir(3).join("data"), cluster.node_dir(3).join("aside"));
+    std::fs::rename(&dir, &aside).unwrap();
+    cluster.restart_to_join(3);
+    eventually("n3 is joining", || disk(&cluster, 3).1 == "joining");
+    assert_eq!(cluster.get(3, "/health/ready").status, 503);
+    // n1 and n3 are there, and only n1 counts.
+    let read = cluster.get(1, "/v1/kv/demo/notes/k1?r=2&timeout=1000");
+    assert!([503, 504].contains(&read.status), "{}", read.text());
+    let evict = |cluster: &Cluster, node: &str| {
+        let url = format!("http://{}", cluster.address(1));
+        let mut command = Command::new(PROGRAM);
+        let output = command.args(["evict", node, "--node", &url]).output().unwrap();
+        let text = [&*output.stdout, &*output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let (code, told) = evict(&cluster, "n1");
+    assert!(code == Some(1) && told.contains("--although-it-serves"), "{told}");
+    let (code, told) = evict(&cluster, "n3");
+    assert!(code == Some(0) && told.contains(&first), "{told}");
+    cluster.restart(2);
+    eventually("n3 is whole", || disk(&cluster, 3).1 == "enrolled");
+    let read = cluster.get(3, "/v1/kv/demo/notes/k1?r=1");
+    assert_eq!(read.text(), "kept");
+
+    // The first disk is found again.
+    cluster.kill(3);
+    std::fs::rename(&dir, cluster.node_dir(3).join("second")).unwrap();
+    std::fs::rename(&aside, &dir).unwrap();
+    cluster.restart_to_join(3);
+    eventually("n3 knows that it was replaced", || disk(&cluster, 3).1 == "retired");
+    let ready = cluster.get(3, "/health/ready");
+    assert!(ready.text().contains("never serves again"), "{}", ready.text());
+    cluster.stop();
+}
+
+#[test]
 fn what_each_replica_holds_is_shown_while_one_is_away_and_when_it_is_back() {
     let mut cluster = Cluster::start_with_table(3);
     let path = "/v1/kv/demo/notes/k";

@@ -10,6 +10,7 @@ mod bench;
 mod connect;
 mod del;
 mod doctor;
+mod evict;
 mod explain;
 mod explain_key;
 mod export;
@@ -65,6 +66,7 @@ pub(crate) enum Command {
     Explain(explain_key::Explain),
     /// Show what nodes keep for replicas that were away, or wait until they have it.
     Hints(hints::Hints),
+    Evict(evict::Evict),
     /// Ask whether the nodes are live, ready, and can serve all shards.
     Health(health::Health),
     /// Find out what is wrong with the nodes, and what to do about it.
@@ -94,6 +96,7 @@ impl Command {
             Self::Status(status) => status.run(),
             Self::Explain(explain) => explain.run(),
             Self::Hints(hints) => hints.run(),
+            Self::Evict(evict) => evict.run(),
             Self::Health(health) => health.run(),
             Self::Doctor(doctor) => doctor.run(),
         }

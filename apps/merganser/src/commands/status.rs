@@ -119,7 +119,7 @@ fn row(url: &str, status: &Status) -> Vec<String> {
     vec![
         url.to_owned(),
         format!("n{}", status.node),
-        "up".to_owned(),
+        state(status),
         status.incarnation.clone(),
         up_for(status.uptime_seconds),
         status.version.clone(),
@@ -128,6 +128,17 @@ fn row(url: &str, status: &Status) -> Vec<String> {
         status.read_repairs.to_string(),
         format!("{alive} of {}{away}", status.nodes.len()),
     ]
+}
+
+/// Whether a node serves, and what keeps it from doing so.
+fn state(status: &Status) -> String {
+    let Some(disk) = &status.disk else { return "up".to_owned() };
+    match disk.state.as_str() {
+        "enrolled" => "up".to_owned(),
+        "new" if status.keyspaces.is_empty() => "up".to_owned(),
+        "joining" => format!("joining, {} of {} shards", disk.shards_whole, disk.shards),
+        other => format!("disk {other}"),
+    }
 }
 
 /// A row for each two replicas that are apart, as one of them sees it.

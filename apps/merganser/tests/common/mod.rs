@@ -155,6 +155,15 @@ impl Cluster {
 
     /// Starts a node again that was killed, and waits until it answers.
     pub fn restart(&mut self, node: u16) {
+        self.restart_until(node, "/health");
+    }
+
+    /// The same, until it is there, whether or not it can serve.
+    pub fn restart_to_join(&mut self, node: u16) {
+        self.restart_until(node, "/health/live");
+    }
+
+    fn restart_until(&mut self, node: u16, path: &str) {
         let log = fs::OpenOptions::new().append(true).open(self.node_dir(node).join("node.log"));
         let config = self.node_dir(node).join("node.toml");
         let child = Command::new(PROGRAM)
@@ -168,8 +177,7 @@ impl Cluster {
         self.restarted.push(child);
         let address = self.address(node);
         eventually("the restarted node answers", || {
-            try_request(&address, "GET", "/health", &[], b"")
-                .is_ok_and(|answer| answer.status == 200)
+            try_request(&address, "GET", path, &[], b"").is_ok_and(|answer| answer.status == 200)
         });
     }
 

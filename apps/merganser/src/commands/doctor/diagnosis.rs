@@ -7,6 +7,7 @@
 
 mod absent;
 mod differences;
+mod disks;
 mod hints;
 mod losses;
 mod shards;
@@ -92,6 +93,7 @@ pub(super) fn diagnose(seen: &[Seen]) -> Vec<Finding> {
         findings.extend(load(url, said));
         findings.extend(hints::hints(url, said));
         findings.extend(losses::losses(url, said));
+        findings.extend(disks::disks(url, said));
     }
     findings.extend(said.iter().flat_map(|(_, said)| lags(said)));
     findings.extend(stragglers(&said));

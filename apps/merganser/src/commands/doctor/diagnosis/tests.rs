@@ -13,6 +13,8 @@ fn node(number: u16, hears: [bool; 3]) -> Said {
         zone: None,
         standing: "up".to_owned(),
         lag: None,
+        disk: Some(format!("d{node}")),
+        joining: None,
     });
     let status = Status {
         node: number,
@@ -27,6 +29,7 @@ fn node(number: u16, hears: [bool; 3]) -> Said {
         read_repairs: 0,
         hints: Vec::new(),
         log_dropped: 0,
+        disk: None,
     };
     let mut said =
         Said { status, before: Scrape::default(), now: Scrape::default(), ahead: (0.0, 0.001) };
@@ -302,4 +305,31 @@ fn the_worst_comes_first() {
     metrics(&mut all[0], "merganser_disk_free_bytes 1e9");
     metrics(&mut all[1], "merganser_disk_wait_seconds 6");
     assert_eq!(causes(&seen(all)), ["disk_hangs", "disk_full"]);
+}
+
+#[test]
+fn a_node_with_another_disk_is_told_what_to_do() {
+    let on = |state: &str| {
+        let mut said = all();
+        said[1].status.disk = Some(client::DiskState {
+            disk: "d7".to_owned(),
+            state: state.to_owned(),
+            shards: 8,
+            shards_whole: 3,
+        });
+        seen(said)
+    };
+    assert_eq!(causes(&on("enrolled")), causes(&seen(all())));
+    assert_eq!(causes(&on("joining")), ["disk_joining"]);
+    assert_eq!(causes(&on("retired")), ["disk_retired"]);
+    let mut said = all();
+    said[1].status.disk = Some(client::DiskState {
+        disk: "d7".to_owned(),
+        state: "joining".to_owned(),
+        shards: 8,
+        shards_whole: 3,
+    });
+    said[1].status.nodes[2].joining = Some("d8".to_owned());
+    let finding = diagnose(&seen(said)).remove(0);
+    assert!(finding.evidence.contains("3 of 8 shards, and cannot copy from n3"), "{finding:?}");
 }
