@@ -138,6 +138,11 @@ impl<K: TreeKey> Exchange<K> {
         self.pending.is_empty() && self.asked.is_empty()
     }
 
+    /// How many ranges are left to be asked about, as far as it is known.
+    pub fn left(&self) -> usize {
+        self.pending.len() + self.asked.len()
+    }
+
     /// What it has come to so far.
     pub fn outcome(&self) -> Outcome {
         self.outcome

@@ -328,6 +328,24 @@ pub enum Refusal {
         /// How many there are.
         nodes: usize,
     },
+    /// A node does one repair at a time.
+    #[error(
+        "repair {id:016x} is under way at this node, and there is one at a time; wait for its end, or cancel it with DELETE /v1/repair"
+    )]
+    RepairRuns {
+        /// The one that is under way.
+        id: u64,
+    },
+    /// There is no such shard in the keyspace.
+    #[error("keyspace {keyspace} has no shard {shard}: they are numbered from 0 to {}", .shards.saturating_sub(1))]
+    NoSuchShard {
+        /// The keyspace, which exists.
+        keyspace: Name,
+        /// The shard, which does not.
+        shard: u16,
+        /// How many it has.
+        shards: u16,
+    },
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod names;
 mod need;
 mod recall;
 mod receipt;
+mod repair;
 mod request;
 mod schema;
 mod session;
@@ -33,6 +34,10 @@ pub use names::{ClusterId, DiskId, KeyspaceId, Name, NodeId, Region, ShardId, Ta
 pub use need::{Need, REPLICAS_MAX, ReadNeed, VOTES_MAX, Voter, WriteNeed, has_replica, has_vote};
 pub use recall::{Fate, Recall, Recalled};
 pub use receipt::{Ack, Cast, Kind, Receipt, votes};
+pub use repair::{
+    Extent, Obstacle, PairState, Proof, Repair, RepairFigures, RepairJob, RepairMode, RepairPair,
+    RepairState, RepairStatus, StartRepair, Stretch,
+};
 pub use request::{
     Declare, Declared, DiskStep, Get, List, Listed, Listing, Mutation, Put, Range, Read, Reply,
     Request, Written,

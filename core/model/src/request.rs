@@ -7,9 +7,7 @@ use causality::DotSet;
 use crdt::{Marks, Token};
 
 use crate::{
-    DiskId, Durability, Explain, Explained, Failure, Key, Keyspace, Level, Name, NodeId, Object,
-    Policy, ReadOptions, Recall, Recalled, Receipt, ReplicaMap, Session, Status, Table, Value,
-    Voting, WriteOptions,
+    DiskId, Durability, Explain, Explained, Failure, Key, Keyspace, Level, Name, NodeId, Object, Policy, ReadOptions, Recall, Recalled, Receipt, Repair, RepairStatus, ReplicaMap, Session, Status, Table, Value, Voting, WriteOptions,
 };
 
 /// What a client asks of a node.
@@ -29,6 +27,8 @@ pub enum Request {
     Declare(Declare),
     /// Tell the state of this node. Answered by [`Reply::Status`].
     Status,
+    /// Begin, show or end a repair. Answered by [`Reply::Repair`].
+    Repair(Repair),
 }
 
 /// Answers to [`Request`], each under the variant that its documentation names, or
@@ -49,6 +49,8 @@ pub enum Reply {
     Declared(Declared),
     /// Answers [`Request::Status`].
     Status(Box<Status>),
+    /// Answers [`Request::Repair`].
+    Repair(Box<RepairStatus>),
     /// Answers any request that did not succeed.
     Failed(Failure),
 }

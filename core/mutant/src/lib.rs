@@ -173,6 +173,10 @@ mutants! {
     OnlyOursKeptBack,
     /// What is held besides what came stays where it is.
     AheadKeptBack,
+    /// A repair believes trees, and reads no disks.
+    RepairReadsNothing,
+    /// A repair says that what it compared once is equal, whatever it found.
+    RepairProvedAtOnce,
     /// A record that fails its check is not replaced.
     DamagedStays,
     /// What a comparison brings is merged like any news.

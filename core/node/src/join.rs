@@ -152,7 +152,7 @@ impl Node {
         let Some((shard, join)) = shards.find(|(_, join)| is_awaited(join)) else { return };
         join.asked = None;
         let shard = *shard;
-        self.begin_comparison(shard, from, true, turn);
+        self.begin_comparison((shard, from), KeyRange::ALL, Purpose::Copy, turn);
     }
 
     /// Everything that a member holds is here. The next one is copied.

@@ -73,9 +73,7 @@ pub use effect::{After, Disk, Effect, Input, Ticket};
 pub use hints::{Hint, HintPlace, Owed};
 pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
-    Bring, Cause, Clocks, Compare, Compared, Digest, Fetch, Fetched, Forward, Forwarded, Found,
-    Known, Lack, Merge, Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict,
-    Vouch, Vouched, Want,
+    Bring, Cause, Clocks, Compare, Compared, Digest, Examine, Examined, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack, Leaves, Merge, Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict, Vouch, Vouched, Want,
 };
 pub use trees::{Place, sum_of};
 
@@ -296,7 +294,7 @@ impl Node {
         let requests = self.requests();
         let is_early = is(Mutant::OverloadedEarly) && max <= 2 * requests;
         let is_full = is_early || max <= requests && !is(Mutant::QueueUnbounded);
-        if is_full && !matches!(request, Request::Status) {
+        if is_full && !matches!(request, Request::Status | Request::Repair(_)) {
             let refusal = match is(Mutant::DiskBlamed) {
                 true => Refusal::Disk("a deliberate bug".into()),
                 false => Refusal::Overloaded { max },
@@ -315,6 +313,7 @@ impl Node {
                 self.answer(client, Reply::Status(Box::new(status)), turn);
                 Ok(())
             }
+            Request::Repair(repair) => self.repair_asked(client, repair, turn),
         };
         if let Err(failure) = started {
             self.answer(client, Reply::Failed(failure), turn);
@@ -381,6 +380,8 @@ impl Node {
             Message::Bring(bring) => self.bring(from, bring, turn),
             Message::Vouch(vouch) => self.vouch(from, &vouch, turn),
             Message::Vouched(vouched) => self.vouched(from, vouched, turn),
+            Message::Examine(examine) => self.examine(from, &examine, turn),
+            Message::Examined(examined) => self.examined(from, examined, turn),
         }
     }
 
@@ -396,6 +397,7 @@ impl Node {
         self.prune(turn);
         self.tend(turn);
         self.compare(turn);
+        self.advance_repair(turn);
     }
 
     fn probe<D: Disk>(&mut self, node: NodeId, turn: &mut Turn<'_, D>) {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use antientropy::{Answers, Questions};
+use antientropy::{Answers, KeyRange, Questions};
 use bytes::Bytes;
 use catalog::{Ballot, Catalog};
 use causality::{Dot, DotSet};
@@ -132,6 +132,10 @@ pub enum Message {
     Vouch(Vouch),
     /// Answers [`Vouch`].
     Vouched(Vouched),
+    /// Answered by [`Examined`].
+    Examine(Examine),
+    /// Answers [`Examine`].
+    Examined(Examined),
 }
 
 impl Message {
@@ -175,7 +179,9 @@ impl Message {
             | Self::Compared(_)
             | Self::Bring(_)
             | Self::Vouch(_)
-            | Self::Vouched(_) => Duration::ZERO,
+            | Self::Vouched(_)
+            | Self::Examine(_)
+            | Self::Examined(_) => Duration::ZERO,
         }
     }
 }
@@ -278,6 +284,37 @@ pub struct Bring {
     pub shard: ShardId,
     /// Under which keys.
     pub addresses: Vec<Address>,
+}
+
+/// "Read again what your disk holds here, so that your tree says it."
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Examine {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Of which shard.
+    pub shard: ShardId,
+    /// Which keys of it.
+    pub range: KeyRange<Place>,
+}
+
+/// Says that the first of these keys were read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Examined {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Nothing if the sender cannot read now, or is reading all of the shard.
+    pub leaves: Option<Leaves>,
+}
+
+/// Some leaves of a tree that were read again.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Leaves {
+    /// Where to go on. Nothing if all were read.
+    pub next: Option<Place>,
+    /// How many keys were read.
+    pub keys: u64,
+    /// About how many bytes they have.
+    pub bytes: u64,
 }
 
 /// "This is my clock, on disk. Send me what I lack."

@@ -17,6 +17,7 @@
 //! goes out tells the others.
 
 pub(crate) mod compare;
+pub(crate) mod repair;
 mod settle;
 mod stored;
 
@@ -30,6 +31,7 @@ use rand::RngExt;
 use replica::StoreError;
 
 pub(crate) use compare::Comparison;
+use repair::{Done, Job};
 pub use stored::{Place, sum_of};
 pub(crate) use stored::{Stored, Watched};
 
@@ -64,6 +66,10 @@ pub(crate) struct Trees {
     /// Who is not compared with again before some moment, because the last comparison found nothing,
     /// or came to no end.
     pub(crate) resting: BTreeMap<(ShardId, NodeId), Now>,
+    /// The repair that an operator has asked for last.
+    pub(crate) job: Option<Job>,
+    /// What a comparison that was made for it has come to.
+    pub(crate) done: Option<Done>,
 }
 
 /// Which leaf of a shard is read again next, and when.
@@ -76,11 +82,13 @@ pub(crate) struct Scrub {
 }
 
 impl Trees {
-    /// When [`Node::tend`] or [`Node::compare`] has something to do.
+    /// When [`Node::tend`], [`Node::compare`] or [`Node::advance_repair`] has something to do.
     pub(crate) fn wake_at(&self) -> Option<Now> {
         let tending = self.tending.map(|(at, _)| at);
         let comparing = self.comparisons.values().filter_map(Comparison::wake_at).min();
-        [tending, comparing].into_iter().flatten().min()
+        let repairing = self.job.as_ref().and_then(Job::wake_at);
+        let done = self.done.as_ref().map(|done| done.at);
+        [tending, comparing, repairing, done].into_iter().flatten().min()
     }
 }
 

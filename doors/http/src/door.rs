@@ -11,7 +11,7 @@ use codec::cursor;
 use codec::token::{self, Place};
 use model::{
     Declare, Declared, Explain, Explained, Get, Key, List, Listed, Marks, Put, Range, Read, Recall,
-    Recalled, Reply, Request, Status, Written,
+    Recalled, Repair, RepairStatus, Reply, Request, Status, Written,
 };
 
 use crate::budget::Budget;
@@ -51,6 +51,7 @@ macro_rules! ask {
             | Reply::Recalled(_)
             | Reply::Explained(_)
             | Reply::Declared(_)
+            | Reply::Repair(_)
             | Reply::Status(_) => Err(Problem::internal("the node gave another kind of answer")),
         }
     }};
@@ -97,6 +98,11 @@ impl<N: Node> Door<N> {
     /// Tells the state of the node.
     pub(crate) async fn status(&self) -> Result<Box<Status>, Problem> {
         ask!(self, Request::Status, Reply::Status)
+    }
+
+    /// Begins, shows or ends a repair.
+    pub(crate) async fn repair(&self, repair: Repair) -> Result<Box<RepairStatus>, Problem> {
+        ask!(self, Request::Repair(repair), Reply::Repair)
     }
 
     /// How the node is.

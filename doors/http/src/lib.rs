@@ -41,6 +41,7 @@ mod params;
 mod path;
 mod problem;
 mod receipt;
+mod repair;
 mod sent;
 mod server;
 mod siblings;
@@ -147,6 +148,10 @@ pub fn router_within<N: Node>(node: N, config: Config, bodies_bytes_max: usize) 
         )
         .route("/v1/hints/wait", post(hints::wait::<N>))
         .route("/v1/nodes/{node}/evict", post(evict::evict::<N>))
+        .route(
+            "/v1/repair",
+            post(repair::start::<N>).get(repair::show::<N>).delete(repair::cancel::<N>),
+        )
         .route("/v1/status", get(status::status::<N>))
         .route("/v1/openapi.json", get(openapi::document))
         .route("/health", get(health::health::<N>))

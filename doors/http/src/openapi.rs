@@ -29,7 +29,7 @@ use utoipa::{IntoParams, IntoResponses, OpenApi as _};
 use crate::params::{self, Param, Query};
 use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemJson};
 use crate::{
-    batch, evict, explain, health, hints, keyspaces, kv, listing, outcome, status, tables,
+    batch, evict, explain, health, hints, keyspaces, kv, listing, outcome, repair, status, tables,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -58,6 +58,9 @@ use crate::{
         status::status,
         evict::evict,
         hints::wait,
+        repair::start,
+        repair::show,
+        repair::cancel,
         health::health,
         health::live,
         health::readiness,
@@ -240,6 +243,11 @@ problems! {
     WaitProblems: [NotLive, HintsLeft],
     /// Of giving up the disk of a node.
     EvictProblems: [DiskFailed, OtherDisk, BodyTooLarge, NoMajority, NotAttempted, UnknownOutcome],
+    /// Of the beginning of a repair.
+    RepairProblems: [
+        DiskFailed, MalformedName, MalformedKey, UnknownKeyspace, UnknownTable, UnknownShard,
+        RepairRuns
+    ],
     /// Of a look at a keyspace.
     OneKeyspaceProblems: [DiskFailed, MalformedName, UnknownKeyspace],
     /// Of a look at a table.
@@ -353,7 +361,7 @@ path_params! {
 }
 
 /// What a name looks like: see [`model::Name`].
-const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_.-]{0,63}$";
+pub(crate) const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_.-]{0,63}$";
 
 /// What an idempotency key looks like: see [`model::Token`].
 const TOKEN_PATTERN: &str =
@@ -401,6 +409,10 @@ query_params! {
     ListParams: params::LIST,
     /// What the wait for what is kept for others takes.
     WaitParams: params::WAIT,
+    /// What a repair takes.
+    RepairParams: params::REPAIR,
+    /// What the end of a repair takes.
+    RepairCancelParams: params::REPAIR_CANCEL,
 }
 
 #[cfg(test)]

@@ -9,12 +9,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{Kind, Level, ReadOptions, Spread, WriteOptions};
+use model::{Kind, Level, Name, ReadOptions, Spread, WriteOptions};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
+use crate::openapi::NAME_PATTERN;
 use crate::path::decode;
 use crate::problem::{Code, Problem};
+use crate::repair::{self, MODES};
 
 /// How long a client waits that does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
@@ -66,6 +68,16 @@ pub(crate) enum Param {
     Values,
     Monotonic,
     Age,
+    Id,
+    Mode,
+    Within,
+    Keyspace,
+    Table,
+    Shard,
+    From,
+    To,
+    With,
+    Patience,
 }
 
 /// What a read of one key takes.
@@ -102,6 +114,23 @@ pub(crate) const OUTCOME: &[Param] = &[Param::Sort, Param::Timeout];
 /// What the wait for what is kept for others takes.
 pub(crate) const WAIT: &[Param] = &[Param::Timeout, Param::Age];
 
+/// What a repair takes.
+pub(crate) const REPAIR: &[Param] = &[
+    Param::Id,
+    Param::Mode,
+    Param::Within,
+    Param::Keyspace,
+    Param::Table,
+    Param::Shard,
+    Param::From,
+    Param::To,
+    Param::With,
+    Param::Patience,
+];
+
+/// What the end of a repair takes.
+pub(crate) const REPAIR_CANCEL: &[Param] = &[Param::Id];
+
 /// What a list takes.
 pub(crate) const LIST: &[Param] = &[
     Param::Limit,
@@ -117,7 +146,7 @@ pub(crate) const LIST: &[Param] = &[
 ];
 
 impl Param {
-    const ALL: [Param; 17] = [
+    const ALL: [Param; 27] = [
         Self::Sort,
         Self::Level,
         Self::R,
@@ -135,6 +164,16 @@ impl Param {
         Self::Values,
         Self::Monotonic,
         Self::Age,
+        Self::Id,
+        Self::Mode,
+        Self::Within,
+        Self::Keyspace,
+        Self::Table,
+        Self::Shard,
+        Self::From,
+        Self::To,
+        Self::With,
+        Self::Patience,
     ];
 
     fn name(self) -> &'static str {
@@ -156,6 +195,16 @@ impl Param {
             Self::Values => "values",
             Self::Monotonic => "monotonic",
             Self::Age => "age",
+            Self::Id => "id",
+            Self::Mode => "mode",
+            Self::Within => "within",
+            Self::Keyspace => "keyspace",
+            Self::Table => "table",
+            Self::Shard => "shard",
+            Self::From => "from",
+            Self::To => "to",
+            Self::With => "with",
+            Self::Patience => "patience",
         }
     }
 
@@ -186,6 +235,26 @@ impl Param {
                 "Milliseconds: what has been kept for less long is not waited for. Left out, \
                  everything is that is kept now."
             }
+            Self::Id => "The number of the repair: 16 hexadecimal digits.",
+            Self::Mode => {
+                "full: both replicas read what their disks hold, and what differs is brought. \
+                 incremental: what is known without reading is compared, of pairs that were not \
+                 proven lately. preview: as full, and nothing is brought. full if left out."
+            }
+            Self::Within => {
+                "Milliseconds: an incremental repair passes over what was proven within them, \
+                 3600000 if left out."
+            }
+            Self::Keyspace => "Of this keyspace only.",
+            Self::Table => "Of this table only.",
+            Self::Shard => "Of these shards of the keyspace only: numbers, separated by commas.",
+            Self::From => "Of keys from this partition key on: percent-encoded bytes.",
+            Self::To => "Of keys before this partition key: percent-encoded bytes.",
+            Self::With => "With these nodes only: numbers, separated by commas.",
+            Self::Patience => {
+                "Milliseconds that a pair may come no further before it is given up, 600000 if \
+                 left out."
+            }
         }
     }
 
@@ -214,6 +283,20 @@ impl Param {
             Self::Values | Self::Monotonic => schema.schema_type(Type::Boolean),
             Self::Age => {
                 schema.schema_type(Type::Integer).minimum(Some(1_u64)).maximum(Some(AGE_MILLIS_MAX))
+            }
+            Self::Within | Self::Patience => {
+                schema.schema_type(Type::Integer).minimum(Some(1_u64)).maximum(Some(AGE_MILLIS_MAX))
+            }
+            Self::Id => schema.schema_type(Type::String).pattern(Some("^[0-9a-fA-F]{1,16}$")),
+            Self::Mode => schema.schema_type(Type::String).enum_values(Some(MODES)),
+            Self::Keyspace | Self::Table => schema
+                .schema_type(Type::String)
+                .pattern(Some(NAME_PATTERN))
+                .min_length(Some(1))
+                .max_length(Some(64)),
+            Self::From | Self::To => schema.schema_type(Type::String).min_length(Some(1)),
+            Self::Shard | Self::With => {
+                schema.schema_type(Type::String).pattern(Some("^[0-9]{1,5}(,[0-9]{1,5})*$"))
             }
         };
         ParameterBuilder::new()
@@ -253,6 +336,7 @@ pub(crate) struct Query {
     pub(crate) values: bool,
     pub(crate) monotonic: bool,
     pub(crate) age: Duration,
+    pub(crate) repair: repair::Asked,
 }
 
 impl Query {
@@ -280,13 +364,14 @@ impl Query {
             values: true,
             monotonic: false,
             age: Duration::ZERO,
+            repair: repair::Asked::default(),
         };
-        let mut seen: u32 = 0;
+        let mut seen: u64 = 0;
         for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let param = accepted.iter().copied().find(|param| param.name() == name);
             let param = param.ok_or_else(|| unknown(name, accepted))?;
-            let bit = 1 << param as u32;
+            let bit = 1 << param as u64;
             if seen & bit != 0 {
                 return Err(Problem::malformed(format_args!(
                     "the parameter {name} is given twice"
@@ -335,6 +420,16 @@ impl Query {
             Param::Age => {
                 self.age = Duration::from_millis(number(param, &value, AGE_MILLIS_MAX)?);
             }
+            Param::Id => self.repair.id = Some(hexadecimal(param, &value)?),
+            Param::Mode => self.repair.mode = Some(mode(param, &value)?),
+            Param::Within => self.repair.within = Some(millis(param, &value)?),
+            Param::Patience => self.repair.patience = Some(millis(param, &value)?),
+            Param::Keyspace => self.repair.keyspace = Some(name(&value)?),
+            Param::Table => self.repair.table = Some(name(&value)?),
+            Param::Shard => self.repair.shards = numbers(param, &value)?,
+            Param::With => self.repair.with = numbers(param, &value)?,
+            Param::From => self.repair.from = Some(Bytes::copy_from_slice(&value)),
+            Param::To => self.repair.to = Some(Bytes::copy_from_slice(&value)),
         }
         Ok(())
     }
@@ -407,6 +502,35 @@ fn number(param: Param, value: &[u8], max: u64) -> Result<u64, Problem> {
     number
         .filter(|number| (1..=max).contains(number))
         .ok_or_else(|| invalid(param, &format!("is a number from 1 to {max}")))
+}
+
+fn millis(param: Param, value: &[u8]) -> Result<Duration, Problem> {
+    number(param, value, AGE_MILLIS_MAX).map(Duration::from_millis)
+}
+
+fn name(value: &[u8]) -> Result<Name, Problem> {
+    Ok(Name::new(&String::from_utf8_lossy(value))?)
+}
+
+fn mode(param: Param, value: &[u8]) -> Result<&'static str, Problem> {
+    let mode = MODES.into_iter().find(|mode| mode.as_bytes() == value);
+    mode.ok_or_else(|| invalid(param, "is full, incremental or preview"))
+}
+
+fn hexadecimal(param: Param, value: &[u8]) -> Result<u64, Problem> {
+    let text = str::from_utf8(value).ok().filter(|text| !text.starts_with('+'));
+    let number = text.and_then(|text| u64::from_str_radix(text, 16).ok());
+    number.ok_or_else(|| invalid(param, "is a number of up to 16 hexadecimal digits"))
+}
+
+/// Numbers, separated by commas.
+fn numbers(param: Param, value: &[u8]) -> Result<Vec<u16>, Problem> {
+    let number = |digits: &[u8]| {
+        let text = str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'));
+        text.and_then(|text| text.parse().ok())
+    };
+    let all: Option<Vec<u16>> = value.split(|byte| *byte == b',').map(number).collect();
+    all.ok_or_else(|| invalid(param, "is numbers from 0 to 65535, separated by commas"))
 }
 
 #[cfg(test)]

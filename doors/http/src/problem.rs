@@ -96,6 +96,7 @@ codes! {
     CursorInvalid     "cursor_invalid"      400 "The cursor is not one that this cluster gave for this list",
     UnknownKeyspace   "unknown_keyspace"    404 "There is no such keyspace",
     UnknownTable      "unknown_table"       404 "There is no such table",
+    UnknownShard      "unknown_shard"       404 "There is no such shard",
     NotFound          "not_found"           404 "Nobody who answered has heard of the key",
     Deleted           "deleted"             404 "The key was deleted",
     NoSuchRoute       "no_such_route"       404 "There is nothing at this path",
@@ -103,6 +104,7 @@ codes! {
     RequestTimeout    "request_timeout"     408 "The request did not arrive in time",
     ExistsDifferently "exists_differently"  409 "The name exists with another contract",
     OtherDisk         "other_disk"          409 "The node is not enrolled with this disk",
+    RepairRuns        "repair_runs"         409 "A repair is under way at the node",
     TooManySiblings   "too_many_siblings"   409 "The key holds too many concurrent values",
     ValueTooLarge     "value_too_large"     413 "The value is too large",
     BodyTooLarge      "body_too_large"      413 "The body is too large",
@@ -155,6 +157,8 @@ pub(crate) struct Facts {
     pub(crate) tables: Option<Vec<TableHealthJson>>,
     /// What is kept for others.
     pub(crate) hints: Option<Vec<HintsJson>>,
+    /// The repair that is under way.
+    pub(crate) repair: Option<u64>,
 }
 
 /// A failure, with the facts that belong to it (RFC 9457).
@@ -197,6 +201,9 @@ pub(crate) struct ProblemJson {
     /// What is kept for which node, and was waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     hints: Option<Vec<HintsJson>>,
+    /// The number of the repair that is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<String>,
 }
 
 fn codes() -> Object {
@@ -255,6 +262,7 @@ impl Problem {
             context: facts.context,
             tables: facts.tables,
             hints: facts.hints,
+            repair: facts.repair.map(|id| format!("{id:016x}")),
         }
     }
 }
@@ -315,6 +323,11 @@ impl From<Refusal> for Problem {
             Refusal::HintsFull { .. } => Code::HintsFull,
             Refusal::Joining { .. } => Code::NodeJoining,
             Refusal::Disk(_) => Code::DiskFailed,
+            Refusal::NoSuchShard { .. } => Code::UnknownShard,
+            Refusal::RepairRuns { id } => {
+                return Self::new(Code::RepairRuns, detail)
+                    .with(Facts { repair: Some(id), ..Facts::default() });
+            }
             Refusal::Level { asked, replicas, .. } => {
                 return Self::new(Code::LevelOutOfRange, detail).with(Facts {
                     wanted: Some(asked.into()),

@@ -163,5 +163,7 @@ fn kind(message: &Message) -> &'static str {
         Message::Bring(_) => "bring",
         Message::Vouch(_) => "vouch",
         Message::Vouched(_) => "vouched",
+        Message::Examine(_) => "examine",
+        Message::Examined(_) => "examined",
     }
 }

@@ -165,6 +165,38 @@ pub(crate) struct Bring {
     addresses: Vec<Address>,
 }
 
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Examine {
+    #[prost(fixed64, tag = "1")]
+    request: u64,
+    #[prost(uint32, tag = "2")]
+    keyspace: u32,
+    #[prost(uint32, tag = "3")]
+    shard: u32,
+    #[prost(message, optional, tag = "4")]
+    from: Option<Address>,
+    #[prost(message, optional, tag = "5")]
+    to: Option<Address>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Examined {
+    #[prost(fixed64, tag = "1")]
+    request: u64,
+    #[prost(message, optional, tag = "2")]
+    leaves: Option<Leaves>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Leaves {
+    #[prost(message, optional, tag = "1")]
+    next: Option<Address>,
+    #[prost(uint64, tag = "2")]
+    keys: u64,
+    #[prost(uint64, tag = "3")]
+    bytes: u64,
+}
+
 fn put_place(place: &Place) -> Address {
     Address::put(&place.0)
 }
@@ -371,5 +403,46 @@ impl Bring {
             shard: ShardId { keyspace, index: narrow(self.shard)? },
             addresses: self.addresses.into_iter().map(Address::take).collect::<Usable<_>>()?,
         })
+    }
+}
+
+impl Examine {
+    pub(crate) fn put(examine: &node::Examine) -> Self {
+        let node::Examine { request, shard, range } = examine;
+        Self {
+            request: request.0,
+            keyspace: shard.keyspace.number(),
+            shard: shard.index.into(),
+            from: range.from.as_ref().map(put_place),
+            to: range.to.as_ref().map(put_place),
+        }
+    }
+
+    pub(crate) fn take(self) -> Usable<node::Examine> {
+        let keyspace = KeyspaceId::new(self.keyspace);
+        let (from, to) = (self.from.map(take_place), self.to.map(take_place));
+        Ok(node::Examine {
+            request: RequestId(self.request),
+            shard: ShardId { keyspace, index: narrow(self.shard)? },
+            range: KeyRange { from: from.transpose()?, to: to.transpose()? },
+        })
+    }
+}
+
+impl Examined {
+    pub(crate) fn put(examined: &node::Examined) -> Self {
+        let leaves = examined.leaves.as_ref().map(|leaves| {
+            let node::Leaves { next, keys, bytes } = leaves;
+            Leaves { next: next.as_ref().map(put_place), keys: *keys, bytes: *bytes }
+        });
+        Self { request: examined.request.0, leaves }
+    }
+
+    pub(crate) fn take(self) -> Usable<node::Examined> {
+        let leaves = self.leaves.map(|Leaves { next, keys, bytes }| -> Usable<_> {
+            let next = next.map(take_place).transpose()?;
+            Ok(node::Leaves { next, keys, bytes })
+        });
+        Ok(node::Examined { request: RequestId(self.request), leaves: leaves.transpose()? })
     }
 }

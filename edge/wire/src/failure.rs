@@ -210,6 +210,12 @@ impl Refused {
                 max: parts.number()?,
             },
             40 => Refusal::Joining { node: NodeId::new(parts.number()?) },
+            34 => Refusal::RepairRuns { id: parts.number()? },
+            35 => Refusal::NoSuchShard {
+                keyspace: parts.name()?,
+                shard: parts.number()?,
+                shards: parts.number()?,
+            },
             _ => Refusal::Contract(self.text),
         })
     }
@@ -260,6 +266,10 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<Cow<'_, str>>, Vec<u64>) {
         Refusal::TokenReused => (26, vec![], vec![]),
         Refusal::TokenForgotten { max } => (27, vec![], vec![*max as u64]),
         Refusal::Joining { node } => (40, vec![], vec![node.number().into()]),
+        Refusal::RepairRuns { id } => (34, vec![], vec![*id]),
+        Refusal::NoSuchShard { keyspace, shard, shards } => {
+            (35, vec![keyspace.as_str()], vec![(*shard).into(), (*shards).into()])
+        }
         Refusal::EmptyDelete => (14, vec![], vec![]),
         Refusal::LargeObject { bytes, max } => (15, vec![], vec![*bytes as u64, *max as u64]),
     };

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
-use crate::compare::{Bring, Compare, Compared};
+use crate::compare::{Bring, Compare, Compared, Examine, Examined};
 use crate::exchange::{Clocks, Lack, Sent, Vouch, Vouched};
 use crate::parts::{Address, Ballot, Key, Seen};
 use crate::reply::Reply;
@@ -19,7 +19,7 @@ use crate::request::Request;
 pub(crate) struct Header {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 40, 41"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 34, 35, 40, 41"
     )]
     pub(crate) kind: Option<Kind>,
 }
@@ -86,6 +86,10 @@ pub(crate) enum Kind {
     Vouch(Vouch),
     #[prost(message, tag = "41")]
     Vouched(Vouched),
+    #[prost(message, tag = "34")]
+    Examine(Examine),
+    #[prost(message, tag = "35")]
+    Examined(Examined),
 }
 
 /// Another header, and each object that follows has its marks behind it. A node that does not

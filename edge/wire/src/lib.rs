@@ -35,6 +35,7 @@ mod hello;
 mod message;
 mod parts;
 mod recall;
+mod repair;
 mod reply;
 mod request;
 

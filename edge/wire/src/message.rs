@@ -108,6 +108,7 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
             | Reply::Recalled(_)
             | Reply::Declared(_)
             | Reply::Status(_)
+            | Reply::Repair(_)
             | Reply::Failed(_) => {}
         },
         Message::Merged(_)
@@ -134,7 +135,9 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Compared(_)
         | Message::Bring(_)
         | Message::Vouch(_)
-        | Message::Vouched(_) => {}
+        | Message::Vouched(_)
+        | Message::Examine(_)
+        | Message::Examined(_) => {}
     }
 }
 
@@ -210,6 +213,8 @@ fn put(message: &Message) -> Kind {
         Message::Bring(bring) => Kind::Bring(compare::Bring::put(bring)),
         Message::Vouch(vouch) => Kind::Vouch(exchange::Vouch::put(vouch)),
         Message::Vouched(vouched) => Kind::Vouched(exchange::Vouched::put(*vouched)),
+        Message::Examine(examine) => Kind::Examine(compare::Examine::put(examine)),
+        Message::Examined(examined) => Kind::Examined(compare::Examined::put(examined)),
         Message::Learn { catalog } => Kind::Learn(header::Learn { catalog: put_catalog(catalog) }),
     }
 }
@@ -289,6 +294,8 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Bring(bring) => Message::Bring(bring.take()?),
         Kind::Vouch(vouch) => Message::Vouch(vouch.take()?),
         Kind::Vouched(vouched) => Message::Vouched(vouched.take()),
+        Kind::Examine(examine) => Message::Examine(examine.take()?),
+        Kind::Examined(examined) => Message::Examined(examined.take()?),
         Kind::Marked(_) => return Err(wrong("a header in a header in a header")),
     })
 }

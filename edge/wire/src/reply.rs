@@ -13,12 +13,13 @@ use crate::parts::{
     put_context, put_disk, put_name, take_context, take_disk, take_name,
 };
 use crate::recall::Recalled;
+use crate::repair::RepairStatus;
 use crate::request::Range;
 
 /// Any answer, without its objects.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Reply {
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25, 26, 32, 40")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25, 26, 32, 34, 40")]
     answer: Option<Answer>,
 }
 
@@ -50,6 +51,8 @@ enum Answer {
     Explained(Explained),
     #[prost(message, tag = "40")]
     Disk(Enrolled),
+    #[prost(message, tag = "34")]
+    Repair(RepairStatus),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -118,6 +121,7 @@ impl Reply {
             model::Reply::Explained(explained) => Answer::Explained(Explained::put(explained)),
             model::Reply::Declared(declared) => put_declared(declared),
             model::Reply::Status(status) => Answer::Status(Status::put(status)),
+            model::Reply::Repair(status) => Answer::Repair(RepairStatus::put(status)),
             model::Reply::Failed(failure) => Answer::Failed(Failure::put(failure)),
         };
         Self { answer: Some(answer) }
@@ -152,6 +156,7 @@ impl Reply {
                 model::Reply::Declared(Declared::Disk { node, created })
             }
             Answer::Status(status) => model::Reply::Status(Box::new(status.take()?)),
+            Answer::Repair(status) => model::Reply::Repair(Box::new(status.take()?)),
             Answer::Failed(failure) => model::Reply::Failed(failure.take()?),
         })
     }

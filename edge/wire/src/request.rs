@@ -17,6 +17,7 @@ use crate::parts::{
     take_context, take_level, take_name, wrong,
 };
 use crate::recall::Recall;
+use crate::repair::Repair;
 use declare::{DeclareDisk, DeclareKeyspace, DeclareTable, put_declare};
 use list::List;
 pub(crate) use list::Range;
@@ -26,7 +27,7 @@ pub(crate) use list::Range;
 pub(crate) struct Request {
     #[prost(
         oneof = "Asked",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30, 32, 33, 40"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30, 32, 33, 34, 40"
     )]
     asked: Option<Asked>,
 }
@@ -65,6 +66,8 @@ enum Asked {
     Recall(Recall),
     #[prost(message, tag = "26")]
     Explain(Explain),
+    #[prost(message, tag = "34")]
+    Repair(Repair),
     /// Who knows no guests must not declare a strict one in its place.
     #[prost(message, tag = "21")]
     DeclareSloppyKeyspace(DeclareKeyspace),
@@ -97,6 +100,7 @@ impl Request {
             model::Request::Explain(explain) => Asked::Explain(Explain::put(explain)),
             model::Request::Declare(declare) => put_declare(declare),
             model::Request::Status => Asked::Status(true),
+            model::Request::Repair(repair) => Asked::Repair(Repair::put(repair)),
         };
         Self { asked: Some(asked) }
     }
@@ -121,6 +125,7 @@ impl Request {
                 model::Request::Declare(declare.take()?)
             }
             Asked::Status(_) => model::Request::Status,
+            Asked::Repair(repair) => model::Request::Repair(repair.take()?),
         })
     }
 }

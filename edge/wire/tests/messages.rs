@@ -56,6 +56,8 @@ fn kind(message: &Message) -> u8 {
         Message::Bring(_) => 24,
         Message::Vouch(_) => 25,
         Message::Vouched(_) => 26,
+        Message::Examine(_) => 27,
+        Message::Examined(_) => 28,
     }
 }
 
@@ -74,7 +76,7 @@ fn messages_of_every_kind_arrive_as_they_were_sent() {
         assert_eq!(decode(&mut buffer), Ok(Some(message.clone())));
     }
     assert_eq!(decode(&mut buffer), Ok(None));
-    assert_eq!(seen, (0..25).collect());
+    assert_eq!(seen, (0..29).collect());
 }
 
 proptest! {

@@ -231,6 +231,8 @@ impl World {
             | Refusal::HintsFull { .. }
             | Refusal::Joining { .. }
             | Refusal::EmptyDelete
+            | Refusal::RepairRuns { .. }
+            | Refusal::NoSuchShard { .. }
             | Refusal::Disk(_) => false,
             Refusal::Overloaded { max } => *max == self.plan.requests_max,
         }

@@ -173,5 +173,7 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Bring(bring) => (25, bring.request.0, "bring"),
         Message::Vouch(vouch) => (40, vouch.request.0, "vouch"),
         Message::Vouched(vouched) => (41, vouched.request.0, "vouched"),
+        Message::Examine(examine) => (26, examine.request.0, "examine"),
+        Message::Examined(examined) => (27, examined.request.0, "examined"),
     }
 }

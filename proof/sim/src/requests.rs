@@ -159,7 +159,9 @@ impl World {
             Request::List(list) => list.timeout,
             Request::Recall(recall) => recall.timeout,
             Request::Explain(explain) => explain.timeout,
-            Request::Put(_) | Request::Declare(_) | Request::Status => Duration::from_secs(20),
+            Request::Put(_) | Request::Declare(_) | Request::Status | Request::Repair(_) => {
+                Duration::from_secs(20)
+            }
         };
         let (begun, deadline) = (self.now, Now::default());
         let (op, client, behind) = (Op::Ask, None, Vec::new());

@@ -168,6 +168,7 @@ impl World {
             | Reply::Recalled(_)
             | Reply::Explained(_)
             | Reply::Status(_)
+            | Reply::Repair(_)
             | Reply::Failed(_) => Err(not_declared(&format!("{reply:?}"))),
         }
     }

@@ -52,7 +52,8 @@ impl World {
             | Reply::Listed(_)
             | Reply::Recalled(_)
             | Reply::Explained(_)
-            | Reply::Status(_) => {
+            | Reply::Status(_)
+            | Reply::Repair(_) => {
                 let detail = format!("{table:?}, which meets: {meets}, came to {reply:?}");
                 Err(Broken::new(Invariant::ContractsStand, detail))
             }

@@ -85,6 +85,7 @@ impl Trace {
             | Reply::Explained(_)
             | Reply::Declared(_)
             | Reply::Status(_)
+            | Reply::Repair(_)
             | Reply::Failed(_) => {
                 format!("{reply:?}").hash(self);
             }

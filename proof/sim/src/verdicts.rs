@@ -200,6 +200,8 @@ impl World {
                 // Judged when a node finds that it has no room.
                 | Refusal::HintsFull { .. }
                 | Refusal::Joining { .. }
+                | Refusal::RepairRuns { .. }
+                | Refusal::NoSuchShard { .. }
                 | Refusal::EmptyDelete => true,
             };
             if !is_true {
@@ -322,11 +324,14 @@ impl World {
                 };
                 self.hosts.get(&open.at).is_some_and(is_new) && !open.healthy
             }
+            // Operators do not look whether one is under way.
+            Refusal::RepairRuns { .. } => matches!(open.op, Op::Ask),
             Refusal::EmptyDelete => matches!(
                 &open.request,
                 Request::Put(Put { mutation: Mutation::Delete, context, .. }) if context.is_empty()
             ),
             Refusal::Malformed(_)
+            | Refusal::NoSuchShard { .. }
             | Refusal::Exists { .. }
             | Refusal::Contract(_)
             | Refusal::MayMiss { .. }
@@ -438,7 +443,8 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
         | Reply::Recalled(_)
         | Reply::Explained(_)
         | Reply::Declared(_)
-        | Reply::Status(_) => None,
+        | Reply::Status(_)
+        | Reply::Repair(_) => None,
     }
 }
 

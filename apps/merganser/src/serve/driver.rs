@@ -485,8 +485,8 @@ fn shorten(request: &mut Request, waited: Duration) -> bool {
         Request::List(list) => &mut list.timeout,
         Request::Recall(recall) => &mut recall.timeout,
         Request::Explain(explain) => &mut explain.timeout,
-        // The node answers the one at once, and sets the other's time itself.
-        Request::Status | Request::Declare(_) => return true,
+        // The node answers the ones at once, and sets the last one's time itself.
+        Request::Status | Request::Repair(_) | Request::Declare(_) => return true,
     };
     *timeout = timeout.saturating_sub(waited);
     !timeout.is_zero()

@@ -307,6 +307,7 @@ fn bytes_of(request: &Request) -> usize {
         | Request::Recall(_)
         | Request::Explain(_)
         | Request::Declare(_)
+        | Request::Repair(_)
         | Request::Status => size_of::<Request>(),
     }
 }

@@ -18,11 +18,12 @@ pub(super) enum Kind {
     Explain,
     Declare,
     Status,
+    Repair,
 }
 
 impl Kind {
     /// All of them, with their names.
-    pub(super) const ALL: [(Kind, &str); 7] = [
+    pub(super) const ALL: [(Kind, &str); 8] = [
         (Kind::Put, "put"),
         (Kind::Get, "get"),
         (Kind::List, "list"),
@@ -30,6 +31,7 @@ impl Kind {
         (Kind::Explain, "explain"),
         (Kind::Declare, "declare"),
         (Kind::Status, "status"),
+        (Kind::Repair, "repair"),
     ];
 
     /// The kind of a request.
@@ -42,6 +44,7 @@ impl Kind {
             Request::Explain(_) => Self::Explain,
             Request::Declare(_) => Self::Declare,
             Request::Status => Self::Status,
+            Request::Repair(_) => Self::Repair,
         }
     }
 }
@@ -85,7 +88,8 @@ impl Outcome {
             | Reply::Recalled(_)
             | Reply::Explained(_)
             | Reply::Declared(_)
-            | Reply::Status(_) => Self::Met,
+            | Reply::Status(_)
+            | Reply::Repair(_) => Self::Met,
             Reply::Failed(
                 Failure::NotAttempted { .. } | Failure::Refused(Refusal::HintsFull { .. }),
             ) => Self::NotAttempted,

@@ -15,7 +15,12 @@ pub(crate) const OBJECT_COST_MIN: u64 = 4 << 10;
 
 /// What it counts for.
 pub(crate) fn weight(object: &Object) -> u64 {
-    OBJECT_COST_MIN.max(bytes(object) as u64)
+    cost(bytes(object) as u64)
+}
+
+/// What an object of so many bytes counts for.
+pub(crate) fn cost(bytes: u64) -> u64 {
+    OBJECT_COST_MIN.max(bytes)
 }
 
 /// How many bytes it has on its way, about.

@@ -27,11 +27,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use antientropy::{Difference, Exchange, KeyRange, Limits, respond};
+use antientropy::{Difference, Exchange, KeyRange, Limits, Outcome, respond};
 use model::{Address, NodeId, Now, ShardId};
 use mutant::{Mutant, is};
 
+use crate::exchange::throttle;
 use crate::message::{Compare, Compared};
+use crate::trees::repair::Told;
 use crate::trees::{Place, Stored};
 use crate::{After, Disk, Message, Node, RequestId, Turn};
 
@@ -57,6 +59,16 @@ const REST_BROKEN_OFF: u32 = 2;
 const LIMITS: Limits = Limits { ranges_max: 256, bytes_max: 128 << 10, items_max: 8_192 };
 const LIMITS_BUSY: Limits = Limits { ranges_max: 16, bytes_max: 16 << 10, items_max: 512 };
 
+/// Why a comparison is made.
+pub(crate) enum Purpose {
+    /// It began by itself.
+    Itself,
+    /// A new disk is filled.
+    Copy,
+    /// A repair is to be told what comes of it.
+    Repair(Box<Told>),
+}
+
 /// One comparison that this node has begun.
 #[derive(Debug)]
 pub(crate) struct Comparison {
@@ -76,6 +88,10 @@ pub(crate) struct Comparison {
     pub(crate) resumes: Option<Now>,
     /// When it is given up, if no answer comes.
     pub(crate) until: Now,
+    /// Whether a part of the answers could not be used: it comes to no end.
+    is_cut_short: bool,
+    /// What it is to tell a repair. Nothing if it began by itself.
+    pub(crate) told: Option<Box<Told>>,
 }
 
 impl Comparison {
@@ -86,6 +102,44 @@ impl Comparison {
     /// Whether everything that was found is settled, as far as this node can tell.
     fn is_settled(&self) -> bool {
         self.found.is_empty() && self.awaited.is_empty()
+    }
+
+    /// What it has come to so far.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.exchange.outcome()
+    }
+
+    /// How many ranges are left to be asked about.
+    pub(crate) fn ranges_left(&self) -> u64 {
+        self.exchange.left() as u64
+    }
+
+    /// An object has gone. Nothing has, if it has no bytes.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.weight += throttle::cost(bytes);
+        if let Some(told) = self.told.as_mut().filter(|_| bytes != 0) {
+            told.sent += 1;
+            told.bytes += bytes;
+        }
+    }
+
+    /// An object has come.
+    pub(crate) fn came(&mut self, bytes: u64) {
+        if let Some(told) = &mut self.told {
+            told.brought += 1;
+            told.bytes += bytes;
+        }
+    }
+
+    /// What differs is to be settled; in a preview it is only told of.
+    fn find(&mut self, found: Vec<Difference<Place>>) {
+        match &mut self.told {
+            Some(told) => {
+                told.note(&found);
+                self.found.extend(found.into_iter().filter(|_| !told.is_preview));
+            }
+            None => self.found.extend(found),
+        }
     }
 }
 
@@ -110,7 +164,7 @@ impl Node {
         let is_ours = self.config.id < with;
         let is_due = is_ours && (is_same_clock || is_overdue) || self.needs_more(shard, with);
         if is_due && !is_resting && !is(Mutant::NothingCompared) {
-            self.begin_comparison(shard, with, false, turn);
+            self.begin_comparison((shard, with), KeyRange::ALL, Purpose::Itself, turn);
         }
     }
 
@@ -119,13 +173,19 @@ impl Node {
         self.exchange.marks.contains(&(shard, with)) || self.exchange.acks.has_gaps(shard, with)
     }
 
+    /// Begins one, if there is room. Returns its number.
     pub(crate) fn begin_comparison<D: Disk>(
         &mut self,
-        shard: ShardId,
-        with: NodeId,
-        is_copy: bool,
+        (shard, with): (ShardId, NodeId),
+        range: KeyRange<Place>,
+        purpose: Purpose,
         turn: &mut Turn<'_, D>,
-    ) {
+    ) -> Option<RequestId> {
+        let (is_copy, told) = match purpose {
+            Purpose::Itself => (false, None),
+            Purpose::Copy => (true, None),
+            Purpose::Repair(told) => (false, Some(told)),
+        };
         let active = &self.trees.comparisons;
         let is_compared = active.values().any(|comparison| comparison.shard == shard);
         let (limits, max) = match self.exchange.is_busy_with(with) {
@@ -134,23 +194,26 @@ impl Node {
             false => (LIMITS, COMPARISONS_MAX),
         };
         if is_compared || max <= active.len() {
-            return;
+            return None;
         }
         let comparison = Comparison {
             shard,
             with,
             is_copy,
-            exchange: Exchange::new(KeyRange::ALL, limits),
+            exchange: Exchange::new(range, limits),
             found: VecDeque::new(),
             awaited: BTreeSet::new(),
             brought: 0,
             weight: 0,
             resumes: None,
             until: turn.now,
+            is_cut_short: false,
+            told,
         };
         self.counts.comparisons += 1;
         let request = self.new_request();
         self.go_on(request, comparison, turn);
+        Some(request)
     }
 
     /// Goes on with comparisons whose time has come.
@@ -171,11 +234,14 @@ impl Node {
             comparison.resumes.is_none() && comparison.until <= now
         };
         let over: Vec<_> = self.trees.comparisons.extract_if(.., is_over).collect();
-        over.into_iter().for_each(|(_, comparison)| self.break_off(&comparison, now));
+        over.into_iter().for_each(|(_, comparison)| self.break_off(comparison, now));
     }
 
     /// A comparison came to no end. The next begins after a while, so that others have their turn.
-    pub(crate) fn break_off(&mut self, comparison: &Comparison, now: Now) {
+    pub(crate) fn break_off(&mut self, comparison: Comparison, now: Now) {
+        if comparison.told.is_some() {
+            return self.trees.ended(comparison, false, now);
+        }
         let rest = self.config.limits.exchange_interval * REST_BROKEN_OFF;
         self.trees.resting.insert((comparison.shard, comparison.with), now + rest);
     }
@@ -210,6 +276,9 @@ impl Node {
             self.trees.comparisons.insert(request, comparison);
             return;
         }
+        if comparison.is_cut_short {
+            return self.break_off(comparison, turn.now);
+        }
         let shard = comparison.shard;
         let tables = self.tables_of(shard);
         let Some(kept) = self.shards.get(&shard) else { return };
@@ -220,18 +289,21 @@ impl Node {
                 turn.send(comparison.with, Message::Compare(compare), After::Now);
                 self.trees.comparisons.insert(request, comparison);
             }
-            Ok(None) => self.compared_all(&comparison, turn),
+            Ok(None) => self.compared_all(comparison, turn),
             // The tree is read anew, or cannot be read. It will be tried again.
-            Err(_) => self.break_off(&comparison, turn.now),
+            Err(_) => self.break_off(comparison, turn.now),
         }
     }
 
     /// Every range was looked at. If some differed and nothing in them did, one of the trees may
     /// not say what is stored: ours is looked at now.
-    fn compared_all<D: Disk>(&mut self, comparison: &Comparison, turn: &mut Turn<'_, D>) {
+    fn compared_all<D: Disk>(&mut self, comparison: Comparison, turn: &mut Turn<'_, D>) {
         let now = turn.now;
-        let outcome = comparison.exchange.outcome();
+        let outcome = comparison.outcome();
         let (shard, with) = (comparison.shard, comparison.with);
+        if comparison.told.is_some() {
+            return self.trees.ended(comparison, true, now);
+        }
         // A new disk does not change meanwhile: where nothing was found, it held all that there was.
         if comparison.is_copy && outcome.unsettled == 0 {
             return self.copied(shard, with, turn);
@@ -283,7 +355,7 @@ impl Node {
         let Compared { request, answers } = compared;
         // What comes twice would be asked on twice, and then four times.
         let is_awaited = |comparison: &Comparison| {
-            let round = comparison.exchange.outcome().rounds;
+            let round = comparison.outcome().rounds;
             comparison.with == from
                 && comparison.resumes.is_none()
                 && comparison.is_settled()
@@ -293,9 +365,9 @@ impl Node {
             return;
         }
         let Some(mut comparison) = self.trees.comparisons.remove(&request) else { return };
-        let is_too_long = ROUNDS_MAX < comparison.exchange.outcome().rounds;
+        let is_too_long = ROUNDS_MAX < comparison.outcome().rounds;
         let Some(answers) = answers.filter(|_| !is_too_long) else {
-            return self.break_off(&comparison, turn.now);
+            return self.break_off(comparison, turn.now);
         };
         let shard = comparison.shard;
         let tables = self.tables_of(shard);
@@ -304,10 +376,9 @@ impl Node {
         let mut found = Vec::new();
         let heard = comparison.exchange.step(answers, &kept.tree, &stored, &mut found);
         self.counts.differences += found.len() as u64;
-        comparison.found.extend(found);
-        if heard.is_err() && comparison.found.is_empty() {
-            return self.break_off(&comparison, turn.now);
-        }
+        comparison.find(found);
+        // What it has found is true all the same, and is settled first.
+        comparison.is_cut_short = heard.is_err();
         self.go_on(request, comparison, turn);
     }
 }

@@ -48,8 +48,8 @@ impl Node {
             if theirs.is_some() {
                 wanted.push(address);
             } else if !comparison.is_copy && !is(Mutant::OnlyOursKeptBack) {
-                comparison.weight +=
-                    send_repair(RequestId::NOBODY, comparison.shard, address, with, turn);
+                let bytes = send_repair(RequestId::NOBODY, comparison.shard, address, with, turn);
+                comparison.sent(bytes);
             }
         }
         comparison.brought = 0;
@@ -69,11 +69,11 @@ impl Node {
         }
         let mut left = self.bytes_at_once(from);
         for address in addresses.into_iter().take(SETTLED_AT_ONCE) {
-            let weight = match left {
+            let bytes = match left {
                 0 => send(request, address, Object::default(), from, turn),
                 _ => send_repair(request, shard, address, from, turn),
             };
-            left = left.saturating_sub(weight);
+            left = left.saturating_sub(throttle::cost(bytes));
         }
     }
 
@@ -86,7 +86,7 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) {
         let Merge { request, address, object, .. } = merge;
-        let (weight, is_nothing) = (throttle::weight(&object), object.is_bottom());
+        let (bytes, is_nothing) = (throttle::bytes(&object) as u64, object.is_bottom());
         let repaired = self.mend(shard, &address, object, turn);
         let Some(comparison) = self.trees.comparisons.get_mut(&request) else { return };
         // What comes twice is no other answer.
@@ -96,7 +96,7 @@ impl Node {
         if repaired.is_err() && comparison.is_copy && !is(Mutant::NotCopiedIsCopied) {
             // A copy that lacks something is none. It begins anew.
             if let Some(comparison) = self.trees.comparisons.remove(&request) {
-                self.break_off(&comparison, turn.now);
+                self.break_off(comparison, turn.now);
             }
             return;
         }
@@ -106,21 +106,23 @@ impl Node {
             comparison.found.push_back(Difference { key, ours: None, theirs });
         } else {
             comparison.brought += 1;
+            comparison.came(bytes);
         }
-        comparison.weight += weight;
+        comparison.weight += throttle::cost(bytes);
         comparison.until = turn.now + self.config.limits.exchange_interval * PATIENCE;
         let is_ahead = repaired.is_ok_and(|repaired| repaired.is_ahead);
         // Of what was too much for once nothing is known yet.
         let is_member = !comparison.is_copy;
         if is_ahead && is_member && !is_nothing && !is(Mutant::AheadKeptBack) {
-            comparison.weight += send_repair(RequestId::NOBODY, shard, address, from, turn);
+            let bytes = send_repair(RequestId::NOBODY, shard, address, from, turn);
+            comparison.sent(bytes);
         }
         let is_batch_over = comparison.awaited.is_empty();
         if let Some(mut comparison) =
             is_batch_over.then(|| self.trees.comparisons.remove(&request)).flatten()
         {
             if comparison.brought == 0 {
-                return self.break_off(&comparison, turn.now);
+                return self.break_off(comparison, turn.now);
             }
             self.pause(&mut comparison, turn.now);
             self.trees.comparisons.insert(request, comparison);
@@ -144,7 +146,7 @@ impl Node {
     }
 }
 
-/// Sends what is held under a key; nothing, if it cannot be read. Returns what it counts for.
+/// Sends what is held under a key; nothing, if it cannot be read. Returns how many bytes it has.
 fn send_repair<D: Disk>(
     request: RequestId,
     shard: ShardId,
@@ -163,9 +165,9 @@ fn send<D: Disk>(
     to: NodeId,
     turn: &mut Turn<'_, D>,
 ) -> u64 {
-    let weight = throttle::weight(&object);
+    let bytes = throttle::bytes(&object) as u64;
     let (sync, cause) = (false, Cause::Repair);
     let merge = Merge { request, address, object, sync, cause, stands_for: None };
     turn.send(to, Message::Merge(merge), After::Now);
-    weight
+    bytes
 }

@@ -16,6 +16,7 @@ mod joins;
 mod levels;
 mod measures;
 mod recalls;
+mod repairs;
 mod requests;
 mod room;
 mod sessions;

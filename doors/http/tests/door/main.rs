@@ -19,6 +19,7 @@ mod keys;
 mod lists;
 mod outcomes;
 mod refusals;
+mod repairs;
 mod sessions;
 mod sockets;
 mod support;

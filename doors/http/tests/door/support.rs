@@ -16,11 +16,7 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use lattice::Lattice;
 use model::{
-    Ack, Declare, Declared, DiskId, DiskStatus, DiskStep, Electorate, Enrolment, Explained,
-    Failure, Fate, HintStatus, Holding, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing,
-    Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, ReadNeed, ReadOptions,
-    Recalled, Receipt, Refusal, Reply, Request, Session, ShardId, Standing, Status, Table, TableId,
-    Told, Value, Voter, Written,
+    Ack, Declare, Declared, DiskId, DiskStatus, DiskStep, Electorate, Enrolment, Explained, Failure, Fate, HintStatus, Holding, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing, Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, ReadNeed, ReadOptions, Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Session, ShardId, Standing, Status, Table, TableId, Told, Value, Voter, Written,
 };
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -42,6 +38,8 @@ pub(crate) struct State {
     pub(crate) looks: Vec<(Duration, Vec<HintStatus>)>,
     /// How the node is. Nothing if its loop does not turn.
     pub(crate) vitals: Option<Vitals>,
+    /// What the node knows of repairs.
+    pub(crate) repairs: RepairStatus,
     /// Whether there is another node, which does not answer.
     pub(crate) is_lonely: bool,
     pub(crate) evicted: BTreeSet<NodeId>,
@@ -61,6 +59,7 @@ impl Default for State {
             last: None,
             looks: vec![(Duration::from_secs(7), vec![hints(2, Duration::from_secs(7))])],
             vitals: None,
+            repairs: RepairStatus { node: NodeId::new(1), job: None, proofs: Vec::new() },
             is_lonely: false,
             evicted: BTreeSet::new(),
             enrolment: Enrolment::Enrolled,
@@ -190,6 +189,7 @@ impl State {
             Request::List(list) => Reply::Listed(self.list(&list)?),
             Request::Declare(declare) => Reply::Declared(self.declare(declare)?),
             Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Repair(_) => Reply::Repair(Box::new(self.repairs.clone())),
         })
     }
 

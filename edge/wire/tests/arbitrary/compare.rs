@@ -3,7 +3,7 @@
 use antientropy::{
     Answer, Answers, Ask, Digest, KeyRange, Listing, Parts, Questions, Width, Within,
 };
-use node::{Bring, Compare, Compared, Message, Place};
+use node::{Bring, Compare, Compared, Examine, Examined, Leaves, Message, Place};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -71,6 +71,22 @@ pub(crate) fn comparisons() -> impl Strategy<Value = Message> {
             .prop_map(|(request, answers)| Message::Compared(Compared { request, answers })),
         (requests_ids(), shards(), vec(addresses(), 0..4)).prop_map(
             |(request, shard, addresses)| Message::Bring(Bring { request, shard, addresses })
+        ),
+        (requests_ids(), shards(), option::of(addresses()), option::of(addresses())).prop_map(
+            |(request, shard, from, to)| {
+                let range = KeyRange { from: from.map(Place), to: to.map(Place) };
+                Message::Examine(Examine { request, shard, range })
+            }
+        ),
+        (requests_ids(), option::of((option::of(addresses()), any::<(u64, u64)>()))).prop_map(
+            |(request, leaves)| {
+                let leaves = leaves.map(|(next, (keys, bytes))| Leaves {
+                    next: next.map(Place),
+                    keys,
+                    bytes,
+                });
+                Message::Examined(Examined { request, leaves })
+            }
         ),
     ]
 }

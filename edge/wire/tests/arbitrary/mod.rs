@@ -6,6 +6,7 @@
 pub(crate) mod parts;
 
 mod compare;
+mod repair;
 
 use std::time::Duration;
 
@@ -281,6 +282,7 @@ pub(crate) fn requests() -> impl Strategy<Value = Request> {
         }),
         declares().prop_map(Request::Declare),
         Just(Request::Status),
+        repair::repairs().prop_map(Request::Repair),
     ]
 }
 
@@ -318,6 +320,10 @@ fn refusals() -> impl Strategy<Value = Refusal> {
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeValue { bytes, max }),
         any::<(usize, usize)>().prop_map(|(siblings, max)| Refusal::ManySiblings { siblings, max }),
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeObject { bytes, max }),
+        any::<u64>().prop_map(|id| Refusal::RepairRuns { id }),
+        (names(), any::<(u16, u16)>()).prop_map(|(keyspace, (shard, shards))| {
+            Refusal::NoSuchShard { keyspace, shard, shards }
+        }),
         Just(Refusal::EmptyDelete),
         Just(Refusal::TokenReused),
         any::<(u64, u64)>().prop_map(|(seconds, max)| Refusal::TokenExpired { seconds, max }),
@@ -413,6 +419,7 @@ pub(crate) fn replies() -> impl Strategy<Value = Reply> {
         recalled().prop_map(Reply::Recalled),
         explained().prop_map(|explained| Reply::Explained(Box::new(explained))).boxed(),
         statuses().prop_map(|status| Reply::Status(Box::new(status))).boxed(),
+        repair::repair_statuses().prop_map(|status| Reply::Repair(Box::new(status))).boxed(),
         failures().prop_map(Reply::Failed).boxed(),
     ]
 }

@@ -17,8 +17,8 @@ use model::{
     ShardId, TableId, Voting,
 };
 use node::{
-    Cause, Compared, Config, Disk, Effect, Fetched, Forward, Found, Input, Merge, Merged, Message,
-    Node, Scanned, Sent, Ticket, Verdict,
+    Cause, Compared, Config, Disk, Effect, Examined, Fetched, Forward, Found, Input, Leaves, Merge,
+    Merged, Message, Node, Scanned, Sent, Ticket, Verdict,
 };
 use placement::{Layout, Member};
 use replica::{Change, Page, PageNeed, Span, Store, StoreError};
@@ -235,7 +235,7 @@ impl World {
             model::Request::List(list) => list.timeout = list.timeout.min(PATIENCE),
             model::Request::Explain(explain) => explain.timeout = explain.timeout.min(PATIENCE),
             model::Request::Recall(recall) => recall.timeout = recall.timeout.min(PATIENCE),
-            model::Request::Declare(_) | model::Request::Status => {}
+            model::Request::Declare(_) | model::Request::Status | model::Request::Repair(_) => {}
         }
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
@@ -323,6 +323,14 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             let (request, sync, cause) = (bring.request, false, Cause::Repair);
             Message::Merge(Merge { request, address, object, sync, cause, stands_for: None })
         }
+        Message::Examine(examine) => {
+            let table = catalog().tables.values().next()?.id;
+            let place = node::Place(Address { table, key: samples::first_key() });
+            let next = how.is_multiple_of(3).then_some(place);
+            let leaves = Leaves { next, keys: u64::from(how), bytes: u64::from(how) };
+            let leaves = (!how.is_multiple_of(5)).then_some(leaves);
+            Message::Examined(Examined { request: examine.request, leaves })
+        }
         Message::Holding { .. } => Message::Take { bytes: u64::from(how) },
         Message::Probe { .. } => Message::Probed { catalog_version: u64::from(how) },
         Message::Vouch(vouch) => Message::Vouched(node::Vouched { request: vouch.request }),
@@ -337,6 +345,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         | Message::Clocks(_)
         | Message::Sent(_)
         | Message::Compared(_)
+        | Message::Examined(_)
         | Message::Probed { .. }
         | Message::Promised { .. }
         | Message::Accepted { .. }
