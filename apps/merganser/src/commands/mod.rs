@@ -25,6 +25,7 @@ mod placed;
 mod predict;
 mod print;
 mod put;
+mod repair;
 mod replacement;
 mod scrape;
 mod session;
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     /// Show what nodes keep for replicas that were away, or wait until they have it.
     Hints(hints::Hints),
     Evict(evict::Evict),
+    /// Compare what replicas hold, bring them what they lack, and prove that they are equal.
+    Repair(Box<repair::Repair>),
     /// Ask whether the nodes are live, ready, and can serve all shards.
     Health(health::Health),
     /// Find out what is wrong with the nodes, and what to do about it.
@@ -97,6 +100,7 @@ impl Command {
             Self::Explain(explain) => explain.run(),
             Self::Hints(hints) => hints.run(),
             Self::Evict(evict) => evict.run(),
+            Self::Repair(repair) => repair.run(),
             Self::Health(health) => health.run(),
             Self::Doctor(doctor) => doctor.run(),
         }
