@@ -50,9 +50,10 @@ fn job(cluster: &Cluster, node: u16) -> Value {
 fn that_waits(cluster: &Cluster) -> Child {
     let child = command(cluster, &[1, 2, 3], &["demo", "--patience", "60s"]).spawn().unwrap();
     eventually("n1 waits for n3", || {
-        let pairs = job(cluster, 1)["pairs"].clone();
-        let mut of_n3 = pairs.as_array().into_iter().flatten().filter(|pair| pair["with"] == 3);
-        of_n3.any(|pair| pair["why"] == "away")
+        let job = job(cluster, 1);
+        let mut of_n3 =
+            job["pairs"].as_array().into_iter().flatten().filter(|pair| pair["with"] == 3);
+        job["state"] == "running" && of_n3.any(|pair| pair["why"] == "away")
     });
     child
 }

@@ -361,6 +361,7 @@ impl Node {
 
     /// A connection to a node was made, which says nothing about what it has.
     pub(crate) fn exchange_connected(&mut self, node: NodeId, now: Now) {
+        self.trees.met.insert(node, now);
         if is(Mutant::ConnectedIsFresh) {
             self.exchange.acks.trust(node, now);
         }

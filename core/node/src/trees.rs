@@ -66,6 +66,9 @@ pub(crate) struct Trees {
     /// Who is not compared with again before some moment, because the last comparison found nothing,
     /// or came to no end.
     pub(crate) resting: BTreeMap<(ShardId, NodeId), Now>,
+    /// When the connection to a node was made last: whatever was proven before says nothing of its
+    /// disk, which may be another one.
+    pub(crate) met: BTreeMap<NodeId, Now>,
     /// The repair that an operator has asked for last.
     pub(crate) job: Option<Job>,
     /// What a comparison that was made for it has come to.

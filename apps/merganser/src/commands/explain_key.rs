@@ -327,7 +327,7 @@ impl Told {
         let lag = self.status.nodes.iter().find(|state| state.node == node)?.lag;
         let owed = match lag {
             Some(lag) if 0 < lag.needs_repair => "the log does not reach back so far: a read of \
-                the key brings it up to date"
+                the key brings it up to date, and `merganser repair` all of the shard"
                 .to_owned(),
             Some(lag) if 0 < lag.ahead => {
                 format!("the exchange owes it {} writes of its shards", lag.ahead)

@@ -254,6 +254,20 @@ fn an_incremental_repair_passes_over_what_was_proven_lately() {
 }
 
 #[test]
+fn what_was_proven_before_a_node_was_away_is_not_passed_over() {
+    let mut cluster = filled(50);
+    cluster.holds = no_clocks;
+    cluster.stop(3);
+    *cluster.disk_of(3) =
+        Memory { acceptor: cluster.disk_of(3).acceptor.clone(), ..Memory::default() };
+    cluster.start(3);
+    let age = Duration::from_secs(60);
+    let job = cluster.repaired(1, of_all(RepairMode::Incremental { age }));
+    assert_eq!(states(&job), [PairState::Passed, PairState::Proved]);
+    assert_eq!(cluster.held_at(3), 50);
+}
+
+#[test]
 fn what_is_written_meanwhile_does_not_keep_a_repair_from_its_end() {
     let mut cluster = filled(50);
     cluster.lose(2, |key| key == "k010");

@@ -93,6 +93,7 @@ pub(super) fn diagnose(seen: &[Seen]) -> Vec<Finding> {
         findings.extend(load(url, said));
         findings.extend(hints::hints(url, said));
         findings.extend(losses::losses(url, said));
+        findings.extend(losses::unproven(url, said));
         findings.extend(disks::disks(url, said));
     }
     findings.extend(said.iter().flat_map(|(_, said)| lags(said)));
@@ -206,14 +207,14 @@ fn lags(said: &Said) -> Vec<Finding> {
             findings.push(
                 Finding::critical("needs_repair", format!("n{node} lacks writes that n{here} cannot bring it any more"))
                     .because(format!("in {} shards the log does not reach back so far", lag.needs_repair))
-                    .so("read each table at ALL, which repairs what it finds: merganser export KEYSPACE TABLE --level ALL >/dev/null"),
+                    .so("they are compared by themselves as soon as both are there; merganser repair --incremental, with all nodes in --node, says whether that is done"),
             );
         }
         if 0 < lag.gaps {
             findings.push(
                 Finding::warning("gaps", format!("n{node} knows of writes that it cannot produce"))
                     .because(format!("{}, as n{here} sees it", lag.gaps))
-                    .so(format!("look into the log of n{node} for damaged records, and read at ALL what may be concerned")),
+                    .so(format!("look into the log of n{node} for damaged records; merganser repair, with all nodes in --node, brings what another replica has, and says what nobody has")),
             );
         }
         if let Some(since) = lag.since_seconds

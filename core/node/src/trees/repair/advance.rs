@@ -65,7 +65,7 @@ impl Node {
         }
         let reads = job.reads() && !is(Mutant::RepairReadsNothing);
         let (range, is_read) = (job.range.clone(), job.read.contains(&shard));
-        let age = self.trees.proofs.get(&(shard, with)).map(|at| turn.now.since(*at));
+        let age = self.proven((shard, with), turn.now);
         let Some(pair) = job.pairs.get_mut(&(shard, with)) else { return };
         let interval = self.config.limits.exchange_interval;
         job.due = turn.now;
@@ -92,7 +92,7 @@ impl Node {
                 let is_busy = self.exchange.is_busy_with(with);
                 let leaves = match self.read_leaves(shard, &rest, is_busy, turn) {
                     Ok(Some(leaves)) => leaves,
-                    Ok(None) => return job.block(Obstacle::Unread, self.repair_rest(), turn.now),
+                    Ok(None) => return job.block(Obstacle::Unread, interval / 4, turn.now),
                     Err(_) => return job.block(Obstacle::Disk, self.repair_rest(), turn.now),
                 };
                 pair.figures.read += leaves.keys;
@@ -153,7 +153,8 @@ impl Node {
     ) {
         let Examined { request, leaves } = examined;
         let bytes = leaves.as_ref().map_or(0, |leaves| leaves.bytes);
-        let (rest, pause) = (self.repair_rest(), self.pause_for(from, bytes));
+        let pause = self.pause_for(from, bytes);
+        let rest = self.config.limits.exchange_interval / 4;
         let Some(job) = self.trees.job.as_mut().filter(|job| job.is_running()) else { return };
         let Some((at, pair)) = job.at.and_then(|at| Some((at, job.pairs.get_mut(&at)?))) else {
             return;
@@ -210,6 +211,13 @@ impl Node {
         let passes = u32::try_from(pair.figures.passes).unwrap_or(u32::MAX);
         pair.retry = now + self.config.limits.exchange_interval / 4 * passes;
         job.at = None;
+    }
+
+    /// How long ago a pair was shown to be equal, since the other one is there.
+    fn proven(&self, pair: (ShardId, NodeId), now: Now) -> Option<Duration> {
+        let met = self.trees.met.get(&pair.1).copied().unwrap_or(self.started);
+        let at = self.trees.proofs.get(&pair).filter(|at| met <= **at);
+        at.map(|at| now.since(*at))
     }
 
     /// How many keys are held here of a range. None, if that cannot be read.

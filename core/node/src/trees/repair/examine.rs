@@ -23,11 +23,11 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) -> Result<Option<Leaves>, StoreError> {
         let tables = self.tables_of(shard);
-        self.kept(shard);
-        let Some(kept) = self.shards.get_mut(&shard) else { return Ok(None) };
-        if !kept.tree.is_whole() {
+        if !self.kept(shard).tree.is_whole() {
+            self.begin_tending(turn.now);
             return Ok(None);
         }
+        let Some(kept) = self.shards.get_mut(&shard) else { return Ok(None) };
         let objects_max = if is_busy { OBJECTS_MAX_BUSY } else { OBJECTS_MAX };
         let objects_max = kept.scrub.in_one_step(objects_max);
         let stored = Stored::new(&*turn.disk, shard, &tables);

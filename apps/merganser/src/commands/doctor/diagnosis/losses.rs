@@ -1,10 +1,14 @@
 //! What disks have lost without a word.
 //!
 //! A record that vanishes or turns old is put back by the next read that finds it missing, or after
-//! the next scrub, and clients notice nothing. The disk that lost one will lose more.
+//! the next scrub, and clients notice nothing. The disk that lost one will lose more. And what was not
+//! compared for long may differ without anybody knowing.
 
 use super::super::finding::Finding;
 use super::Said;
+
+/// As the alert has it.
+const UNPROVEN_MAX: f64 = 86_400.0;
 
 /// Disks that had lost records which reads have put back.
 pub(super) fn losses(url: &str, said: &Said) -> Option<Finding> {
@@ -15,7 +19,24 @@ pub(super) fn losses(url: &str, said: &Said) -> Option<Finding> {
             .because(format!("{url} had {restored:.0} writes put back since it was started"))
             .so(format!(
                 "check the disk of n{node} and its log, and replace it: what else it has lost is \
-                 put back within its scrub_interval, but it will lose more"
+                 put back within its scrub_interval, or now by `merganser repair`, but it will lose \
+                 more"
             )),
+    )
+}
+
+/// Shards that were not shown to be equal, nor compared, for a day. That takes an absence, or
+/// comparisons that come to no end.
+pub(super) fn unproven(url: &str, said: &Said) -> Option<Finding> {
+    let seconds = said.now.value("unproven_seconds").filter(|age| UNPROVEN_MAX < *age)?;
+    let node = said.status.node;
+    let what = format!("nobody knows whether others hold what n{node} does");
+    Some(
+        Finding::warning("unproven", what)
+            .because(format!(
+                "{url} has a shard that was not proven equal for {:.0} hours",
+                seconds / 3_600.0
+            ))
+            .so("merganser repair --incremental, with all nodes in --node: it says which shards, and why; merganser repair status shows since when"),
     )
 }

@@ -300,6 +300,18 @@ fn a_disk_that_has_lost_records_is_named() {
 }
 
 #[test]
+fn what_was_not_proven_for_a_day_is_named_with_what_proves_it() {
+    let mut all = all();
+    metrics(&mut all[1], "merganser_unproven_seconds 86000");
+    assert_eq!(causes(&seen(all.clone())), [""; 0]);
+    metrics(&mut all[1], "merganser_unproven_seconds 90000");
+    let findings = diagnose(&seen(all));
+    assert_eq!(findings.iter().map(|finding| finding.cause).collect::<Vec<_>>(), ["unproven"]);
+    assert!(findings[0].do_this.contains("merganser repair"), "{}", findings[0].do_this);
+    assert!(findings[0].evidence.contains("25 hours"), "{}", findings[0].evidence);
+}
+
+#[test]
 fn the_worst_comes_first() {
     let mut all = all();
     metrics(&mut all[0], "merganser_disk_free_bytes 1e9");
