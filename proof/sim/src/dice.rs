@@ -30,6 +30,7 @@ pub(crate) enum Part {
     Sessions,
     Rooms,
     Trees,
+    Repairs,
 }
 
 /// The chance of one part of the world.

@@ -40,6 +40,8 @@ every! {
         LossesAreHealed,
         /// The sum that a node tells of a shard is that of what its disk holds.
         TreesAreTrue,
+        /// What a repair says to be proved both hold, as far as either did when it began.
+        ProvedIsEqual,
         /// A log has each dot that somebody may lack.
         LogReachesBack,
         /// A replica, and a read, has each write that was acknowledged before the time to which it
@@ -165,6 +167,9 @@ impl Invariant {
             Invariant::TreesAreTrue => {
                 "The sum that a node tells of a shard is that of what its disk holds."
             }
+            Invariant::ProvedIsEqual => {
+                "What a repair says to be proved both hold, as far as either did when it began."
+            }
             Invariant::LogReachesBack => "A log has each dot that somebody may lack.",
             Invariant::StalenessIsTrue => {
                 "A replica, and a read, has each write that was acknowledged before the time to which it says to be up to date."
@@ -271,7 +276,8 @@ impl Invariant {
             Invariant::RefusedStaysAway | Invariant::SupersededStaysAway => &[Stored, Answered],
             Invariant::EveryRequestIsAnswered
             | Invariant::NodesDoNotPanic
-            | Invariant::NewDisksAreWhole => &[Stepped],
+            | Invariant::NewDisksAreWhole
+            | Invariant::ProvedIsEqual => &[Stepped],
             Invariant::NewDisksJoin => &[Quiet],
             Invariant::RefusalsAreTrue => &[Stepped, Answered],
             Invariant::ReplicasOnlyGrow => &[Stored],
@@ -338,7 +344,7 @@ pub const PROMISES: &[Promise] = {
         ),
         promise(
             "what a disk has lost is found and put back",
-            &[LossesAreHealed, TreesAreTrue, ReplicasConverge],
+            &[LossesAreHealed, TreesAreTrue, ProvedIsEqual, ReplicasConverge],
             "",
         ),
         promise(

@@ -66,6 +66,7 @@ mod oracle;
 mod outcomes;
 mod outgoing;
 mod reach;
+mod repairs;
 mod report;
 mod requests;
 mod rooms;

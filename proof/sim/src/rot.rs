@@ -92,6 +92,7 @@ impl World {
             return self.spare();
         }
         let Some(object) = self.host(at).disk.lose(place) else { return Ok(()) };
+        self.repairs.note_loss(at);
         self.note_lost(at, place, &object, None, "record lost")
     }
 
@@ -103,6 +104,7 @@ impl World {
         let Some(object) = self.host(at).disk.roll_back(place, older.clone()) else {
             return Ok(());
         };
+        self.repairs.note_loss(at);
         self.note_lost(at, place, &object, Some(&older), "record rolled back")
     }
 
@@ -114,6 +116,7 @@ impl World {
         let Some(object) = self.host(at).disk.synced_object(place).cloned() else { return Ok(()) };
         bytes::damage_record(place, &object, bits, self.mutant)?;
         self.host(at).disk.damage(place);
+        self.repairs.note_loss(at);
         *self.fault_counts.entry("record flipped").or_default() += 1;
         self.trace.note(self.now, &[14, u64::from(at.number())], || {
             format!("{at} cannot read {place:?}")
@@ -126,6 +129,7 @@ impl World {
         let damaged: Vec<Place> = self.host(at).disk.damaged().iter().cloned().collect();
         for place in damaged {
             let Some(object) = self.host(at).disk.lose(&place) else { continue };
+            self.repairs.note_loss(at);
             self.note_lost(at, &place, &object, None, "record thrown away")?;
         }
         Ok(())

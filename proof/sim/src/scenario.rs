@@ -87,6 +87,7 @@ impl World {
         let gap = self.faults.gap();
         self.arrange(gap, Event::Fault);
         self.arrange_declaring();
+        self.arrange_repairing();
         self.arrange_rot();
         self.go_on(self.plan.safety)?;
         self.phase = Phase::Quiet;

@@ -128,6 +128,7 @@ const SIMPLER: &[(&str, Simplify)] = &[
     ("one round", |plan| plan.rounds = 1),
     ("no load afterwards", |plan| plan.liveness = 0),
     ("no declarations", |plan| plan.declares = 0),
+    ("no repairs", |plan| plan.repairs = 0),
     ("true clocks", |plan| plan.drift = 0),
     ("no message lost", |plan| plan.network.loss = 0),
     ("no message doubled", |plan| plan.network.twice = 0),

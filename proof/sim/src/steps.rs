@@ -40,6 +40,7 @@ impl World {
         self.check_rooms(at, offer.as_ref(), &effects)?;
         self.check_node(at)?;
         self.check_whole(at)?;
+        self.check_repairs(at)?;
         if is_asked {
             self.check_refusals(at, &effects, fails)?;
         }

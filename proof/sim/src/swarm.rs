@@ -53,6 +53,9 @@ pub struct Plan {
     /// found by reads only, and trees have to follow changes by themselves.
     #[serde(default)]
     pub scrubs: bool,
+    /// Mean microseconds between two repairs that operators begin. Zero for none.
+    #[serde(default)]
+    pub repairs: u64,
     /// Mean microseconds between two declarations of further keyspaces and tables. Zero
     /// for none.
     pub declares: u64,
@@ -264,6 +267,7 @@ impl Plan {
                 6_000,
             ]),
             scrubs: Dice::new(seed, Part::Trees).chance(600),
+            repairs: Dice::new(seed, Part::Repairs).pick(&[0, 0, SECOND, 3 * SECOND]),
             declares: dice.pick(&[0, 0, often, 2 * SECOND]),
             clients: ClientPlan {
                 demands: levels.pick(&[0, 0, 50, 300]),

@@ -52,6 +52,8 @@ pub(crate) enum Event {
     Overdue { ticket: Ticket },
     /// An operator declares a keyspace or a table.
     Declare,
+    /// An operator begins a repair.
+    Repair,
     /// Something goes wrong.
     Fault,
     /// A record on a disk is damaged.
@@ -121,6 +123,7 @@ pub(crate) struct World {
     /// What monotonic reads have returned.
     pub(crate) returned: crate::monotonic::Returned,
     pub(crate) rot: Rot,
+    pub(crate) repairs: crate::repairs::Repairs,
     /// Which guests had no room for what.
     pub(crate) rooms: crate::rooms::Rooms,
     /// How many faults have come so far.
@@ -195,6 +198,7 @@ impl World {
             returned: BTreeMap::new(),
             rooms: crate::rooms::Rooms::default(),
             rot: Rot::new(&plan.disk, dice(Part::Rot)),
+            repairs: crate::repairs::Repairs::new(plan.repairs, dice(Part::Repairs)),
             fault_number: 0,
             left_out: BTreeSet::new(),
             requests: BTreeMap::new(),
@@ -250,6 +254,7 @@ impl World {
             Event::Next { client } => self.next(client),
             Event::Overdue { ticket } => self.overdue(ticket),
             Event::Declare => self.declare_something(),
+            Event::Repair => self.begin_repair(),
             Event::Fault => self.fault(),
             Event::Rot => self.rot(),
             Event::Cut { ways, lasts } => {

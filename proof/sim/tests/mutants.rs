@@ -108,6 +108,16 @@ fn of_unreadable_copies(seed: u64) -> Plan {
     plan
 }
 
+/// A world in which records vanish, nothing is scrubbed, and operators repair all the time.
+#[cfg(feature = "mutants")]
+fn of_operators_who_repair(seed: u64) -> Plan {
+    let mut plan = Plan::draw(seed);
+    (plan.repairs, plan.scrubs) = (300_000, false);
+    (plan.disk.rot, plan.disk.rots) = (200_000, [1, 0, 0]);
+    (plan.network.far, plan.network.delay) = (0, 1_000);
+    plan
+}
+
 /// A world in which all writes have tokens, and three of ten clients go away before they are
 /// answered and try again elsewhere.
 #[cfg(feature = "mutants")]
@@ -506,6 +516,8 @@ fn inside() -> Vec<Row> {
         (In::OnlyOursKeptBack, any, &[LossesAreHealed]),
         (In::AheadKeptBack, any, &[LossesAreHealed]),
         (In::ComparedIsNews, any, &[LossesAreHealed]),
+        (In::RepairReadsNothing, of_operators_who_repair, &[ProvedIsEqual]),
+        (In::RepairProvedAtOnce, of_operators_who_repair, &[ProvedIsEqual]),
         (In::DamagedStays, any, &[LossesAreHealed]),
         (In::EmptyDiskTakesPart, of_replaced_disks, &[NewDisksAreWhole]),
         (In::OneIsEnoughToJoin, of_replaced_disks, &[NewDisksAreWhole]),
@@ -611,6 +623,7 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (NewDisksAreWhole, Mutant::Inside(In::EmptyDiskTakesPart), of_replaced_disks, ALL),
         (NewDisksJoin, Mutant::Inside(In::NothingCompared), of_replaced_disks, ALL),
         (TreesAreTrue, Mutant::Inside(In::TreeNotTold), ANY, ALL),
+        (ProvedIsEqual, Mutant::Inside(In::RepairReadsNothing), of_operators_who_repair, ALL),
         (LogReachesBack, Mutant::Inside(In::LogNotStored), ANY, ALL),
         (StalenessIsTrue, Mutant::Inside(In::ConnectedIsFresh), of_late_news, ALL),
         (HistoryIsHeld, Mutant::AbsenceDeletes, ANY, Look::Quiet),

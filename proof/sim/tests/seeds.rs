@@ -24,6 +24,8 @@ fn fixed_seeds_show_no_violation() {
     let faults: u64 = summary.faults.values().sum();
     assert!(FIXED * 100 < requests, "a world in which nobody asks shows nothing: {requests}");
     assert!(FIXED * 10 < faults, "a world in which nothing fails shows nothing: {faults}");
+    let repairs = summary.requests.get(&("repairs", "held to what was there"));
+    assert!(repairs.is_some_and(|count| FIXED < *count), "{repairs:?} were proved and looked at");
     let kinds = FaultKind::ALL.iter().map(|kind| kind.name());
     let records = ["record lost", "record rolled back", "record flipped", "record thrown away"];
     let messages = ["message lost", "message doubled", "message damaged"];

@@ -351,6 +351,11 @@ impl Node {
         RepairPair { keyspace, shard, with, state, figures, keys }
     }
 
+    /// The number of the repair that is under way here, or of the last one.
+    pub fn repair_id(&self) -> Option<u64> {
+        self.trees.job.as_ref().map(|job| job.id)
+    }
+
     /// The pairs of the repair that is under way here, or of the last one, and whether they are
     /// proved equal.
     pub fn repair_pairs(&self) -> impl Iterator<Item = (ShardId, NodeId, bool)> {

@@ -214,7 +214,8 @@ impl Found {
             ));
         }
         let open = self.pairs.values().filter(|pair| !is_well(pair)).count();
-        if self.mode == RepairMode::Preview {
+        let is_compared = self.pairs.values().all(|pair| is_well(pair) || pair.state == "compared");
+        if self.mode == RepairMode::Preview && is_compared && self.uncovered.is_empty() {
             let text = format!(
                 "{} keys differ, in {open} of {} pairs",
                 self.differences(),
@@ -224,7 +225,16 @@ impl Found {
                 .remains("nothing was changed")
                 .remedy("run it without --preview"));
         }
-        let text = format!("{open} of {} pairs were not proved equal", self.pairs.len());
+        let of = self.pairs.len();
+        let text = match self.mode {
+            RepairMode::Preview => format!(
+                "{open} of {of} pairs differ or were not compared to the end; {} keys differ",
+                self.differences()
+            ),
+            RepairMode::Full | RepairMode::Incremental(_) => {
+                format!("{open} of {of} pairs were not proved equal")
+            }
+        };
         Err(CliError::new(Exit::Failed, text)
             .remains(brought)
             .remedy("see with `merganser status` who is away, and why each pair was given up above; then run it again with --incremental"))
