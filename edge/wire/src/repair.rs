@@ -24,8 +24,8 @@ pub(crate) struct Repair {
 
 #[derive(Clone, PartialEq, Oneof)]
 enum Asked {
-    #[prost(message, tag = "1")]
-    Start(Start),
+    #[prost(message, boxed, tag = "1")]
+    Start(Box<Start>),
     #[prost(bool, tag = "2")]
     Show(bool),
     #[prost(bool, tag = "3")]
@@ -142,7 +142,7 @@ struct Named {
 impl Repair {
     pub(crate) fn put(repair: &model::Repair) -> Self {
         let asked = match repair {
-            model::Repair::Start(start) => Asked::Start(Start::put(start)),
+            model::Repair::Start(start) => Asked::Start(Box::new(Start::put(start))),
             model::Repair::Show => Asked::Show(true),
             model::Repair::Cancel(None) => Asked::CancelAny(true),
             model::Repair::Cancel(Some(id)) => Asked::Cancel(*id),
