@@ -91,10 +91,10 @@ pub struct Proof {
     pub shard: ShardId,
     /// The other replica.
     pub with: NodeId,
-    /// How long ago they were shown to be equal, or compared to the end. Nothing if they were
-    /// not in this life of the node.
+    /// How long ago they were shown to be equal. Nothing if they were not in this life of the
+    /// node.
     pub ago: Option<Duration>,
-    /// Whether that is longer ago than it should be. Only said by the node with the lesser number,
+    /// Whether they were not shown to be equal, nor compared to the end, for too long. Only said by the node with the lesser number,
     /// which is the one to compare.
     pub is_overdue: bool,
 }

@@ -290,7 +290,7 @@ impl Node {
                 self.exchange.acks.heard(from, shard, DotSet::new(), since, &nothing);
                 let kept = self.shards.get(&shard).map(|kept| kept.replica.clock());
                 if kept.or(self.recovered.get(&shard)).is_none_or(DotSet::is_empty) {
-                    self.trees.proofs.insert((shard, from), now);
+                    self.trees.show_equal(shard, from, now);
                 }
             }
         }

@@ -63,6 +63,8 @@ pub(crate) struct Trees {
     pub(crate) comparisons: BTreeMap<RequestId, Comparison>,
     /// When a shard was last shown to be the same as at another replica, or compared to the end.
     pub(crate) proofs: BTreeMap<(ShardId, NodeId), Now>,
+    /// When a shard was last shown to be the same.
+    pub(crate) equals: BTreeMap<(ShardId, NodeId), Now>,
     /// Who is not compared with again before some moment, because the last comparison found nothing,
     /// or came to no end.
     pub(crate) resting: BTreeMap<(ShardId, NodeId), Now>,
@@ -85,6 +87,12 @@ pub(crate) struct Scrub {
 }
 
 impl Trees {
+    /// A shard was shown to be the same here and at another replica.
+    pub(crate) fn show_equal(&mut self, shard: ShardId, with: NodeId, now: Now) {
+        self.proofs.insert((shard, with), now);
+        self.equals.insert((shard, with), now);
+    }
+
     /// When [`Node::tend`], [`Node::compare`] or [`Node::advance_repair`] has something to do.
     pub(crate) fn wake_at(&self) -> Option<Now> {
         let tending = self.tending.map(|(at, _)| at);

@@ -150,7 +150,7 @@ pub struct Proof {
     pub with: u16,
     /// How long ago; nothing if they were not since the node was started.
     pub seconds: Option<f64>,
-    /// Whether that is longer ago than it should be.
+    /// Whether they were not compared, either, for too long.
     pub overdue: bool,
 }
 

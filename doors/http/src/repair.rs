@@ -200,12 +200,12 @@ pub(crate) struct ProofJson {
     shard: u16,
     /// The other replica.
     with: u16,
-    /// How long ago the two were shown to be equal, or compared to the end; missing if they were
-    /// not since the node was started.
+    /// How long ago the two were shown to be equal; missing if they were not since the node was
+    /// started.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
-    /// Whether that is longer ago than twice the interval in which it should be. Only said by the
-    /// node with the lesser number.
+    /// Whether they were not shown to be equal, nor compared to the end, for twice the interval in
+    /// which they should be. Only said by the node with the lesser number.
     overdue: bool,
 }
 

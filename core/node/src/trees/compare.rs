@@ -154,8 +154,7 @@ impl Node {
     ) {
         let (Some(ours), Some(theirs)) = (self.tree_sum(shard), theirs) else { return };
         if ours == theirs {
-            self.trees.proofs.insert((shard, with), turn.now);
-            return;
+            return self.trees.show_equal(shard, with, turn.now);
         }
         let last = self.trees.proofs.get(&(shard, with)).copied().unwrap_or(self.started);
         let is_overdue = self.config.limits.repair_interval < turn.now.since(last);
@@ -309,7 +308,9 @@ impl Node {
             return self.copied(shard, with, turn);
         }
         let is_to_the_end = outcome.unsettled == 0 && outcome.vanished == 0;
-        if is_to_the_end {
+        if is_to_the_end && outcome.differences == 0 {
+            self.trees.show_equal(shard, with, now);
+        } else if is_to_the_end {
             self.trees.proofs.insert((shard, with), now);
         }
         if outcome.vanished != 0 {

@@ -65,16 +65,19 @@ pub(crate) struct Job {
     range: KeyRange<Place>,
     begun: Now,
     ended: Option<(Now, RepairState)>,
-    pairs: BTreeMap<(ShardId, NodeId), Pair>,
+    pairs: BTreeMap<At, Pair>,
     /// Which pair has its turn.
-    at: Option<(ShardId, NodeId)>,
+    at: Option<At>,
     /// When it goes on.
     due: Now,
     /// Of which shards everything was read here.
     read: BTreeSet<ShardId>,
 }
 
-/// One shard, and another replica of it.
+/// Names a pair: a shard, and another replica of it.
+type At = (ShardId, NodeId);
+
+/// How far one pair is.
 #[derive(Debug)]
 struct Pair {
     state: PairState,
@@ -107,6 +110,17 @@ enum Step {
     Comparing(RequestId),
 }
 
+impl Step {
+    /// What is told of a pair that is there.
+    fn state(&self) -> PairState {
+        match self {
+            Self::Begin => PairState::Waiting,
+            Self::Here(_) | Self::There(..) => PairState::Reading,
+            Self::Compare | Self::Comparing(_) => PairState::Comparing,
+        }
+    }
+}
+
 /// What a comparison tells the job that it is made for.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
@@ -127,7 +141,7 @@ pub(crate) struct Told {
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) at: Now,
-    pair: (ShardId, NodeId),
+    pair: At,
     told: Box<Told>,
     outcome: Outcome,
     is_to_the_end: bool,
@@ -303,14 +317,15 @@ impl Node {
     }
 
     fn proof(&self, (shard, with): (ShardId, NodeId), now: Now) -> Proof {
-        let at = self.trees.proofs.get(&(shard, with)).copied();
+        let (equal, at) =
+            (self.trees.equals.get(&(shard, with)), self.trees.proofs.get(&(shard, with)));
         let max = self.config.limits.repair_interval * OVERDUE;
-        let is_old = max < now.since(at.unwrap_or(self.started));
+        let is_old = max < now.since(at.copied().unwrap_or(self.started));
         Proof {
             keyspace: self.name_of(shard),
             shard,
             with,
-            ago: at.map(|at| now.since(at)),
+            ago: equal.map(|at| now.since(*at)),
             is_overdue: is_old && self.config.id < with,
         }
     }
@@ -364,7 +379,7 @@ impl Node {
     }
 }
 
-type Asked = (KeyRange<Place>, Vec<(ShardId, NodeId)>);
+type Asked = (KeyRange<Place>, Vec<At>);
 
 /// The least key of a table.
 fn first_key() -> Key {

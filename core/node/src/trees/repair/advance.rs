@@ -7,11 +7,11 @@ use antientropy::KeyRange;
 use model::{NodeId, Now, Obstacle, PairState, RepairMode, RepairState, ShardId};
 use mutant::{Mutant, is};
 
-use super::{Done, Job, Pair, Step, Told, add};
+use super::{At, Done, Job, Pair, Step, Told, add};
 use crate::exchange::throttle;
 use crate::message::{Examine, Examined};
 use crate::trees::compare::PATIENCE;
-use crate::trees::{PAUSE, PAUSE_BUSY, Stored};
+use crate::trees::{PAUSE, PAUSE_BUSY, Place, Stored};
 use crate::{After, Disk, Message, Node, Turn};
 
 /// How often a pair is compared to the end, at most. What differs as often comes back each time.
@@ -54,94 +54,115 @@ impl Node {
         }
     }
 
-    fn repair_pair<D: Disk>(
-        &mut self,
-        job: &mut Job,
-        (shard, with): (ShardId, NodeId),
-        turn: &mut Turn<'_, D>,
-    ) {
-        if !self.membership.is_alive(with, turn.now) {
-            return job.block(Obstacle::Away, self.repair_rest(), turn.now);
+    /// Does the next step for the pair that has its turn.
+    fn repair_pair<D: Disk>(&mut self, job: &mut Job, at: At, turn: &mut Turn<'_, D>) {
+        let (now, interval) = (turn.now, self.config.limits.exchange_interval);
+        if !self.membership.is_alive(at.1, now) {
+            return job.block(Obstacle::Away, interval * REST, now);
         }
-        let reads = job.reads() && !is(Mutant::RepairReadsNothing);
-        let (range, is_read) = (job.range.clone(), job.read.contains(&shard));
-        let age = self.proven((shard, with), turn.now);
-        let Some(pair) = job.pairs.get_mut(&(shard, with)) else { return };
-        let interval = self.config.limits.exchange_interval;
-        job.due = turn.now;
-        match pair.step.clone() {
-            Step::Begin => {
-                if let (RepairMode::Incremental { age: max }, Some(age)) = (job.asked.mode, age)
-                    && age <= max
-                {
-                    pair.state = PairState::Passed;
-                    job.at = None;
-                    return;
-                }
-                pair.figures.keys = self.keys_in(shard, &range, turn);
-                pair.step = match reads {
-                    true if is_read => Step::There(range.from, None),
-                    true => Step::Here(range.from),
-                    false => Step::Compare,
-                };
-                self.repair_pair(job, (shard, with), turn);
+        job.due = now;
+        let Some(step) = job.pairs.get(&at).map(|pair| pair.step.clone()) else { return };
+        match step {
+            Step::Begin => self.begin_pair(job, at, turn),
+            Step::Here(from) => self.read_here(job, at, from, turn),
+            Step::There(from, None) => self.read_there(job, at, from, turn),
+            Step::There(_, Some((_, until))) if now < until => job.due = until,
+            Step::There(from, Some(_)) => {
+                job.put(at, Step::There(from, None));
+                job.block(Obstacle::Silent, interval * REST, now);
             }
-            Step::Here(from) => {
-                pair.state = PairState::Reading;
-                let rest = KeyRange { from, to: range.to.clone() };
-                let is_busy = self.exchange.is_busy_with(with);
-                let leaves = match self.read_leaves(shard, &rest, is_busy, turn) {
-                    Ok(Some(leaves)) => leaves,
-                    Ok(None) => return job.block(Obstacle::Unread, interval / 4, turn.now),
-                    Err(_) => return job.block(Obstacle::Disk, self.repair_rest(), turn.now),
-                };
-                pair.figures.read += leaves.keys;
-                pair.step = match leaves.next {
-                    Some(next) => Step::Here(Some(next)),
-                    None => Step::There(range.from, None),
-                };
-                if !matches!(pair.step, Step::Here(_)) {
-                    job.read.insert(shard);
-                }
-                job.due = turn.now + self.pause_for(with, leaves.bytes);
-            }
-            Step::There(from, None) => {
-                pair.state = PairState::Reading;
-                let until = turn.now + interval * PATIENCE;
-                let request = self.new_request();
-                pair.step = Step::There(from.clone(), Some((request, until)));
-                let range = KeyRange { from, to: range.to };
-                let examine = Examine { request, shard, range };
-                turn.send(with, Message::Examine(examine), After::Now);
-                job.due = until;
-            }
-            Step::There(from, Some((_, until))) => {
-                job.due = until;
-                if until <= turn.now {
-                    pair.step = Step::There(from, None);
-                    job.block(Obstacle::Silent, self.repair_rest(), turn.now);
-                }
-            }
-            Step::Compare => {
-                pair.state = PairState::Comparing;
-                let is_preview = job.asked.mode == RepairMode::Preview;
-                let told = Told { job: job.id, is_preview, ..Told::default() };
-                let told = Some(Box::new(told));
-                // Others have their turn, and it is tried again soon if there is no room.
-                job.due = turn.now + interval / 4;
-                if let Some(request) = self.begin_comparison((shard, with), range, told, turn) {
-                    pair.step = Step::Comparing(request);
-                }
-            }
+            Step::Compare => self.compare_pair(job, at, turn),
             Step::Comparing(request) => {
                 let is_under_way = self.trees.comparisons.contains_key(&request);
-                job.due = turn.now + interval;
+                job.due = now + interval;
                 if !is_under_way && self.trees.done.is_none() {
-                    pair.step = Step::Compare;
-                    job.block(Obstacle::Silent, self.repair_rest(), turn.now);
+                    job.put(at, Step::Compare);
+                    job.block(Obstacle::Silent, interval * REST, now);
                 }
             }
         }
+    }
+
+    fn begin_pair<D: Disk>(&mut self, job: &mut Job, at: At, turn: &mut Turn<'_, D>) {
+        let reads = job.reads() && !is(Mutant::RepairReadsNothing);
+        let is_passed = match job.asked.mode {
+            RepairMode::Incremental { age } => self.is_proven_within(at, age, turn.now),
+            RepairMode::Full | RepairMode::Preview => false,
+        };
+        let keys = self.keys_in(at.0, &job.range, turn);
+        let from = job.range.from.clone();
+        let is_read = job.read.contains(&at.0);
+        let Some(pair) = job.pairs.get_mut(&at) else { return };
+        pair.figures.keys = keys;
+        if is_passed {
+            pair.state = PairState::Passed;
+            job.at = None;
+            return;
+        }
+        pair.step = match reads {
+            true if is_read => Step::There(from, None),
+            true => Step::Here(from),
+            false => Step::Compare,
+        };
+        self.repair_pair(job, at, turn);
+    }
+
+    /// Reads some of what is held here. Once it is, it is for other pairs of the shard, too.
+    fn read_here<D: Disk>(
+        &mut self,
+        job: &mut Job,
+        at: At,
+        from: Option<Place>,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let interval = self.config.limits.exchange_interval;
+        let range = KeyRange { from, to: job.range.to.clone() };
+        let is_busy = self.exchange.is_busy_with(at.1);
+        let leaves = match self.read_leaves(at.0, &range, is_busy, turn) {
+            Ok(Some(leaves)) => leaves,
+            Ok(None) => return job.block(Obstacle::Unread, interval / 4, turn.now),
+            Err(_) => return job.block(Obstacle::Disk, interval * REST, turn.now),
+        };
+        job.due = turn.now + self.pause_for(at.1, leaves.bytes);
+        if leaves.next.is_none() {
+            job.read.insert(at.0);
+        }
+        let from = job.range.from.clone();
+        let Some(pair) = job.pairs.get_mut(&at) else { return };
+        pair.state = PairState::Reading;
+        pair.figures.read += leaves.keys;
+        pair.step = match leaves.next {
+            Some(next) => Step::Here(Some(next)),
+            None => Step::There(from, None),
+        };
+    }
+
+    /// Asks the other replica to read some of what it holds.
+    fn read_there<D: Disk>(
+        &mut self,
+        job: &mut Job,
+        at: At,
+        from: Option<Place>,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let until = turn.now + self.config.limits.exchange_interval * PATIENCE;
+        let request = self.new_request();
+        job.put(at, Step::There(from.clone(), Some((request, until))));
+        job.due = until;
+        let range = KeyRange { from, to: job.range.to.clone() };
+        let examine = Examine { request, shard: at.0, range };
+        turn.send(at.1, Message::Examine(examine), After::Now);
+    }
+
+    fn compare_pair<D: Disk>(&mut self, job: &mut Job, at: At, turn: &mut Turn<'_, D>) {
+        let told = Told { job: job.id, is_preview: job.is_preview(), ..Told::default() };
+        let (range, told) = (job.range.clone(), Some(Box::new(told)));
+        // If there is no room for one, it is tried again soon.
+        job.due = turn.now + self.config.limits.exchange_interval / 4;
+        let step = self.begin_comparison(at, range, told, turn).map(Step::Comparing);
+        let Some(pair) = job.pairs.get_mut(&at) else { return };
+        pair.state = PairState::Comparing;
+        pair.step = step.unwrap_or(Step::Compare);
     }
 
     /// The other replica has read a part of what its disk holds.
@@ -191,7 +212,7 @@ impl Node {
         job.at = Some(at);
         if !is_to_the_end {
             pair.breaks += 1;
-            return job.block(Obstacle::Silent, self.repair_rest(), now);
+            return job.block(Obstacle::Silent, self.config.limits.exchange_interval * REST, now);
         }
         pair.figures.passes += 1;
         if outcome.unsettled == 0 {
@@ -205,7 +226,7 @@ impl Node {
             () => PairState::Comparing,
         };
         if is_all && is_proved {
-            self.trees.proofs.insert(at, now);
+            self.trees.show_equal(at.0, at.1, now);
         }
         // What was found may still be on its way; more and more time is given.
         let passes = u32::try_from(pair.figures.passes).unwrap_or(u32::MAX);
@@ -213,18 +234,18 @@ impl Node {
         job.at = None;
     }
 
-    /// How long ago a pair was shown to be equal, since the other one is there.
-    fn proven(&self, pair: (ShardId, NodeId), now: Now) -> Option<Duration> {
-        let met = self.trees.met.get(&pair.1).copied().unwrap_or(self.started);
-        let at = self.trees.proofs.get(&pair).filter(|at| met <= **at);
-        at.map(|at| now.since(*at))
+    /// Whether a pair was shown to be equal lately, and since the other one is there.
+    fn is_proven_within(&self, at: At, age: Duration, now: Now) -> bool {
+        let met = self.trees.met.get(&at.1).copied().unwrap_or(self.started);
+        let equal = self.trees.equals.get(&at).filter(|equal| met <= **equal);
+        equal.is_some_and(|equal| now.since(*equal) <= age)
     }
 
     /// How many keys are held here of a range. None, if that cannot be read.
     fn keys_in<D: Disk>(
         &mut self,
         shard: ShardId,
-        range: &KeyRange<crate::trees::Place>,
+        range: &KeyRange<Place>,
         turn: &Turn<'_, D>,
     ) -> u64 {
         let tables = self.tables_of(shard);
@@ -234,10 +255,6 @@ impl Node {
             true => kept.tree.summary(range, &stored).map_or(0, |summary| summary.count),
             false => 0,
         }
-    }
-
-    fn repair_rest(&self) -> Duration {
-        self.config.limits.exchange_interval * REST
     }
 
     /// What was read is paid for with time, where there are clients.
@@ -250,6 +267,12 @@ impl Node {
 }
 
 impl Job {
+    fn put(&mut self, at: At, step: Step) {
+        if let Some(pair) = self.pairs.get_mut(&at) {
+            (pair.state, pair.step) = (step.state(), step);
+        }
+    }
+
     /// The pair that has its turn comes no further. It is tried again after a while, and given up
     /// when the patience is over.
     fn block(&mut self, obstacle: Obstacle, rest: Duration, now: Now) {
