@@ -191,6 +191,8 @@ pub enum Obstacle {
     },
     /// Parts of it change each time they are looked at.
     Changing,
+    /// The disk of one of them is new, and is being filled.
+    Joining,
     /// An operator has ended the repair.
     Cancelled,
 }

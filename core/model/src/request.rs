@@ -7,7 +7,9 @@ use causality::DotSet;
 use crdt::{Marks, Token};
 
 use crate::{
-    DiskId, Durability, Explain, Explained, Failure, Key, Keyspace, Level, Name, NodeId, Object, Policy, ReadOptions, Recall, Recalled, Receipt, Repair, RepairStatus, ReplicaMap, Session, Status, Table, Value, Voting, WriteOptions,
+    DiskId, Durability, Explain, Explained, Failure, Key, Keyspace, Level, Name, NodeId, Object,
+    Policy, ReadOptions, Recall, Recalled, Receipt, Repair, RepairStatus, ReplicaMap, Session,
+    Status, Table, Value, Voting, WriteOptions,
 };
 
 /// What a client asks of a node.

@@ -28,10 +28,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use antientropy::KeyRange;
 use model::{Enrolment, NodeId, Now, ShardId};
 use mutant::{Mutant, is};
 
 use crate::message::{Vouch, Vouched};
+use crate::trees::compare::Purpose;
 use crate::{After, Disk, Message, Node, RequestId, Turn};
 
 /// How many intervals of the clock exchange an answer is waited for.

@@ -73,7 +73,9 @@ pub use effect::{After, Disk, Effect, Input, Ticket};
 pub use hints::{Hint, HintPlace, Owed};
 pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
-    Bring, Cause, Clocks, Compare, Compared, Digest, Examine, Examined, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack, Leaves, Merge, Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict, Vouch, Vouched, Want,
+    Bring, Cause, Clocks, Compare, Compared, Digest, Examine, Examined, Fetch, Fetched, Forward,
+    Forwarded, Found, Known, Lack, Leaves, Merge, Merged, Message, RequestId, Scan, Scanned, Sent,
+    Stamp, Sums, Verdict, Vouch, Vouched, Want,
 };
 pub use trees::{Place, sum_of};
 

@@ -143,8 +143,8 @@ pub(crate) struct PairJson {
     /// waiting, reading, comparing, blocked, proved, passed (it was proven lately enough), compared
     /// (of a preview) or failed.
     state: &'static str,
-    /// Of one that is blocked or has failed: away, silent, unread, disk, differing, changing or
-    /// cancelled.
+    /// Of one that is blocked or has failed: away, silent, unread, disk, differing, changing,
+    /// joining or cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'static str>,
     /// The same for people.
@@ -290,6 +290,7 @@ fn why(obstacle: Obstacle) -> &'static str {
         Obstacle::Disk => "disk",
         Obstacle::Differing { .. } => "differing",
         Obstacle::Changing => "changing",
+        Obstacle::Joining => "joining",
         Obstacle::Cancelled => "cancelled",
     }
 }
@@ -311,6 +312,9 @@ fn detail(obstacle: Obstacle, with: NodeId) -> String {
             "parts of it change each time they are compared; repair it when less is written"
                 .to_owned()
         }
+        Obstacle::Joining => format!(
+            "the disk of this node or of {with} is new, and copies what the others hold; see `merganser status`"
+        ),
         Obstacle::Cancelled => "the repair was cancelled before it came to this".to_owned(),
     }
 }

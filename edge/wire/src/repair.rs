@@ -360,6 +360,7 @@ fn put_obstacle(obstacle: Obstacle) -> (u32, u64) {
         Obstacle::Differing { keys } => (5, keys),
         Obstacle::Changing => (6, 0),
         Obstacle::Cancelled => (7, 0),
+        Obstacle::Joining => (8, 0),
     }
 }
 
@@ -373,6 +374,7 @@ fn take_obstacle(number: u32, keys: u64) -> Usable<Obstacle> {
         5 => Obstacle::Differing { keys },
         6 => Obstacle::Changing,
         7 => Obstacle::Cancelled,
+        8 => Obstacle::Joining,
         _ => return Err(Unusable::Unknown),
     })
 }

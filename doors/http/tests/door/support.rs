@@ -16,7 +16,11 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use lattice::Lattice;
 use model::{
-    Ack, Declare, Declared, DiskId, DiskStatus, DiskStep, Electorate, Enrolment, Explained, Failure, Fate, HintStatus, Holding, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing, Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, ReadNeed, ReadOptions, Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Session, ShardId, Standing, Status, Table, TableId, Told, Value, Voter, Written,
+    Ack, Declare, Declared, DiskId, DiskStatus, DiskStep, Electorate, Enrolment, Explained,
+    Failure, Fate, HintStatus, Holding, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing,
+    Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, ReadNeed, ReadOptions,
+    Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Session, ShardId, Standing, Status,
+    Table, TableId, Told, Value, Voter, Written,
 };
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;

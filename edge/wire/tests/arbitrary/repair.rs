@@ -43,6 +43,7 @@ fn states() -> impl Strategy<Value = PairState> {
             any::<u64>().prop_map(|keys| Obstacle::Differing { keys }),
             Just(Obstacle::Changing),
             Just(Obstacle::Cancelled),
+            Just(Obstacle::Joining),
         ]
     };
     prop_oneof![

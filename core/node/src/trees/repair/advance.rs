@@ -10,7 +10,7 @@ use mutant::{Mutant, is};
 use super::{At, Done, Job, Pair, Step, Told, add};
 use crate::exchange::throttle;
 use crate::message::{Examine, Examined};
-use crate::trees::compare::PATIENCE;
+use crate::trees::compare::{PATIENCE, Purpose};
 use crate::trees::{PAUSE, PAUSE_BUSY, Place, Stored};
 use crate::{After, Disk, Message, Node, Turn};
 
@@ -59,6 +59,10 @@ impl Node {
         let (now, interval) = (turn.now, self.config.limits.exchange_interval);
         if !self.membership.is_alive(at.1, now) {
             return job.block(Obstacle::Away, interval * REST, now);
+        }
+        // Who joins says nothing of what it holds, and takes in nothing that it has not asked for.
+        if !self.takes_part() || self.in_force().joining(at.1).is_some() {
+            return job.block(Obstacle::Joining, interval * REST, now);
         }
         job.due = now;
         let Some(step) = job.pairs.get(&at).map(|pair| pair.step.clone()) else { return };
@@ -156,10 +160,10 @@ impl Node {
 
     fn compare_pair<D: Disk>(&mut self, job: &mut Job, at: At, turn: &mut Turn<'_, D>) {
         let told = Told { job: job.id, is_preview: job.is_preview(), ..Told::default() };
-        let (range, told) = (job.range.clone(), Some(Box::new(told)));
+        let (range, purpose) = (job.range.clone(), Purpose::Repair(Box::new(told)));
         // If there is no room for one, it is tried again soon.
         job.due = turn.now + self.config.limits.exchange_interval / 4;
-        let step = self.begin_comparison(at, range, told, turn).map(Step::Comparing);
+        let step = self.begin_comparison(at, range, purpose, turn).map(Step::Comparing);
         let Some(pair) = job.pairs.get_mut(&at) else { return };
         pair.state = PairState::Comparing;
         pair.step = step.unwrap_or(Step::Compare);
