@@ -36,12 +36,16 @@ pub struct Disks {
 impl Disks {
     fn of(&self, disk: DiskId) -> Enrolment {
         let (is_enrolled, is_joining) = (self.enrolled == Some(disk), self.joining == Some(disk));
-        match () {
-            () if is_enrolled && self.joining.is_some() => Enrolment::Challenged,
-            () if is_enrolled => Enrolment::Enrolled,
-            () if is_joining => Enrolment::Joining,
-            () if self.retired.contains(&disk) => Enrolment::Retired,
-            () => Enrolment::Unannounced,
+        if is_enrolled && self.joining.is_some() {
+            Enrolment::Challenged
+        } else if is_enrolled {
+            Enrolment::Enrolled
+        } else if is_joining {
+            Enrolment::Joining
+        } else if self.retired.contains(&disk) {
+            Enrolment::Retired
+        } else {
+            Enrolment::Unannounced
         }
     }
 
@@ -52,7 +56,8 @@ impl Disks {
                 if self.of(disk) != Enrolment::Unannounced {
                     return self.joining == Some(disk);
                 }
-                self.retired.extend(self.joining.replace(disk));
+                // One that was only joining has never voted, and would be copied anew.
+                self.joining = Some(disk);
             }
             DiskStep::IsWhole(disk) => {
                 if self.joining != Some(disk) {
@@ -68,10 +73,14 @@ impl Disks {
                 self.retired.extend(self.joining.take());
             }
             DiskStep::IsGone(disk) => {
-                if self.enrolled != Some(disk) {
+                if self.enrolled == Some(disk) {
+                    self.enrolled = None;
+                } else if self.joining == Some(disk) {
+                    self.joining = None;
+                } else {
                     return self.retired.contains(&disk);
                 }
-                self.retired.extend(self.enrolled.take());
+                self.retired.insert(disk);
             }
         }
         true
@@ -208,6 +217,10 @@ mod tests {
         assert_eq!(catalog.enrolment(N1, A), Enrolment::Retired);
         assert_eq!(created(&mut catalog, DiskStep::Joins(B)), Some(true));
         assert!(!catalog.is_evicted(N1));
+        let joining = catalog.clone();
+        assert_eq!(created(&mut catalog, DiskStep::IsGone(B)), Some(true));
+        assert!(catalog.is_evicted(N1), "what was joining is lost, too");
+        catalog = joining;
         assert_eq!(created(&mut catalog, DiskStep::IsWhole(B)), Some(true));
         assert_eq!(catalog.enrolment(N1, B), Enrolment::Enrolled);
     }

@@ -259,7 +259,7 @@ impl Node {
     ) {
         let since = self.exchange.hear(from, clocks.stamp, clocks.echo, turn.now);
         self.exchange.pulls.hear(from, clocks.is_busy);
-        if !self.takes_part() || !self.knows_catalog(clocks.catalog_version) {
+        if !self.is_to_be_believed(from, clocks.catalog_version) || !self.takes_part() {
             return;
         }
         for Sums { shard, clock: theirs, tree } in clocks.shards.iter().copied() {
@@ -415,9 +415,9 @@ impl Node {
             && self.keeps(shard)
     }
 
-    /// Whether what a node says with this version of the catalog can be relied on: this one knows
-    /// whose disk is being replaced, as far as that node does.
-    pub(crate) fn knows_catalog(&self, version: u64) -> bool {
-        version <= self.in_force().version
+    /// Whether what a node says of its clock, with this version of the catalog, can be relied on: this
+    /// node knows whose disks are being replaced, as far as that one does, and it is none of them.
+    pub(crate) fn is_to_be_believed(&self, node: NodeId, version: u64) -> bool {
+        version <= self.in_force().version && self.in_force().joining(node).is_none()
     }
 }

@@ -41,7 +41,8 @@ impl Node {
         if all.is_empty() {
             return Guests::default();
         }
-        let is_alive = |node: &NodeId| self.membership.is_alive(*node, now);
+        let is_alive =
+            |node: &NodeId| self.membership.is_alive(*node, now) && !self.is_retired(*node);
         let alive: Vec<NodeId> = all.iter().copied().filter(is_alive).collect();
         let list = |replica: NodeId| {
             let region = self.config.layout.members.get(&replica).map(|member| &member.region);
@@ -54,7 +55,10 @@ impl Node {
             list.sort_by_key(is_far);
             (replica, list)
         };
-        Guests::new(site.replicas.iter().map(|replica| list(*replica)).collect())
+        // Who was evicted takes nothing that is kept: what comes in its place is copied.
+        let may_return = |replica: &&NodeId| !self.in_force().is_evicted(**replica);
+        let replicas = site.replicas.iter().filter(may_return);
+        Guests::new(replicas.map(|replica| list(*replica)).collect())
     }
 
     /// The replicas that are away and would have a guest.
@@ -110,7 +114,8 @@ impl Node {
     fn is_guest_for(&self, address: &Address, replica: NodeId) -> bool {
         let shard = self.contracts.shard_of(address);
         shard.is_some_and(|shard| {
-            self.contracts.guests(shard).contains(&self.config.id)
+            !self.is_retired(self.config.id)
+                && self.contracts.guests(shard).contains(&self.config.id)
                 && self.contracts.replicas(shard).contains(&replica)
         })
     }
@@ -166,7 +171,9 @@ impl Node {
         // a dot counts when there is room for it.
         let minter = || Replica::new(shard, incarnation, DotSet::new());
         let mut replica = self.minters.get(&shard).cloned().unwrap_or_else(minter);
-        let mut area = self.area(&site.replicas, turn);
+        let mut targets = site.replicas.clone();
+        targets.retain(|replica| !self.in_force().is_evicted(*replica));
+        let mut area = self.area(&targets, turn);
         let stored = replica.apply_marked(&mut area, address, asked, &limits);
         let stored = stored.map_err(crate::put::refusal)?;
         // What was known here, as what is kept for some of them, is now owed to all.

@@ -14,7 +14,9 @@
 //! ```
 //!
 //! **With whom.** With all replicas of a shard that are there, and at least with half of all, rounded
-//! up: that leaves too few others for a write that was acknowledged by a majority. Where several
+//! up: that leaves too few others for a write that was acknowledged by a majority. Where a table
+//! counts votes, with all of them. Where there is nobody to copy, an operator has to say that the disk
+//! before is lost: it may only not be mounted. Where several
 //! disks were lost at once there may be fewer, and an operator has to say that they will not
 //! come back: a node that was evicted does not count.
 //!
@@ -39,6 +41,9 @@ use crate::{After, Disk, Message, Node, RequestId, Turn};
 /// How many intervals of the clock exchange an answer is waited for.
 const PATIENCE: u32 = 4;
 
+/// How often a replica is asked that others have been copied without.
+const TRIES_MAX: u32 = 3;
+
 /// What was done to make the disk of this node whole.
 #[derive(Debug, Default)]
 pub(crate) struct Joins {
@@ -54,6 +59,8 @@ struct Join {
     asked: Option<(NodeId, RequestId, Now)>,
     /// Who was asked last. The next one is asked next.
     last: Option<NodeId>,
+    /// How often each was asked.
+    tries: BTreeMap<NodeId, u32>,
     is_whole: bool,
 }
 
@@ -72,8 +79,16 @@ impl Joins {
 impl Node {
     /// Whether all shards of a joining disk are whole.
     pub(crate) fn is_whole(&self) -> bool {
-        let mut shards = self.contracts.kept_by(self.config.id);
-        shards.all(|(shard, _)| self.joins.shards.get(&shard).is_some_and(|join| join.is_whole))
+        let mut shards = self.contracts.kept_by(self.config.id).peekable();
+        // Who keeps no shard has nothing that shows whether the disk before is really gone.
+        let is_sure = shards.peek().is_some() || self.is_given_up();
+        let is_whole = |shard| self.joins.shards.get(&shard).is_some_and(|join| join.is_whole);
+        is_sure && shards.all(|(shard, _)| is_whole(shard))
+    }
+
+    /// Whether an operator has said that the disk before does not come back.
+    fn is_given_up(&self) -> bool {
+        !self.in_force().is_enrolled(self.config.id)
     }
 
     /// Goes on with making a new disk whole.
@@ -97,12 +112,15 @@ impl Node {
         if self.trees.comparisons.values().any(|comparison| comparison.shard == shard) {
             return;
         }
-        let next = self.next_to_copy(shard, turn.now);
-        let is_whole = next.is_none() && self.is_copied(shard);
-        match (next, self.joins.shards.get_mut(&shard)) {
-            (Some(node), _) => self.ask_to_vouch(shard, node, turn),
-            (None, Some(join)) => join.is_whole = is_whole,
-            (None, None) => {}
+        if let Some(node) = self.next_to_copy(shard, turn.now) {
+            if self.copies_left(node) != 0 {
+                self.ask_to_vouch(shard, node, turn);
+            }
+            return;
+        }
+        let is_whole = self.is_copied(shard);
+        if let Some(join) = self.joins.shards.get_mut(&shard) {
+            join.is_whole = is_whole;
         }
         if is_whole && self.is_whole() {
             self.exchange.hurry();
@@ -112,7 +130,13 @@ impl Node {
     /// Who is there and was not copied yet, in turn.
     fn next_to_copy(&self, shard: ShardId, now: Now) -> Option<NodeId> {
         let join = self.joins.shards.get(&shard)?;
-        let is_new = |node: &NodeId| !join.copied.contains(node) && self.serves(*node, now);
+        let is_enough = self.is_copied(shard);
+        let is_hopeless = |node: &NodeId| {
+            is_enough && join.tries.get(node).is_some_and(|tries| TRIES_MAX <= *tries)
+        };
+        let is_new = |node: &NodeId| {
+            !join.copied.contains(node) && self.serves(*node, now) && !is_hopeless(node)
+        };
         let mut others: Vec<NodeId> = self.awaited(shard).into_iter().filter(is_new).collect();
         others.sort_by_key(|node| (join.last.is_some_and(|last| *node <= last), *node));
         others.first().copied()
@@ -123,6 +147,7 @@ impl Node {
         let until = turn.now + self.config.limits.exchange_interval * PATIENCE;
         if let Some(join) = self.joins.shards.get_mut(&shard) {
             (join.asked, join.last) = (Some((node, request, until)), Some(node));
+            *join.tries.entry(node).or_default() += 1;
         }
         let disk = self.config.disk;
         turn.send(node, Message::Vouch(Vouch { request, shard, disk }), After::Now);
@@ -161,7 +186,7 @@ impl Node {
     pub(crate) fn copied<D: Disk>(&mut self, shard: ShardId, from: NodeId, turn: &mut Turn<'_, D>) {
         if let Some(join) = self.joins.shards.get_mut(&shard) {
             join.copied.insert(from);
-            self.join_shard(shard, turn);
+            self.join(turn);
         }
     }
 
@@ -169,8 +194,18 @@ impl Node {
     fn is_copied(&self, shard: ShardId) -> bool {
         let others = self.others(shard);
         let others = others.iter().filter(|node| self.in_force().is_enrolled(**node)).count();
+        if others == 0 {
+            return self.is_given_up();
+        }
+        let mut tables = self.in_force().tables.values();
+        let is_weighted =
+            tables.any(|table| table.keyspace == shard.keyspace && !table.voting.votes.is_empty());
         let half = self.contracts.replicas(shard).len().div_ceil(2);
-        let needed = if is(Mutant::OneIsEnoughToJoin) { others.min(1) } else { half.min(others) };
+        let needed = match is_weighted {
+            _ if is(Mutant::OneIsEnoughToJoin) => 1,
+            true => others,
+            false => half.min(others),
+        };
         self.joins.shards.get(&shard).is_some_and(|join| needed <= join.copied.len())
     }
 }

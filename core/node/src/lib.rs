@@ -144,7 +144,7 @@ pub struct Node {
     trees: trees::Trees,
     /// Whether the disk of this node is the one that it is to serve with.
     takes_part: bool,
-    /// The disks of nodes that are not enrolled yet.
+    /// The disks that nodes have said they run on.
     disks_heard: BTreeMap<NodeId, DiskId>,
     joins: join::Joins,
     /// The declaration of its disk that is in hand.
@@ -323,13 +323,20 @@ impl Node {
     }
 
     fn received<D: Disk>(&mut self, from: NodeId, message: Message, turn: &mut Turn<'_, D>) {
+        if self.speaks_for_nobody(from, &message) {
+            return;
+        }
         match message {
             Message::Merge(merge) => self.merge(from, merge, turn),
             Message::Merged(merged) => self.merged(from, &merged, turn),
             Message::Fetch(fetch) => self.fetch(from, &fetch, turn),
             Message::Fetched(fetched) => self.fetched(from, fetched, turn),
             Message::Scan(scan) => self.scan(from, &scan, turn),
-            Message::Scanned(scanned) => self.scanned(from, scanned, turn),
+            Message::Scanned(scanned) => {
+                if let Some(scanned) = self.take_page(from, scanned, turn) {
+                    self.scanned(from, scanned, turn);
+                }
+            }
             Message::Forward(forward) => {
                 if !self.taken.insert(from, forward.request) {
                     return;

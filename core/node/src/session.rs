@@ -164,7 +164,7 @@ impl Node {
 
     /// The part of some dots that every replica has on disk.
     fn settled_part(&self, shard: ShardId, dots: &DotSet) -> DotSet {
-        self.exchange.acks.settled(shard, &self.others(shard), dots)
+        self.exchange.acks.settled(shard, &self.awaited(shard), dots)
     }
 
     /// The part of what a session has seen that every replica has on disk: of each incarnation

@@ -17,6 +17,7 @@
 //! goes out tells the others.
 
 pub(crate) mod compare;
+mod pages;
 pub(crate) mod repair;
 mod settle;
 mod stored;

@@ -92,11 +92,12 @@ fn numbered(request: &Request) -> Result<NodeId, Problem> {
     let below = request.uri().path().strip_prefix("/v1/nodes/").unwrap_or_default();
     let node = below.split('/').next().unwrap_or_default();
     let wrong = |_| Problem::malformed(format_args!("{node} is not the number of a node"));
-    node.trim_start_matches('n').parse().map(NodeId::new).map_err(wrong)
+    node.strip_prefix('n').unwrap_or(node).parse().map(NodeId::new).map_err(wrong)
 }
 
 fn parse(disk: &str) -> Result<DiskId, Problem> {
-    let bits = if disk.len() == 32 { u128::from_str_radix(disk, 16).ok() } else { None };
+    let is_name = disk.len() == 32 && disk.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let bits = is_name.then(|| u128::from_str_radix(disk, 16).ok()).flatten();
     let wrong = || {
         Problem::malformed(format_args!(
             "{disk} is not the name of a disk, which has 32 hexadecimal digits"

@@ -268,7 +268,7 @@ problems! {
         DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
         WeakerThanWanted, SessionInvalid, SessionBehind, ContextInvalid, TokenMalformed, TokenFromFuture, TokenExpired, TokenReused,
         ContextRequired, UnknownKeyspace, UnknownTable, TooManySiblings, ValueTooLarge,
-        NotAttempted, HintsFull, UnknownOutcome
+        NotAttempted, NodeJoining, HintsFull, UnknownOutcome
     ],
     /// Of a read.
     ReadProblems: [

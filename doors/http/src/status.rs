@@ -67,7 +67,7 @@ pub(crate) struct DiskJson {
 }
 
 /// `enrolled`: the node serves with it. `new`: the node never had one, and this is about to be
-/// enrolled. `joining`: it takes the place of another, and is being made whole. `retired`: another has
+/// enrolled. `challenged`: another was about to take its place, and a majority is to hear that it is back. `joining`: it takes the place of another, and is being made whole. `retired`: another has
 /// taken its place, or the node was evicted; it never serves again.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Enrolment)]
@@ -75,6 +75,7 @@ pub(crate) struct DiskJson {
 pub(crate) enum EnrolmentJson {
     New,
     Enrolled,
+    Challenged,
     Joining,
     Retired,
 }
@@ -83,7 +84,8 @@ impl From<&model::DiskStatus> for DiskJson {
     fn from(status: &model::DiskStatus) -> Self {
         let state = match status.enrolment {
             Enrolment::New => EnrolmentJson::New,
-            Enrolment::Enrolled | Enrolment::Challenged => EnrolmentJson::Enrolled,
+            Enrolment::Enrolled => EnrolmentJson::Enrolled,
+            Enrolment::Challenged => EnrolmentJson::Challenged,
             Enrolment::Unannounced | Enrolment::Joining => EnrolmentJson::Joining,
             Enrolment::Retired => EnrolmentJson::Retired,
         };

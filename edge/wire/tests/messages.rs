@@ -170,10 +170,10 @@ fn a_catalog_of_a_later_version_is_skipped_and_a_damaged_one_is_refused() {
         decode_message(sized(&header).into())
     };
     assert!(matches!(
-        learn(&[codec::catalog::VERSION, 0, 0, 0, 0]),
+        learn(&[codec::catalog::VERSION, 0, 0, 0, 0, 0]),
         Ok(Some(Message::Learn { .. }))
     ));
-    assert_eq!(learn(&[codec::catalog::VERSION + 1, 0, 0, 0, 0]), Ok(None));
+    assert_eq!(learn(&[codec::catalog::VERSION + 1, 0, 0, 0, 0, 0]), Ok(None));
     assert!(learn(&[codec::catalog::VERSION, 0, 0, 0]).is_err());
 }
 

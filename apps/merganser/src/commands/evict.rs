@@ -38,45 +38,38 @@ impl Evict {
     /// Does it.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = self.connect.client(Options::default())?;
-        let (evicted, was_there) = block_on(async {
-            let disk = self.disk_to_give_up(&client).await?;
-            Ok(client.evict(self.node, &disk).await?)
+        let node = self.node;
+        let disk = block_on(async {
+            let Some(disk) = self.disk_to_give_up(&client).await? else { return Ok(None) };
+            client.evict(node, &disk).await?;
+            Ok(Some(disk))
         })?;
         if self.json {
-            return print::json(&json!({
-                "node": evicted.node,
-                "disk": evicted.disk,
-                "evicted": was_there,
-            }));
+            return print::json(&json!({ "node": node, "disk": disk, "evicted": true }));
         }
-        let (node, disk) = (evicted.node, evicted.disk);
-        match was_there {
-            true => print::line(format!(
-                "n{node} is given up with the disk {disk}: nobody waits for it any more, and it \
+        match disk {
+            Some(disk) => print::line(format!(
+                "n{node} is given up with the disk {disk}: nobody waits for that any more, and it \
                  never serves again. The node may be started with an empty data directory"
             )),
-            false => print::line(format!("the disk {disk} of n{node} was given up before")),
+            None => print::line(format!("n{node} has no disk that it could come back with")),
         }
     }
 
-    async fn disk_to_give_up(&self, client: &Client) -> Result<String, CliError> {
+    async fn disk_to_give_up(&self, client: &Client) -> Result<Option<String>, CliError> {
         let node = self.node;
         let status = client.status().await?;
         let unknown = || CliError::new(Exit::NotFound, format!("there is no node {node}"));
         let state = status.nodes.into_iter().find(|state| state.node == node);
         let NodeState { alive, disk, joining, .. } = state.ok_or_else(unknown)?;
-        let none = || {
-            CliError::new(Exit::Failed, format!("n{node} is enrolled with no disk")).remedy(
-                "it was given up before, or has never served: `merganser status` shows which",
-            )
-        };
-        let disk = disk.ok_or_else(none)?;
+        // What is being made whole is given up only where nothing else is left to give up.
+        let Some(disk) = disk.or(joining.clone()) else { return Ok(None) };
         if alive && joining.is_none() && !self.although_it_serves {
             let serves = format!("n{node} answers, and serves with the disk {disk}");
             return Err(CliError::new(Exit::Failed, serves).remedy(
                 "stop it first, or say --although-it-serves: what only it has is lost then",
             ));
         }
-        Ok(disk)
+        Ok(Some(disk))
     }
 }

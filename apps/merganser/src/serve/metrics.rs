@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use model::HintStatus;
+use model::{Enrolment, HintStatus};
 use node::{Latencies, Times};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -282,10 +282,13 @@ impl Scrape {
 
     fn lags(&self, to: &mut Writer<'_>) -> Encoded {
         let status = &self.examined.status;
-        let lacking = status.disk.shards - status.disk.whole;
+        let lacking = match status.disk.enrolment {
+            Enrolment::Joining | Enrolment::Unannounced => status.disk.shards - status.disk.whole,
+            Enrolment::New | Enrolment::Enrolled | Enrolment::Challenged | Enrolment::Retired => 0,
+        };
         let help = "Shards that a new disk has not copied yet, without which it takes no part";
         to.gauge("shards_joining", help, None, lacking as f64)?;
-        let retired = u8::from(status.disk.enrolment == model::Enrolment::Retired);
+        let retired = u8::from(status.disk.enrolment == Enrolment::Retired);
         let help = "1 if the disk was replaced or given up, so that the node serves nothing";
         to.gauge("disk_retired", help, None, f64::from(retired))?;
         let help = "Writes whose place in the log was forgotten though a replica may lack them";

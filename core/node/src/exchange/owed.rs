@@ -43,7 +43,7 @@ impl Node {
     /// A node says what it has of a shard. It is sent what it lacks, up to its credit.
     pub(crate) fn lack<D: Disk>(&mut self, from: NodeId, lack: Lack, turn: &mut Turn<'_, D>) {
         let Lack { request, shard, clock, after, credit, catalog_version, stamp, echo } = lack;
-        if !self.is_shared(shard, from) || !self.knows_catalog(catalog_version) {
+        if !self.is_shared(shard, from) || !self.is_to_be_believed(from, catalog_version) {
             return;
         }
         let since = self.exchange.hear(from, stamp, echo, turn.now);

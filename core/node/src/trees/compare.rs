@@ -33,6 +33,7 @@ use mutant::{Mutant, is};
 
 use crate::exchange::throttle;
 use crate::message::{Compare, Compared};
+use crate::trees::pages::Pages;
 use crate::trees::repair::Told;
 use crate::trees::{Place, Stored};
 use crate::{After, Disk, Message, Node, RequestId, Turn};
@@ -77,6 +78,8 @@ pub(crate) struct Comparison {
     /// Whether everything that the other one holds is copied to a new disk.
     pub(crate) is_copy: bool,
     exchange: Exchange<Place>,
+    /// What is left to be copied page by page, where comparing came to no end.
+    pub(crate) pages: Option<Pages>,
     pub(crate) found: VecDeque<Difference<Place>>,
     /// Objects that were asked for and have not come.
     pub(crate) awaited: BTreeSet<Address>,
@@ -200,6 +203,7 @@ impl Node {
             with,
             is_copy,
             exchange: Exchange::new(range, limits),
+            pages: None,
             found: VecDeque::new(),
             awaited: BTreeSet::new(),
             brought: 0,
@@ -245,6 +249,13 @@ impl Node {
         self.trees.resting.insert((comparison.shard, comparison.with), now + rest);
     }
 
+    /// How many more shards can be copied from a node at once.
+    pub(crate) fn copies_left(&self, from: NodeId) -> usize {
+        let is_busy = self.exchange.is_busy_with(from);
+        let max = if is_busy { COPIES_MAX_BUSY } else { COMPARISONS_MAX };
+        max.saturating_sub(self.trees.comparisons.len())
+    }
+
     /// Whether this node has asked that one for an object, under this name, and it has not come.
     pub(crate) fn awaits(&self, from: NodeId, request: RequestId, address: &Address) -> bool {
         let found = self.trees.comparisons.get(&request);
@@ -278,6 +289,9 @@ impl Node {
         if comparison.is_cut_short {
             return self.break_off(comparison, turn.now);
         }
+        if comparison.pages.is_some() {
+            return self.ask_page(comparison, turn);
+        }
         let shard = comparison.shard;
         let tables = self.tables_of(shard);
         let Some(kept) = self.shards.get(&shard) else { return };
@@ -303,9 +317,12 @@ impl Node {
         if comparison.told.is_some() {
             return self.trees.ended(comparison, true, now);
         }
-        // A new disk does not change meanwhile: where nothing was found, it held all that there was.
         if comparison.is_copy && outcome.unsettled == 0 {
             return self.copied(shard, with, turn);
+        }
+        if comparison.is_copy {
+            let pages = Some(Pages::new(self.tables_of(shard)));
+            return self.ask_page(Comparison { pages, ..comparison }, turn);
         }
         let is_to_the_end = outcome.unsettled == 0 && outcome.vanished == 0;
         if is_to_the_end && outcome.differences == 0 {

@@ -241,3 +241,56 @@ fn nothing_rests_on_what_the_disk_before_had_acknowledged() {
     cluster.wait(6_000);
     assert!(node(&cluster, 1).is_quorum_settled(shard, dot));
 }
+
+#[test]
+fn a_disk_that_has_nobody_to_copy_waits_for_the_word_of_an_operator() {
+    let mut cluster = Cluster::with_table(3, 1);
+    cluster.wait(2_000);
+    cluster.stop(3);
+    cluster.start_with(3, SECOND);
+    cluster.wait(10_000);
+    // It may only not be mounted, and what it holds is nowhere else.
+    assert_eq!(enrolment(&cluster, 3), Enrolment::Joining);
+    give_up(&mut cluster, 1, 3, FIRST);
+    cluster.wait(3_000);
+    assert_eq!(enrolment(&cluster, 3), Enrolment::Enrolled);
+}
+
+#[test]
+fn a_shard_that_is_written_whenever_it_is_compared_is_copied_all_the_same() {
+    let mut cluster = filled(3, 20);
+    cluster.stop(3);
+    cluster.start_with(3, SECOND);
+    let mut context = cluster.get(1, "k3", Level::Two).object.context().clone();
+    // Each answer is out of date when it comes.
+    cluster.holds =
+        |_, to, message| matches!(message, Message::Compared(_)) && to == NodeId::new(3);
+    for round in 0..150 {
+        context = cluster.put(1, "k3", &format!("hot{round}"), &context).context;
+        let held = std::mem::take(&mut cluster.held);
+        cluster.inputs.extend(held);
+        cluster.wait(100);
+    }
+    assert_eq!(enrolment(&cluster, 3), Enrolment::Enrolled);
+    assert_eq!(objects(&cluster, 3), 20);
+}
+
+#[test]
+fn a_replaced_disk_is_not_believed_before_it_knows_that_it_was_replaced() {
+    let mut cluster = filled(3, 5);
+    let old = cluster.nodes.get(&NodeId::new(3)).unwrap().1.clone();
+    cluster.stop(3);
+    cluster.start_with(3, SECOND);
+    cluster.wait(8_000);
+    assert_eq!(enrolment(&cluster, 3), Enrolment::Enrolled);
+    cluster.stop(3);
+    cluster.stop(2);
+    cluster.nodes.get_mut(&NodeId::new(3)).unwrap().1 = old;
+    // Nobody tells it.
+    cluster.holds =
+        |_, to, message| matches!(message, Message::Learn { .. }) && to == NodeId::new(3);
+    cluster.start_from(3, FIRST);
+    assert!(node(&cluster, 3).takes_part(), "as far as it knows");
+    let read = cluster.ask(1, get("k0", Level::Two));
+    assert!(matches!(read, Reply::Failed(Failure::NotAttempted { alive: 1, .. })), "{read:?}");
+}

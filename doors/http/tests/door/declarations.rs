@@ -1,5 +1,6 @@
 //! Declaring keyspaces and tables, and looking at the node.
 
+use model::Refusal;
 use serde_json::json;
 
 use crate::support::{Answer, Api};
@@ -125,8 +126,11 @@ async fn the_status_names_nodes_keyspaces_and_tables() {
     assert_eq!(status["node"], 1);
     assert_eq!(status["incarnation"], "0000000000000abc");
     assert_eq!(status["uptime_seconds"], 7);
-    let node = json!({"node": 1, "alive": true, "region": "north", "zone": "a", "standing": "up"});
+    let disk = "00000000000000000000000000000001";
+    let node = json!({"node": 1, "alive": true, "region": "north", "zone": "a", "standing": "up", "disk": disk});
     assert_eq!(status["nodes"], json!([node]));
+    let expected = json!({"disk": disk, "state": "enrolled", "shards": 8, "shards_whole": 3});
+    assert_eq!(status["disk"], expected);
     assert_eq!(status["keyspaces"][0]["name"], "ks");
     assert_eq!(status["tables"][1]["keyspace"], "ks");
 }
@@ -204,4 +208,32 @@ async fn a_table_is_shown_with_all_that_it_was_declared_with() {
     });
     assert_eq!(table, wanted);
     assert_eq!(declare(&api, "/v1/keyspaces/ks/tables/new", body).await.json(), wanted);
+}
+
+#[tokio::test]
+async fn the_disk_of_a_node_is_given_up_by_its_name() {
+    let api = Api::new().await;
+    let post = async |target: &str, body: &'static str| {
+        api.send("POST", target, &[("content-type", "application/json")], body).await
+    };
+    let body = r#"{"disk":"000000000000000000000000000000c3"}"#;
+    let first = post("/v1/nodes/3/evict", body).await;
+    let expected = json!({"node": 3, "disk": "000000000000000000000000000000c3"});
+    assert_eq!((first.status, first.json()), (201, expected.clone()));
+    let again = post("/v1/nodes/n3/evict", body).await;
+    assert_eq!((again.status, again.json()), (200, expected));
+    for (target, body) in [
+        ("/v1/nodes/three/evict", body),
+        ("/v1/nodes/70000/evict", body),
+        ("/v1/nodes/3/evict", r#"{"disk":"c3"}"#),
+        ("/v1/nodes/3/evict", r#"{"disk":"+00000000000000000000000000000c3"}"#),
+        ("/v1/nodes/3/evict", r#"{"disk":3}"#),
+        ("/v1/nodes/3/evict", "{}"),
+        ("/v1/nodes/3/evict?force=true", body),
+    ] {
+        let answer = post(target, body).await;
+        assert!(answer.problem().starts_with("400 "), "{target} {body}: {}", answer.problem());
+    }
+    api.node.state().failure = Some(Refusal::Contract("n3 has another disk".to_owned()).into());
+    assert_eq!(post("/v1/nodes/3/evict", body).await.problem(), "409 other_disk");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Ability, NodeId, TableHealth};
+use model::{Ability, Enrolment, NodeId, TableHealth};
 use serde_json::json;
 
 use crate::support::Api;
@@ -93,4 +93,20 @@ async fn shards_that_cannot_be_written_are_named_with_who_is_missing() {
     assert_eq!((lacking["writes"].clone(), lacking["missing"].clone()), (5.into(), json!([3])));
     let whole = api.get("/health").await;
     assert_eq!((whole.status, whole.json()["status"].clone()), (200, "degraded".into()));
+}
+
+#[tokio::test]
+async fn a_node_whose_disk_is_not_whole_is_not_ready_and_says_what_to_do() {
+    let api = Api::new().await;
+    let mut said = Vec::new();
+    for enrolment in
+        [Enrolment::Joining, Enrolment::Unannounced, Enrolment::Retired, Enrolment::New]
+    {
+        api.node.state().enrolment = enrolment;
+        let answer = api.get("/health/ready").await;
+        assert_eq!(answer.problem(), "503 not_ready", "{enrolment:?}");
+        said.push(answer.json()["detail"].as_str().unwrap().to_owned());
+    }
+    assert!(said[0].contains("3 of 8 shards are whole") && said[0] == said[1], "{said:?}");
+    assert!(said[2].contains("start the node with an empty one"), "{said:?}");
 }
