@@ -315,6 +315,14 @@ pub enum Refusal {
         /// How many it keeps at most.
         max: u64,
     },
+    /// A write that the watcher was not told of is no longer in the log of any replica that answers.
+    #[error(
+        "what has changed since the position is not remembered any more: shard {shard} has writes that came after it and were settled longer ago than changes_retention, or were more than log_entries_max. List or scan the table and follow it from now, or follow it from the beginning"
+    )]
+    CursorExpired {
+        /// The shard.
+        shard: u16,
+    },
     /// The node's own disk failed it.
     #[error("the node cannot read or write its disk: {0}")]
     Disk(String),

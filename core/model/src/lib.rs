@@ -22,6 +22,7 @@ mod schema;
 mod session;
 mod status;
 mod time;
+mod watch;
 
 pub use electorate::Electorate;
 pub use explain::{Explain, Explained, Holding, Told};
@@ -49,6 +50,7 @@ pub use schema::{
 pub use session::{Seen, Session, shortened, shortened_dots};
 pub use status::{DiskStatus, Enrolment, HintStatus, Lag, NodeStatus, Standing, Status};
 pub use time::Now;
+pub use watch::{Changed, Position, Reading, Watch, Watched};
 
 pub use crdt::{MARKS_MAX, Mark, Marks, Token};
 

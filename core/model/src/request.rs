@@ -9,7 +9,7 @@ use crdt::{Marks, Token};
 use crate::{
     DiskId, Durability, Explain, Explained, Failure, Key, Keyspace, Level, Name, NodeId, Object,
     Policy, ReadOptions, Recall, Recalled, Receipt, Repair, RepairStatus, ReplicaMap, Session,
-    Status, Table, Value, Voting, WriteOptions,
+    Status, Table, Value, Voting, Watch, Watched, WriteOptions,
 };
 
 /// What a client asks of a node.
@@ -23,6 +23,8 @@ pub enum Request {
     Explain(Explain),
     /// Read keys in order. Answered by [`Reply::Listed`].
     List(List),
+    /// Tell what has changed in a table. Answered by [`Reply::Watched`].
+    Watch(Watch),
     /// Tell what became of a write. Answered by [`Reply::Recalled`].
     Recall(Recall),
     /// Declare a keyspace or a table. Answered by [`Reply::Declared`].
@@ -45,6 +47,8 @@ pub enum Reply {
     Explained(Box<Explained>),
     /// Answers [`Request::List`].
     Listed(Listed),
+    /// Answers [`Request::Watch`].
+    Watched(Watched),
     /// Answers [`Request::Recall`].
     Recalled(Recalled),
     /// Answers [`Request::Declare`].

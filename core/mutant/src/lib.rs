@@ -289,6 +289,12 @@ mutants! {
     SessionForgetsReads,
     /// A write of a session is accepted by whoever is asked.
     SessionWritesUnchecked,
+    /// A watcher that is told a part of what has changed is taken to have been told all.
+    ToldInPartIsToldAll,
+    /// A write whose line is gone is taken for one that watchers were told of.
+    GoneLineIsTold,
+    /// A watcher is told by a replica that lacks what it was told before, as if nothing were wrong.
+    BehindIsFollowed,
     /// A node whose disk is new takes part at once.
     EmptyDiskTakesPart,
     /// A new disk is whole although some of what was brought could not be stored.

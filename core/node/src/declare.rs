@@ -118,7 +118,9 @@ impl Node {
         }
         let is_queued = |flight: &Flight| match &flight.work {
             Work::Declare(declaring) => matches!(declaring.phase, Phase::Queued),
-            Work::Put(_) | Work::Get(_) | Work::List(_) | Work::Forward(_) => false,
+            Work::Put(_) | Work::Get(_) | Work::List(_) | Work::Watch(_) | Work::Forward(_) => {
+                false
+            }
         };
         let queued = self.flights.iter().find(|(_, flight)| is_queued(flight));
         self.proposing = queued.map(|(id, _)| *id);
@@ -264,9 +266,12 @@ impl Node {
             Work::Declare(Declaring {
                 phase: Phase::Spreading { version, waiting, .. }, ..
             }) => *version <= has && waiting.contains(&node),
-            Work::Declare(_) | Work::Put(_) | Work::Get(_) | Work::List(_) | Work::Forward(_) => {
-                false
-            }
+            Work::Declare(_)
+            | Work::Put(_)
+            | Work::Get(_)
+            | Work::List(_)
+            | Work::Watch(_)
+            | Work::Forward(_) => false,
         };
         let ids: Vec<RequestId> =
             self.flights.iter().filter(|(_, flight)| waits(flight)).map(|(id, _)| *id).collect();
@@ -300,7 +305,12 @@ impl Node {
                 let reply = reply(declared.clone());
                 self.answer(flight.client, reply, turn);
             }
-            Work::Declare(_) | Work::Put(_) | Work::Get(_) | Work::List(_) | Work::Forward(_) => {
+            Work::Declare(_)
+            | Work::Put(_)
+            | Work::Get(_)
+            | Work::List(_)
+            | Work::Watch(_)
+            | Work::Forward(_) => {
                 self.keep_until(id, flight);
             }
         }

@@ -86,7 +86,7 @@ pub(crate) struct Kept {
     pub(crate) replica: Replica,
     /// What the clock comes to, until it changes.
     hash: Option<u64>,
-    lines: Lines,
+    pub(crate) lines: Lines,
     pub(crate) tree: Tree<Place>,
     pub(crate) scrub: Scrub,
 }

@@ -6,6 +6,7 @@ use model::{Failure, NodeId, Now, Reply};
 use mutant::{Mutant, is};
 
 use crate::declare::Declaring;
+use crate::feed::Feeding;
 use crate::forward::Forwarding;
 use crate::get::Getting;
 use crate::list::Lister;
@@ -62,6 +63,7 @@ pub(crate) enum Work {
     Put(Putting),
     Get(Getting),
     List(Lister),
+    Watch(Box<Feeding>),
     Forward(Forwarding),
     Declare(Declaring),
 }
@@ -117,6 +119,7 @@ impl Node {
                 use coordinator::ListEvent::{Deadline, Slow};
                 self.list_event(id, flight, if is_late { Deadline } else { Slow }, turn);
             }
+            Work::Watch(_) => self.feed_timer(id, flight, turn),
             Work::Forward(_) => self.forward_failed(flight, turn),
             Work::Declare(_) => self.declare_timer(id, flight, is_late, turn),
         }
@@ -125,6 +128,7 @@ impl Node {
     /// The connection to a node broke: nobody waits for its answers any longer.
     pub(crate) fn lost<D: Disk>(&mut self, node: NodeId, turn: &mut Turn<'_, D>) {
         self.handoffs.lost(node);
+        self.waiting.lost(node);
         let ids: Vec<RequestId> = self.flights.keys().copied().collect();
         for id in ids {
             let Some(flight) = self.take(id) else { continue };
@@ -138,6 +142,7 @@ impl Node {
                 Work::List(_) => {
                     self.list_event(id, flight, coordinator::ListEvent::Failed(node), turn);
                 }
+                Work::Watch(_) => self.feed_lost(id, flight, node, turn),
                 Work::Forward(forwarding) if forwarding.to == node => {
                     self.forward_failed(flight, turn);
                 }

@@ -32,6 +32,7 @@ mod effect;
 mod enrol;
 mod exchange;
 mod explain;
+mod feed;
 mod flight;
 mod forward;
 mod get;
@@ -73,9 +74,9 @@ pub use effect::{After, Disk, Effect, Input, Ticket};
 pub use hints::{Hint, HintPlace, Owed};
 pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
-    Bring, Cause, Clocks, Compare, Compared, Digest, Examine, Examined, Fetch, Fetched, Forward,
-    Forwarded, Found, Known, Lack, Leaves, Merge, Merged, Message, RequestId, Scan, Scanned, Sent,
-    Stamp, Sums, Verdict, Vouch, Vouched, Want,
+    Bring, Cause, Changes, Clocks, Compare, Compared, Digest, Examine, Examined, Fetch, Fetched,
+    Follow, Followed, Forward, Forwarded, Found, Known, Lack, Leaves, Merge, Merged, Message,
+    RequestId, Scan, Scanned, Sent, Stamp, Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
 };
 pub use trees::{Place, sum_of};
 
@@ -142,6 +143,8 @@ pub struct Node {
     hints: hints::Ledger,
     handoffs: handoff::Handoffs,
     trees: trees::Trees,
+    waiting: feed::tell::Waiting,
+    laggards: feed::Laggards,
     /// Whether the disk of this node is the one that it is to serve with.
     takes_part: bool,
     /// The disks that nodes have said they run on.
@@ -207,6 +210,8 @@ impl Node {
             hints: hints::Ledger::default(),
             handoffs: handoff::Handoffs::default(),
             trees: trees::Trees::default(),
+            waiting: feed::tell::Waiting::default(),
+            laggards: feed::Laggards::new(),
             takes_part: false,
             disks_heard: BTreeMap::new(),
             joins: join::Joins::default(),
@@ -277,7 +282,7 @@ impl Node {
         let exchange = Some(self.exchange.wake_at());
         let handoff = self.handoffs.wake_at(&self.hints);
         let all = [timer, self.membership.wake_at(), exchange, handoff, self.trees.wake_at()];
-        all.into_iter().flatten().min()
+        all.into_iter().chain([self.waiting.wake_at()]).flatten().min()
     }
 
     /// How many requests of clients the node has in hand.
@@ -307,6 +312,7 @@ impl Node {
             Request::Put(put) => self.put(client, put, turn),
             Request::Get(get) => self.get(client, &get, turn),
             Request::List(list) => self.list(client, list, turn),
+            Request::Watch(watch) => self.watch(client, watch, turn),
             Request::Recall(recall) => self.recall(client, recall, turn),
             Request::Explain(explain) => self.explain(client, explain, turn),
             Request::Declare(declare) => self.declare(client, declare, turn),
@@ -387,6 +393,8 @@ impl Node {
             Message::Compare(compare) => self.answer_questions(from, &compare, turn),
             Message::Compared(compared) => self.hear_answers(from, compared, turn),
             Message::Bring(bring) => self.bring(from, bring, turn),
+            Message::Follow(follow) => self.follow(from, follow, turn),
+            Message::Followed(followed) => self.followed(from, followed, turn),
             Message::Vouch(vouch) => self.vouch(from, &vouch, turn),
             Message::Vouched(vouched) => self.vouched(from, vouched, turn),
             Message::Examine(examine) => self.examine(from, &examine, turn),
@@ -402,6 +410,7 @@ impl Node {
         while let Some((_, id)) = self.timers.first().copied().filter(|(at, _)| *at <= turn.now) {
             self.timer(id, turn);
         }
+        self.tell_waiting(turn);
         self.exchange(turn);
         self.prune(turn);
         self.tend(turn);

@@ -128,6 +128,10 @@ pub enum Message {
     Compared(Compared),
     /// Answered by a [`Merge`] for each key.
     Bring(Bring),
+    /// Answered by [`Followed`].
+    Follow(Follow),
+    /// Answers [`Follow`].
+    Followed(Followed),
     /// Answered by [`Vouched`], by who knows that the disk is joining and takes part itself.
     Vouch(Vouch),
     /// Answers [`Vouch`].
@@ -178,6 +182,8 @@ impl Message {
             | Self::Compare(_)
             | Self::Compared(_)
             | Self::Bring(_)
+            | Self::Follow(_)
+            | Self::Followed(_)
             | Self::Vouch(_)
             | Self::Vouched(_)
             | Self::Examine(_)
@@ -365,6 +371,77 @@ pub struct Sent {
     pub next: Option<Dot>,
     /// How many dots the sender has in its clock and could not produce.
     pub gaps: u64,
+}
+
+/// "What has changed since?"
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Follow {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// In which table.
+    pub table: TableId,
+    /// In which shards of the table's keyspace, and since when.
+    pub shards: Vec<(u16, Stand)>,
+    /// How much at once, all shards together.
+    pub need: PageNeed,
+    /// How long to wait, in whole milliseconds, until there is something new, and then to say no
+    /// more than that. Zero asks for what there is.
+    pub wait: Duration,
+}
+
+/// How far a watcher has come in a shard.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Stand {
+    /// It begins with what is there now.
+    Now,
+    /// It was told of these writes.
+    At(DotSet),
+    /// It was told of these writes, and reads what else there is, up to this key so far.
+    Reading(DotSet, Option<Key>),
+}
+
+/// Says what has changed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Followed {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// In which shards. To a question that waits, none.
+    pub shards: Vec<(u16, Told)>,
+}
+
+/// What a replica tells a watcher of a shard. All of it is on its disk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Told {
+    /// Nothing that the watcher has not been told.
+    Same,
+    /// This.
+    Changed(Changes),
+    /// Keys of the shard in order, and how far it was looked; nothing at its end.
+    Read {
+        /// What has a value.
+        entries: Vec<(Key, Object)>,
+        /// The last key that was looked at, if there are more.
+        after: Option<Key>,
+    },
+    /// The replica lacks these of the writes that the watcher has been told of.
+    Behind(DotSet),
+    /// A line of the log is gone that the watcher would have to be told of.
+    Gone,
+    /// The disk failed, or the table is not known there yet.
+    Failed,
+}
+
+/// What has changed in a shard.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Changes {
+    /// The keys, with what they hold.
+    pub entries: Vec<(Key, Object)>,
+    /// The writes that the watcher was told of then.
+    pub clock: DotSet,
+    /// Writes that the sender has applied, and cannot show.
+    pub gaps: DotSet,
+    /// Whether there is more.
+    pub more: bool,
 }
 
 /// What became of a merge.

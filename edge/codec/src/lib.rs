@@ -19,6 +19,7 @@
 //! | [`token`] | the context that a client reads and hands back, authenticated | clients |
 //! | [`session`] | what a session has seen of a shard | clients |
 //! | [`cursor`] | where a list or scan goes on, authenticated | clients |
+//! | [`feed`] | how far a watcher has come in a table, authenticated | clients |
 //!
 //! What is decoded has been checked: a value that comes out of here is one that the core
 //! types allow. Every encoding is canonical: equal values are equal bytes, and bytes that
@@ -32,6 +33,7 @@ pub mod catalog;
 pub mod clock;
 pub mod cursor;
 pub mod dots;
+pub mod feed;
 pub mod hint;
 pub mod key;
 pub mod log;

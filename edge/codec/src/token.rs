@@ -63,6 +63,11 @@ impl TokenKey {
         Self(blake3::derive_key("merganser 2026 cursor", &self.0))
     }
 
+    /// The key of the cursors of feeds, another one again.
+    pub(crate) fn for_feeds(&self) -> Self {
+        Self(blake3::derive_key("merganser 2026 feed", &self.0))
+    }
+
     /// The keyed hash of a list of parts.
     pub(crate) fn tag<const N: usize>(&self, parts: [&[u8]; N]) -> [u8; TAG_BYTES] {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);

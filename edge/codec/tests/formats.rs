@@ -9,7 +9,7 @@ use causality::Incarnation;
 use codec::cursor::CursorError;
 use codec::record::{self, Kind, RecordError};
 use codec::token::{self, ContextError, Place, TokenKey};
-use codec::{Malformed, catalog, clock, cursor, dots, object};
+use codec::{Malformed, catalog, clock, cursor, dots, feed, object};
 use model::{Key, Name};
 use proptest::prelude::*;
 
@@ -117,6 +117,33 @@ proptest! {
         prop_assume!(here != there);
         let other = cursor::Place { keyspace: &there.0, table: &there.1 };
         prop_assert_eq!(cursor::open(&key, &other, &text), Err(CursorError::Foreign));
+    }
+
+    #[test]
+    fn cursors_of_feeds_open_at_their_own_table_only(
+        position in arbitrary::positions(),
+        here in (arbitrary::names(), arbitrary::names()),
+        there in (arbitrary::names(), arbitrary::names()),
+    ) {
+        let key = TokenKey::derive(&[7; 32]);
+        let place = cursor::Place { keyspace: &here.0, table: &here.1 };
+        let text = feed::seal(&key, &place, &position).unwrap();
+        prop_assert_eq!(feed::open(&key, &place, &text), Ok(position));
+        prop_assert!(cursor::open(&key, &place, &text).is_err(), "it is none of a list");
+        prop_assume!(here != there);
+        let other = cursor::Place { keyspace: &there.0, table: &there.1 };
+        prop_assert_eq!(feed::open(&key, &other, &text), Err(CursorError::Foreign));
+    }
+
+    #[test]
+    fn positions_have_one_encoding(position in arbitrary::positions(), bit: prop::sample::Index) {
+        let mut bytes = encoded(|out| feed::encode(&position, out)).to_vec();
+        prop_assert_eq!(feed::decode(&bytes.clone().into()), Ok(position));
+        let bit = bit.index(8 * bytes.len());
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(other) = feed::decode(&bytes.clone().into()) {
+            prop_assert_eq!(encoded(|out| feed::encode(&other, out)).to_vec(), bytes);
+        }
     }
 
     /// One value, one encoding: whatever decodes is what encoding it again gives.
@@ -306,6 +333,33 @@ fn a_cursor_with_any_character_changed_is_refused() {
     }
     let other = TokenKey::derive(&[8; 32]);
     assert_eq!(cursor::open(&other, &place, &text), Err(CursorError::Foreign));
+}
+
+#[test]
+fn cursors_of_feeds_are_refused_for_the_reason_there_is() {
+    use base64::Engine as _;
+    let text = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let (key, name) = (TokenKey::derive(&[7; 32]), Name::new("t").unwrap());
+    let place = cursor::Place { keyspace: &name, table: &name };
+    let open = |text: &str| feed::open(&key, &place, text);
+    let refused = Err(CursorError::Malformed);
+    assert_eq!(open(""), refused);
+    assert_eq!(open("not base64url!"), refused);
+    assert_eq!(open(&text(&[1, 0, 0, 0])), refused, "no tag");
+    assert_eq!(open(&text(&[2, 0])), Err(CursorError::Newer(2)));
+    assert_eq!(open(&"A".repeat(feed::TEXT_BYTES_MAX + 1)), refused, "too long");
+    let unsealed = [&[1, 0, 0, 0][..], &[0; 16]].concat();
+    assert_eq!(open(&text(&unsealed)), Err(CursorError::Foreign));
+    let sealed = feed::seal(&key, &place, &model::Position::beginning()).unwrap();
+    let other = TokenKey::derive(&[8; 32]);
+    assert_eq!(feed::open(&other, &place, &sealed), Err(CursorError::Foreign));
+    for index in 0..sealed.len() {
+        let mut changed = sealed.clone().into_bytes();
+        changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
+        let changed = String::from_utf8(changed).unwrap();
+        assert!(open(&changed).is_err(), "{index}");
+        assert!(open(&sealed[..index]).is_err(), "cut at {index}");
+    }
 }
 
 #[test]

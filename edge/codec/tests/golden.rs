@@ -14,10 +14,11 @@ use catalog::{Acceptor, Ballot, Catalog, Disks};
 use causality::{Dot, DotSet, Incarnation, Run};
 use codec::record::{self, Kind};
 use codec::token::{self, Place, TokenKey};
-use codec::{catalog as contracts, clock, cursor, hint, key, log, object};
+use codec::{catalog as contracts, clock, cursor, feed, hint, key, log, object};
 use model::{
     Address, DiskId, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Name, NodeId,
-    Object, Policy, Range, ShardId, Spread, Table, TableId, Token, Value, Voting,
+    Object, Policy, Position, Range, Reading, ShardId, Spread, Table, TableId, Token, Value,
+    Voting,
 };
 
 const A: Incarnation = Incarnation::new(0x0a0a_0a0a_0a0a_0a0a);
@@ -238,4 +239,18 @@ fn tokens_and_cursors() {
     assert_golden("list-cursor.hex", list.as_bytes());
     let scan = cursor::seal(&secret, &place, &Range::Table { shard: 17, after: Some(read()) });
     assert_golden("scan-cursor.hex", scan.as_bytes());
+}
+
+#[test]
+fn cursors_of_feeds() {
+    let (keyspace, table) = (name("default"), name("tle"));
+    let place = cursor::Place { keyspace: &keyspace, table: &table };
+    let secret = TokenKey::derive(&[1; 32]);
+    let clock: DotSet = [Dot::new(A, 1), Dot::new(A, 2), Dot::new(B, 300)].into_iter().collect();
+    let reading = Reading { shard: 18, after: Some(read()) };
+    let followed = [(3, DotSet::new()), (17, clock)].into();
+    let position = Position { followed, reading: Some(reading) };
+    let cursor = feed::seal(&secret, &place, &position).unwrap();
+    assert_golden("feed-cursor.hex", cursor.as_bytes());
+    assert_eq!(feed::open(&secret, &place, &cursor), Ok(position));
 }

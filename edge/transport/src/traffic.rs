@@ -161,6 +161,8 @@ fn kind(message: &Message) -> &'static str {
         Message::Compare(_) => "compare",
         Message::Compared(_) => "compared",
         Message::Bring(_) => "bring",
+        Message::Follow(_) => "follow",
+        Message::Followed(_) => "followed",
         Message::Vouch(_) => "vouch",
         Message::Vouched(_) => "vouched",
         Message::Examine(_) => "examine",

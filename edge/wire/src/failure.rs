@@ -209,6 +209,7 @@ impl Refused {
                 needs: parts.number()?,
                 max: parts.number()?,
             },
+            50 => Refusal::CursorExpired { shard: parts.number()? },
             40 => Refusal::Joining { node: NodeId::new(parts.number()?) },
             34 => Refusal::RepairRuns { id: parts.number()? },
             35 => Refusal::NoSuchShard {
@@ -263,6 +264,7 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<Cow<'_, str>>, Vec<u64>) {
         Refusal::NoMajority { alive, nodes } => (13, vec![], vec![*alive as u64, *nodes as u64]),
         Refusal::TokenExpired { seconds, max } => (24, vec![], vec![*seconds, *max]),
         Refusal::TokenFromFuture { seconds, max } => (25, vec![], vec![*seconds, *max]),
+        Refusal::CursorExpired { shard } => (50, vec![], vec![(*shard).into()]),
         Refusal::TokenReused => (26, vec![], vec![]),
         Refusal::TokenForgotten { max } => (27, vec![], vec![*max as u64]),
         Refusal::Joining { node } => (40, vec![], vec![node.number().into()]),

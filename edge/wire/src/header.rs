@@ -10,6 +10,7 @@ use prost::{Message, Oneof};
 
 use crate::compare::{Bring, Compare, Compared, Examine, Examined};
 use crate::exchange::{Clocks, Lack, Sent, Vouch, Vouched};
+use crate::feed::{Follow, Followed};
 use crate::parts::{Address, Ballot, Key, Seen};
 use crate::reply::Reply;
 use crate::request::Request;
@@ -19,7 +20,7 @@ use crate::request::Request;
 pub(crate) struct Header {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 34, 35, 40, 41"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 34, 35, 40, 41, 50, 51"
     )]
     pub(crate) kind: Option<Kind>,
 }
@@ -82,6 +83,11 @@ pub(crate) enum Kind {
     Compared(Compared),
     #[prost(message, tag = "27")]
     Bring(Bring),
+    #[prost(message, tag = "50")]
+    Follow(Follow),
+    /// The objects of its keys follow.
+    #[prost(message, tag = "51")]
+    Followed(Followed),
     #[prost(message, tag = "40")]
     Vouch(Vouch),
     #[prost(message, tag = "41")]

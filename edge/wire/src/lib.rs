@@ -28,6 +28,7 @@ mod compare;
 mod exchange;
 mod explain;
 mod failure;
+mod feed;
 mod frame;
 mod handshake;
 mod header;

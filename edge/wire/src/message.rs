@@ -18,7 +18,7 @@ use crate::parts::{
     Address, Ballot, Key, Objects, Seen, Unusable, Usable, coded, narrow, numbered, present,
     put_disk, put_node, put_staleness, take_disk, take_node, take_staleness, wrong,
 };
-use crate::{compare, exchange, reply, request};
+use crate::{compare, exchange, feed, reply, request};
 
 numbered!(put_cause, take_cause, Cause {
     Cause::Write = 1,
@@ -98,6 +98,9 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
             Reply::Listed(listed) => {
                 listed.listings.iter().for_each(|listing| visit(&listing.object));
             }
+            Reply::Watched(watched) => {
+                watched.changes.iter().for_each(|changed| visit(&changed.object));
+            }
             Reply::Explained(explained) => {
                 let told = explained.holdings.iter().filter_map(|holding| holding.told.as_ref());
                 told.for_each(|told| visit(&told.object));
@@ -111,6 +114,7 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
             | Reply::Repair(_)
             | Reply::Failed(_) => {}
         },
+        Message::Followed(followed) => feed::each_object(followed, visit),
         Message::Merged(_)
         | Message::Fetch(_)
         | Message::Fetched(Fetched { found: Found::Digest(_) | Found::Failed, .. })
@@ -134,6 +138,7 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Compare(_)
         | Message::Compared(_)
         | Message::Bring(_)
+        | Message::Follow(_)
         | Message::Vouch(_)
         | Message::Vouched(_)
         | Message::Examine(_)
@@ -211,6 +216,8 @@ fn put(message: &Message) -> Kind {
         Message::Compare(compare) => Kind::Compare(compare::Compare::put(compare)),
         Message::Compared(compared) => Kind::Compared(compare::Compared::put(compared)),
         Message::Bring(bring) => Kind::Bring(compare::Bring::put(bring)),
+        Message::Follow(follow) => Kind::Follow(feed::Follow::put(follow)),
+        Message::Followed(followed) => Kind::Followed(feed::Followed::put(followed)),
         Message::Vouch(vouch) => Kind::Vouch(exchange::Vouch::put(vouch)),
         Message::Vouched(vouched) => Kind::Vouched(exchange::Vouched::put(*vouched)),
         Message::Examine(examine) => Kind::Examine(compare::Examine::put(examine)),
@@ -292,6 +299,8 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Compare(compare) => Message::Compare(compare.take()?),
         Kind::Compared(compared) => Message::Compared(compared.take()?),
         Kind::Bring(bring) => Message::Bring(bring.take()?),
+        Kind::Follow(follow) => Message::Follow(follow.take()?),
+        Kind::Followed(followed) => Message::Followed(followed.take(objects)?),
         Kind::Vouch(vouch) => Message::Vouch(vouch.take()?),
         Kind::Vouched(vouched) => Message::Vouched(vouched.take()),
         Kind::Examine(examine) => Message::Examine(examine.take()?),

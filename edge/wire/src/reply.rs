@@ -8,6 +8,7 @@ use prost::{Message, Oneof};
 
 use crate::explain::Explained;
 use crate::failure::Failure;
+use crate::feed::Watched;
 use crate::parts::{
     Key, Objects, Receipt, Session, Time, Unusable, Usable, coded, narrow, numbered, present,
     put_context, put_disk, put_name, take_context, take_disk, take_name,
@@ -19,7 +20,7 @@ use crate::request::Range;
 /// Any answer, without its objects.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Reply {
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25, 26, 32, 34, 40")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25, 26, 32, 34, 40, 50")]
     answer: Option<Answer>,
 }
 
@@ -46,6 +47,9 @@ enum Answer {
     Failed(Failure),
     #[prost(message, tag = "25")]
     Recalled(Recalled),
+    /// One object follows for each key.
+    #[prost(message, tag = "50")]
+    Watched(Watched),
     /// The objects of those who told follow, and two more.
     #[prost(message, tag = "26")]
     Explained(Explained),
@@ -117,6 +121,7 @@ impl Reply {
                 Answer::SessionRead(SessionRead { receipt: Some(receipt), session: Some(session) })
             }
             model::Reply::Listed(listed) => Answer::Listed(PlainListed::put(listed)),
+            model::Reply::Watched(watched) => Answer::Watched(Watched::put(watched)),
             model::Reply::Recalled(recalled) => Answer::Recalled(Recalled::put(recalled)),
             model::Reply::Explained(explained) => Answer::Explained(Explained::put(explained)),
             model::Reply::Declared(declared) => put_declared(declared),
@@ -139,6 +144,7 @@ impl Reply {
                 model::Reply::Read(Read { object, session, receipt: present(receipt)?.take()? })
             }
             Answer::Listed(listed) => model::Reply::Listed(listed.take(objects)?),
+            Answer::Watched(watched) => model::Reply::Watched(watched.take(objects)?),
             Answer::Recalled(recalled) => model::Reply::Recalled(recalled.take()?),
             Answer::Explained(explained) => {
                 model::Reply::Explained(Box::new(explained.take(objects)?))

@@ -12,6 +12,7 @@ use model::{Mutation, ReadOptions, Token, WriteOptions};
 use prost::{Message, Oneof};
 
 use crate::explain::Explain;
+use crate::feed::Watch;
 use crate::parts::{
     Demands, Key, Sessions, Time, Unusable, Usable, present, put_context, put_level, put_name,
     take_context, take_level, take_name, wrong,
@@ -27,7 +28,7 @@ pub(crate) use list::Range;
 pub(crate) struct Request {
     #[prost(
         oneof = "Asked",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30, 32, 33, 34, 40"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30, 32, 33, 34, 40, 50"
     )]
     asked: Option<Asked>,
 }
@@ -68,6 +69,8 @@ enum Asked {
     Explain(Explain),
     #[prost(message, tag = "34")]
     Repair(Repair),
+    #[prost(message, tag = "50")]
+    Watch(Watch),
     /// Who knows no guests must not declare a strict one in its place.
     #[prost(message, tag = "21")]
     DeclareSloppyKeyspace(DeclareKeyspace),
@@ -96,6 +99,7 @@ impl Request {
                 list @ List { demands: None, .. } => Asked::List(list),
                 list @ List { demands: Some(_), .. } => Asked::DemandingList(list),
             },
+            model::Request::Watch(watch) => Asked::Watch(Watch::put(watch)),
             model::Request::Recall(recall) => Asked::Recall(Recall::put(recall)),
             model::Request::Explain(explain) => Asked::Explain(Explain::put(explain)),
             model::Request::Declare(declare) => put_declare(declare),
@@ -116,6 +120,7 @@ impl Request {
             | Asked::MonotonicGet(get)
             | Asked::SessionGet(get) => model::Request::Get(get.take()?),
             Asked::List(list) | Asked::DemandingList(list) => model::Request::List(list.take()?),
+            Asked::Watch(watch) => model::Request::Watch(watch.take()?),
             Asked::Recall(recall) => model::Request::Recall(recall.take()?),
             Asked::Explain(explain) => model::Request::Explain(explain.take()?),
             Asked::DeclareKeyspace(declare) => model::Request::Declare(declare.take(false)?),

@@ -1,8 +1,10 @@
 //! Dropping lines of the log.
 //!
-//! A line is of use as long as some replica may ask for its dots. When all have them on disk,
-//! it is dropped: in the background, some at a time, beside clients. The log of a healthy
-//! shard is therefore about as long as what was written in the last second or two.
+//! A line is of use as long as some replica may ask for its dots, and for a while after, as those
+//! may who watch a table. When all have had them on disk for so long, it is dropped: in the
+//! background, some at a time, beside clients. The log of a healthy shard is therefore about as long
+//! as what was written in the last ten minutes; or in the last second or two, if nobody watches and
+//! `changes_retention` says so.
 //!
 //! While a replica is away nothing is settled, and the log grows with every write. It has a
 //! bound, because an absence has none. Beyond it the oldest lines are dropped, and each
@@ -12,10 +14,11 @@
 //! Which lines there are is not known after a start, and nobody waits for it to be found out. What
 //! is known is where none are: the log of what is settled is looked through once.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use causality::{DotSet, Run};
-use model::{NodeId, ShardId};
+use model::{NodeId, Now, ShardId};
 use mutant::{Mutant, is};
 
 use crate::{Disk, Node, Turn};
@@ -31,6 +34,37 @@ const SEEK: usize = 4;
 /// 25,000 lines are dropped in a second, or 5,000 that are scattered.
 const PAUSE: Duration = Duration::from_micros(1250);
 
+/// How many moments are remembered of what was settled when. A line that is kept for a while is
+/// kept for a sixteenth longer than that, at the most.
+const MOMENTS_MAX: u32 = 16;
+
+/// What was settled when, so that lines can stay for a while after.
+#[derive(Debug, Default)]
+struct Settled {
+    moments: VecDeque<(Now, DotSet)>,
+    /// What was settled so long ago that its lines may go.
+    old: DotSet,
+}
+
+impl Settled {
+    /// What is settled now, and was when it was looked at so long ago.
+    fn since(&mut self, retention: Duration, settled: &DotSet, now: Now) -> DotSet {
+        if retention.is_zero() {
+            return settled.clone();
+        }
+        let is_due = |(at, last): &(Now, DotSet)| {
+            retention / MOMENTS_MAX <= now.since(*at) && last != settled
+        };
+        if self.moments.back().is_none_or(is_due) {
+            self.moments.push_back((now, settled.clone()));
+        }
+        while self.moments.front().is_some_and(|(at, _)| retention <= now.since(*at)) {
+            self.old = self.moments.pop_front().map(|(_, dots)| dots).unwrap_or_default();
+        }
+        self.old.intersection(settled)
+    }
+}
+
 /// What is known of the log of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
@@ -41,9 +75,15 @@ pub(crate) struct Lines {
     /// Dots of lines that had to stay when this round looked at them: some of their dots are
     /// settled and some are not. Looked at again and again, they would be all that is looked at.
     stay: DotSet,
+    settled: Settled,
 }
 
 impl Lines {
+    /// Whether the line of one of these dots is known to be gone.
+    pub(crate) fn lack(&self, dots: &DotSet) -> bool {
+        !self.absent.intersection(dots).is_empty()
+    }
+
     /// A new round begins, in which all lines are looked at.
     pub(crate) fn begin(&mut self) {
         self.stay = DotSet::new();
@@ -51,7 +91,7 @@ impl Lines {
 
     /// The log as it was found, under this clock.
     pub(crate) fn found(clock: &DotSet) -> Self {
-        Self { absent: DotSet::new(), unseen: clock.clone(), stay: DotSet::new() }
+        Self { unseen: clock.clone(), ..Self::default() }
     }
 
     /// Looks through a part of the log, and drops the lines of which all dots may go. Returns
@@ -113,6 +153,20 @@ fn set(run: Run) -> DotSet {
     DotSet::from_runs(vec![run]).expect("a part of a run is a set")
 }
 
+/// So many dots of a set, lowest first.
+fn first_of(dots: &DotSet, mut count: u64) -> DotSet {
+    let mut first = Vec::new();
+    for run in dots.runs() {
+        if count == 0 {
+            break;
+        }
+        let last = run.last.min(run.first.saturating_add(count - 1));
+        count -= last - run.first + 1;
+        first.push(Run { last, ..*run });
+    }
+    DotSet::from_runs(first).expect("parts of runs in order")
+}
+
 impl Node {
     /// Drops some lines of logs that nobody needs any more, and goes on with it in a while if
     /// there may be more.
@@ -125,7 +179,7 @@ impl Node {
         let mut left = ENTRIES_MAX;
         let shards: Vec<ShardId> = self.shards.range(from.1..).map(|(shard, _)| *shard).collect();
         for shard in shards {
-            self.prune_shard(shard, &mut left, turn.disk);
+            self.prune_shard(shard, &mut left, turn);
             if left == 0 {
                 self.exchange.pruning = Some((turn.now + PAUSE, shard));
                 return;
@@ -134,16 +188,18 @@ impl Node {
         self.exchange.pruning = None;
     }
 
-    fn prune_shard<D: Disk>(&mut self, shard: ShardId, left: &mut usize, disk: &mut D) {
+    fn prune_shard<D: Disk>(&mut self, shard: ShardId, left: &mut usize, turn: &mut Turn<'_, D>) {
+        let (now, disk) = (turn.now, &mut *turn.disk);
         let others = self.awaited(shard);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         let clock = kept.replica.clock();
         let asked = if is(Mutant::LogPrunedEarly) { others.get(..1) } else { None };
         let settled = self.exchange.acks.settled(shard, asked.unwrap_or(&others), clock);
         let lines = &mut kept.lines;
+        let old = lines.settled.since(self.config.limits.changes_retention, &settled, now);
         if !is(Mutant::LogKept) {
-            let part = settled.difference(&lines.stay);
-            *left = left.saturating_sub(lines.sweep(shard, &part, &settled, *left, disk).0);
+            let part = old.difference(&lines.stay);
+            *left = left.saturating_sub(lines.sweep(shard, &part, &old, *left, disk).0);
         }
         let max = self.config.limits.log_entries_max as u64;
         if lines.len(clock) <= max {
@@ -151,6 +207,12 @@ impl Node {
         }
         let unseen = lines.unseen.clone();
         *left = left.saturating_sub(lines.sweep(shard, &unseen, &DotSet::new(), *left, disk).0);
+        // What is kept for watchers only goes before what a replica lacks.
+        if lines.unseen.is_empty() && !is(Mutant::LogKept) {
+            let over = lines.len(clock).saturating_sub(max);
+            let part = first_of(&settled.difference(&lines.absent), over);
+            *left = left.saturating_sub(lines.sweep(shard, &part, &settled, *left, disk).0);
+        }
         let mut gone = DotSet::new();
         while 0 < *left && lines.unseen.is_empty() && max < lines.len(clock) {
             let before = lines.len(clock);

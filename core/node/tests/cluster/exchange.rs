@@ -86,7 +86,7 @@ fn a_dot_whose_record_was_lost_is_a_gap_and_is_not_covered() {
 
 #[test]
 fn a_full_log_drops_its_oldest_lines_and_marks_who_lacks_them() {
-    let limits = Limits { log_entries_max: 5, ..Limits::default() };
+    let limits = Limits { log_entries_max: 5, ..limits() };
     let mut cluster = Cluster::with_limits(3, limits);
     cluster.stop(3);
     let mut context = none();
@@ -107,7 +107,7 @@ fn a_full_log_drops_its_oldest_lines_and_marks_who_lacks_them() {
 #[test]
 fn beside_clients_what_was_missed_comes_at_the_configured_rate_and_else_at_once() {
     let rate = 1 << 20; // 256 small objects a second
-    let mut cluster = Cluster::with_limits(3, Limits { catch_up_rate: rate, ..Limits::default() });
+    let mut cluster = Cluster::with_limits(3, Limits { catch_up_rate: rate, ..limits() });
     // Writes to one key, 400 a second: enough that a node calls itself busy.
     let mut context = none();
     let mut serve = |cluster: &mut Cluster, seconds| {
@@ -191,7 +191,7 @@ fn where_guests_may_have_what_no_replica_knows_nobody_says_how_old_a_read_is() {
 #[test]
 fn lines_that_stay_do_not_keep_others_from_being_dropped() {
     const STAY: u64 = 150;
-    let mut cluster = Cluster::with_limits(3, Limits { siblings_max: 3, ..Limits::default() });
+    let mut cluster = Cluster::with_limits(3, Limits { siblings_max: 3, ..limits() });
     let lines = |cluster: &Cluster| cluster.nodes[&NodeId::new(1)].1.log.len();
     let one = WriteOptions { w: Some(Level::One), ..WriteOptions::default() };
     let write = |cluster: &mut Cluster, key: &str, context: &DotSet| match cluster

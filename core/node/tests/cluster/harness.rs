@@ -141,6 +141,11 @@ pub(crate) struct Cluster {
     pub(crate) held: VecDeque<(NodeId, Input)>,
 }
 
+/// What is not said otherwise: nothing is remembered for watchers.
+pub(crate) fn limits() -> Limits {
+    Limits { changes_retention: Duration::ZERO, ..Limits::default() }
+}
+
 /// A node in one of its lives.
 pub(crate) fn config(id: NodeId, life: u64, layout: &Layout) -> Config {
     Config {
@@ -148,7 +153,7 @@ pub(crate) fn config(id: NodeId, life: u64, layout: &Layout) -> Config {
         incarnation: Incarnation::new((life << 32) | u64::from(id.number())),
         disk: DiskId::new(id.number().into()),
         layout: layout.clone(),
-        limits: Limits { siblings_max: 3, hint_bytes_max: 9 << 19, ..Limits::default() },
+        limits: Limits { siblings_max: 3, hint_bytes_max: 9 << 19, ..limits() },
         address: format!("host{}:7100", id.number()),
         started_millis: life,
         salt: Salt::new([7; 32]),

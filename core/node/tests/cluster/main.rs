@@ -10,6 +10,7 @@
 mod declarations;
 mod exchange;
 mod explanations;
+mod feeds;
 mod guests;
 mod harness;
 mod joins;

@@ -9,7 +9,7 @@ const SCRUB: u64 = 10_000;
 
 fn cluster() -> Cluster {
     let scrub_interval = Duration::from_millis(SCRUB);
-    Cluster::with_limits(3, Limits { scrub_interval, ..Limits::default() })
+    Cluster::with_limits(3, Limits { scrub_interval, ..limits() })
 }
 
 fn named(number: u32) -> String {
@@ -187,7 +187,7 @@ fn a_shard_that_is_written_all_the_time_is_compared_when_that_is_overdue() {
     let limits = Limits {
         scrub_interval: Duration::from_millis(SCRUB),
         repair_interval: Duration::from_secs(20),
-        ..Limits::default()
+        ..limits()
     };
     (1..=3).for_each(|node| cluster.limit(node, limits));
     for number in 0..50 {
@@ -221,7 +221,7 @@ fn more_than_may_be_sent_at_once_is_brought_piece_by_piece() {
     let limits = Limits {
         scrub_interval: Duration::from_millis(SCRUB),
         exchange_bytes_max: 16 << 10,
-        ..Limits::default()
+        ..limits()
     };
     (1..=3).for_each(|node| cluster.limit(node, limits));
     // They have begun anew, and compare what they hold as soon as they have one clock.

@@ -11,8 +11,8 @@ use catalog::{Acceptor, Ballot, Catalog, Disks};
 use causality::{Dot, DotSet, Incarnation};
 use model::{
     DiskId, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Marks, Name, NodeId,
-    Object, Policy, Range, ReplicaMap, SHARDS_MAX, Spread, Table, TableId, Token, VOTES_MAX, Value,
-    Voting,
+    Object, Policy, Position, Range, Reading, ReplicaMap, SHARDS_MAX, Spread, Table, TableId,
+    Token, VOTES_MAX, Value, Voting,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -222,4 +222,15 @@ pub(crate) fn ranges() -> impl Strategy<Value = Range> {
         (0..SHARDS_MAX, option::of(keys()))
             .prop_map(|(shard, after)| Range::Table { shard, after }),
     ]
+}
+
+prop_compose! {
+    pub(crate) fn positions()(
+        followed in btree_map(0..SHARDS_MAX, dot_sets(), 0..5),
+        (shard, after) in (0..SHARDS_MAX, option::of(keys())),
+        is_read: bool,
+    ) -> Position {
+        let reading = is_read.then_some(Reading { shard, after });
+        Position { followed, reading }
+    }
 }

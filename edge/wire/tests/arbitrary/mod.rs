@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+mod feed;
 #[path = "../../../codec/tests/arbitrary/mod.rs"]
 pub(crate) mod parts;
 
@@ -276,6 +277,7 @@ pub(crate) fn requests() -> impl Strategy<Value = Request> {
         puts().prop_map(Request::Put),
         gets().prop_map(Request::Get),
         lists().prop_map(Request::List),
+        feed::watches().prop_map(Request::Watch),
         recalls().prop_map(Request::Recall),
         (names(), names(), keys(), times()).prop_map(|(keyspace, table, key, timeout)| {
             Request::Explain(Explain { keyspace, table, key, timeout })
@@ -325,6 +327,7 @@ fn refusals() -> impl Strategy<Value = Refusal> {
             Refusal::NoSuchShard { keyspace, shard, shards }
         }),
         Just(Refusal::EmptyDelete),
+        any::<u16>().prop_map(|shard| Refusal::CursorExpired { shard }),
         Just(Refusal::TokenReused),
         any::<(u64, u64)>().prop_map(|(seconds, max)| Refusal::TokenExpired { seconds, max }),
         any::<(u64, u64)>().prop_map(|(seconds, max)| Refusal::TokenFromFuture { seconds, max }),
@@ -413,6 +416,7 @@ pub(crate) fn replies() -> impl Strategy<Value = Reply> {
         }),
         (tables(), any::<bool>())
             .prop_map(|(table, created)| Reply::Declared(Declared::Table { table, created })),
+        feed::watched().prop_map(Reply::Watched).boxed(),
         any::<(u16, bool)>().prop_map(|(node, created)| {
             Reply::Declared(Declared::Disk { node: NodeId::new(node), created })
         }),
@@ -557,6 +561,7 @@ pub(crate) fn messages() -> impl Strategy<Value = Message> {
         2 => data().boxed(),
         1 => exchange().boxed(),
         1 => compare::comparisons().boxed(),
+        1 => feed::follows().boxed(),
         1 => scans().boxed(),
         1 => (requests_ids(), page, staleness()).prop_map(|(request, page, staleness)| {
             Message::Scanned(Scanned { request, page, staleness })

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use causality::DotSet;
 use codec::record::{self, Kind};
 use codec::token::{self, TokenKey};
-use codec::{catalog, clock, cursor, dots, key, object};
+use codec::{catalog, clock, cursor, dots, feed, key, object};
 use model::{Key, Name, Range, TableId};
 
 use super::{Target, encoded};
@@ -32,6 +32,7 @@ pub(super) const TARGETS: &[Target] = &[
     Target { seeds: record_seeds, ..Target::new("record", record) },
     Target { seeds: token_seeds, ..Target::new("token", token) },
     Target { seeds: cursor_seeds, ..Target::new("cursor", cursor) },
+    Target { seeds: feed_seeds, ..Target::new("feed", feed_cursor) },
 ];
 
 fn dots_of(set: &DotSet) -> Vec<u8> {
@@ -252,6 +253,47 @@ fn cursor_seeds() -> Vec<Vec<u8>> {
         seeds.push([&[1, 9, 2][..], &range].concat());
     }
     seeds
+}
+
+fn feed_seeds() -> Vec<Vec<u8>> {
+    let (ks, t) = (name("ks"), name("t"));
+    let place = cursor::Place { keyspace: &ks, table: &t };
+    let life = 7_u64.to_le_bytes();
+    let followed = [&[1][..], &life, &[2, 0, 1, 0, 1, 0, 4, 3, 0, 1, 2, 1, b'k', 0]].concat();
+    let positions = [vec![0, 0, 0], vec![0, 0, 1, 0], followed];
+    let mut seeds = Vec::new();
+    for position in positions {
+        let read = feed::decode(&Bytes::from(position.clone())).ok();
+        let sealed = read.and_then(|position| feed::seal(&secret(), &place, &position));
+        seeds.push([&[0][..], sealed.unwrap_or_default().as_bytes()].concat());
+        seeds.push([&[1, 9, 2][..], &position].concat());
+    }
+    seeds
+}
+
+/// Either the text of a watcher's cursor, or a position whose cursor is edited.
+fn feed_cursor(input: &[u8]) {
+    let (ks, t) = (name("ks"), name("t"));
+    let place = cursor::Place { keyspace: &ks, table: &t };
+    let mut cut = Cut(input);
+    let opens = |text: &str| feed::open(&secret(), &place, text).ok();
+    if cut.byte() % 2 == 0 {
+        let Ok(text) = std::str::from_utf8(cut.0) else { return };
+        if let Some(position) = opens(text) {
+            let sealed = feed::seal(&secret(), &place, &position);
+            assert_eq!(sealed.as_deref(), Some(text), "nobody sealed this");
+        }
+        return;
+    }
+    let (at, mask) = (cut.byte(), cut.byte());
+    let bytes = Bytes::copy_from_slice(cut.0);
+    let Ok(position) = feed::decode(&bytes) else { return };
+    let mut again = Vec::new();
+    feed::encode(&position, &mut again);
+    assert_eq!(again, bytes, "a position has one encoding");
+    let Some(text) = feed::seal(&secret(), &place, &position) else { return };
+    assert_eq!(opens(&text), Some(position));
+    assert!(edited(&text, at, mask).is_none_or(|text| opens(&text).is_none()));
 }
 
 /// Either the text of a cursor, or a range whose cursor is edited.

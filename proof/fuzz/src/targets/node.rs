@@ -235,6 +235,7 @@ impl World {
             model::Request::List(list) => list.timeout = list.timeout.min(PATIENCE),
             model::Request::Explain(explain) => explain.timeout = explain.timeout.min(PATIENCE),
             model::Request::Recall(recall) => recall.timeout = recall.timeout.min(PATIENCE),
+            model::Request::Watch(watch) => watch.timeout = watch.timeout.min(PATIENCE),
             model::Request::Declare(_) | model::Request::Status | model::Request::Repair(_) => {}
         }
         self.tickets += 1;
@@ -331,6 +332,11 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             let leaves = (!how.is_multiple_of(5)).then_some(leaves);
             Message::Examined(Examined { request: examine.request, leaves })
         }
+        Message::Follow(follow) => {
+            let told = |shard: u16| told_of(how.wrapping_add(shard.to_le_bytes()[0]), &object);
+            let shards = follow.shards.iter().map(|(shard, _)| (*shard, told(*shard))).collect();
+            Message::Followed(node::Followed { request: follow.request, shards })
+        }
         Message::Holding { .. } => Message::Take { bytes: u64::from(how) },
         Message::Probe { .. } => Message::Probed { catalog_version: u64::from(how) },
         Message::Vouch(vouch) => Message::Vouched(node::Vouched { request: vouch.request }),
@@ -344,6 +350,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         | Message::Take { .. }
         | Message::Clocks(_)
         | Message::Sent(_)
+        | Message::Followed(_)
         | Message::Compared(_)
         | Message::Examined(_)
         | Message::Probed { .. }
@@ -352,6 +359,25 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         | Message::Rejected { .. }
         | Message::Learn { .. } => return None,
     })
+}
+
+/// What a peer might tell a watcher of a shard.
+fn told_of(how: u8, object: &Object) -> node::Told {
+    let (key, clock) = (samples::first_key(), object.context().clone());
+    let entries = vec![(key.clone(), object.clone())];
+    match how % 6 {
+        0 => node::Told::Same,
+        1 => node::Told::Changed(node::Changes {
+            entries,
+            clock,
+            more: how & 0x40 == 0,
+            ..node::Changes::default()
+        }),
+        2 => node::Told::Read { entries, after: (how & 0x40 == 0).then_some(key) },
+        3 => node::Told::Behind(clock),
+        4 => node::Told::Gone,
+        _ => node::Told::Failed,
+    }
 }
 
 fn seeds() -> Vec<Vec<u8>> {
