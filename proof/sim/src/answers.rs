@@ -108,7 +108,12 @@ impl Oracle {
                 };
                 (*spot, receipt.dot.is_none() && receipt.durable() == 0, is_met)
             }
-            Op::Recall { .. } | Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Ask => {
+            Op::Recall { .. }
+            | Op::List(_)
+            | Op::Watch { .. }
+            | Op::Declare(_)
+            | Op::Nowhere
+            | Op::Ask => {
                 return Ok(());
             }
         };

@@ -229,6 +229,7 @@ impl World {
             | Refusal::TokenReused
             | Refusal::TokenForgotten { .. }
             | Refusal::HintsFull { .. }
+            | Refusal::CursorExpired { .. }
             | Refusal::Joining { .. }
             | Refusal::EmptyDelete
             | Refusal::RepairRuns { .. }

@@ -31,6 +31,7 @@ pub(crate) enum Part {
     Rooms,
     Trees,
     Repairs,
+    Watchers,
 }
 
 /// The chance of one part of the world.

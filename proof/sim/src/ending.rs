@@ -110,6 +110,7 @@ impl World {
         if self.oracle.look != Look::Answers {
             self.check_clocks()?;
         }
+        self.check_watchers()?;
         self.check_catalogs()?;
         self.count_effects(&reads);
         self.check_lists(&reads)

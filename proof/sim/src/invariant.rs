@@ -51,6 +51,9 @@ every! {
         MonotonicReadsHold,
         /// A session reads what it has written and read, and writes after it.
         SessionsHold,
+        /// Who watches a table is told how each key is in the end, and never what is older than what
+        /// he was told before, unless that is said.
+        WatchersMissNothing,
         /// What is held in the end are the latest writes of the true history, and whatever is
         /// missing of it was lost in a way that the guarantees name.
         HistoryIsHeld,
@@ -180,6 +183,9 @@ impl Invariant {
             Invariant::SessionsHold => {
                 "A session reads what it has written and read, and writes after it."
             }
+            Invariant::WatchersMissNothing => {
+                "Who watches a table is told how each key is in the end, and never what is older than what he was told before, unless that is said."
+            }
             Invariant::DotsAreUnique => "A dot names one write, for ever.",
             Invariant::WritesHappenOnce => "A write has one dot, however often it is sent.",
             Invariant::TokensTakeEffectOnce => {
@@ -272,7 +278,7 @@ impl Invariant {
             | Invariant::TokensAreBound => &[Answered],
             Invariant::OutcomesAreTrue => &[Stored, Answered],
             Invariant::DurableIsOnDisk => &[Answered, Lost],
-            Invariant::ListsAgree => &[Answered, Quiet],
+            Invariant::ListsAgree | Invariant::WatchersMissNothing => &[Answered, Quiet],
             Invariant::RefusedStaysAway | Invariant::SupersededStaysAway => &[Stored, Answered],
             Invariant::EveryRequestIsAnswered
             | Invariant::NodesDoNotPanic
@@ -359,6 +365,7 @@ pub const PROMISES: &[Promise] = {
             &[SessionsHold],
             "sessions of lists and batches",
         ),
+        promise("who watches a table misses nothing", &[WatchersMissNothing], ""),
         promise(
             "what a node says never overtakes the data it speaks of",
             &[DurableIsOnDisk, LogReachesBack, StalenessIsTrue],

@@ -82,6 +82,7 @@ mod tokens;
 mod trace;
 mod trees;
 mod verdicts;
+mod watchers;
 mod words;
 mod workload;
 mod world;

@@ -57,6 +57,7 @@ impl World {
             Op::Read { .. }
             | Op::Recall { .. }
             | Op::List(_)
+            | Op::Watch { .. }
             | Op::Declare(_)
             | Op::Nowhere
             | Op::Ask => None,
@@ -171,6 +172,8 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Compare(compare) => (23, compare.request.0, "compare"),
         Message::Compared(compared) => (24, compared.request.0, "compared"),
         Message::Bring(bring) => (25, bring.request.0, "bring"),
+        Message::Follow(follow) => (26, follow.request.0, "follow"),
+        Message::Followed(followed) => (27, followed.request.0, "followed"),
         Message::Vouch(vouch) => (40, vouch.request.0, "vouch"),
         Message::Vouched(vouched) => (41, vouched.request.0, "vouched"),
         Message::Examine(examine) => (26, examine.request.0, "examine"),

@@ -116,6 +116,9 @@ impl World {
         self.trace.note(self.now, &words, || format!("{ticket:?} is answered {reply:?}"));
         self.trace.note_reply(&reply);
         self.judge(&open, &reply)?;
+        if let Op::Watch { watcher } = open.op {
+            return self.watched(watcher, &reply);
+        }
         match open.client {
             Some(client) => {
                 self.workload.hear(client, &open.op, &self.oracle, Some(&reply));
@@ -146,6 +149,7 @@ impl World {
             Op::List(_) => "lists",
             Op::Recall { .. } => "outcomes",
             Op::Declare(_) => "declarations",
+            Op::Watch { .. } => "watches",
             Op::Nowhere => "requests to nowhere",
             Op::Ask => return,
         };
@@ -159,6 +163,7 @@ impl World {
             Request::List(list) => list.timeout,
             Request::Recall(recall) => recall.timeout,
             Request::Explain(explain) => explain.timeout,
+            Request::Watch(watch) => watch.timeout,
             Request::Put(_) | Request::Declare(_) | Request::Status | Request::Repair(_) => {
                 Duration::from_secs(20)
             }

@@ -152,6 +152,7 @@ impl World {
         // The hottest key should not always be in the same table.
         spots.sort_by(|a, b| a.key.cmp(&b.key));
         self.oracle = Oracle::new(spots, places, self.oracle.look);
+        self.begin_watching();
         self.go_on(3 * SECOND)
     }
 
@@ -166,6 +167,7 @@ impl World {
             Reply::Written(_)
             | Reply::Read(_)
             | Reply::Listed(_)
+            | Reply::Watched(_)
             | Reply::Recalled(_)
             | Reply::Explained(_)
             | Reply::Status(_)

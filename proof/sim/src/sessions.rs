@@ -174,7 +174,12 @@ impl World {
         let spot = match op {
             Op::Write { id, .. } => self.oracle.write(*id).spot,
             Op::Read { spot, .. } => *spot,
-            Op::List(_) | Op::Declare(_) | Op::Nowhere | Op::Recall { .. } | Op::Ask => {
+            Op::List(_)
+            | Op::Watch { .. }
+            | Op::Declare(_)
+            | Op::Nowhere
+            | Op::Recall { .. }
+            | Op::Ask => {
                 return Vec::new();
             }
         };

@@ -106,6 +106,7 @@ impl World {
                 Op::Read { .. }
                 | Op::Recall { .. }
                 | Op::List(_)
+                | Op::Watch { .. }
                 | Op::Declare(_)
                 | Op::Nowhere
                 | Op::Ask => None,
@@ -187,6 +188,7 @@ impl World {
                 Op::Read { .. }
                 | Op::Recall { .. }
                 | Op::List(_)
+                | Op::Watch { .. }
                 | Op::Declare(_)
                 | Op::Nowhere
                 | Op::Ask => None,

@@ -56,6 +56,12 @@ pub struct Plan {
     /// Mean microseconds between two repairs that operators begin. Zero for none.
     #[serde(default)]
     pub repairs: u64,
+    /// Programs that watch a table.
+    #[serde(default)]
+    pub watchers: usize,
+    /// For how many microseconds lines of logs are kept for them.
+    #[serde(default)]
+    pub changes_retention: u64,
     /// Mean microseconds between two declarations of further keyspaces and tables. Zero
     /// for none.
     pub declares: u64,
@@ -242,6 +248,10 @@ impl Plan {
         let mut levels = Dice::new(seed, Part::Levels);
         // A declaration takes several round trips, one declaration after the other.
         let sloppy = u16::from(replicas) < nodes && Dice::new(seed, Part::Guests).chance(350);
+        let mut watching = Dice::new(seed, Part::Watchers);
+        let watchers = watching.pick(&[0, 0, 0, 1, 2]);
+        let retention =
+            watching.pick(&[None, Some(2 * SECOND), Some(20 * SECOND), Some(600 * SECOND)]);
         let often = if network.far == 0 { 300 * MILLISECOND } else { 2 * SECOND };
         Self {
             nodes,
@@ -268,6 +278,8 @@ impl Plan {
             ]),
             scrubs: Dice::new(seed, Part::Trees).chance(600),
             repairs: Dice::new(seed, Part::Repairs).pick(&[0, 0, SECOND, 3 * SECOND]),
+            watchers,
+            changes_retention: retention.filter(|_| 0 < watchers).unwrap_or(0),
             declares: dice.pick(&[0, 0, often, 2 * SECOND]),
             clients: ClientPlan {
                 demands: levels.pick(&[0, 0, 50, 300]),

@@ -50,6 +50,7 @@ impl World {
             | Reply::Written(_)
             | Reply::Read(_)
             | Reply::Listed(_)
+            | Reply::Watched(_)
             | Reply::Recalled(_)
             | Reply::Explained(_)
             | Reply::Status(_)

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
-use model::{Listed, Listing, Object, Read, Receipt, Reply, Written};
+use model::{Changed, Listed, Listing, Object, Read, Receipt, Reply, Watched, Written};
 
 /// How many of the last events a violation shows.
 const EVENTS_SHOWN: usize = 150;
@@ -80,6 +80,12 @@ impl Trace {
                 }
                 next.is_some().hash(self);
                 self.note_receipt(receipt);
+            }
+            Reply::Watched(Watched { changes, position, rewound, silent }) => {
+                for Changed { key, object } in changes {
+                    (key.partition(), key.sort(), object).hash(self);
+                }
+                (&position.followed, position.reading.is_some(), rewound, silent).hash(self);
             }
             Reply::Recalled(_)
             | Reply::Explained(_)

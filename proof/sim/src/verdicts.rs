@@ -23,7 +23,7 @@ use crate::world::{Open, World};
 impl World {
     pub(crate) fn judge(&mut self, open: &Open, reply: &Reply) -> Result<(), Broken> {
         match (&open.op, reply) {
-            (Op::Ask, _) => {}
+            (Op::Ask, _) | (Op::Watch { .. }, Reply::Watched(_)) => {}
             (Op::Write { id, options }, Reply::Written(written)) => {
                 self.check_proper(open)?;
                 self.count(&open.op, "acknowledged");
@@ -75,6 +75,7 @@ impl World {
                 | Op::Read { .. }
                 | Op::Recall { .. }
                 | Op::List(_)
+                | Op::Watch { .. }
                 | Op::Declare(_),
                 _,
             ) => {
@@ -199,6 +200,7 @@ impl World {
                 | Refusal::TokenForgotten { .. }
                 // Judged when a node finds that it has no room.
                 | Refusal::HintsFull { .. }
+                | Refusal::CursorExpired { .. }
                 | Refusal::Joining { .. }
                 | Refusal::RepairRuns { .. }
                 | Refusal::NoSuchShard { .. }
@@ -252,6 +254,7 @@ impl World {
             Op::Read { .. }
             | Op::Recall { .. }
             | Op::List(_)
+            | Op::Watch { .. }
             | Op::Declare(_)
             | Op::Nowhere
             | Op::Ask => Ok(()),
@@ -286,6 +289,7 @@ impl World {
                 Op::Read { .. }
                 | Op::Recall { .. }
                 | Op::List(_)
+                | Op::Watch { .. }
                 | Op::Declare(_)
                 | Op::Nowhere
                 | Op::Ask => false,
@@ -294,6 +298,7 @@ impl World {
                 *max == self.limits.siblings_max && *max <= *siblings
             }
             Refusal::Overloaded { max } => *max == self.plan.requests_max,
+            Refusal::CursorExpired { .. } => matches!(open.op, Op::Watch { .. }),
             Refusal::Joining { .. } => !open.healthy,
             Refusal::HintsFull { nodes, kept, needs, max } => {
                 *max == self.plan.hint_bytes_max
@@ -361,7 +366,7 @@ impl World {
                     shards.into_iter().all(|shard| poll(shard).is_proper_read(list.options))
                 })
             }
-            Op::Recall { .. } | Op::Declare(_) | Op::Nowhere | Op::Ask => true,
+            Op::Recall { .. } | Op::Watch { .. } | Op::Declare(_) | Op::Nowhere | Op::Ask => true,
         }
     }
 
@@ -379,7 +384,7 @@ impl World {
                 oracle.poll(oracle.spot(*spot), open.at).is_read(options, acks)
             }
             Op::List(_) => true,
-            Op::Recall { .. } | Op::Declare(_) | Op::Nowhere | Op::Ask => false,
+            Op::Recall { .. } | Op::Watch { .. } | Op::Declare(_) | Op::Nowhere | Op::Ask => false,
         }
     }
 
@@ -440,6 +445,7 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
         | Reply::Written(_)
         | Reply::Read(_)
         | Reply::Listed(_)
+        | Reply::Watched(_)
         | Reply::Recalled(_)
         | Reply::Explained(_)
         | Reply::Declared(_)
@@ -481,7 +487,7 @@ fn demanded(op: &Op) -> Kind {
         Op::Write { options, .. } => options.min,
         Op::Read { options, .. } => options.min,
         Op::List(list) => list.options.min,
-        Op::Recall { .. } | Op::Declare(_) | Op::Nowhere | Op::Ask => Kind::Any,
+        Op::Recall { .. } | Op::Watch { .. } | Op::Declare(_) | Op::Nowhere | Op::Ask => Kind::Any,
     }
 }
 

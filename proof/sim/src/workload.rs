@@ -42,6 +42,8 @@ pub(crate) enum Op {
     List(Box<List>),
     /// A declaration.
     Declare(Declare),
+    /// A watcher's question what has changed.
+    Watch { watcher: usize },
     /// A request to a keyspace or table that does not exist.
     Nowhere,
     /// Something that the world itself wants to know.
@@ -447,6 +449,7 @@ impl Workload {
                 Op::Write { .. }
                 | Op::Read { .. }
                 | Op::List(_)
+                | Op::Watch { .. }
                 | Op::Declare(_)
                 | Op::Nowhere
                 | Op::Recall { .. }

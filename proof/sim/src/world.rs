@@ -30,6 +30,7 @@ use crate::swarm::Plan;
 use crate::tokens;
 use crate::trace::Trace;
 use crate::trees;
+use crate::watchers::Watchers;
 use crate::workload::{self, Op, Workload};
 
 /// Something that will happen.
@@ -48,6 +49,8 @@ pub(crate) enum Event {
     Ask { ticket: Ticket, timeout: Duration },
     /// A client thinks of its next request.
     Next { client: usize },
+    /// A watcher asks what has changed.
+    Watch { watcher: usize },
     /// By now a node must have answered.
     Overdue { ticket: Ticket },
     /// An operator declares a keyspace or a table.
@@ -111,6 +114,7 @@ pub(crate) struct World {
     pub(crate) troubles: Troubles,
     pub(crate) oracle: Oracle,
     pub(crate) workload: Workload,
+    pub(crate) watchers: Watchers,
     pub(crate) faults: Faults,
     pub(crate) contracts: Contracts,
     pub(crate) trace: Trace,
@@ -171,6 +175,7 @@ impl World {
             hint_bytes_max,
             retry_window: tokens::WINDOW,
             token_ahead_max: tokens::WINDOW,
+            changes_retention: Duration::from_micros(plan.changes_retention),
             scrub_interval: trees::scrub_interval(&plan),
             repair_interval: trees::REPAIR,
             ..Limits::default()
@@ -188,6 +193,7 @@ impl World {
             troubles: Troubles::default(),
             oracle: Oracle::default(),
             workload: Workload::new(&plan.clients, nodes.clone(), seed),
+            watchers: Watchers::new(dice(Part::Watchers)),
             contracts: Contracts::new(plan.declares, dice(Part::Contracts)),
             faults: Faults::new(plan.faults.clone(), nodes, dice(Part::Faults)),
             trace: Trace::default(),
@@ -252,6 +258,7 @@ impl World {
             Event::Done { at, life, work } => self.done(at, life, work),
             Event::Ask { ticket, timeout } => self.reach(ticket, timeout),
             Event::Next { client } => self.next(client),
+            Event::Watch { watcher } => self.watch(watcher),
             Event::Overdue { ticket } => self.overdue(ticket),
             Event::Declare => self.declare_something(),
             Event::Repair => self.begin_repair(),

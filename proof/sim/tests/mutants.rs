@@ -21,11 +21,30 @@ const SEEDS_OF_CLIENTS: u64 = 2_000;
 /// Where to look for a mutant.
 type Worlds = fn(u64) -> Plan;
 
+/// A world in which nobody watches: who does notices much of what others are to notice.
+fn draw(seed: u64) -> Plan {
+    Plan { watchers: 0, changes_retention: 0, ..Plan::draw(seed) }
+}
+
+/// A world of two who watch, at nodes that die and are cut off, while messages are lost; and of
+/// disks that lose nothing.
+#[cfg(feature = "mutants")]
+fn of_watchers(seed: u64) -> Plan {
+    use sim::FaultKind::{Isolate, Kill, Power, Split};
+    let mut plan = draw(seed);
+    let retention = if seed.is_multiple_of(2) { 2_000_000 } else { 600_000_000 };
+    (plan.watchers, plan.changes_retention) = (2, retention);
+    (plan.disk.rot, plan.network.loss, plan.destroys) = (0, 50, false);
+    (plan.faults.gap, plan.faults.lasts) = (500_000, 2_000_000);
+    plan.faults.kinds = [(Kill, 3), (Isolate, 3), (Split, 2), (Power, 1)].into();
+    plan
+}
+
 /// A world in which operators are at work all the time, and nodes die.
 #[cfg(feature = "mutants")]
 fn of_operators(seed: u64) -> Plan {
     use sim::FaultKind::{Blackout, Kill, Power, Split};
-    let mut plan = Plan::draw(seed);
+    let mut plan = draw(seed);
     (plan.declares, plan.network.far, plan.network.loss) = (300_000, 0, 0);
     plan.faults.gap = 500_000;
     plan.faults.kinds = [(Kill, 3), (Power, 3), (Blackout, 2), (Split, 3)].into();
@@ -62,7 +81,7 @@ fn of_distant_operators(seed: u64) -> Plan {
 /// former life are still on their way.
 fn of_short_lives(seed: u64) -> Plan {
     use sim::FaultKind::{Kill, Power};
-    let mut plan = Plan::draw(seed);
+    let mut plan = draw(seed);
     (plan.network.twice, plan.network.delay, plan.network.tail) = (300, 10_000, 100);
     (plan.disk.sync, plan.clients.timeout) = (20_000, 3_000_000);
     (plan.faults.gap, plan.faults.lasts) = (100_000, 20_000);
@@ -74,7 +93,7 @@ fn of_short_lives(seed: u64) -> Plan {
 /// come again, late.
 #[cfg(feature = "mutants")]
 fn of_lost_records(seed: u64) -> Plan {
-    let mut plan = Plan::draw(seed);
+    let mut plan = draw(seed);
     plan.tables.iter_mut().for_each(|table| {
         (table.read, table.write) = (model::Level::One, model::Level::One);
     });
@@ -122,7 +141,7 @@ fn of_operators_who_repair(seed: u64) -> Plan {
 /// answered and try again elsewhere.
 #[cfg(feature = "mutants")]
 fn of_retries(seed: u64) -> Plan {
-    let mut plan = Plan::draw(seed);
+    let mut plan = draw(seed);
     (plan.clients.tokens, plan.clients.leaves, plan.clients.timeout) = (1000, 300, 200_000);
     plan
 }
@@ -158,7 +177,7 @@ fn of_wondering(seed: u64) -> Plan {
 /// true long ago: who is behind hardly knows it.
 fn of_late_news(seed: u64) -> Plan {
     use sim::FaultKind::{Isolate, Split};
-    let mut plan = Plan::draw(seed);
+    let mut plan = draw(seed);
     plan.tables.iter_mut().for_each(|table| {
         (table.read, table.write) = (model::Level::One, model::Level::One);
     });
@@ -193,7 +212,7 @@ fn of_broken_lines(seed: u64) -> Plan {
 #[cfg(feature = "mutants")]
 fn of_guests(seed: u64) -> Plan {
     use sim::FaultKind::{Isolate, Kill, Power, SlowNode, Split};
-    let mut plan = Plan::draw(seed);
+    let mut plan = draw(seed);
     (plan.nodes, plan.regions, plan.sloppy) = (u16::from(plan.replicas) + 3, 1, true);
     (plan.disk.rot, plan.declares, plan.network.far, plan.clients.levels) = (0, 0, 0, 300);
     (plan.faults.gap, plan.faults.lasts) = (500_000, 3_000_000);
@@ -331,7 +350,7 @@ fn find_each(looks: &str, look: Look, rows: &[Row]) {
 
 #[test]
 fn each_mutant_is_found_and_called_by_a_right_name() {
-    let any: Worlds = Plan::draw;
+    let any: Worlds = draw;
     #[cfg_attr(not(feature = "mutants"), expect(unused_mut, reason = "more come with it"))]
     let mut rows: Vec<Row> = vec![
         (Mutant::MergeOverwrites, any, &[ReplicasOnlyGrow]),
@@ -384,7 +403,7 @@ fn each_mutant_is_found_and_called_by_a_right_name() {
 #[cfg(feature = "mutants")]
 fn inside() -> Vec<Row> {
     use sim::Inside as In;
-    let any: Worlds = Plan::draw;
+    let any: Worlds = draw;
     let rows: &[(In, Worlds, &'static [Invariant])] = &[
         (In::OldNewsTaken, any, &[SupersededStaysAway]),
         (In::OldNewsClaimed, any, &[NoFalseDominance]),
@@ -540,6 +559,9 @@ fn inside() -> Vec<Row> {
         (In::SessionWithoutGuests, of_guests_of_sessions, &[WritesAreTaken]),
         (In::SessionForgetsReads, of_sessions, &[SessionsHold]),
         (In::SessionWritesUnchecked, of_sessions, &[SessionsHold]),
+        (In::ToldInPartIsToldAll, of_watchers, &[WatchersMissNothing]),
+        (In::GoneLineIsTold, of_watchers, &[WatchersMissNothing]),
+        (In::BehindIsFollowed, of_watchers, &[WatchersMissNothing]),
     ];
     rows.iter().map(|(inside, worlds, names)| (Mutant::Inside(*inside), *worlds, *names)).collect()
 }
@@ -548,7 +570,7 @@ fn inside() -> Vec<Row> {
 /// made to clients must still be seen to break.
 #[test]
 fn what_mutants_do_to_clients_is_seen_without_a_look_into_replicas() {
-    let any: Worlds = Plan::draw;
+    let any: Worlds = draw;
     // What is lost with a crash that nobody sees was promised by receipts, too.
     let lost: &[Invariant] =
         &[QuorumsMeet, AcknowledgedIsKept, ListsAgree, ReceiptsAreTrue, OutcomesAreTrue];
@@ -578,7 +600,7 @@ fn what_mutants_do_to_clients_is_seen_without_a_look_into_replicas() {
 fn without_lost_records_no_run_can_tell_whether_old_news_is_filtered() {
     for inside in [sim::Inside::OldNewsTaken, sim::Inside::OldNewsClaimed] {
         for seed in 0..40 {
-            let mut plan = Plan::draw(seed);
+            let mut plan = draw(seed);
             plan.disk.rot = 0;
             let mutant = Some(Mutant::Inside(inside));
             let options = Options { plan: Some(plan), mutant, ..Options::default() };
@@ -590,8 +612,7 @@ fn without_lost_records_no_run_can_tell_whether_old_news_is_filtered() {
 
 #[test]
 fn a_violation_tells_how_to_see_it_again() {
-    let violation =
-        find(Mutant::SiblingsDropped, Plan::draw, Look::Everywhere).expect("it is found");
+    let violation = find(Mutant::SiblingsDropped, draw, Look::Everywhere).expect("it is found");
     let text = violation.to_string();
     assert!(text.contains(&format!("--seed {}", violation.seed)), "{text}");
     assert!(!violation.history.is_empty(), "{text}");
@@ -605,7 +626,7 @@ fn a_violation_tells_how_to_see_it_again() {
 #[cfg(feature = "mutants")]
 const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
     use sim::Inside as In;
-    const ANY: Worlds = Plan::draw;
+    const ANY: Worlds = draw;
     const ALL: Look = Look::Everywhere;
     &[
         (AcknowledgedIsKept, Mutant::AtlasOpen, ANY, ALL),
@@ -637,6 +658,7 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (OutcomesAreTrue, Mutant::Inside(In::UnseenTakenForFinal), of_wondering, Look::Answers),
         (MonotonicReadsHold, Mutant::Inside(In::WriteBackNotAwaited), ANY, ALL),
         (SessionsHold, Mutant::Inside(In::SessionLacksIgnored), of_sessions, ALL),
+        (WatchersMissNothing, Mutant::Inside(In::ToldInPartIsToldAll), of_watchers, ALL),
         (QuorumsMeet, Mutant::Inside(In::DigestIgnored), ANY, ALL),
         (QuorumsMeet, Mutant::SyncLies, ANY, Look::Answers),
         (ReceiptsAreTrue, Mutant::Inside(In::StrictAlways), ANY, ALL),

@@ -84,6 +84,30 @@ fn where_replicas_are_away_most_of_the_time_guests_lose_nothing() {
     }
 }
 
+/// Watchers are told of changes, are sent back to the beginning, and are told that what they had
+/// been told is taken back.
+#[test]
+fn who_watches_misses_nothing_however_often_nodes_die() {
+    let mut told = BTreeMap::new();
+    for seed in 0..FIXED / 2 {
+        let mut plan = Plan::draw(seed);
+        plan.watchers = 2;
+        plan.changes_retention = [2_000_000, 20_000_000, 600_000_000][seed as usize % 3];
+        plan.disk.rot *= seed % 2;
+        let options = Options { plan: Some(plan), ..Options::default() };
+        let report = run(seed, &options).unwrap_or_else(|violation| panic!("{violation}"));
+        for ((_, kind), count) in
+            report.requests.into_iter().filter(|((of, _), _)| *of == "watches")
+        {
+            *told.entry(kind).or_insert(0) += count;
+        }
+    }
+    for (kind, least) in [("answered", 1_000), ("changes", 10_000), ("expired", 50), ("rewound", 0)]
+    {
+        assert!(least < told.get(kind).copied().unwrap_or(0), "few are {kind}: {told:?}");
+    }
+}
+
 #[test]
 fn one_seed_is_one_course_of_events() {
     for seed in 0..50 {
