@@ -63,6 +63,7 @@ mod send;
 mod session;
 mod table;
 mod token;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -84,6 +85,7 @@ pub use repair::{Differing, Proof, Repair, RepairMode, RepairPair, Repairs, Star
 pub use session::{NoSession, Session};
 pub use table::{Answer, Table, Written};
 pub use token::{Identity, NoToken, Token};
+pub use watch::{Change, Changes, Feed, Since, WatchOptions};
 
 use endpoint::Endpoint;
 

@@ -160,7 +160,7 @@ impl RawEntry {
 }
 
 /// Reads a part of a key, which is text or base64 of bytes that are none.
-fn part(text: Option<String>, base64: Option<String>) -> Result<Option<Bytes>, Error> {
+pub(crate) fn part(text: Option<String>, base64: Option<String>) -> Result<Option<Bytes>, Error> {
     match (text, base64) {
         (Some(text), _) => Ok(Some(text.into())),
         (None, Some(base64)) => match STANDARD.decode(base64) {

@@ -12,7 +12,8 @@
 //! never sent                           again             again
 //! 503 not_attempted, overloaded,
 //!     no_majority, session_behind,
-//!     hints_full; 500 disk_failed      again             again
+//!     hints_full, too_many_feeds;
+//!     500 disk_failed                  again             again
 //! sent, then silence or a broken line  again             unknown
 //! other 5xx (504 unknown_outcome,
 //!     of reads 504 too_few_answers ...) again            unknown
@@ -96,6 +97,7 @@ pub(crate) fn says_unchanged(status: u16, code: &str) -> bool {
                 | "no_majority"
                 | "session_behind"
                 | "hints_full"
+                | "too_many_feeds"
                 | "node_joining"
         ) | (500, "disk_failed")
     )

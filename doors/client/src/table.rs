@@ -14,6 +14,7 @@ use crate::list::{ListOptions, Pages};
 use crate::retry::Safety;
 use crate::send::{Call, REPEATED};
 use crate::session::SESSION;
+use crate::watch::{Feed, WatchOptions};
 use crate::{Client, Error, Identity, Problem, Receipt, Token};
 
 const CONTEXT: HeaderName = HeaderName::from_static("merganser-context");
@@ -160,6 +161,11 @@ impl Table {
     /// Lists all keys of the table, in no order that means anything.
     pub fn scan(&self, options: &ListOptions) -> Pages {
         Pages::new(self.client.clone(), format!("/v1/scan/{}", self.path), options)
+    }
+
+    /// Watches the table. Asks no one yet.
+    pub fn watch(&self, options: &WatchOptions) -> Feed {
+        Feed::new(&self.client, format!("/v1/changes/{}", self.path), options)
     }
 
     async fn write(

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use causality::DotSet;
-use codec::cursor;
 use codec::token::{self, Place};
+use codec::{cursor, feed};
 use model::{
-    Declare, Declared, Explain, Explained, Get, Key, List, Listed, Marks, Put, Range, Read, Recall,
-    Recalled, Repair, RepairStatus, Reply, Request, Status, Written,
+    Declare, Declared, Explain, Explained, Get, Key, List, Listed, Marks, Position, Put, Range,
+    Read, Recall, Recalled, Repair, RepairStatus, Reply, Request, Status, Watch, Watched, Written,
 };
+
+use tokio::sync::Semaphore;
 
 use crate::budget::Budget;
 use crate::path::Scope;
@@ -28,6 +30,8 @@ pub(crate) struct Door<N> {
     pub(crate) bodies: Arc<Budget>,
     /// What the large bodies of answers may take together.
     pub(crate) answers: Arc<Budget>,
+    /// The places of those who watch.
+    pub(crate) feeds: Arc<Semaphore>,
     /// When a context that is too large was last complained about.
     complained: Mutex<Option<Instant>>,
 }
@@ -48,6 +52,7 @@ macro_rules! ask {
             Reply::Written(_)
             | Reply::Read(_)
             | Reply::Listed(_)
+            | Reply::Watched(_)
             | Reply::Recalled(_)
             | Reply::Explained(_)
             | Reply::Declared(_)
@@ -62,7 +67,8 @@ impl<N: Node> Door<N> {
     pub(crate) fn new(node: N, config: Config, bodies_bytes_max: usize) -> Self {
         let bodies = Budget::new(bodies_bytes_max);
         let answers = Budget::new(bodies_bytes_max / 2);
-        Self { node, config, bodies, answers, complained: Mutex::new(None) }
+        let feeds = Arc::new(Semaphore::new(config.feeds_max.min(Semaphore::MAX_PERMITS)));
+        Self { node, config, bodies, answers, feeds, complained: Mutex::new(None) }
     }
 
     /// Writes or deletes one key.
@@ -88,6 +94,11 @@ impl<N: Node> Door<N> {
     /// Reads keys in order.
     pub(crate) async fn list(&self, list: List) -> Result<Listed, Problem> {
         ask!(self, Request::List(list), Reply::Listed)
+    }
+
+    /// Tells what has changed in a table.
+    pub(crate) async fn watch(&self, watch: Watch) -> Result<Watched, Problem> {
+        ask!(self, Request::Watch(watch), Reply::Watched)
     }
 
     /// Declares a keyspace or table.
@@ -169,6 +180,31 @@ impl<N: Node> Door<N> {
     /// `cursor_invalid` for a cursor that this cluster did not give for this table.
     pub(crate) fn open_cursor(&self, scope: &Scope, cursor: &str) -> Result<Range, Problem> {
         cursor::open(&self.config.token_key, &table(scope), cursor)
+            .map_err(|error| Problem::new(Code::CursorInvalid, error.to_string()))
+    }
+
+    /// The cursor of a watcher of a table.
+    ///
+    /// # Errors
+    ///
+    /// `cursor_too_large` if no node would take it back.
+    pub(crate) fn seal_feed(&self, scope: &Scope, position: &Position) -> Result<String, Problem> {
+        feed::seal(&self.config.token_key, &table(scope), position).ok_or_else(|| {
+            let detail = format!(
+                "the cursor would have more than {} characters: the keyspace has too many shards, or its nodes were started too often; read the table with /v1/scan instead",
+                feed::TEXT_BYTES_MAX
+            );
+            Problem::new(Code::CursorTooLarge, detail)
+        })
+    }
+
+    /// The position of a cursor that was given to a watcher of this table.
+    ///
+    /// # Errors
+    ///
+    /// `cursor_invalid` for a cursor that this cluster did not give for this table.
+    pub(crate) fn open_feed(&self, scope: &Scope, cursor: &str) -> Result<Position, Problem> {
+        feed::open(&self.config.token_key, &table(scope), cursor)
             .map_err(|error| Problem::new(Code::CursorInvalid, error.to_string()))
     }
 }

@@ -74,7 +74,9 @@ fn micros(time: Duration) -> u64 {
 }
 
 fn is_about_the_node(path: &str) -> bool {
-    !["/v1/kv/", "/v1/list/", "/v1/scan/", "/v1/batch"].iter().any(|start| path.starts_with(start))
+    !["/v1/kv/", "/v1/list/", "/v1/scan/", "/v1/changes/", "/v1/batch"]
+        .iter()
+        .any(|start| path.starts_with(start))
 }
 
 #[cfg(test)]
@@ -95,7 +97,9 @@ mod tests {
         for path in ["/health", "/health/ready", "/metrics", "/v1/status", "/v1/keyspaces/a"] {
             assert!(keeper.refuses(path).is_none(), "{path}");
         }
-        for path in ["/v1/kv/a/b/c", "/v1/list/a/b/c", "/v1/scan/a/b", "/v1/batch"] {
+        for path in
+            ["/v1/kv/a/b/c", "/v1/list/a/b/c", "/v1/scan/a/b", "/v1/changes/a/b", "/v1/batch"]
+        {
             let refusal = keeper.refuses(path).expect(path);
             assert_eq!(refusal.status().as_u16(), 503);
             assert!(refusal.headers().contains_key("retry-after"), "{path}");

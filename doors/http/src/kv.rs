@@ -428,7 +428,7 @@ pub(crate) fn parse_token(text: &str) -> Result<Token, Problem> {
 }
 
 /// The one header line of this name. Two would mean different things to us and to a proxy.
-fn single<'a>(
+pub(crate) fn single<'a>(
     headers: &'a HeaderMap,
     name: &header::HeaderName,
 ) -> Result<Option<&'a HeaderValue>, Problem> {

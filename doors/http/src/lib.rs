@@ -23,6 +23,7 @@
 mod batch;
 mod body;
 mod budget;
+mod changes;
 mod connection;
 mod date;
 mod door;
@@ -108,7 +109,13 @@ pub struct Config {
     pub nodes_in_region: u8,
     /// The most bytes of one value. Longer bodies are refused before they are read.
     pub value_bytes_max: usize,
+    /// The most who watch tables at once.
+    pub feeds_max: usize,
 }
+
+/// Who may watch at once, if nobody says: an idle one costs some messages between nodes in five
+/// seconds, and a busy one as much as it is told.
+pub const FEEDS_DEFAULT: usize = 256;
 
 /// The most bytes of request bodies in memory at once, if nobody says: 256 MiB, which is 32
 /// of the largest values or a quarter of a million small ones, and fits into a machine of
@@ -138,6 +145,7 @@ pub fn router_within<N: Node>(node: N, config: Config, bodies_bytes_max: usize) 
         .route("/v1/explain/{*place}", get(explain::explain::<N>))
         .route("/v1/list/{*place}", get(listing::list::<N>))
         .route("/v1/scan/{*place}", get(listing::scan::<N>))
+        .route("/v1/changes/{*place}", get(changes::changes::<N>))
         .route("/v1/batch", post(batch::batch::<N>))
         .route("/v1/keyspaces", get(keyspaces::all::<N>))
         .route("/v1/keyspaces/{keyspace}", put(keyspaces::create::<N>).get(keyspaces::one::<N>))

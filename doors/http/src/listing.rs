@@ -169,7 +169,8 @@ fn entry<N: Node>(door: &Door<N>, scope: &Scope, listing: &Listing, values: bool
     }
 }
 
-fn sort(key: &Key) -> TextOrBase64 {
+/// The sort key as JSON has it: not at all if it is empty.
+pub(crate) fn sort(key: &Key) -> TextOrBase64 {
     if key.sort().is_empty() {
         return TextOrBase64 { text: None, base64: None };
     }

@@ -29,7 +29,8 @@ use utoipa::{IntoParams, IntoResponses, OpenApi as _};
 use crate::params::{self, Param, Query};
 use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemJson};
 use crate::{
-    batch, evict, explain, health, hints, keyspaces, kv, listing, outcome, repair, status, tables,
+    batch, changes, evict, explain, health, hints, keyspaces, kv, listing, outcome, repair, status,
+    tables,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -49,6 +50,7 @@ use crate::{
         batch::batch,
         listing::list,
         listing::scan,
+        changes::changes,
         keyspaces::all,
         keyspaces::create,
         keyspaces::one,
@@ -179,7 +181,7 @@ enum Found {
 }
 
 fn is_below_keys(path: &str) -> bool {
-    ["/v1/kv/", "/v1/list/", "/v1/scan/", "/v1/outcome/", "/v1/explain/"]
+    ["/v1/kv/", "/v1/list/", "/v1/scan/", "/v1/changes/", "/v1/outcome/", "/v1/explain/"]
         .iter()
         .any(|prefix| path.starts_with(prefix))
 }
@@ -290,6 +292,11 @@ problems! {
         DiskFailed, MalformedName, MalformedKey, LevelOutOfRange, LevelTooWeak, NoLocalReplicas,
         WeakerThanWanted, CursorInvalid, SessionNotKept,
         UnknownKeyspace, UnknownTable, NotAttempted, TooFewAnswers
+    ],
+    /// Of a feed.
+    ChangesProblems: [
+        DiskFailed, MalformedName, CursorInvalid, CursorExpired, CursorTooLarge, TooManyFeeds,
+        SessionNotKept, UnknownKeyspace, UnknownTable, NotAttempted
     ],
     /// Of a batch as a whole.
     BatchProblems: [BodyTooLarge, SessionNotKept],
@@ -407,6 +414,8 @@ query_params! {
     ExplainParams: params::OUTCOME,
     /// What a list takes.
     ListParams: params::LIST,
+    /// What a feed takes.
+    ChangesParams: params::CHANGES,
     /// What the wait for what is kept for others takes.
     WaitParams: params::WAIT,
     /// What a repair takes.

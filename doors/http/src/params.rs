@@ -78,6 +78,8 @@ pub(crate) enum Param {
     To,
     With,
     Patience,
+    Since,
+    Wait,
 }
 
 /// What a read of one key takes.
@@ -145,8 +147,11 @@ pub(crate) const LIST: &[Param] = &[
     Param::Values,
 ];
 
+/// What a feed takes.
+pub(crate) const CHANGES: &[Param] = &[Param::Since, Param::Limit, Param::Wait, Param::Values];
+
 impl Param {
-    const ALL: [Param; 27] = [
+    const ALL: [Param; 29] = [
         Self::Sort,
         Self::Level,
         Self::R,
@@ -174,6 +179,8 @@ impl Param {
         Self::To,
         Self::With,
         Self::Patience,
+        Self::Since,
+        Self::Wait,
     ];
 
     fn name(self) -> &'static str {
@@ -205,6 +212,8 @@ impl Param {
             Self::To => "to",
             Self::With => "with",
             Self::Patience => "patience",
+            Self::Since => "since",
+            Self::Wait => "wait",
         }
     }
 
@@ -230,6 +239,12 @@ impl Param {
             Self::Monotonic => {
                 "true: no later read of the key that says so, too, returns less. What is read is \
                  brought to enough replicas first. false if left out."
+            }
+            Self::Since => {
+                "Where to begin: the cursor of the page before; beginning, for everything that there is and then what changes; now, which is what it is if left out."
+            }
+            Self::Wait => {
+                "Milliseconds to wait for something to change, if nothing has; left out, it does not wait. A stream always waits."
             }
             Self::Age => {
                 "Milliseconds: what has been kept for less long is not waited for. Left out, \
@@ -263,11 +278,11 @@ impl Param {
         let schema = ObjectBuilder::new();
         let schema = match self {
             Self::Sort => schema.schema_type(Type::String),
-            Self::Cursor => schema.schema_type(Type::String).min_length(Some(1)),
+            Self::Cursor | Self::Since => schema.schema_type(Type::String).min_length(Some(1)),
             Self::Level | Self::R | Self::Pr | Self::W | Self::Pw | Self::Dw => {
                 schema.schema_type(Type::String).pattern(Some(LEVEL_PATTERN)).min_length(Some(1))
             }
-            Self::Timeout => schema
+            Self::Timeout | Self::Wait => schema
                 .schema_type(Type::Integer)
                 .minimum(Some(1_u64))
                 .maximum(Some(TIMEOUT_MILLIS_MAX)),
@@ -337,6 +352,8 @@ pub(crate) struct Query {
     pub(crate) monotonic: bool,
     pub(crate) age: Duration,
     pub(crate) repair: repair::Asked,
+    pub(crate) since: Option<String>,
+    pub(crate) wait: Duration,
 }
 
 impl Query {
@@ -365,6 +382,8 @@ impl Query {
             monotonic: false,
             age: Duration::ZERO,
             repair: repair::Asked::default(),
+            since: None,
+            wait: Duration::ZERO,
         };
         let mut seen: u64 = 0;
         for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -407,9 +426,10 @@ impl Query {
             Param::Limit => {
                 self.limit = number(param, &value, LIMIT_MAX as u64)? as usize;
             }
-            Param::Cursor => {
-                let cursor = String::from_utf8(value.into_owned());
-                self.cursor = Some(cursor.map_err(|_| invalid(param, "is no text"))?);
+            Param::Cursor => self.cursor = Some(text(param, &value)?),
+            Param::Since => self.since = Some(text(param, &value)?),
+            Param::Wait => {
+                self.wait = Duration::from_millis(number(param, &value, TIMEOUT_MILLIS_MAX)?);
             }
             Param::Receipt => match &*value {
                 b"full" => self.receipt = Detail::Full,
@@ -486,6 +506,10 @@ fn level(param: Param, value: &[u8]) -> Result<Level, Problem> {
         return Err(Problem::new(Code::LevelOutOfRange, format!("{} {why}", param.name())));
     }
     Err(invalid(param, &why))
+}
+
+fn text(param: Param, value: &[u8]) -> Result<String, Problem> {
+    str::from_utf8(value).map(str::to_owned).map_err(|_| invalid(param, "is no text"))
 }
 
 fn truth(param: Param, value: &[u8]) -> Result<bool, Problem> {

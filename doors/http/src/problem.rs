@@ -94,6 +94,8 @@ codes! {
     TokenExpired      "token_expired"       410 "The idempotency key is too old",
     TokenReused       "token_reused"        422 "The idempotency key was used for another write",
     CursorInvalid     "cursor_invalid"      400 "The cursor is not one that this cluster gave for this list",
+    CursorExpired     "cursor_expired"      410 "What has changed since the cursor is not remembered any more",
+    CursorTooLarge    "cursor_too_large"    422 "The table cannot be watched, its cursor would be too large",
     UnknownKeyspace   "unknown_keyspace"    404 "There is no such keyspace",
     UnknownTable      "unknown_table"       404 "There is no such table",
     UnknownShard      "unknown_shard"       404 "There is no such shard",
@@ -114,6 +116,7 @@ codes! {
     DiskFailed        "disk_failed"         500 "The node's disk failed",
     NotAttempted      "not_attempted"       503 "Too few replicas are alive, nothing was changed",
     Overloaded        "overloaded"          503 "The node has too much to do",
+    TooManyFeeds      "too_many_feeds"      503 "Too many are watching tables through this node",
     NodeJoining       "node_joining"        503 "The disk of the node is not whole yet, nothing was changed",
     HintsFull         "hints_full"          503 "No node that could stand in for replicas has room, nothing was changed",
     NotLive           "not_live"            503 "The node does not come to it",
@@ -245,6 +248,11 @@ impl Problem {
         self.code.status()
     }
 
+    /// The kind of problem, for programs.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code.as_str()
+    }
+
     /// The problem as JSON.
     pub(crate) fn into_json(self) -> ProblemJson {
         let facts = self.facts.map(|facts| *facts).unwrap_or_default();
@@ -320,6 +328,7 @@ impl From<Refusal> for Problem {
             Refusal::TokenFromFuture { .. } => Code::TokenFromFuture,
             Refusal::TokenReused => Code::TokenReused,
             Refusal::Overloaded { .. } => Code::Overloaded,
+            Refusal::CursorExpired { .. } => Code::CursorExpired,
             Refusal::HintsFull { .. } => Code::HintsFull,
             Refusal::Joining { .. } => Code::NodeJoining,
             Refusal::Disk(_) => Code::DiskFailed,

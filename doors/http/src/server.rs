@@ -40,6 +40,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::changes::Stopping;
 use crate::connection::{Noted, Phase, Progress, Watched, last_words};
 use crate::date;
 use crate::gate::{Gate, Gatekeeper};
@@ -244,6 +245,7 @@ async fn converse(
         router: TowerToHyperService::new(router),
         gate,
         grant,
+        stopping: stopping.clone(),
         refused: Arc::default(),
         progress: Arc::clone(&progress),
     };
@@ -317,6 +319,8 @@ struct Guarded {
     router: TowerToHyperService<Router>,
     gate: Arc<Gatekeeper>,
     grant: Grant,
+    /// Tells those who wait for long that the server stops.
+    stopping: watch::Receiver<bool>,
     /// When this client is listened to again, if its last request was refused for want of room.
     refused: Arc<Mutex<Option<Instant>>>,
     progress: Arc<Progress>,
@@ -332,7 +336,7 @@ impl Service<Request<Incoming>> for Guarded {
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.progress.enter(Phase::Answering);
         let progress = Arc::clone(&self.progress);
         if let Some(again_at) = take(&self.refused) {
@@ -346,6 +350,7 @@ impl Service<Request<Incoming>> for Guarded {
             let refusal = self.refuse(refusal);
             return Box::pin(std::future::ready(Ok(refusal)));
         }
+        request.extensions_mut().insert(Stopping(self.stopping.clone()));
         let (answer, grant) = (self.router.call(request), self.grant);
         Box::pin(async move {
             let mut answer = guard(answer).await;
@@ -378,6 +383,7 @@ impl Guarded {
             router: self.router.clone(),
             gate: Arc::clone(&self.gate),
             grant: self.grant,
+            stopping: self.stopping.clone(),
             refused: Arc::clone(&self.refused),
             progress: Arc::clone(&self.progress),
         };

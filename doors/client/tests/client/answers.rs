@@ -3,7 +3,7 @@
 use crate::fake::{Fake, Reply, Seen};
 use client::{
     Client, Content, Context, Demands, Error, Key, Level, ListOptions, Operation, Options, Outcome,
-    ReadOptions, TableContract, WriteOptions,
+    ReadOptions, Since, TableContract, WatchOptions, WriteOptions,
 };
 
 fn client(fake: &Fake) -> Client {
@@ -97,6 +97,37 @@ async fn a_list_goes_on_until_there_is_no_cursor() {
     }
     assert_eq!(keys, [Key::from("k"), Key::with_sort(&b"\xff"[..], "s")]);
     assert_eq!(fake.seen()[0].target, "/v1/scan/ks/t?limit=7&values=false");
+}
+
+#[tokio::test]
+async fn a_feed_goes_on_behind_what_it_was_told_also_after_an_error() {
+    let answers = std::sync::atomic::AtomicUsize::new(0);
+    let fake = Fake::start(move |_| {
+        match answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => json(
+                r#"{"changes":[{"key":"a","deleted":false,"context":"c","values":[
+                    {"content_type":"text/plain","value":"YQ=="}]},
+                    {"key_base64":"/w==","sort":"s","deleted":true}],"cursor":"c+1","reading":true}"#,
+            ),
+            1 => Reply::problem(410, "cursor_expired"),
+            _ => json(r#"{"changes":[],"cursor":"c2","rewound":4,"silent_shards":2}"#),
+        }
+    })
+    .await;
+    let options = WatchOptions { since: Since::Beginning, values: false, ..Default::default() };
+    let mut feed = client(&fake).table("ks", "t").watch(&options);
+    let told = feed.next().await.unwrap();
+    assert!(told.reading && told.changes[1].deleted && told.changes[1].context.is_none());
+    assert_eq!((told.changes[0].values[0].text(), told.changes[0].deleted), ("a".into(), false));
+    assert_eq!(told.changes[1].key, Key::with_sort(&b"\xff"[..], "s"));
+    let expired = feed.next().await.unwrap_err();
+    assert!(matches!(&expired, Error::Refused(_)) && expired.code() == "cursor_expired");
+    let told = feed.next().await.unwrap();
+    assert_eq!((told.rewound, told.silent_shards, told.reading), (4, 2, false));
+    let asked: Vec<String> = fake.seen().into_iter().map(|seen| seen.target).collect();
+    let target = "/v1/changes/ks/t?limit=100&values=false&since=";
+    assert_eq!(asked[0], format!("{target}beginning&wait=15000"));
+    assert_eq!(asked[1..], [format!("{target}c%2B1&wait=15000"), asked[1].clone()]);
 }
 
 #[tokio::test]

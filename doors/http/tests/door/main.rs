@@ -10,6 +10,7 @@
 )]
 
 mod batches;
+mod changes;
 mod cost;
 mod declarations;
 mod explanations;

@@ -14,14 +14,14 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Answer, Api};
 
-struct Server {
-    api: Api,
+pub(crate) struct Server {
+    pub(crate) api: Api,
     address: std::net::SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+    pub(crate) task: JoinHandle<()>,
 }
 
-async fn start(limits: ServeLimits) -> Server {
+pub(crate) async fn start(limits: ServeLimits) -> Server {
     serve_api(Api::new().await, limits).await
 }
 
@@ -59,7 +59,7 @@ fn quick() -> ServeLimits {
 }
 
 impl Server {
-    async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 

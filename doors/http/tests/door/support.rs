@@ -1,6 +1,6 @@
 //! A node that keeps everything in one map, and a client that trusts no answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,10 +20,13 @@ use model::{
     Failure, Fate, HintStatus, Holding, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing,
     Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, ReadNeed, ReadOptions,
     Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Session, ShardId, Standing, Status,
-    Table, TableId, Told, Value, Voter, Written,
+    Table, TableId, Told, Value, Voter, Watched, Written,
 };
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// How many may watch.
+pub(crate) const FEEDS_MAX: usize = 3;
 
 /// What the node keeps. Scans see two shards, told apart by the length of the key.
 pub(crate) struct State {
@@ -46,6 +49,8 @@ pub(crate) struct State {
     pub(crate) repairs: RepairStatus,
     /// Whether there is another node, which does not answer.
     pub(crate) is_lonely: bool,
+    /// What watchers are told, one after the other. When none is left, nothing changes any more.
+    pub(crate) watched: VecDeque<Result<Watched, Failure>>,
     pub(crate) evicted: BTreeSet<NodeId>,
     pub(crate) enrolment: Enrolment,
 }
@@ -65,6 +70,7 @@ impl Default for State {
             vitals: None,
             repairs: RepairStatus { node: NodeId::new(1), job: None, proofs: Vec::new() },
             is_lonely: false,
+            watched: VecDeque::new(),
             evicted: BTreeSet::new(),
             enrolment: Enrolment::Enrolled,
         };
@@ -81,6 +87,11 @@ impl Node for Fake {
     async fn ask(&self, request: Request) -> Reply {
         // A real node answers from another task.
         tokio::task::yield_now().await;
+        if let Request::Watch(watch) = &request
+            && self.state().watched.is_empty()
+        {
+            tokio::time::sleep(watch.wait).await;
+        }
         let mut state = self.state();
         state.asked += 1;
         state.last = Some(request.clone());
@@ -191,6 +202,12 @@ impl State {
                 })
             }
             Request::List(list) => Reply::Listed(self.list(&list)?),
+            Request::Watch(watch) => {
+                self.find(&watch.keyspace, &watch.table)?;
+                let told = self.watched.pop_front();
+                let nothing = Watched { position: watch.since, ..Watched::default() };
+                Reply::Watched(told.transpose()?.unwrap_or(nothing))
+            }
             Request::Declare(declare) => Reply::Declared(self.declare(declare)?),
             Request::Status => Reply::Status(Box::new(self.status())),
             Request::Repair(_) => Reply::Repair(Box::new(self.repairs.clone())),
@@ -430,6 +447,7 @@ impl Api {
             region: Name::new("north").unwrap(),
             nodes_in_region: 5,
             value_bytes_max: VALUE_BYTES_MAX,
+            feeds_max: FEEDS_MAX,
         };
         Self { router: router_within(node.clone(), config, bodies_bytes_max), node }
     }
