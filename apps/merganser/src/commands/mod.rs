@@ -31,6 +31,7 @@ mod scrape;
 mod session;
 mod status;
 mod table;
+mod watch;
 
 use clap::Subcommand;
 pub(crate) use error::CliError;
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Outcome(Box<outcome::Outcome>),
     /// List keys.
     List(list::List),
+    /// Print what changes in a table, as it changes.
+    Watch(watch::Watch),
     /// Create, list and show keyspaces.
     Keyspace(keyspace::Keyspace),
     /// Create, list and show tables.
@@ -90,6 +93,7 @@ impl Command {
             Self::Del(del) => del.run(),
             Self::Outcome(outcome) => outcome.run(),
             Self::List(list) => list.run(),
+            Self::Watch(watch) => watch.run(),
             Self::Keyspace(keyspace) => keyspace.run(),
             Self::Table(table) => table.run(),
             Self::Import(import) => import.run(),

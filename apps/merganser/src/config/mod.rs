@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// The most client connections at once.
     pub(crate) connections_max: usize,
+    /// The most who watch tables at once.
+    pub(crate) feeds_max: usize,
     /// Who gets how much memory.
     pub(crate) memory: Memory,
 }
@@ -184,6 +186,12 @@ impl Config {
                     Limits::default().retry_window,
                     (WINDOW_MIN, WINDOW_MAX),
                 )?,
+                changes_retention: resolve_span(
+                    "changes_retention",
+                    raw.changes_retention,
+                    Limits::default().changes_retention,
+                    (Duration::ZERO, RETENTION_MAX),
+                )?,
                 scrub_interval: resolve_span(
                     "scrub_interval",
                     raw.scrub_interval,
@@ -214,6 +222,7 @@ impl Config {
                 )?,
                 ..resolve_limits(raw.value_bytes_max, raw.siblings_max, raw.requests_max)?
             },
+            feeds_max: raw.feeds_max.unwrap_or(http::FEEDS_DEFAULT),
             connections_max: at_least_one(
                 "connections_max",
                 raw.connections_max.unwrap_or(http::ServeLimits::default().connections_max),
@@ -332,6 +341,7 @@ fn resolve_limits(
         exchange_bytes_max: default.exchange_bytes_max,
         catch_up_rate: default.catch_up_rate,
         log_entries_max: default.log_entries_max,
+        changes_retention: default.changes_retention,
         scrub_interval: default.scrub_interval,
         repair_interval: default.repair_interval,
         retry_window: default.retry_window,
@@ -372,6 +382,9 @@ const INTERVAL_MIN: Duration = Duration::from_secs(10);
 
 /// The longest. A second copy may be lost within as long.
 const INTERVAL_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// The longest that the places of writes are kept for watchers. The logs would have them all.
+const RETENTION_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// A time, if it is within bounds.
 fn resolve_span(

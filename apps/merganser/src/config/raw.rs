@@ -91,6 +91,11 @@ pub(crate) struct Raw {
     #[arg(long, env = "MERGANSER_RETRY_WINDOW", value_name = "TIME")]
     pub(crate) retry_window: Option<Span>,
 
+    /// For how long what has changed can be told to those who watch a table, after every replica
+    /// has it, up to 30d; 0s for not at all [default: 10m].
+    #[arg(long, env = "MERGANSER_CHANGES_RETENTION", value_name = "TIME")]
+    pub(crate) changes_retention: Option<Span>,
+
     /// Within which time everything on the disk is read again, to find what it has lost, from 10s
     /// to 30d [default: 1d].
     #[arg(long, env = "MERGANSER_SCRUB_INTERVAL", value_name = "TIME")]
@@ -100,6 +105,10 @@ pub(crate) struct Raw {
     /// although it is being written, from 10s to 30d [default: 1h].
     #[arg(long, env = "MERGANSER_REPAIR_INTERVAL", value_name = "TIME")]
     pub(crate) repair_interval: Option<Span>,
+
+    /// The most who watch tables through this node at once; more are answered 503 [default: 256].
+    #[arg(long, env = "MERGANSER_FEEDS_MAX", value_name = "NUMBER")]
+    pub(crate) feeds_max: Option<usize>,
 
     /// The most client connections; more are answered 503 and closed [default: 10000].
     #[arg(long, env = "MERGANSER_CONNECTIONS_MAX", value_name = "NUMBER")]
@@ -210,8 +219,10 @@ impl Raw {
             catch_up_rate: self.catch_up_rate.or(file.catch_up_rate),
             log_entries_max: self.log_entries_max.or(file.log_entries_max),
             retry_window: self.retry_window.or(file.retry_window),
+            changes_retention: self.changes_retention.or(file.changes_retention),
             scrub_interval: self.scrub_interval.or(file.scrub_interval),
             repair_interval: self.repair_interval.or(file.repair_interval),
+            feeds_max: self.feeds_max.or(file.feeds_max),
             connections_max: self.connections_max.or(file.connections_max),
             memory: self.memory.or(file.memory),
             cache: self.cache.or(file.cache),

@@ -485,6 +485,7 @@ fn shorten(request: &mut Request, waited: Duration) -> bool {
         Request::List(list) => &mut list.timeout,
         Request::Recall(recall) => &mut recall.timeout,
         Request::Explain(explain) => &mut explain.timeout,
+        Request::Watch(watch) => &mut watch.timeout,
         // The node answers the ones at once, and sets the last one's time itself.
         Request::Status | Request::Repair(_) | Request::Declare(_) => return true,
     };

@@ -304,6 +304,7 @@ fn bytes_of(request: &Request) -> usize {
         }
         Request::Get(_)
         | Request::List(_)
+        | Request::Watch(_)
         | Request::Recall(_)
         | Request::Explain(_)
         | Request::Declare(_)

@@ -14,6 +14,7 @@ pub(super) enum Kind {
     Put,
     Get,
     List,
+    Watch,
     Recall,
     Explain,
     Declare,
@@ -23,10 +24,11 @@ pub(super) enum Kind {
 
 impl Kind {
     /// All of them, with their names.
-    pub(super) const ALL: [(Kind, &str); 8] = [
+    pub(super) const ALL: [(Kind, &str); 9] = [
         (Kind::Put, "put"),
         (Kind::Get, "get"),
         (Kind::List, "list"),
+        (Kind::Watch, "changes"),
         (Kind::Recall, "outcome"),
         (Kind::Explain, "explain"),
         (Kind::Declare, "declare"),
@@ -40,6 +42,7 @@ impl Kind {
             Request::Put(_) => Self::Put,
             Request::Get(_) => Self::Get,
             Request::List(_) => Self::List,
+            Request::Watch(_) => Self::Watch,
             Request::Recall(_) => Self::Recall,
             Request::Explain(_) => Self::Explain,
             Request::Declare(_) => Self::Declare,
@@ -85,6 +88,7 @@ impl Outcome {
             Reply::Written(_)
             | Reply::Read(_)
             | Reply::Listed(_)
+            | Reply::Watched(_)
             | Reply::Recalled(_)
             | Reply::Explained(_)
             | Reply::Declared(_)

@@ -301,6 +301,7 @@ fn door_config(config: &Config) -> http::Config {
         region: member.region.clone(),
         nodes_in_region: u8::try_from(in_region).unwrap_or(u8::MAX),
         value_bytes_max: config.limits.value_bytes_max,
+        feeds_max: config.feeds_max,
     }
 }
 
