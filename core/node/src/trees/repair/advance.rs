@@ -27,6 +27,11 @@ const REST: u32 = 2;
 impl Node {
     /// Goes on with the repair, if it has something to do.
     pub(crate) fn advance_repair<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        if !self.trees.job.as_ref().is_some_and(Job::is_running) {
+            // A comparison that outlived its repair has nobody to tell.
+            self.trees.done = None;
+            return;
+        }
         let is_over = self.trees.done.is_some();
         let is_due = |job: &mut Job| job.is_running() && (is_over || job.due <= turn.now);
         let Some(mut job) = self.trees.job.take_if(is_due) else { return };
