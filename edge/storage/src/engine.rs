@@ -116,6 +116,11 @@ impl Engine {
         &self.dir
     }
 
+    /// The database itself, for those who write no groups.
+    pub(crate) fn database(&self) -> &Database {
+        &self.db
+    }
+
     /// Writes a group in one batch.
     pub(crate) fn write(
         &self,
@@ -170,7 +175,7 @@ impl Engine {
     }
 
     /// Lets what is in memory become a file when it is enough for one.
-    fn rotate(&self) -> Result<(), FlushError> {
+    pub(crate) fn rotate(&self) -> Result<(), FlushError> {
         for large in [&self.objects, &self.hints] {
             if self.write_buffer_bytes <= large.tree.active_memtable().size() {
                 large.rotate_memtable().map_err(|error| self.flush_error(&error))?;
@@ -203,7 +208,8 @@ impl Engine {
         })
     }
 
-    fn make_room(&self) -> Result<(), FlushError> {
+    /// Waits until a write would not have to wait.
+    pub(crate) fn make_room(&self) -> Result<(), FlushError> {
         while self.is_behind() {
             self.expect_alive()?;
             std::thread::sleep(ROOM_POLL);
@@ -221,7 +227,7 @@ impl Engine {
         self.db.persist(PersistMode::Buffer).map_err(|error| self.flush_error(&error))
     }
 
-    fn flush_error(&self, error: &fjall::Error) -> FlushError {
+    pub(crate) fn flush_error(&self, error: &fjall::Error) -> FlushError {
         let cause = io_cause(error);
         if cause.is_some_and(is_full) {
             return FlushError::Full(error.to_string());

@@ -91,6 +91,16 @@ impl Home {
         self.mark
     }
 
+    /// The cluster and the node that the directory belongs to.
+    pub(crate) fn whose(&self) -> (ClusterId, NodeId) {
+        (self.cluster, self.node)
+    }
+
+    /// The fingerprint of the list of nodes.
+    pub(crate) fn layout(&self) -> u64 {
+        self.layout
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }

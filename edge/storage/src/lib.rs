@@ -40,6 +40,7 @@
 //! It does not decide when to flush, it knows nothing of dots, and it repairs nothing: a
 //! damaged record is logged each time it is met, and stays.
 
+mod checkpoint;
 mod committer;
 mod engine;
 mod error;
@@ -52,12 +53,15 @@ mod hints;
 mod home;
 mod read;
 mod record;
+mod restore;
 mod storage;
 mod witness;
 
+pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints, Origin, Record, Section};
 pub use committer::Done;
 pub use error::{FlushError, OpenError};
 pub use home::is_in_use;
+pub use restore::{RestoreError, Restoring};
 pub use storage::{CACHE_BYTES_DEFAULT, Options, Recovered, Storage, WRITE_BUFFER_BYTES_DEFAULT};
 
 /// The format of a data directory that this program writes, and the latest that it reads.

@@ -10,6 +10,7 @@ use causality::{DotSet, Run};
 use model::{ClusterId, DiskId, Durability, NodeId, ShardId};
 use node::Owed;
 
+use crate::checkpoint::Checkpoints;
 use crate::committer::{Committer, Done, Writer};
 use crate::engine::{Engine, bytes};
 use crate::failed_reads::FailedReads;
@@ -130,6 +131,12 @@ impl Storage {
     /// Which disk this is: drawn when the directory was made.
     pub fn disk(&self) -> DiskId {
         self.home.mark().disk()
+    }
+
+    /// Takes checkpoints of this disk, also while it is written to.
+    pub fn checkpoints(&self) -> Checkpoints {
+        let home = &self.home;
+        Checkpoints::new(self.engine.clone(), home.whose(), home.layout(), self.disk())
     }
 
     /// The changes staged since the last flush. A driver that cannot flush stops taking
