@@ -37,6 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("codec", &["catalog", "causality", "crdt", "model"]),
     ("wire", &["antientropy", "catalog", "causality", "codec", "model", "node", "replica"]),
     ("storage", &["catalog", "causality", "codec", "model", "node", "replica"]),
+    ("backup", &["codec", "model", "storage"]),
     ("transport", &["causality", "model", "node", "wire"]),
     ("http-door", &["causality", "codec", "crdt", "model"]),
     ("client", &[]),
