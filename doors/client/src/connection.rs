@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -102,6 +103,24 @@ impl Connection {
             Ok(Response::from_parts(head, body.to_bytes()))
         };
         drive(&mut self.driver, answer).await
+    }
+
+    /// Sends one request and takes the head of the answer. The body comes through [`rest`](Self::rest).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn begin(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Broken> {
+        let answer = self.sender.send_request(request);
+        drive(&mut self.driver, answer).await.map_err(|err| Broken::Lost(err.to_string()))
+    }
+
+    /// Lets the bytes move while something waits for them.
+    pub(crate) async fn rest<T>(&mut self, waits: impl Future<Output = T>) -> T {
+        drive(&mut self.driver, waits).await
     }
 
     /// Lets the driver notice what has happened, without waiting.

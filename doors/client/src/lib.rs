@@ -44,6 +44,7 @@
 //!
 //! What this crate does not do: TLS, caching.
 
+mod backup;
 mod batch;
 mod catalog;
 mod connection;
@@ -69,6 +70,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+pub use backup::BackupBytes;
 pub use batch::{Operation, Outcome};
 pub use catalog::{
     DiskState, Durability, Evicted, HealthLevel, Hints, KeyspaceContract, KeyspaceInfo, Lag,

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use causality::DotSet;
 use codec::token::{self, Place};
 use codec::{cursor, feed};
@@ -13,6 +14,7 @@ use model::{
     Declare, Declared, Explain, Explained, Get, Key, List, Listed, Marks, Position, Put, Range,
     Read, Recall, Recalled, Repair, RepairStatus, Reply, Request, Status, Watch, Watched, Written,
 };
+use tokio::sync::mpsc::Receiver;
 
 use tokio::sync::Semaphore;
 
@@ -119,6 +121,11 @@ impl<N: Node> Door<N> {
     /// How the node is.
     pub(crate) async fn vitals(&self) -> Option<Vitals> {
         self.node.vitals().await
+    }
+
+    /// Everything that the node's disk holds.
+    pub(crate) async fn backup(&self) -> Result<Receiver<Bytes>, Problem> {
+        Ok(self.node.backup().await?)
     }
 
     /// What the node has counted.

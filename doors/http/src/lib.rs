@@ -20,6 +20,7 @@
 //!
 //! Not here: TLS, authentication and HTTP/2.
 
+mod backup;
 mod batch;
 mod body;
 mod budget;
@@ -55,11 +56,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post, put};
+use bytes::Bytes;
 use codec::token::TokenKey;
 use model::{Region, Reply, Request, Status, TableHealth};
+use tokio::sync::mpsc::Receiver;
 
 use crate::door::Door;
 
+pub use crate::backup::NoBackup;
 pub use crate::gate::Gate;
 pub use crate::server::{ServeLimits, serve};
 
@@ -79,6 +83,10 @@ pub trait Node: Clone + Send + Sync + 'static {
 
     /// What the node has counted, as text for Prometheus, or nothing if it does not say so soon.
     fn metrics(&self) -> impl Future<Output = Option<String>> + Send;
+
+    /// Begins to send everything that the node's disk holds at this moment, in pieces that come as
+    /// they are taken. Who drops the receiver ends it.
+    fn backup(&self) -> impl Future<Output = Result<Receiver<Bytes>, NoBackup>> + Send;
 }
 
 /// How a node is.
@@ -154,6 +162,7 @@ pub fn router_within<N: Node>(node: N, config: Config, bodies_bytes_max: usize) 
             "/v1/keyspaces/{keyspace}/tables/{table}",
             put(tables::create::<N>).get(tables::one::<N>),
         )
+        .route("/v1/backup", get(backup::backup::<N>))
         .route("/v1/hints/wait", post(hints::wait::<N>))
         .route("/v1/nodes/{node}/evict", post(evict::evict::<N>))
         .route(

@@ -29,8 +29,8 @@ use utoipa::{IntoParams, IntoResponses, OpenApi as _};
 use crate::params::{self, Param, Query};
 use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemJson};
 use crate::{
-    batch, changes, evict, explain, health, hints, keyspaces, kv, listing, outcome, repair, status,
-    tables,
+    backup, batch, changes, evict, explain, health, hints, keyspaces, kv, listing, outcome, repair,
+    status, tables,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -59,6 +59,7 @@ use crate::{
         tables::one,
         status::status,
         evict::evict,
+        backup::backup,
         hints::wait,
         repair::start,
         repair::show,
@@ -241,6 +242,8 @@ problems! {
     ReadyProblems: [NotLive, NotReady],
     /// Of the question what the tables can do.
     ShardsProblems: [NotLive, ShardsLacking],
+    /// Of a backup.
+    BackupProblems: [DiskFailed, BackupUnderWay, NodeJoining],
     /// Of the wait for what is kept for others.
     WaitProblems: [NotLive, HintsLeft],
     /// Of giving up the disk of a node.

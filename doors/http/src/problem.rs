@@ -107,6 +107,7 @@ codes! {
     ExistsDifferently "exists_differently"  409 "The name exists with another contract",
     OtherDisk         "other_disk"          409 "The node is not enrolled with this disk",
     RepairRuns        "repair_runs"         409 "A repair is under way at the node",
+    BackupUnderWay    "backup_under_way"    409 "The node sends a backup to somebody else",
     TooManySiblings   "too_many_siblings"   409 "The key holds too many concurrent values",
     ValueTooLarge     "value_too_large"     413 "The value is too large",
     BodyTooLarge      "body_too_large"      413 "The body is too large",

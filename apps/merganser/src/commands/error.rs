@@ -101,6 +101,11 @@ impl CliError {
         Self::new(exit, "")
     }
 
+    /// What happened.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
     /// Adds what is left of the attempt.
     pub(crate) fn remains(mut self, remains: impl Into<String>) -> Self {
         self.remains = Some(remains.into());

@@ -6,6 +6,7 @@
 
 pub(crate) mod error;
 
+mod backup;
 mod bench;
 mod connect;
 mod del;
@@ -27,6 +28,7 @@ mod print;
 mod put;
 mod repair;
 mod replacement;
+mod restore;
 mod scrape;
 mod session;
 mod status;
@@ -59,6 +61,10 @@ pub(crate) enum Command {
     Import(Box<import::Import>),
     /// Export a table as JSON Lines.
     Export(export::Export),
+    /// Keep what one node holds in a depot, or look at what is kept there.
+    Backup(Box<backup::Backup>),
+    /// Make a data directory for a node of a new cluster out of a backup.
+    Restore(restore::Restore),
     /// Measure throughput and latency under a load.
     Bench(Box<bench::Bench>),
     /// Predict latency and staleness of N, R and W.
@@ -98,6 +104,8 @@ impl Command {
             Self::Table(table) => table.run(),
             Self::Import(import) => import.run(),
             Self::Export(export) => export.run(),
+            Self::Backup(backup) => backup.run(),
+            Self::Restore(restore) => restore.run(),
             Self::Bench(bench) => bench.run(),
             Self::Predict(predict) => predict.run(),
             Self::Status(status) => status.run(),

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Vitals;
+use bytes::Bytes;
+use http::{NoBackup, Vitals};
 use model::{Reply, Request};
+use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
+use super::backup::Backups;
 use super::driver::Examined;
 use super::mailbox::Mailbox;
 use super::metrics::{Scrape, disk_free};
@@ -26,6 +29,7 @@ pub(super) struct Asker {
     pub(super) layout: u64,
     /// How old the idempotency key of a write may be.
     pub(super) retry_window: Duration,
+    pub(super) backups: Backups,
 }
 
 impl Asker {
@@ -56,5 +60,8 @@ impl http::Node for Asker {
         let (load, disk_free) = (self.mailbox.load(), disk_free(&self.data_dir));
         let (layout, retry_window) = (self.layout, self.retry_window);
         Some(Scrape { examined, load, disk_free, layout, retry_window }.text())
+    }
+    async fn backup(&self) -> Result<Receiver<Bytes>, NoBackup> {
+        self.backups.begin().await
     }
 }

@@ -23,6 +23,7 @@
 
 mod admission;
 mod alarm;
+mod backup;
 mod door;
 mod driver;
 mod held;
@@ -53,6 +54,7 @@ use tokio::sync::oneshot;
 use transport::Peers;
 
 use crate::config::{ByteSize, Config, ConfigError, LogConfig, Raw};
+use backup::Backups;
 use door::Asker;
 use driver::Driver;
 use mailbox::{Mail, Mailbox};
@@ -189,6 +191,7 @@ async fn serve(config: Config, with_parent: bool) -> Result<(), Stopped> {
         data_dir: config.data_dir.clone(),
         layout: config.layout.fingerprint(),
         retry_window: config.limits.retry_window,
+        backups: Backups::of(disk.checkpoints()),
     };
     let router = http::router_within(asker, door_config(&config), config.memory.bodies);
     let driver = tokio::spawn(

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on fails, also in its helpers"
 )]
 
+mod backups;
 mod batches;
 mod changes;
 mod cost;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use causality::{Dot, DotSet, Incarnation};
 use codec::token::TokenKey;
 use http_body_util::BodyExt;
-use http_door::{BODIES_BYTES_DEFAULT, Config, Node, Vitals, openapi, router_within};
+use http_door::{BODIES_BYTES_DEFAULT, Config, NoBackup, Node, Vitals, openapi, router_within};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use lattice::Lattice;
@@ -22,6 +22,7 @@ use model::{
     Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Session, ShardId, Standing, Status,
     Table, TableId, Told, Value, Voter, Watched, Written,
 };
+use tokio::sync::mpsc::{Receiver, channel};
 
 pub(crate) const VALUE_BYTES_MAX: usize = 64 * 1024;
 
@@ -53,6 +54,8 @@ pub(crate) struct State {
     pub(crate) watched: VecDeque<Result<Watched, Failure>>,
     pub(crate) evicted: BTreeSet<NodeId>,
     pub(crate) enrolment: Enrolment,
+    /// What it sends as a backup.
+    pub(crate) backup: Result<Vec<Bytes>, NoBackup>,
 }
 
 impl Default for State {
@@ -73,6 +76,7 @@ impl Default for State {
             watched: VecDeque::new(),
             evicted: BTreeSet::new(),
             enrolment: Enrolment::Enrolled,
+            backup: Ok(Vec::new()),
         };
         state.vitals = Some(well(&state));
         state
@@ -113,6 +117,13 @@ impl Node for Fake {
 
     async fn metrics(&self) -> Option<String> {
         self.state().vitals.as_ref().map(|_| "# EOF\n".to_owned())
+    }
+
+    async fn backup(&self) -> Result<Receiver<Bytes>, NoBackup> {
+        let pieces = self.state().backup.clone()?;
+        let (sender, receiver) = channel(pieces.len().max(1));
+        pieces.into_iter().for_each(|piece| sender.try_send(piece).unwrap());
+        Ok(receiver)
     }
 }
 
