@@ -92,7 +92,10 @@ fn manifests(depot: &Path) -> usize {
 fn chunks(depot: &Path) -> Vec<PathBuf> {
     let folders = fs::read_dir(depot.join("chunks")).into_iter().flatten();
     let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
-    files.map(|file| file.unwrap().path()).filter(|path| !path.to_string_lossy().contains('#')).collect()
+    files
+        .map(|file| file.unwrap().path())
+        .filter(|path| !path.to_string_lossy().contains('#'))
+        .collect()
 }
 
 #[test]
@@ -192,8 +195,12 @@ fn a_cluster_made_of_backups_of_different_moments_keeps_what_was_deleted_deleted
     let one = |node: u16, key: &str| new.get(node, &format!("{}?r=ONE", path(key)));
     for node in 1..=3 {
         // Nobody reads at more than one replica, so that no read makes them equal.
-        eventually("the delete holds everywhere", || one(node, "deleted").text().contains("\"deleted\""));
-        eventually("what came after the first backup is everywhere", || one(node, "after").text() == "after");
+        eventually("the delete holds everywhere", || {
+            one(node, "deleted").text().contains("\"deleted\"")
+        });
+        eventually("what came after the first backup is everywhere", || {
+            one(node, "after").text() == "after"
+        });
         for key in ["kept", "late"] {
             eventually("what was kept is there", || one(node, key).text() == key);
         }

@@ -66,9 +66,8 @@ impl Cutter {
     /// Takes the next record, and gives the chunks that end before it or with it.
     pub fn add(&mut self, record: &Record) -> impl Iterator<Item = Chunk> + use<> {
         let size = records::len(record);
-        let is_other = |open: &Open| {
-            open.section != record.section || BYTES_MAX < open.bytes.len() + size
-        };
+        let is_other =
+            |open: &Open| open.section != record.section || BYTES_MAX < open.bytes.len() + size;
         let before = self.open.take_if(|open| is_other(open)).map(Open::close);
         let open = self.open.get_or_insert_with(|| Open::begin(record));
         records::put(record, &mut open.bytes);
@@ -170,8 +169,11 @@ mod tests {
 
     #[test]
     fn sections_share_no_chunk() {
-        let records =
-            [record(Section::Objects, 1, b"o"), record(Section::Clocks, 1, b"c"), record(Section::Marks, 2, b"")];
+        let records = [
+            record(Section::Objects, 1, b"o"),
+            record(Section::Clocks, 1, b"c"),
+            record(Section::Marks, 2, b""),
+        ];
         let chunks = cut(&records);
         let sections: Vec<Section> = chunks.iter().map(|chunk| chunk.section).collect();
         assert_eq!(sections, [Section::Objects, Section::Clocks, Section::Marks]);

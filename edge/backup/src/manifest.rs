@@ -3,7 +3,7 @@
 //! ```text
 //! merganser backup 1
 //! check 5a0e...                  BLAKE3 of everything below, in hexadecimal
-//! { "id": "n1-20261122T093000Z-4fa1", ... }
+//! { "id": "n1-20261122T093000.120Z-4fa1", ... }
 //! ```
 //!
 //! It is written last: chunks that no manifest names are no backup, and a backup that broke off
@@ -81,7 +81,8 @@ impl Manifest {
     /// A backup of a checkpoint, as complete as its parts are.
     pub fn new(of: Head, counts: Counts, unreadable: u64, chunks: Vec<Part>) -> Self {
         let taken = Moment::of(of.taken_millis);
-        // Two disks of one node can be backed up in one second.
+        // To the millisecond: small nodes are backed up several times in a second. Two disks of one
+        // node can be, too.
         let tail = of.disk.get(..4).unwrap_or("0000");
         let id = format!("n{}-{taken:#}-{tail}", of.node);
         Self { id, taken: taken.to_string(), of, counts, unreadable, chunks }
@@ -113,7 +114,8 @@ impl Manifest {
             found => return Err(Damaged::Newer { found, supported: VERSION }),
         }
         let (check, body) = rest.split_once('\n').ok_or_else(none)?;
-        let is_whole = check.strip_prefix("check ") == Some(&blake3::hash(body.as_bytes()).to_hex());
+        let is_whole =
+            check.strip_prefix("check ") == Some(&blake3::hash(body.as_bytes()).to_hex());
         if !is_whole {
             return Err(Damaged::because("its checksum does not fit"));
         }
@@ -121,17 +123,19 @@ impl Manifest {
     }
 }
 
-/// A moment as people write it. With `#`, as it stands in names.
+/// A moment as people write it, to the second. With `#`, as it stands in names, to the millisecond.
 struct Moment {
     date: (i64, u64, u64),
     seconds: u64,
+    millis: u64,
 }
 
 impl Moment {
     /// So many milliseconds after the beginning of 1970, in UTC.
     fn of(millis: u64) -> Self {
         let seconds = millis / 1_000;
-        Self { date: date((seconds / 86_400).cast_signed()), seconds: seconds % 86_400 }
+        let date = date((seconds / 86_400).cast_signed());
+        Self { date, seconds: seconds % 86_400, millis: millis % 1_000 }
     }
 }
 
@@ -142,7 +146,8 @@ impl fmt::Display for Moment {
             (self.seconds / 3_600, self.seconds / 60 % 60, self.seconds % 60);
         let (dash, colon) = if f.alternate() { ("", "") } else { ("-", ":") };
         write!(f, "{year:04}{dash}{month:02}{dash}{day:02}T")?;
-        write!(f, "{hour:02}{colon}{minute:02}{colon}{second:02}Z")
+        write!(f, "{hour:02}{colon}{minute:02}{colon}{second:02}")?;
+        if f.alternate() { write!(f, ".{:03}Z", self.millis) } else { f.write_str("Z") }
     }
 }
 
@@ -175,6 +180,6 @@ mod tests {
         ] {
             assert_eq!(Moment::of(millis).to_string(), text);
         }
-        assert_eq!(format!("{:#}", Moment::of(1_795_339_800_000)), "20261122T093000Z");
+        assert_eq!(format!("{:#}", Moment::of(1_795_339_800_012)), "20261122T093000.012Z");
     }
 }

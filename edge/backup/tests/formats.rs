@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
+use backup::Damaged;
 use backup::chunk::{self, Name};
 use backup::cut::{Chunk, Cutter};
 use backup::manifest::{Manifest, Part};
 use backup::stream::{self, Counts, Frame, Frames, Head};
-use backup::Damaged;
 use bytes::Bytes;
 use catalog::Catalog;
 use model::{ClusterId, Declare, DiskId, NodeId};
@@ -95,7 +95,10 @@ fn a_chunk_is_readable_for_ever() {
 fn a_manifest_is_readable_for_ever() {
     let kept = golden("manifest-1", manifest().to_text().as_bytes());
     let read = Manifest::parse(std::str::from_utf8(&kept).unwrap()).unwrap();
-    assert_eq!((read.id.as_str(), read.taken.as_str()), ("n1-20261122T093000Z-d15c", "2026-11-22T09:30:00Z"));
+    assert_eq!(
+        (read.id.as_str(), read.taken.as_str()),
+        ("n1-20261122T093000.000Z-d15c", "2026-11-22T09:30:00Z")
+    );
     assert_eq!(read, manifest());
     assert_eq!(read.of.origin().unwrap(), origin());
     for (part, chunk) in read.chunks.iter().zip(chunks()) {

@@ -17,9 +17,9 @@
 //! A checkpoint keeps alive what was overwritten since. It is not to be held for days.
 
 use bytes::Bytes;
-use catalog::{Acceptor, Catalog, Enrolment};
+use catalog::{Acceptor, Catalog};
 use fjall::{PersistMode, Readable as _, Snapshot};
-use model::{ClusterId, DiskId, NodeId};
+use model::{ClusterId, DiskId, Enrolment, NodeId};
 use replica::StoreError;
 use thiserror::Error;
 
@@ -141,9 +141,7 @@ impl Checkpoints {
         self.engine.database().persist(PersistMode::SyncData).map_err(|error| disk(&error))?;
         let found = snapshot.get(&self.engine.meta, record::ACCEPTOR);
         let acceptor = match found.map_err(|error| disk(&error))? {
-            Some(value) => {
-                record::open_acceptor(&bytes(&value)).map_err(|error| disk(&error))?
-            }
+            Some(value) => record::open_acceptor(&bytes(&value)).map_err(|error| disk(&error))?,
             None => Acceptor::default(),
         };
         let catalog = acceptor.learned;

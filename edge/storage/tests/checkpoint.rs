@@ -69,7 +69,8 @@ fn a_checkpoint_has_the_objects_and_the_clock_of_one_moment_while_others_are_wri
         for seq in 1..=WRITES {
             storage.commit(change(&seq.to_string(), seq, object(seq, vec![b'x'; 500])));
             if seq % 3 == 0 {
-                let durability = if seq % 30 == 0 { Durability::Synced } else { Durability::Buffered };
+                let durability =
+                    if seq % 30 == 0 { Durability::Synced } else { Durability::Buffered };
                 flush(&mut storage, durability).unwrap();
             }
         }
@@ -106,7 +107,10 @@ fn what_is_made_of_a_checkpoint_holds_the_same_and_is_another_disk_without_votes
     let disk = restoring.finish(&catalog).unwrap();
 
     let (copied, recovered) = Storage::open(&options).unwrap();
-    assert_eq!((read(&copied, "milk"), read(&copied, "rum")), (Some(object(1, "1")), Some(tombstone(2))));
+    assert_eq!(
+        (read(&copied, "milk"), read(&copied, "rum")),
+        (Some(object(1, "1")), Some(tombstone(2)))
+    );
     assert_eq!(last_seq(&recovered), 2);
     assert_eq!(recovered.hints.len(), 1);
     assert!(disk != storage.disk() && disk == copied.disk());

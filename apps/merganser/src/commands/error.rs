@@ -101,6 +101,11 @@ impl CliError {
         Self::new(exit, "")
     }
 
+    /// Returns whether programs are told this code.
+    pub(crate) fn has_code(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+
     /// What happened.
     pub(crate) fn what(&self) -> &str {
         &self.what

@@ -1,9 +1,8 @@
 //! `merganser restore`: a data directory made of a backup.
 //!
 //! What is made is a node of *another* cluster. Into the same one a node must not come back from a
-//! backup: others have forgotten, in their own ways, what it has not heard of since, and it would
-//! speak as one that has heard everything. There it is started with an empty directory, and copies
-//! from the others. Only if none of them is left is there nothing to contradict, and then the
+//! backup: others rely on what it has acknowledged since, of which it knows nothing. There it is
+//! started with an empty directory, and copies from the others. Only if none of them is left is there nothing to contradict, and then the
 //! operator has to say so.
 //!
 //! All nodes of the new cluster are made of backups of the old ones. Those are of different

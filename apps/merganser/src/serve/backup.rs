@@ -60,7 +60,9 @@ impl Backups {
         match told.await {
             Ok(Ok(())) => Ok(received),
             Ok(Err(error)) => Err(why(&error)),
-            Err(_) => Err(NoBackup::Disk("the database gave up; see the log of the node".to_owned())),
+            Err(_) => {
+                Err(NoBackup::Disk("the database gave up; see the log of the node".to_owned()))
+            }
         }
     }
 }
@@ -107,6 +109,9 @@ fn send(checkpoint: &Checkpoint, pieces: &Sender<Bytes>, _place: OwnedSemaphoreP
     if is_taken {
         tracing::info!(records = counts.all(), "a backup was sent");
     } else {
-        tracing::warn!(records = counts.all(), "a backup was not taken to its end; whoever wanted it has gone");
+        tracing::warn!(
+            records = counts.all(),
+            "a backup was not taken to its end; whoever wanted it has gone"
+        );
     }
 }

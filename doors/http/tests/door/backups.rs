@@ -8,7 +8,8 @@ use crate::support::Api;
 #[tokio::test]
 async fn what_the_node_sends_is_handed_on() {
     let api = Api::new().await;
-    api.node.state().backup = Ok(vec![Bytes::from("a piece"), Bytes::new(), Bytes::from(", another")]);
+    api.node.state().backup =
+        Ok(vec![Bytes::from("a piece"), Bytes::new(), Bytes::from(", another")]);
     let answer = api.send("GET", "/v1/backup", &[], "").await;
     assert_eq!((answer.status, answer.body.as_ref()), (200, &b"a piece, another"[..]));
 }

@@ -1,7 +1,7 @@
 //! Where backups are kept: a directory, or a bucket.
 //!
 //! ```text
-//! manifests/n1-20261122T093000Z-4fa1     text, one per backup
+//! manifests/n1-20261122T093000.120Z-4fa1     text, one per backup
 //! chunks/3f/3fa1...                      by the first two digits of the name
 //! ```
 //!
@@ -21,6 +21,9 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use storage::Record;
 
 use super::super::error::{CliError, Exit};
+
+/// What programs are told when a depot cannot be reached, read or written to.
+pub(crate) const DEPOT_FAILED: &str = "depot_failed";
 
 /// Where it is, as an operator writes it.
 #[derive(Clone, Debug)]
@@ -42,7 +45,9 @@ impl FromStr for Place {
             return Ok(Self::Bucket { bucket: bucket.to_owned(), prefix });
         }
         match text.split_once("://") {
-            Some((scheme, _)) => Err(format!("{scheme}:// is not known: name a directory or s3://")),
+            Some((scheme, _)) => {
+                Err(format!("{scheme}:// is not known: name a directory or s3://"))
+            }
             None if text.is_empty() => Err("name a directory, or s3://BUCKET/PREFIX".to_owned()),
             None => Ok(Self::Directory(text.into())),
         }
@@ -71,7 +76,9 @@ impl Depot {
     pub(crate) fn open(place: &Place) -> Result<Self, CliError> {
         let (store, prefix) = match place {
             Place::Directory(path) => (directory(path)?, Path::default()),
-            Place::Bucket { bucket, prefix } => (self::bucket(bucket)?, Path::from(prefix.as_str())),
+            Place::Bucket { bucket, prefix } => {
+                (self::bucket(bucket)?, Path::from(prefix.as_str()))
+            }
         };
         Ok(Self { place: place.clone(), store, prefix })
     }
@@ -172,7 +179,7 @@ impl Depot {
     }
 
     fn failed(&self, doing: &str, error: &object_store::Error) -> CliError {
-        CliError::failed(format!("cannot {doing} {}: {error}", self.place)).code("depot_failed")
+        CliError::failed(format!("cannot {doing} {}: {error}", self.place)).code(DEPOT_FAILED)
     }
 }
 
@@ -214,11 +221,9 @@ mod tests {
 
     #[test]
     fn places_are_directories_or_buckets() {
-        for (text, place) in [
-            ("/var/backups", "/var/backups"),
-            ("s3://b", "s3://b/"),
-            ("s3://b/a/c/", "s3://b/a/c"),
-        ] {
+        for (text, place) in
+            [("/var/backups", "/var/backups"), ("s3://b", "s3://b/"), ("s3://b/a/c/", "s3://b/a/c")]
+        {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), place);
         }
         for text in ["", "s3://", "ftp://b/a"] {

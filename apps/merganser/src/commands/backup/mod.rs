@@ -15,7 +15,7 @@ use client::{Client, Options};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use self::depot::{Depot, Found, Place};
+use self::depot::{DEPOT_FAILED, Depot, Found, Place};
 use super::connect::block_on;
 use super::error::{CliError, Exit};
 use super::print;
@@ -31,7 +31,12 @@ pub(crate) struct Backup {
     #[command(subcommand)]
     action: Option<Action>,
     /// The node.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7001")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MERGANSER_NODE",
+        default_value = "http://127.0.0.1:7001"
+    )]
     node: String,
     /// The depot: a directory, or s3://BUCKET/PREFIX.
     #[arg(long, value_name = "DEST", required = true)]
@@ -191,6 +196,8 @@ async fn verify(depot: &Depot, id: Option<&str>) -> Result<Verified, CliError> {
                     verified.records += part.records;
                     verified.bytes += part.bytes;
                 }
+                // Who cannot read says nothing about what is there.
+                Err(error) if error.has_code(DEPOT_FAILED) => return Err(error),
                 Err(error) => verified.damaged.push((id.clone(), error.what().to_owned())),
             }
         }

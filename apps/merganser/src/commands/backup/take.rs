@@ -52,7 +52,8 @@ pub(super) async fn take(
     Ok(Taken { manifest, new_chunks, new_bytes, took: begun.elapsed() })
 }
 
-const REMAINS: &str = "no backup was made; what was kept of it in the depot is used by the next one";
+const REMAINS: &str =
+    "no backup was made; what was kept of it in the depot is used by the next one";
 
 /// What the stream has said when it has said everything.
 struct All {
