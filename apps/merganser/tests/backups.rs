@@ -1,5 +1,7 @@
 //! Real processes: backups of a cluster that serves, and a new cluster that is made of them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod common;
 
 use std::fs;

@@ -31,7 +31,7 @@ use super::print;
 /// directory, and it copies everything from the others.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Restore {
-    /// The depot: a directory, or s3://BUCKET/PREFIX.
+    /// The depot: a directory, or `s3://BUCKET/PREFIX`.
     #[arg(long, value_name = "DEST")]
     from: Place,
     /// Which backup; see `merganser backup list`. Without it the latest of the node.

@@ -38,7 +38,7 @@ pub(crate) struct Backup {
         default_value = "http://127.0.0.1:7001"
     )]
     node: String,
-    /// The depot: a directory, or s3://BUCKET/PREFIX.
+    /// The depot: a directory, or `s3://BUCKET/PREFIX`.
     #[arg(long, value_name = "DEST", required = true)]
     to: Option<Place>,
     /// The most that is read in a second, as in 50MiB.
@@ -68,7 +68,7 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct At {
-    /// The depot: a directory, or s3://BUCKET/PREFIX.
+    /// The depot: a directory, or `s3://BUCKET/PREFIX`.
     #[arg(long, value_name = "DEST")]
     at: Place,
     /// Print JSON.

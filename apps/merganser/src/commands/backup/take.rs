@@ -114,7 +114,7 @@ impl<'a> Taking<'a> {
             rest(begun, bytes, rate).await;
         };
         if end != sent {
-            return Err(broken(&format!("{sent:?} came of {end:?}")));
+            return Err(broken(format!("{sent:?} came of {end:?}")));
         }
         let head = head.ok_or_else(|| broken("it does not say of what it is"))?;
         // What cannot be restored is no backup: its catalog has to be readable.
