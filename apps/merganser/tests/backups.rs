@@ -1,6 +1,10 @@
 //! Real processes: backups of a cluster that serves, and a new cluster that is made of them.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop"
+)]
 
 mod common;
 
