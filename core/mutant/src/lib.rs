@@ -297,10 +297,6 @@ mutants! {
     BehindIsFollowed,
     /// A node whose disk is new takes part at once.
     EmptyDiskTakesPart,
-    /// A new disk is whole although some of what was brought could not be stored.
-    NotCopiedIsCopied,
-    /// A new disk is whole when one other replica was copied.
-    OneIsEnoughToJoin,
 }
 
 #[cfg(feature = "on")]

@@ -32,7 +32,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use antientropy::KeyRange;
 use model::{Enrolment, NodeId, Now, ShardId};
-use mutant::{Mutant, is};
 
 use crate::message::{Vouch, Vouched};
 use crate::trees::compare::Purpose;
@@ -202,7 +201,6 @@ impl Node {
             tables.any(|table| table.keyspace == shard.keyspace && !table.voting.votes.is_empty());
         let half = self.contracts.replicas(shard).len().div_ceil(2);
         let needed = match is_weighted {
-            _ if is(Mutant::OneIsEnoughToJoin) => 1,
             true => others,
             false => half.min(others),
         };

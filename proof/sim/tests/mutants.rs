@@ -119,14 +119,6 @@ fn of_replaced_disks(seed: u64) -> Plan {
     plan
 }
 
-/// The same with disks that often cannot be read for a moment.
-#[cfg(feature = "mutants")]
-fn of_unreadable_copies(seed: u64) -> Plan {
-    let mut plan = of_replaced_disks(seed);
-    plan.disk.unreadable = 50;
-    plan
-}
-
 /// A world in which records vanish, nothing is scrubbed, and operators repair all the time.
 #[cfg(feature = "mutants")]
 fn of_operators_who_repair(seed: u64) -> Plan {
@@ -539,8 +531,6 @@ fn inside() -> Vec<Row> {
         (In::RepairProvedAtOnce, of_operators_who_repair, &[ProvedIsEqual]),
         (In::DamagedStays, any, &[LossesAreHealed]),
         (In::EmptyDiskTakesPart, of_replaced_disks, &[NewDisksAreWhole]),
-        (In::OneIsEnoughToJoin, of_replaced_disks, &[NewDisksAreWhole]),
-        (In::NotCopiedIsCopied, of_unreadable_copies, &[NewDisksAreWhole]),
         (In::LostRecordStaysLost, of_lost_records, &[ReplicasConverge]),
         (In::UnheardIsFresh, of_late_news, &[StalenessIsTrue]),
         (In::SloppyIsFresh, of_guests, &[StalenessIsTrue]),

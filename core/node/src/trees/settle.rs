@@ -93,7 +93,7 @@ impl Node {
         if comparison.with != from || !comparison.awaited.remove(&address) {
             return;
         }
-        if repaired.is_err() && comparison.is_copy && !is(Mutant::NotCopiedIsCopied) {
+        if repaired.is_err() && comparison.is_copy {
             // A copy that lacks something is none. It begins anew.
             if let Some(comparison) = self.trees.comparisons.remove(&request) {
                 self.break_off(comparison, turn.now);
