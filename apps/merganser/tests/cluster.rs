@@ -94,6 +94,11 @@ fn a_node_with_an_empty_disk_votes_on_nothing_until_it_is_whole_and_a_replaced_o
     cluster.restart_to_join(3);
     eventually("n3 is joining", || disk(&cluster, 3).1 == "joining");
     assert_eq!(cluster.get(3, "/health/ready").status, 503);
+    eventually("n1 knows of it", || {
+        let status: serde_json::Value =
+            serde_json::from_str(&cluster.get(1, "/v1/status").text()).unwrap();
+        status["nodes"][2]["joining"].is_string()
+    });
     // n1 and n3 are there, and only n1 counts.
     let read = cluster.get(1, "/v1/kv/demo/notes/k1?r=2&timeout=1000");
     assert!([503, 504].contains(&read.status), "{}", read.text());

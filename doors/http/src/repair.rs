@@ -243,7 +243,9 @@ impl From<&RepairJob> for RepairJson {
                 RepairState::Cancelled => "cancelled",
             },
             seconds: job.took.as_secs_f64(),
-            proved: job.state == RepairState::Ended && job.pairs.iter().all(is_well),
+            proved: job.state == RepairState::Ended
+                && !job.pairs.is_empty()
+                && job.pairs.iter().all(is_well),
             pairs: job.pairs.iter().map(PairJson::from).collect(),
         }
     }

@@ -158,7 +158,8 @@ mod tests {
             (records.clone(), records.clone(), records.clone());
         inserted.insert(at, record(Section::Objects, at as u64 * 10 - 5, b"new"));
         removed.remove(at);
-        larger[at] = record(Section::Objects, at as u64 * 10, &[7; 300_000]);
+        let value = vec![7; 300_000];
+        larger[at] = record(Section::Objects, at as u64 * 10, &value);
         for changed in [inserted, removed, larger] {
             let after = cut(&changed);
             let new = after.iter().filter(|chunk| !before.contains(&chunk.name)).count();

@@ -146,8 +146,10 @@ impl Checkpoints {
         };
         let catalog = acceptor.learned;
         match catalog.enrolment(self.node, self.disk) {
-            Enrolment::New | Enrolment::Enrolled | Enrolment::Challenged => {}
-            Enrolment::Unannounced | Enrolment::Joining => {
+            // Who knows of no keyspace has not heard yet what it was.
+            Enrolment::New if !catalog.keyspaces.is_empty() => {}
+            Enrolment::Enrolled | Enrolment::Challenged => {}
+            Enrolment::New | Enrolment::Unannounced | Enrolment::Joining => {
                 return Err(CheckpointError::NotWhole(self.node));
             }
             Enrolment::Retired => return Err(CheckpointError::Retired(self.node)),

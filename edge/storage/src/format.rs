@@ -12,6 +12,8 @@ const TITLE: &str = "merganser data directory";
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum State {
     New,
+    /// It is being made from a backup.
+    Restoring,
     Ready,
 }
 
@@ -54,6 +56,7 @@ impl Format {
         let number = |name| field(body, name)?.parse::<u64>().ok();
         let state = match field(body, "state")? {
             "new" => State::New,
+            "restoring" => State::Restoring,
             "ready" => State::Ready,
             _ => return None,
         };
@@ -72,6 +75,7 @@ impl Format {
         let (cluster, node, mark) = (cluster.number(), node.number(), mark.to_text());
         let state = match state {
             State::New => "new",
+            State::Restoring => "restoring",
             State::Ready => "ready",
         };
         let body = format!(

@@ -7,6 +7,8 @@
 //! db/       the database
 //! ```
 //!
+//! A directory that is made from a backup has the state `restoring` meanwhile, and is refused.
+//!
 //! FORMAT is written twice by the first start: with the state `new` before the database
 //! is made, and with `ready` after. A start that finds `new` knows that its predecessor
 //! died before it promised anything, and begins again. One that finds `ready` and no
@@ -56,6 +58,10 @@ impl Home {
                 home.mark = mark;
                 home.expect_database()?;
             }
+            Some((State::Restoring, _)) => {
+                let detail = "it is half of what a backup holds: remove it, and restore again";
+                return Err(OpenError::corrupt(dir, detail));
+            }
             Some((State::New, _)) => home.begin_again()?,
             None => home.begin()?,
         }
@@ -71,8 +77,14 @@ impl Home {
     pub(crate) fn ready(&self) -> Result<(), OpenError> {
         match self.read_format()? {
             Some((State::Ready, _)) => Ok(()),
-            Some((State::New, _)) | None => self.write_format(State::Ready),
+            Some((State::New | State::Restoring, _)) | None => self.write_format(State::Ready),
         }
+    }
+
+    /// Records that the database is filled from a backup. A start before that is over is refused:
+    /// what is missing cannot be told from what never was.
+    pub(crate) fn restoring(&self) -> Result<(), OpenError> {
+        self.write_format(State::Restoring)
     }
 
     /// Records that acknowledged writes are missing, so that no later start serves the rest.

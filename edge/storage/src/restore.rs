@@ -61,6 +61,7 @@ impl Restoring {
             return Err(RestoreError::NotEmpty(options.dir.clone()));
         }
         let home = Home::enter(options)?;
+        home.restoring()?;
         let dir = home.database_dir();
         let engine = Engine::open(&dir, options.cache_bytes, options.write_buffer_bytes)?;
         Ok(Self { engine, waiting: Vec::new(), waiting_bytes: 0, home })
@@ -87,7 +88,11 @@ impl Restoring {
     pub fn finish(mut self, catalog: &Catalog) -> Result<DiskId, RestoreError> {
         self.write()?;
         let mut catalog = catalog.clone();
-        catalog.disks.clear();
+        // Nobody is enrolled, and the disks of the cluster before never serve here. The first nodes
+        // that come have nobody to copy from; later ones, with or without a backup, have.
+        for disks in catalog.disks.values_mut() {
+            disks.retired.extend(disks.enrolled.take().into_iter().chain(disks.joining.take()));
+        }
         let acceptor = Acceptor {
             promised: Ballot::NONE,
             accepted: Ballot::NONE,

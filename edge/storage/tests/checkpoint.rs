@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use catalog::{Acceptor, Ballot, Catalog};
+use catalog::{Acceptor, Ballot, Catalog, Disks};
 use common::*;
 use model::{ClusterId, Declare, DiskId, Durability, Name};
 use node::{Disk as _, Hint, HintPlace};
@@ -15,6 +15,13 @@ use storage::{CheckpointError, Options, Record, RestoreError, Restoring, Section
 use tempfile::tempdir;
 
 const OTHER: ClusterId = ClusterId::new(8);
+
+/// Makes the disk one that its node serves with.
+fn enrol(storage: &mut Storage) {
+    let learned = declared(storage.disk());
+    storage.keep_acceptor(&Acceptor { learned, ..Acceptor::default() });
+    flush(storage, Durability::Synced).unwrap();
+}
 
 fn records(storage: &Storage) -> Vec<Record> {
     let checkpoint = storage.checkpoints().take().unwrap();
@@ -43,6 +50,7 @@ fn a_checkpoint_has_the_objects_and_the_clock_of_one_moment_while_others_are_wri
     let options = Options::new(dir.path(), CLUSTER, NODE, LAYOUT);
     let options = Options { write_buffer_bytes: 64 << 10, ..options };
     let (mut storage, _) = Storage::open(&options).unwrap();
+    enrol(&mut storage);
     let (checkpoints, is_over) = (storage.checkpoints(), AtomicBool::new(false));
     let lasts = std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -116,7 +124,8 @@ fn what_is_made_of_a_checkpoint_holds_the_same_and_is_another_disk_without_votes
     assert!(disk != storage.disk() && disk == copied.disk());
     let votes = (recovered.acceptor.promised, recovered.acceptor.accepted);
     assert_eq!(votes, (Ballot::NONE, Ballot::NONE));
-    let bare = Catalog { disks: [].into(), ..catalog };
+    let retired = Disks { retired: [storage.disk()].into(), ..Disks::default() };
+    let bare = Catalog { disks: [(NODE, retired)].into(), ..catalog };
     assert_eq!((recovered.acceptor.learned, recovered.acceptor.catalog), (bare.clone(), bare));
 }
 
@@ -130,23 +139,26 @@ fn a_directory_with_anything_in_it_is_left_alone() {
 }
 
 #[test]
-fn what_was_not_finished_is_an_empty_disk() {
+fn what_was_not_finished_is_served_by_nobody() {
     let (dir, copy) = (tempdir().unwrap(), tempdir().unwrap());
     let (mut storage, _) = open(dir.path());
+    enrol(&mut storage);
     put(&mut storage, "milk", 1);
     flush(&mut storage, Durability::Synced).unwrap();
     let options = Options::new(copy.path(), OTHER, NODE, LAYOUT);
     let mut restoring = Restoring::begin(&options).unwrap();
     records(&storage).into_iter().for_each(|record| restoring.add(record).unwrap());
     drop(restoring);
-    let (copied, recovered) = Storage::open(&options).unwrap();
-    assert_eq!((read(&copied, "milk"), recovered), (None, storage::Recovered::default()));
+    // As an empty one it would be taken for all that there was.
+    let refused = Storage::open(&options).err().map(|error| error.to_string());
+    assert!(refused.as_ref().is_some_and(|why| why.contains("restore again")), "{refused:?}");
 }
 
 #[test]
 fn every_flipped_byte_of_a_record_is_found() {
     let dir = tempdir().unwrap();
     let (mut storage, _) = open(dir.path());
+    enrol(&mut storage);
     put(&mut storage, "milk", 1);
     flush(&mut storage, Durability::Synced).unwrap();
     for record in records(&storage) {

@@ -13,7 +13,7 @@ use client::{Change, Changes, Error, Feed, Options, Since, WatchOptions};
 use serde_json::{Map, Value, json};
 
 use super::connect::{Connect, block_on};
-use super::error::CliError;
+use super::error::{CliError, Exit};
 use super::print;
 use super::replacement::Replacement;
 
@@ -107,8 +107,18 @@ impl Watch {
                     }
                     self.print(&told)?;
                     self.keep(&told.cursor)?;
-                    if self.once && told.changes.is_empty() && !told.reading {
-                        return Ok(());
+                    if self.once && told.changes.is_empty() {
+                        if told.silent_shards != 0 {
+                            let count = told.silent_shards;
+                            let what = format!("nobody answers of {count} shards");
+                            return Err(CliError::new(Exit::NotAttempted, what).remedy(
+                                "what was printed is all of the others; do the same again later, \
+                                 with --keep or the cursor",
+                            ));
+                        }
+                        if !told.reading {
+                            return Ok(());
+                        }
                     }
                 }
                 Err(err) if self.once || !is_passing(&err) => return Err(self.ended(err)),

@@ -197,6 +197,11 @@ impl Node {
         let settled = self.exchange.acks.settled(shard, &self.awaited(shard), clock);
         let mut page = Page::new(missing, settled);
         let Ok(more) = page.fill(shard, room, disk) else { return Told::Failed };
+        if more && page.covered.is_empty() {
+            // A page of lines of which none can be told: another replica may, and to be asked for the
+            // same again would lead nowhere.
+            return Told::Failed;
+        }
         let left = page.missing.difference(&page.covered);
         if !more && !page.lined.is_superset(&left) && !is_blind {
             return Told::Gone;

@@ -229,7 +229,7 @@ impl Node {
         }
         let is_proved = pair.open.as_ref().is_some_and(BTreeSet::is_empty);
         pair.state = match () {
-            () if is_preview => PairState::Compared,
+            () if is_preview && outcome.unsettled == 0 => PairState::Compared,
             () if is_proved => PairState::Proved,
             () if PASSES_MAX <= pair.figures.passes => PairState::Failed(pair.obstacle()),
             () => PairState::Comparing,
