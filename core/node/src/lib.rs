@@ -250,12 +250,14 @@ impl Node {
             }
             Input::Connected(node) => {
                 self.membership.connected(node, now);
+                self.disks_heard.remove(&node);
                 self.pace.returned(node, now);
                 self.exchange_connected(node, now);
                 self.probe(node, &mut turn);
             }
             Input::Lost(node) => {
                 self.membership.lost(node, now);
+                self.disks_heard.remove(&node);
                 self.exchange_lost(node);
                 self.lost(node, &mut turn);
             }

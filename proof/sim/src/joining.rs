@@ -81,10 +81,13 @@ impl World {
         Ok(())
     }
 
-    /// A node that takes no part.
+    /// A node that takes no part, or has not heard yet of all that do.
     fn outsider(&self) -> Option<NodeId> {
+        let version = |host: &Host| host.node.as_ref().map(node::Node::catalog_version);
+        let newest = self.hosts.values().filter_map(version).max();
         let is_out = |host: &&Host| {
-            host.node.as_ref().is_none_or(|node| node.enrolment() != Enrolment::Enrolled)
+            version(host) != newest
+                || host.node.as_ref().is_none_or(|node| node.enrolment() != Enrolment::Enrolled)
         };
         self.hosts.values().find(is_out).map(|host| host.id)
     }
