@@ -50,7 +50,8 @@ impl World {
                 let is_majority = spot.replicas.len() < 2 * acked().count();
                 let is_kept = |node: NodeId| {
                     let other = self.hosts.get(&node).filter(|other| !other.is_astray);
-                    other.is_some_and(|other| other.disk.has_copy(&spot.place(), dot))
+                    let had = !self.oracle.losses.lacked_since(node, index, dot, since);
+                    had && other.is_some_and(|other| other.disk.has_copy(&spot.place(), dot))
                 };
                 let is_kept = acked().all(|ack| ack.node == at || is_kept(ack.node));
                 if is_majority && is_kept && !host.disk.view().has_heard(spot.shard, dot) {
