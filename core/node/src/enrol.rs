@@ -16,7 +16,7 @@ use model::{Declare, DiskId, DiskStatus, DiskStep, Enrolment, NodeId, Now, Shard
 use mutant::{Mutant, is};
 
 use crate::flight::Client;
-use crate::{Disk, Message, Node, Turn};
+use crate::{Disk, Node, Turn};
 
 impl Node {
     /// What the disk of this node is to the cluster, as far as this node knows.
@@ -37,44 +37,20 @@ impl Node {
         DiskStatus { disk, enrolment, shards, whole }
     }
 
-    /// What the disk that a node runs on is to the cluster, if it has said which that is.
-    fn runs_on(&self, node: NodeId) -> Option<Enrolment> {
-        let disk = self.disks_heard.get(&node)?;
-        Some(self.in_force().enrolment(node, *disk))
-    }
-
     /// Whether a node is there, and serves with its disk: nobody who is made whole does.
     pub(crate) fn serves(&self, node: NodeId, now: Now) -> bool {
         if node == self.config.id {
             return self.takes_part;
         }
         let catalog = self.in_force();
-        let is_known = || catalog.is_enrolled(node) && catalog.joining(node).is_none();
-        let is_its_own = self.runs_on(node).map(|disk| disk == Enrolment::Enrolled);
-        self.membership.is_alive(node, now) && is_its_own.unwrap_or_else(is_known)
+        self.membership.is_alive(node, now)
+            && catalog.is_enrolled(node)
+            && catalog.joining(node).is_none()
     }
 
-    /// Whether a node says something as a replica that it is no more: it runs on a disk that was
-    /// replaced, and may not know that yet.
-    pub(crate) fn speaks_for_nobody(&self, from: NodeId, message: &Message) -> bool {
-        let is_of_replica = matches!(
-            message,
-            Message::Merged(_)
-                | Message::Fetched(_)
-                | Message::Scanned(_)
-                | Message::Clocks(_)
-                | Message::Lack(_)
-                | Message::Sent(_)
-                | Message::Compared(_)
-                | Message::Vouched(_)
-        );
-        is_of_replica && self.is_retired(from)
-    }
-
-    /// Whether a node runs on a disk that was replaced or given up.
-    pub(crate) fn is_retired(&self, node: NodeId) -> bool {
-        let mine = || (node == self.config.id).then(|| self.enrolment());
-        mine().or_else(|| self.runs_on(node)) == Some(Enrolment::Retired)
+    /// Whether the disk of this node was replaced or given up.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.enrolment() == Enrolment::Retired
     }
 
     /// Whether this node takes part in what replicas do.

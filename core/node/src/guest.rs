@@ -41,8 +41,7 @@ impl Node {
         if all.is_empty() {
             return Guests::default();
         }
-        let is_alive =
-            |node: &NodeId| self.membership.is_alive(*node, now) && !self.is_retired(*node);
+        let is_alive = |node: &NodeId| self.membership.is_alive(*node, now);
         let alive: Vec<NodeId> = all.iter().copied().filter(is_alive).collect();
         let list = |replica: NodeId| {
             let region = self.config.layout.members.get(&replica).map(|member| &member.region);
@@ -114,7 +113,7 @@ impl Node {
     fn is_guest_for(&self, address: &Address, replica: NodeId) -> bool {
         let shard = self.contracts.shard_of(address);
         shard.is_some_and(|shard| {
-            !self.is_retired(self.config.id)
+            !self.is_retired()
                 && self.contracts.guests(shard).contains(&self.config.id)
                 && self.contracts.replicas(shard).contains(&replica)
         })

@@ -175,7 +175,7 @@ impl Node {
     /// Whether this node, which is no replica, may accept the write itself.
     pub(crate) fn may_mint(&self, site: &Site) -> bool {
         self.contracts.guests(site.shard).contains(&self.config.id)
-            && !self.is_retired(self.config.id)
+            && !self.is_retired()
             && !is(Mutant::NeverMintedByGuest)
     }
 

@@ -274,23 +274,3 @@ fn a_shard_that_is_written_whenever_it_is_compared_is_copied_all_the_same() {
     assert_eq!(enrolment(&cluster, 3), Enrolment::Enrolled);
     assert_eq!(objects(&cluster, 3), 20);
 }
-
-#[test]
-fn a_replaced_disk_is_not_believed_before_it_knows_that_it_was_replaced() {
-    let mut cluster = filled(3, 5);
-    let old = cluster.nodes.get(&NodeId::new(3)).unwrap().1.clone();
-    cluster.stop(3);
-    cluster.start_with(3, SECOND);
-    cluster.wait(8_000);
-    assert_eq!(enrolment(&cluster, 3), Enrolment::Enrolled);
-    cluster.stop(3);
-    cluster.stop(2);
-    cluster.nodes.get_mut(&NodeId::new(3)).unwrap().1 = old;
-    // Nobody tells it.
-    cluster.holds =
-        |_, to, message| matches!(message, Message::Learn { .. }) && to == NodeId::new(3);
-    cluster.start_from(3, FIRST);
-    assert!(node(&cluster, 3).takes_part(), "as far as it knows");
-    let read = cluster.ask(1, get("k0", Level::Two));
-    assert!(matches!(read, Reply::Failed(Failure::NotAttempted { alive: 1, .. })), "{read:?}");
-}
