@@ -226,6 +226,12 @@ impl Found {
                 .remedy("run it without --preview"));
         }
         let of = self.pairs.len();
+        if open == 0 && self.given_up.is_empty() && !self.uncovered.is_empty() {
+            let text = "all that was compared is equal, and not everything was compared".to_owned();
+            return Err(CliError::new(Exit::Failed, text)
+                .remains(brought)
+                .remedy("name all nodes with --node, or one of each two that are told above"));
+        }
         let text = match self.mode {
             RepairMode::Preview => format!(
                 "{open} of {of} pairs differ or were not compared to the end; {} keys differ",
