@@ -297,6 +297,8 @@ mutants! {
     BehindIsFollowed,
     /// A node whose disk is new takes part at once.
     EmptyDiskTakesPart,
+    /// A member of a shard does not let a new disk copy it.
+    NobodyVouches,
 }
 
 #[cfg(feature = "on")]

@@ -32,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use antientropy::KeyRange;
 use model::{Enrolment, NodeId, Now, ShardId};
+use mutant::{Mutant, is};
 
 use crate::message::{Vouch, Vouched};
 use crate::trees::compare::Purpose;
@@ -157,7 +158,7 @@ impl Node {
     pub(crate) fn vouch<D: Disk>(&mut self, from: NodeId, vouch: &Vouch, turn: &mut Turn<'_, D>) {
         let Vouch { request, shard, disk } = *vouch;
         let is_known = self.in_force().joining(from) == Some(disk);
-        if !is_known || !self.is_shared(shard, from) {
+        if !is_known || !self.is_shared(shard, from) || is(Mutant::NobodyVouches) {
             return;
         }
         // What is copied from here can be read here and at others, so it is not to be undone.
