@@ -153,6 +153,8 @@ impl<D: Disk> Store for Area<'_, D> {
 
     fn forget(&mut self, _: ShardId, _: &[Run]) {}
 
+    fn reap(&mut self, _: replica::Reaping) {}
+
     fn commit(&mut self, change: replica::Change) {
         self.committed = Some(change.object);
     }

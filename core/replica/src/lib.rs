@@ -29,10 +29,12 @@
 //! is authoritative.
 
 mod bent;
+mod forgotten;
 mod log;
 mod shard;
 mod store;
 
+pub use forgotten::{CHUNK_DOTS, Chunk, Reaped, Reaping};
 pub use log::{Entry, Log};
 pub use shard::{Asked, Refused, Repaired, Replica, Stored};
 pub use store::{Change, Page, PageNeed, Span, Store, StoreError};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use causality::{Dot, DotSet, Incarnation};
+use causality::{Dot, DotSet, Incarnation, Run};
 use crdt::MARKS_MAX;
 use lattice::Lattice;
 use model::{Address, Limits, Mark, Marks, Mutation, Object, ShardId};
@@ -10,7 +10,8 @@ use mutant::{Mutant, is};
 use thiserror::Error;
 
 use crate::bent::{self, without_first};
-use crate::{Change, Store, StoreError};
+use crate::forgotten::{chunks, values_in, without_values};
+use crate::{Change, Reaped, Reaping, Store, StoreError};
 
 /// Why a mutation was not applied. Nothing was changed, and no dot was minted.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
@@ -124,7 +125,7 @@ fn marked(object: Object, here: &Object, told: Marks, mine: Option<(Dot, Mark)>)
 }
 
 /// What a repair has done.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Repaired {
     /// Whether anything was missing here.
     pub change: lattice::Change,
@@ -132,6 +133,9 @@ pub struct Repaired {
     pub lost: u64,
     /// Whether more is held here now than it brought.
     pub is_ahead: bool,
+    /// Values that it brought and that are forgotten here: whoever holds them is to be told that they
+    /// are superseded.
+    pub refuted: DotSet,
 }
 
 /// One shard as one node holds it.
@@ -143,6 +147,8 @@ pub struct Replica {
     /// because the incarnation is new.
     minted: u64,
     clock: DotSet,
+    /// The part of the clock of which no object speaks any more.
+    forgotten: DotSet,
 }
 
 impl Replica {
@@ -154,12 +160,25 @@ impl Replica {
             "incarnation {incarnation} is not new in shard {shard}"
         );
         let minted = bent::minted(&clock, incarnation);
-        Self { shard, incarnation, minted, clock }
+        Self { shard, incarnation, minted, clock, forgotten: DotSet::new() }
+    }
+
+    /// The same replica, which has forgotten these dots in a former life.
+    #[must_use]
+    pub fn with_forgotten(mut self, forgotten: DotSet) -> Self {
+        debug_assert!(self.clock.is_superset(&forgotten), "what is forgotten was known");
+        self.forgotten = forgotten;
+        self
     }
 
     /// Every dot that was ever applied here.
     pub fn clock(&self) -> &DotSet {
         &self.clock
+    }
+
+    /// The dots of tombstones that were dropped.
+    pub fn forgotten(&self) -> &DotSet {
+        &self.forgotten
     }
 
     /// Makes a client's mutation an object, under a new dot, and merges it.
@@ -251,10 +270,9 @@ impl Replica {
     }
 
     /// Merges what a read has found and this replica lacks (R7). It may put back a value that was
-    /// here before. Only what is held here under the key speaks against one: nothing of that is
-    /// forgotten yet, so that a dot which the clock knows and the record does not is of a record
-    /// that this disk has lost. Before anything is forgotten (R5), a repair needs evidence of its
-    /// own that the value is live.
+    /// here before. What speaks against one is what is held here under the key, and the dots that are
+    /// forgotten. A dot that the clock knows, and neither of them, is of a record that this
+    /// disk has lost.
     ///
     /// A record that fails its check is lost like one that vanished: what the repair brings takes
     /// its place.
@@ -272,17 +290,83 @@ impl Replica {
             Err(StoreError::Corrupt(_)) if !is(Mutant::DamagedStays) => Object::default(),
             found => found?.unwrap_or_default(),
         };
+        let refuted = values_in(&incoming, &self.forgotten);
+        let incoming = without_values(incoming, &refuted);
         let brings = incoming.context().clone();
+        let is_forgotten =
+            here.is_bottom() && incoming.values().is_empty() && self.forgotten.is_superset(&brings);
+        if is_forgotten {
+            let (change, is_ahead) = (lattice::Change::Unchanged, !refuted.is_empty());
+            return Ok(Repaired { change, lost: 0, is_ahead, refuted });
+        }
         let news = brings.difference(&self.clock);
-        let lost = brings.difference(here.context()).difference(&news).len();
+        let lost = brings.difference(here.context()).difference(&news);
+        let lost = lost.difference(&self.forgotten).len();
         let values = incoming.values().len();
+        let superseded = values_in(&here, &self.forgotten);
+        here = without_values(here, &superseded);
         let change = here.merge(incoming);
         // Of two objects that have heard of the same, the merged one holds what both hold.
-        let is_ahead = *here.context() != brings || here.values().len() != values;
-        if change == lattice::Change::Grew {
+        let is_other = *here.context() != brings || here.values().len() != values;
+        let is_ahead = is_other || !refuted.is_empty();
+        if change == lattice::Change::Grew || !superseded.is_empty() {
             self.commit(store, address, here, &brings);
         }
-        Ok(Repaired { change, lost, is_ahead })
+        Ok(Repaired { change, lost, is_ahead, refuted })
+    }
+
+    /// Forgets tombstones of which everything is settled (R5): their objects go, their dots stay.
+    /// `is_needed` tells of those that are good for something else.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] if the disk cannot be read; nothing was changed.
+    pub fn reap<S: Store>(
+        &mut self,
+        store: &mut S,
+        addresses: &[Address],
+        settled: &DotSet,
+        is_needed: impl Fn(&Object) -> bool,
+    ) -> Result<Reaped, StoreError> {
+        let (mut tombstones, mut dots, mut stay) = (Vec::new(), DotSet::new(), Vec::new());
+        for address in addresses {
+            let object = match store.object(self.shard, address) {
+                Ok(Some(object)) if object.is_tombstone() => object,
+                // What cannot be read is for others to bring.
+                Ok(_) | Err(StoreError::Corrupt(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            if !settled.is_superset(object.context()) || is_needed(&object) {
+                stay.push(address.clone());
+                continue;
+            }
+            let _ = dots.union(object.context());
+            tombstones.push((address.clone(), object));
+        }
+        let forgotten = tombstones.len() as u64;
+        if forgotten != 0 {
+            self.keep_forgotten(store, tombstones, &dots);
+        }
+        Ok(Reaped { forgotten, stay })
+    }
+
+    /// Takes over what another replica has forgotten (R6): this one need not hear of it, and is not
+    /// to hold a value of it.
+    pub fn adopt<S: Store>(&mut self, store: &mut S, forgotten: &DotSet) {
+        self.keep_forgotten(store, Vec::new(), forgotten);
+    }
+
+    fn keep_forgotten<S: Store>(
+        &mut self,
+        store: &mut S,
+        tombstones: Vec<(Address, Object)>,
+        dots: &DotSet,
+    ) {
+        let news = dots.difference(&self.forgotten);
+        let _ = self.forgotten.union(&news);
+        let clock = self.take_in(&news.difference(&self.clock));
+        let chunks = chunks(&self.forgotten, &news);
+        store.reap(Reaping { shard: self.shard, tombstones, chunks, clock });
     }
 
     /// R3: drops each value that was here before and is no more, and its dot with it.
@@ -312,19 +396,22 @@ impl Replica {
         taken_in: &DotSet,
     ) {
         let news = taken_in.difference(&self.clock);
-        let minted_here = |dot: &DotSet| !dot.runs_of(self.incarnation).is_empty();
-        if !is(Mutant::ClockNotAdvanced) || minted_here(&news) {
-            let _ = self.clock.union(&news);
-        }
-        let touched: BTreeSet<Incarnation> =
-            news.runs().iter().map(|run| run.incarnation).collect();
-        let clock = touched
-            .into_iter()
-            .map(|incarnation| (incarnation, self.clock.runs_of(incarnation).to_vec()))
-            .collect();
+        let clock = self.take_in(&news);
         let (object, clock) = bent::commit(object, clock);
         let news = if is(Mutant::LogNotStored) { DotSet::new() } else { news };
         let (shard, address) = (self.shard, address.clone());
         store.commit(Change { shard, address, object, clock, news });
+    }
+
+    /// Adds to the clock. Returns all runs of each incarnation that gained any.
+    fn take_in(&mut self, news: &DotSet) -> Vec<(Incarnation, Vec<Run>)> {
+        let minted_here = |dot: &DotSet| !dot.runs_of(self.incarnation).is_empty();
+        if !is(Mutant::ClockNotAdvanced) || minted_here(news) {
+            let _ = self.clock.union(news);
+        }
+        let touched: BTreeSet<Incarnation> =
+            news.runs().iter().map(|run| run.incarnation).collect();
+        let all = |incarnation| (incarnation, self.clock.runs_of(incarnation).to_vec());
+        touched.into_iter().map(all).collect()
     }
 }

@@ -4,7 +4,7 @@ use causality::{DotSet, Incarnation, Run};
 use model::{Address, Key, Object, ShardId, TableId};
 use thiserror::Error;
 
-use crate::Entry;
+use crate::{Entry, Reaping};
 
 /// Which objects of one shard to read, in the order of their keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -117,4 +117,7 @@ pub trait Store {
 
     /// Stages that entries of the log are dropped: those of exactly these runs.
     fn forget(&mut self, shard: ShardId, runs: &[Run]);
+
+    /// Stages that tombstones are dropped, and what is kept in their place.
+    fn reap(&mut self, reaping: Reaping);
 }

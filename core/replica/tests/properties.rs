@@ -58,6 +58,13 @@ impl Store for Memory {
     }
 
     fn forget(&mut self, _: ShardId, _: &[causality::Run]) {}
+
+    fn reap(&mut self, reaping: replica::Reaping) {
+        if !reaping.tombstones.is_empty() {
+            self.object = None;
+        }
+        self.clock.extend(reaping.clock);
+    }
 }
 
 fn address() -> Address {

@@ -49,6 +49,14 @@ impl Store for Memory {
     }
 
     fn forget(&mut self, _: ShardId, _: &[causality::Run]) {}
+
+    fn reap(&mut self, reaping: replica::Reaping) {
+        for (address, _) in &reaping.tombstones {
+            self.objects.remove(address);
+        }
+        self.clock.extend(reaping.clock);
+        self.commits += 1;
+    }
 }
 
 /// A replica and its disk.

@@ -114,6 +114,10 @@ impl Store for Storage {
         self.open.stage(change);
     }
 
+    fn reap(&mut self, _: replica::Reaping) {
+        unimplemented!()
+    }
+
     fn forget(&mut self, shard: ShardId, runs: &[Run]) {
         self.open.forget(shard, runs);
     }

@@ -80,6 +80,13 @@ impl Store for Disk {
     }
 
     fn forget(&mut self, _: ShardId, _: &[causality::Run]) {}
+
+    fn reap(&mut self, reaping: replica::Reaping) {
+        if !reaping.tombstones.is_empty() {
+            self.object = None;
+        }
+        self.clock.extend(reaping.clock);
+    }
 }
 
 /// A replica as it is started in a new life, from what its disk has.

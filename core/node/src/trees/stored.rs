@@ -6,7 +6,7 @@ use antientropy::{Digest, Items, KeyRange, Salt, Tree, TreeKey};
 use causality::Run;
 use model::{Address, Object, ShardId, TableId};
 use mutant::{Mutant, is};
-use replica::{Change, Entry, Page, PageNeed, Span, Store, StoreError};
+use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError};
 
 use crate::Disk;
 use crate::exchange::throttle;
@@ -203,5 +203,12 @@ impl<D: Disk> Store for Watched<'_, D> {
 
     fn forget(&mut self, shard: ShardId, runs: &[Run]) {
         self.disk.forget(shard, runs);
+    }
+
+    fn reap(&mut self, reaping: Reaping) {
+        for (address, object) in &reaping.tombstones {
+            self.tree.change(&Place(address.clone()), Some(sum(object)), None);
+        }
+        self.disk.reap(reaping);
     }
 }

@@ -84,6 +84,12 @@ impl Store for Memory {
     fn forget(&mut self, shard: ShardId, runs: &[causality::Run]) {
         self.log.forget(shard, runs);
     }
+
+    fn reap(&mut self, reaping: replica::Reaping) {
+        for (Address { table, key }, _) in reaping.tombstones {
+            self.objects.remove(&(reaping.shard, table, key));
+        }
+    }
 }
 
 impl Disk for Memory {

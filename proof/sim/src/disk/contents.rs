@@ -6,7 +6,7 @@ use catalog::Acceptor;
 use causality::{Dot, DotSet, Incarnation, Run};
 use model::{DiskId, NodeId, Object, ShardId};
 use node::{Hint, HintPlace};
-use replica::{Change, Log};
+use replica::{Change, Chunk, Log, Reaping};
 
 use super::Place;
 
@@ -15,6 +15,8 @@ use super::Place;
 pub(crate) struct Contents {
     pub(crate) objects: BTreeMap<Place, Object>,
     pub(super) clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
+    /// What each shard has forgotten, as it lies on a disk.
+    chunks: BTreeMap<(ShardId, Incarnation, u64), Vec<Run>>,
     pub(crate) acceptor: Acceptor,
     pub(crate) log: Log,
     /// Replicas that lack something of a shard.
@@ -28,6 +30,7 @@ pub(crate) struct Contents {
 #[derive(Clone)]
 pub(super) enum Record {
     Change(Change),
+    Reap(Reaping),
     Forget(ShardId, Vec<Run>),
     Mark(ShardId, NodeId, bool),
     Acceptor(Acceptor),
@@ -40,7 +43,11 @@ impl Record {
     pub(super) fn place(&self) -> Option<Place> {
         match self {
             Record::Change(change) => Some((change.shard, change.address.clone())),
-            Record::Forget(..) | Record::Mark(..) | Record::Acceptor(_) | Record::Hint(..) => None,
+            Record::Reap(_)
+            | Record::Forget(..)
+            | Record::Mark(..)
+            | Record::Acceptor(_)
+            | Record::Hint(..) => None,
         }
     }
 
@@ -48,7 +55,11 @@ impl Record {
     pub(super) fn hint_place(&self) -> Option<&HintPlace> {
         match self {
             Record::Hint(place, _) => Some(place),
-            Record::Change(_) | Record::Forget(..) | Record::Mark(..) | Record::Acceptor(_) => None,
+            Record::Change(_)
+            | Record::Reap(_)
+            | Record::Forget(..)
+            | Record::Mark(..)
+            | Record::Acceptor(_) => None,
         }
     }
 }
@@ -58,8 +69,18 @@ impl Contents {
         match record {
             Record::Change(change) => {
                 self.objects.insert((change.shard, change.address.clone()), change.object.clone());
-                self.take_clock(change);
+                self.take_clock(change.shard, &change.clock);
                 self.log.take(change);
+            }
+            Record::Reap(reaping) => {
+                let shard = reaping.shard;
+                for (address, _) in &reaping.tombstones {
+                    self.objects.remove(&(shard, address.clone()));
+                }
+                for Chunk { incarnation, number, runs } in &reaping.chunks {
+                    self.chunks.insert((shard, *incarnation, *number), runs.clone());
+                }
+                self.take_clock(shard, &reaping.clock);
             }
             Record::Forget(shard, runs) => self.log.forget(*shard, runs),
             Record::Mark(shard, node, true) => drop(self.marks.insert((*shard, *node))),
@@ -81,9 +102,9 @@ impl Contents {
         Some((place, before))
     }
 
-    pub(super) fn take_clock(&mut self, change: &Change) {
-        for (incarnation, runs) in &change.clock {
-            self.clocks.insert((change.shard, *incarnation), runs.clone());
+    pub(super) fn take_clock(&mut self, shard: ShardId, clock: &[(Incarnation, Vec<Run>)]) {
+        for (incarnation, runs) in clock {
+            self.clocks.insert((shard, *incarnation), runs.clone());
         }
     }
 

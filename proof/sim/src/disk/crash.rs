@@ -107,7 +107,7 @@ impl SimDisk {
                 let never_committed = self.flying.iter().flatten().chain(&self.open);
                 for record in lost.iter().flatten().chain(never_committed) {
                     if let Record::Change(change) = record {
-                        self.synced.take_clock(change);
+                        self.synced.take_clock(change.shard, &change.clock);
                     }
                 }
             }

@@ -6,7 +6,7 @@ use catalog::Acceptor;
 use causality::Run;
 use model::{Address, Key, NodeId, Object, ShardId, TableId};
 use node::{Disk, Hint, HintPlace};
-use replica::{Change, Entry, Page, PageNeed, Span, Store, StoreError};
+use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError};
 
 use super::contents::Record;
 use super::{Place, SimDisk};
@@ -80,6 +80,10 @@ impl Store for SimDisk {
     fn forget(&mut self, shard: ShardId, runs: &[Run]) {
         self.forgotten.extend(runs.iter().map(|run| (shard, *run)));
         self.stage(Record::Forget(shard, runs.to_vec()));
+    }
+
+    fn reap(&mut self, reaping: Reaping) {
+        self.stage(Record::Reap(reaping));
     }
 }
 

@@ -59,6 +59,13 @@ impl Store for FakeDisk {
     }
 
     fn forget(&mut self, _: ShardId, _: &[causality::Run]) {}
+
+    fn reap(&mut self, reaping: replica::Reaping) {
+        for (address, _) in reaping.tombstones {
+            self.objects.remove(&(reaping.shard, address));
+        }
+        self.staged += 1;
+    }
 }
 
 impl node::Disk for FakeDisk {
