@@ -52,7 +52,7 @@ pub use status::{DiskStatus, Enrolment, HintStatus, Lag, NodeStatus, Standing, S
 pub use time::Now;
 pub use watch::{Changed, Position, Reading, Watch, Watched};
 
-pub use crdt::{MARKS_MAX, Mark, Marks, Token};
+pub use crdt::{MARKS_MAX, MARKS_REACH, Mark, Marks, Token};
 
 /// What a replica stores under a key.
 pub type Object = crdt::Siblings<Value>;

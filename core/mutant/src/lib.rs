@@ -299,6 +299,20 @@ mutants! {
     EmptyDiskTakesPart,
     /// A member of a shard does not let a new disk copy it.
     NobodyVouches,
+    /// A tombstone is forgotten after some time, whoever lacks it.
+    TombstonesByTimer,
+    /// A tombstone is forgotten when most replicas have what it speaks of.
+    TombstonesByMajority,
+    /// No tombstone is ever forgotten.
+    TombstonesKept,
+    /// A tombstone is forgotten with the marks of writes that may come again.
+    TombstonesDropMarks,
+    /// What is forgotten leaves nothing behind.
+    ForgottenNotKept,
+    /// Whoever brings a value that is forgotten is not told that it is superseded.
+    RefutedNotTold,
+    /// A new disk is not told what was forgotten.
+    ForgottenNotVouched,
 }
 
 #[cfg(feature = "on")]

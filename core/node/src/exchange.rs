@@ -34,6 +34,7 @@ pub(crate) mod acks;
 pub(crate) mod owed;
 pub(crate) mod prune;
 pub(crate) mod pulls;
+pub(crate) mod reap;
 pub(crate) mod throttle;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -53,6 +54,7 @@ use crate::{After, Disk, Message, Node, Turn};
 use acks::Acks;
 use prune::Lines;
 use pulls::{Price, Pull, Pulls};
+use reap::Tombstones;
 
 /// The stamps remembered. An echo that takes longer than so many intervals says nothing.
 const STAMPS_MAX: usize = 64;
@@ -87,6 +89,7 @@ pub(crate) struct Kept {
     /// What the clock comes to, until it changes.
     hash: Option<u64>,
     pub(crate) lines: Lines,
+    pub(crate) tombstones: Tombstones,
     pub(crate) tree: Tree<Place>,
     pub(crate) scrub: Scrub,
 }
@@ -96,7 +99,8 @@ impl Kept {
     pub(crate) fn new(replica: Replica, salt: Salt) -> Self {
         let lines = Lines::found(replica.clock());
         let (tree, scrub) = (Tree::unread(salt), Scrub::default());
-        Self { replica, hash: None, lines, tree, scrub }
+        let tombstones = Tombstones::default();
+        Self { replica, hash: None, lines, tombstones, tree, scrub }
     }
 
     /// Changes the replica, on a disk that tells the tree.
@@ -106,7 +110,8 @@ impl Kept {
         change: impl FnOnce(&mut Replica, &mut Watched<'_, D>) -> T,
     ) -> T {
         self.hash = None;
-        change(&mut self.replica, &mut Watched::new(disk, &mut self.tree))
+        let Self { replica, tree, tombstones, .. } = self;
+        change(replica, &mut Watched::new(disk, tree, tombstones))
     }
 
     fn hash(&mut self) -> u64 {
@@ -344,6 +349,13 @@ impl Node {
         let (rate, pulls) = (self.config.limits.catch_up_rate, &mut self.exchange.pulls);
         let Some(pull) = pulls.end(sent.request, from, rate, turn.now) else { return };
         let (shard, gaps) = (pull.shard, sent.gaps);
+        if !sent.forgotten.is_empty() {
+            // Its disk had all of it once, or a member's that it was copied from.
+            let adopt = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
+                replica.adopt(disk, &sent.forgotten);
+            };
+            self.kept(shard).change(turn.disk, adopt);
+        }
         self.exchange.acks.gaps(from, shard, pull.after.is_some(), gaps);
         self.look(shard);
         if sent.next.is_some() {

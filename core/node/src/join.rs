@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! n3 ──Vouch s7──────► n1       n3 is joining, as n1 knows from the catalog
-//! n3 ◄─Vouched──────── n1       n1 takes part itself
+//! n3 ◄─Vouched──────── n1       n1 takes part itself, and has forgotten {a1 b2}
 //! n3 ──Compare, Bring─ n1 ...   everything that n1 holds, as when trees are compared
 //!                               n3 has what n1 had then; the same with n2
 //! n3 is whole                   when that is so of all shards, it says so, and takes part
@@ -20,8 +20,9 @@
 //! disks were lost at once there may be fewer, and an operator has to say that they will not
 //! come back: a node that was evicted does not count.
 //!
-//! **Clocks** are not taken over: each object brings the dots that there is evidence of (R4). That is
-//! all, as long as nothing is forgotten anywhere.
+//! **Clocks** are not taken over: each object brings the dots that there is evidence of (R4). What a
+//! member has forgotten no object speaks of any more, so it says that first, some at a time: the new
+//! disk then knows it as well, and takes in no value of it.
 //!
 //! **What was said before.** Whoever vouches knows that the disk is joining, and tells nobody a clock
 //! any more without the version of the catalog that says so. Whoever hears of that version forgets
@@ -31,10 +32,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use antientropy::KeyRange;
+use causality::{Dot, DotSet};
 use model::{Enrolment, NodeId, Now, ShardId};
 use mutant::{Mutant, is};
+use replica::Replica;
 
+use crate::exchange::owed;
 use crate::message::{Vouch, Vouched};
+use crate::trees::Watched;
 use crate::trees::compare::Purpose;
 use crate::{After, Disk, Message, Node, RequestId, Turn};
 
@@ -149,20 +154,34 @@ impl Node {
             (join.asked, join.last) = (Some((node, request, until)), Some(node));
             *join.tries.entry(node).or_default() += 1;
         }
+        self.go_on_vouching((request, shard, node), None, turn);
+    }
+
+    fn go_on_vouching<D: Disk>(
+        &self,
+        (request, shard, node): (RequestId, ShardId, NodeId),
+        after: Option<Dot>,
+        turn: &mut Turn<'_, D>,
+    ) {
         let disk = self.config.disk;
-        turn.send(node, Message::Vouch(Vouch { request, shard, disk }), After::Now);
+        turn.send(node, Message::Vouch(Vouch { request, shard, disk, after }), After::Now);
     }
 
     /// A node with a new disk wants to copy a shard. It may, if it is known here that it is joining:
     /// what this node says of its own clock from now on says so, too.
     pub(crate) fn vouch<D: Disk>(&mut self, from: NodeId, vouch: &Vouch, turn: &mut Turn<'_, D>) {
-        let Vouch { request, shard, disk } = *vouch;
+        let Vouch { request, shard, disk, after } = *vouch;
         let is_known = self.in_force().joining(from) == Some(disk);
         if !is_known || !self.is_shared(shard, from) || is(Mutant::NobodyVouches) {
             return;
         }
+        let all = self.kept(shard).replica.forgotten().clone();
+        let rest = owed::from_on(all, after.map(|dot| Dot::new(dot.incarnation, dot.seq + 1)));
+        let forgotten = owed::first_runs(rest.clone());
+        let more = forgotten != rest;
+        let forgotten = if is(Mutant::ForgottenNotVouched) { DotSet::new() } else { forgotten };
         // What is copied from here can be read here and at others, so it is not to be undone.
-        turn.send(from, Message::Vouched(Vouched { request }), After::Synced);
+        turn.send(from, Message::Vouched(Vouched { request, forgotten, more }), After::Synced);
     }
 
     /// A member vouches. Everything that it holds is copied.
@@ -173,12 +192,24 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) {
         let awaited = (from, vouched.request);
+        let until = turn.now + self.config.limits.exchange_interval * PATIENCE;
         let is_awaited =
             |join: &Join| join.asked.is_some_and(|(node, request, _)| (node, request) == awaited);
         let mut shards = self.joins.shards.iter_mut();
         let Some((shard, join)) = shards.find(|(_, join)| is_awaited(join)) else { return };
-        join.asked = None;
         let shard = *shard;
+        let last = vouched.forgotten.runs().last().filter(|_| vouched.more);
+        let after = last.map(|run| Dot::new(run.incarnation, run.last));
+        join.asked = after.map(|_| (from, vouched.request, until));
+        if !vouched.forgotten.is_empty() {
+            let adopt = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
+                replica.adopt(disk, &vouched.forgotten);
+            };
+            self.kept(shard).change(turn.disk, adopt);
+        }
+        if after.is_some() {
+            return self.go_on_vouching((vouched.request, shard, from), after, turn);
+        }
         self.begin_comparison((shard, from), KeyRange::ALL, Purpose::Copy, turn);
     }
 

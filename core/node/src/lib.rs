@@ -126,6 +126,8 @@ pub struct Node {
     minters: BTreeMap<ShardId, Replica>,
     /// The clocks found on disk, until the shard is first used.
     recovered: BTreeMap<ShardId, DotSet>,
+    /// What was found on disk to be forgotten, as long.
+    forgotten: BTreeMap<ShardId, DotSet>,
     membership: Membership,
     exchange: Exchange,
     flights: BTreeMap<RequestId, Flight>,
@@ -195,6 +197,7 @@ impl Node {
             shards: BTreeMap::new(),
             minters: BTreeMap::new(),
             recovered,
+            forgotten: BTreeMap::new(),
             membership,
             exchange,
             flights: BTreeMap::new(),
@@ -224,6 +227,13 @@ impl Node {
     /// The node, which has marked in a former life that these replicas lack something.
     pub fn with_marks(mut self, marks: BTreeSet<(ShardId, NodeId)>) -> Self {
         self.exchange.marks = marks;
+        self
+    }
+
+    /// The node, whose shards have forgotten these dots in a former life.
+    #[must_use]
+    pub fn with_forgotten(mut self, forgotten: BTreeMap<ShardId, DotSet>) -> Self {
+        self.forgotten = forgotten;
         self
     }
 

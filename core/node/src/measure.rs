@@ -79,6 +79,8 @@ pub struct Counts {
     pub comparisons: u64,
     /// Keys that they have found to differ.
     pub differences: u64,
+    /// Tombstones that were forgotten, because all replicas had what they spoke of.
+    pub tombstones_forgotten: u64,
     /// Leaves of hash trees that were read again, to see whether the disk still has what it had.
     pub leaves_scrubbed: u64,
     /// Those of them in which it had not.

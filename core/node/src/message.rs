@@ -353,13 +353,19 @@ pub struct Vouch {
     pub shard: ShardId,
     /// The disk that is to be made whole.
     pub disk: DiskId,
+    /// The last dot of what was told already of what is forgotten. Nothing at the beginning.
+    pub after: Option<Dot>,
 }
 
 /// Says that a replica is one that can be copied, and knows that the disk is joining.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Vouched {
     /// Whom it concerns.
     pub request: RequestId,
+    /// What is forgotten there, or the next part of it.
+    pub forgotten: DotSet,
+    /// Whether there is more.
+    pub more: bool,
 }
 
 /// Says that what was lacking is sent, or a part of it.
@@ -371,6 +377,9 @@ pub struct Sent {
     pub next: Option<Dot>,
     /// How many dots the sender has in its clock and could not produce.
     pub gaps: u64,
+    /// Dots that were asked for and that the sender has forgotten, as all replicas had them: or a part
+    /// of these.
+    pub forgotten: DotSet,
 }
 
 /// "What has changed since?"

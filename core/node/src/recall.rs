@@ -118,7 +118,9 @@ impl Node {
         let is_remembered = !merged.may_have_forgotten(token) && !merged.is_beyond_reach(token);
         let is_over = limits.retry_window < age;
         // Another node's clock may be behind this one, and that node still take the token.
-        let is_over_everywhere = limits.retry_window + limits.token_ahead_max < age;
+        let taken = limits.retry_window + limits.token_ahead_max;
+        // Later than that a tombstone may be forgotten that knew of it.
+        let is_over_everywhere = taken < age && age < taken + limits.retry_window;
         if is_remembered && is_whole && (is_over_everywhere || is(Mutant::UnseenTakenForFinal)) {
             Fate::NotSeen { is_final: true }
         } else if is_over || !is_remembered {

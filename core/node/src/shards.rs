@@ -49,11 +49,13 @@ fn not_merged<D: Disk>(to: NodeId, request: RequestId, turn: &mut Turn<'_, D>) {
 impl Node {
     /// A shard that this node keeps.
     pub(crate) fn kept(&mut self, shard: ShardId) -> &mut Kept {
-        let (recovered, incarnation) = (&mut self.recovered, self.config.incarnation);
-        let salt = &self.config.salt;
+        let (recovered, forgotten) = (&mut self.recovered, &mut self.forgotten);
+        let (incarnation, salt) = (self.config.incarnation, &self.config.salt);
         self.shards.entry(shard).or_insert_with(|| {
             let clock = recovered.remove(&shard).unwrap_or_default();
-            Kept::new(Replica::new(shard, incarnation, clock), salt.clone())
+            let forgotten = forgotten.remove(&shard).unwrap_or_default();
+            let replica = Replica::new(shard, incarnation, clock).with_forgotten(forgotten);
+            Kept::new(replica, salt.clone())
         })
     }
 

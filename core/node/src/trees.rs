@@ -200,9 +200,10 @@ impl Kept {
         (now, interval): (Now, Duration),
         counts: &mut Counts,
     ) -> Result<usize, StoreError> {
-        let Self { tree, scrub, .. } = self;
+        let Self { tree, scrub, tombstones, .. } = self;
         if !tree.is_whole() {
             let read = tree.read_on(stored, scrub.in_one_step(objects_max));
+            stored.tombstones.take().iter().for_each(|place| tombstones.note(place));
             let (objects, bytes) = stored.read.take();
             scrub.object_bytes = bytes.checked_div(objects).or(scrub.object_bytes);
             scrub.begin(now, interval, tree);

@@ -56,7 +56,7 @@ pub struct Reaped {
     /// How many are forgotten.
     pub forgotten: u64,
     /// Those that have to stay for now.
-    pub stay: Vec<Address>,
+    pub stay: Vec<(Address, Object)>,
 }
 
 /// The chunks that have a dot of `news`, as they are in `all`.

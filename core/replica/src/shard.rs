@@ -337,7 +337,7 @@ impl Replica {
                 Err(error) => return Err(error),
             };
             if !settled.is_superset(object.context()) || is_needed(&object) {
-                stay.push(address.clone());
+                stay.push((address.clone(), object));
                 continue;
             }
             let _ = dots.union(object.context());
@@ -362,6 +362,7 @@ impl Replica {
         tombstones: Vec<(Address, Object)>,
         dots: &DotSet,
     ) {
+        let dots = if is(Mutant::ForgottenNotKept) { &DotSet::new() } else { dots };
         let news = dots.difference(&self.forgotten);
         let _ = self.forgotten.union(&news);
         let clock = self.take_in(&news.difference(&self.clock));

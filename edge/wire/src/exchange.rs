@@ -1,6 +1,7 @@
 //! What replicas say of their clocks, as headers.
 
 use bytes::Bytes;
+use causality::DotSet;
 use codec::dots;
 use model::{KeyspaceId, ShardId};
 use node::{RequestId, Stamp, Sums};
@@ -71,12 +72,18 @@ pub(crate) struct Vouch {
     shard: u32,
     #[prost(bytes = "bytes", tag = "4")]
     disk: Bytes,
+    #[prost(message, optional, tag = "5")]
+    after: Option<PlainDot>,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Vouched {
     #[prost(fixed64, tag = "1")]
     request: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    forgotten: Bytes,
+    #[prost(bool, tag = "3")]
+    more: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -87,6 +94,8 @@ pub(crate) struct Sent {
     next: Option<PlainDot>,
     #[prost(uint64, tag = "3")]
     gaps: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    forgotten: Bytes,
 }
 
 impl Clocks {
@@ -170,6 +179,7 @@ impl Vouch {
             keyspace: vouch.shard.keyspace.number(),
             shard: vouch.shard.index.into(),
             disk: put_disk(vouch.disk),
+            after: vouch.after.map(PlainDot::put),
         }
     }
 
@@ -179,28 +189,42 @@ impl Vouch {
             request: RequestId(self.request),
             shard: ShardId { keyspace, index: narrow(self.shard)? },
             disk: take_disk(&self.disk)?,
+            after: self.after.map(PlainDot::take),
         })
     }
 }
 
 impl Vouched {
-    pub(crate) fn put(vouched: node::Vouched) -> Self {
-        Self { request: vouched.request.0 }
+    pub(crate) fn put(vouched: &node::Vouched) -> Self {
+        let node::Vouched { request, forgotten, more } = vouched;
+        Self { request: request.0, forgotten: put_some(forgotten), more: *more }
     }
 
-    pub(crate) fn take(&self) -> node::Vouched {
-        node::Vouched { request: RequestId(self.request) }
+    pub(crate) fn take(self) -> Usable<node::Vouched> {
+        let forgotten = take_some(&self.forgotten)?;
+        Ok(node::Vouched { request: RequestId(self.request), forgotten, more: self.more })
     }
 }
 
 impl Sent {
     pub(crate) fn put(sent: &node::Sent) -> Self {
         let next = sent.next.map(PlainDot::put);
-        Self { request: sent.request.0, next, gaps: sent.gaps }
+        let forgotten = put_some(&sent.forgotten);
+        Self { request: sent.request.0, next, gaps: sent.gaps, forgotten }
     }
 
-    pub(crate) fn take(self) -> node::Sent {
-        let next = self.next.map(PlainDot::take);
-        node::Sent { request: RequestId(self.request), next, gaps: self.gaps }
+    pub(crate) fn take(self) -> Usable<node::Sent> {
+        let (request, next) = (RequestId(self.request), self.next.map(PlainDot::take));
+        let forgotten = take_some(&self.forgotten)?;
+        Ok(node::Sent { request, next, gaps: self.gaps, forgotten })
     }
+}
+
+/// A set of dots, or nothing at all if there are none: as it was before there was such a field.
+fn put_some(dots: &DotSet) -> Bytes {
+    if dots.is_empty() { Bytes::new() } else { coded(|out| dots::encode(dots, out)) }
+}
+
+fn take_some(bytes: &Bytes) -> Usable<DotSet> {
+    Ok(if bytes.is_empty() { DotSet::new() } else { dots::decode(bytes)? })
 }

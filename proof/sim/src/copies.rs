@@ -83,6 +83,9 @@ impl World {
         for ((shard, _), object) in &view.objects {
             let _ = heard.entry(*shard).or_default().union(object.context());
         }
+        for (shard, forgotten) in view.all_forgotten() {
+            let _ = heard.entry(shard).or_default().union(&forgotten);
+        }
         for (index, lost) in self.oracle.losses.all_of(host.id) {
             let _ = heard.entry(self.oracle.spot(index).shard).or_default().union(lost);
         }

@@ -62,6 +62,8 @@ pub(crate) struct SimDisk {
     touched: Vec<(Place, DotSet)>,
     /// What was dropped from logs since this was asked last.
     forgotten: Vec<(ShardId, Run)>,
+    /// The tombstones dropped since this was asked last.
+    reaped: Vec<(Place, Object)>,
     hinted: Vec<(HintPlace, Object)>,
     /// The places synced since this was asked last.
     fresh: Vec<Place>,
@@ -108,7 +110,9 @@ impl SimDisk {
 
     /// Returns whether what is synced under a key has heard of a dot.
     pub(crate) fn has_synced(&self, place: &Place, dot: Dot) -> bool {
-        self.synced.objects.get(place).is_some_and(|object| object.context().contains(dot))
+        let is_held =
+            self.synced.objects.get(place).is_some_and(|object| object.context().contains(dot));
+        is_held || self.synced.forgotten(place.0).is_some_and(|dots| dots.contains(dot))
     }
 
     /// The places whose objects are synced and not about to be written again.
@@ -141,6 +145,11 @@ impl SimDisk {
     /// The runs dropped from logs since this was asked last.
     pub(crate) fn take_forgotten(&mut self) -> Vec<(ShardId, Run)> {
         std::mem::take(&mut self.forgotten)
+    }
+
+    /// The tombstones dropped since this was asked last.
+    pub(crate) fn take_reaped(&mut self) -> Vec<(Place, Object)> {
+        std::mem::take(&mut self.reaped)
     }
 
     /// The places whose objects were synced since this was asked last.

@@ -100,6 +100,7 @@ impl World {
         self.go_on(2 * SECOND)?;
         self.check_idle()?;
         for (index, read) in reads.iter().enumerate() {
+            let read = &self.remembered_read(index, read);
             self.oracle.check_kept(index, read, self.plan.destroys)?;
             if self.oracle.look != Look::Answers {
                 self.check_equal(index, &read.object)?;
@@ -109,6 +110,7 @@ impl World {
         }
         if self.oracle.look != Look::Answers {
             self.check_clocks()?;
+            self.check_no_tombstones()?;
         }
         self.check_watchers()?;
         self.check_catalogs()?;
@@ -151,7 +153,8 @@ impl World {
                 let detail = format!("the last read is answered {reply:?}");
                 return Err(Broken::of(Invariant::HealthyRequestsSucceed, index, detail));
             };
-            self.oracle.read(index, at_all(), (at, begun), &read)?;
+            let told = self.remembered_read(index, &read);
+            self.oracle.read(index, at_all(), (at, begun), &told)?;
             reads.push(read);
         }
         Ok(reads)
@@ -161,11 +164,9 @@ impl World {
     /// has brought back.
     fn check_equal(&self, index: usize, read: &Object) -> Result<(), Broken> {
         let spot = self.oracle.spot(index);
-        let bottom = Object::default();
         for node in &spot.replicas {
-            let view = self.hosts.get(node).map(|host| host.disk.view());
-            let held = view.and_then(|view| view.objects.get(&spot.place())).unwrap_or(&bottom);
-            let (held, read) = (&plain(held), &plain(read));
+            let held = self.known(*node, index);
+            let (held, read) = (&plain(&held), &plain(read));
             if held != read {
                 let lost = self.oracle.losses.of_node(*node, index);
                 let detail =

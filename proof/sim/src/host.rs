@@ -145,7 +145,9 @@ impl Host {
         }
         let (marks, hints) = (found.marks.clone(), self.disk.owed());
         let node = Node::new(config, clocks, acceptor, self.clock.read(now));
-        self.node = Some(node.with_marks(marks).with_hints(hints));
+        let forgotten = found.all_forgotten();
+        let node = node.with_marks(marks).with_hints(hints).with_forgotten(forgotten);
+        self.node = Some(node);
     }
 
     /// Ends the process, and takes from the disk what the crash takes. Returns what had been

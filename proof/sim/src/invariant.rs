@@ -106,6 +106,10 @@ every! {
         NewDisksAreWhole,
         /// A node with a new disk takes part in the end.
         NewDisksJoin,
+        /// A tombstone is forgotten when all replicas have what it speaks of on disk.
+        ForgottenIsSettled,
+        /// In the end no tombstone is left that could be forgotten.
+        TombstonesGo,
         /// What guests keep is handed over once its replicas are there.
         HintsAreHandedOver,
         /// In a sloppy keyspace no write is left alone while its node can count on enough others,
@@ -218,6 +222,10 @@ impl Invariant {
                 "A node with a new disk takes part when it has what it had acknowledged, and not before."
             }
             Invariant::NewDisksJoin => "A node with a new disk takes part in the end.",
+            Invariant::ForgottenIsSettled => {
+                "A tombstone is forgotten when all replicas have what it speaks of on disk."
+            }
+            Invariant::TombstonesGo => "In the end no tombstone is left that could be forgotten.",
             Invariant::ClocksAreExact => {
                 "The clock on a disk says exactly what the objects on it have heard."
             }
@@ -284,7 +292,8 @@ impl Invariant {
             | Invariant::NodesDoNotPanic
             | Invariant::NewDisksAreWhole
             | Invariant::ProvedIsEqual => &[Stepped],
-            Invariant::NewDisksJoin => &[Quiet],
+            Invariant::NewDisksJoin | Invariant::TombstonesGo => &[Quiet],
+            Invariant::ForgottenIsSettled => &[Stepped],
             Invariant::RefusalsAreTrue => &[Stepped, Answered],
             Invariant::ReplicasOnlyGrow => &[Stored],
             Invariant::ClocksAreExact => &[Stored, Started, Quiet],

@@ -51,6 +51,7 @@ mod ending;
 mod every;
 mod exchanged;
 mod faults;
+mod forgetting;
 mod host;
 mod inspect;
 mod invariant;

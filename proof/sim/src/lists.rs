@@ -35,6 +35,13 @@ impl Oracle {
         if self.look == Look::Quiet {
             return Ok(());
         }
+        let mut remembered = listed.clone();
+        for Listing { key, object, .. } in &mut remembered.listings {
+            if let Some(spot) = self.listed_spot(list, key) {
+                *object = self.remembered(spot, object);
+            }
+        }
+        let listed = &remembered;
         let complain = |what: &str| {
             let detail = format!("{what}: {listed:?} for {list:?}");
             Err(Broken::new(Invariant::ListsAgree, detail))

@@ -305,15 +305,14 @@ impl Oracle {
         now: u64,
     ) {
         self.forget_bases(node);
-        let bottom = Object::default();
         let clocks = after.clocks();
         for index in 0..self.spots.len() {
             let place = self.spot(index).place();
-            let context_in =
-                |on: &Contents| on.objects.get(&place).unwrap_or(&bottom).context().clone();
+            let known = [before, after].map(|on| self.known(index, on).context().clone());
             let clock = clocks.get(&place.0).cloned().unwrap_or_default();
-            let has = Has { object: context_in(after), clock };
-            self.losses.replaced(node, index, &context_in(before), &has, now);
+            let [had, now_has] = known;
+            let has = Has { object: now_has, clock };
+            self.losses.replaced(node, index, &had, &has, now);
             for target in self.spot(index).replicas.clone() {
                 let hint = HintPlace { target, address: place.1.clone() };
                 let context_of = |on: &Contents| {

@@ -76,14 +76,11 @@ impl World {
     /// What is returned is on the disks of so many replicas that every read meets one.
     fn check_settled(&self, index: usize, context: &DotSet) -> Result<(), Broken> {
         let spot = self.oracle.spot(index);
-        let (place, losses) = (spot.place(), &self.oracle.losses);
+        let losses = &self.oracle.losses;
         let has = |node: &NodeId| {
             let disk = self.hosts.get(node).map(|host| host.disk.contents());
-            let object = disk.and_then(|disk| disk.objects.get(&place));
-            let lacks = match object {
-                Some(object) => context.difference(object.context()),
-                None => context.clone(),
-            };
+            let known = disk.map(|disk| self.oracle.known(index, disk)).unwrap_or_default();
+            let lacks = context.difference(known.context());
             dots(&lacks).all(|dot| losses.may_lack(*node, index, dot, 0))
         };
         let have: Vec<NodeId> = spot.replicas.iter().copied().filter(has).collect();

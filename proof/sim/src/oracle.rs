@@ -135,6 +135,10 @@ pub(crate) struct Oracle {
     /// The attempts of writes with tokens, by the first.
     pub(crate) families: BTreeMap<WriteId, Vec<WriteId>>,
     by_dot: BTreeMap<(ShardId, Dot), WriteId>,
+    /// All dots of the writes to each key.
+    named: BTreeMap<usize, DotSet>,
+    /// Those that any replica has forgotten.
+    forgotten: BTreeMap<usize, DotSet>,
     /// The writes whose context has a dot.
     covered_by: BTreeMap<(ShardId, Dot), Vec<WriteId>>,
     bases: BTreeMap<(Viewer, usize), Base>,
@@ -274,8 +278,26 @@ impl Oracle {
         for read in dots(&self.write(id).context.clone()) {
             self.covered_by.entry((shard, read)).or_default().push(id);
         }
-        self.write_mut(id).dot = Some(dot);
+        let write = self.write_mut(id);
+        write.dot = Some(dot);
+        let spot = write.spot;
+        let _ = self.named.entry(spot).or_default().insert(dot);
         self.by_dot.insert((shard, dot), id)
+    }
+
+    /// A replica has forgotten these.
+    pub(crate) fn note_forgotten(&mut self, spot: usize, dots: &DotSet) {
+        let _ = self.forgotten.entry(spot).or_default().union(dots);
+    }
+
+    /// What any replica has forgotten of a key.
+    pub(crate) fn forgotten_at(&self, spot: usize) -> Option<&DotSet> {
+        self.forgotten.get(&spot)
+    }
+
+    /// All dots of the writes to a key.
+    pub(crate) fn named_at(&self, spot: usize) -> Option<&DotSet> {
+        self.named.get(&spot)
     }
 
     /// Checks an object that is stored under a key, or was handed to a client. Returns what it
@@ -371,7 +393,9 @@ impl Oracle {
             if is_delete || object.values().contains_key(&dot) {
                 continue;
             }
-            if self.cover(spot, dot, object.context()).is_some() || self.is_claimed(spot, dot) {
+            let forgotten = self.forgotten_at(spot).and_then(|all| self.cover(spot, dot, all));
+            let cover = self.cover(spot, dot, object.context()).or(forgotten);
+            if cover.is_some() || self.is_claimed(spot, dot) {
                 continue;
             }
             let may_claim = self.may_claim(viewer, spot, dot);

@@ -204,9 +204,10 @@ impl World {
         had: NodeId,
     ) -> Result<(), Broken> {
         let Some(host) = self.hosts.get(&at) else { return Ok(()) };
-        let held = host.disk.view().objects.get(place);
-        let held = held.filter(|_| !host.disk.damaged().contains(place));
-        let held = held.map(plain).unwrap_or_default();
+        let index = self.oracle.spot_of(place)?;
+        let known = || plain(&self.known(at, index));
+        let is_damaged = host.disk.damaged().contains(place);
+        let held = if is_damaged { Object::default() } else { known() };
         let mut merged = held.clone();
         if merged.merge(least.clone()) == Change::Unchanged {
             return Ok(());

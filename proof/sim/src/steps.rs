@@ -36,6 +36,7 @@ impl World {
         self.note_replaced_records(at, damaged)?;
         self.look(at, write, is_repair)?;
         self.check_forgotten(at)?;
+        self.check_reaped(at)?;
         self.look_at_hints(at, write)?;
         self.check_rooms(at, offer.as_ref(), &effects)?;
         self.check_node(at)?;
@@ -148,8 +149,9 @@ impl World {
                 let detail = format!("{at} stores it and is no replica");
                 return Err(Broken::of(Invariant::NothingIsInvented, spot, detail));
             }
-            let fresh = self.oracle.check(Viewer::Replica(at), spot, object)?;
             let view = host.disk.view();
+            let known = self.oracle.known(spot, view);
+            let fresh = self.oracle.check(Viewer::Replica(at), spot, &known)?;
             if let Some(dot) = dots(&fresh).find(|dot| !view.has_heard(place.0, *dot)) {
                 let detail = format!("{at} stores {object:?}, and its clock does not know {dot}");
                 return Err(Broken::of(Invariant::ClocksAreExact, spot, detail));

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use model::{Object, ShardId};
+use model::{NodeId, ShardId};
 use node::Salt;
 
 use crate::host::Host;
@@ -80,13 +80,9 @@ impl World {
 
     /// All replicas hold the same under each key.
     fn check_healed(&self) -> Result<(), Broken> {
-        let bottom = Object::default();
         for (index, spot) in self.oracle.spots.iter().enumerate() {
-            let place = spot.place();
-            let hosts = spot.replicas.iter().filter_map(|node| self.hosts.get(node));
-            let mut held = hosts.map(|host| {
-                (host.id, plain(host.disk.view().objects.get(&place).unwrap_or(&bottom)))
-            });
+            let known = |node: &NodeId| (*node, plain(&self.known(*node, index)));
+            let mut held = spot.replicas.iter().map(known);
             let Some((first, expected)) = held.next() else { continue };
             if let Some((node, other)) = held.find(|(_, other)| *other != expected) {
                 let detail = format!(

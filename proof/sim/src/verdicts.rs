@@ -38,6 +38,7 @@ impl World {
             (Op::Read { spot, options, monotonic }, Reply::Read(read)) => {
                 self.count(&open.op, "answered");
                 self.count_kind(read.receipt.kind);
+                let read = &self.remembered_read(*spot, read);
                 self.oracle.read(*spot, *options, (open.at, open.begun), read)?;
                 let nodes: Vec<NodeId> = read.receipt.acks.iter().map(|ack| ack.node).collect();
                 self.check_staleness(*spot, &nodes)?;

@@ -209,7 +209,15 @@ impl World {
                     u64::from(watched.rewound != 0);
                 let one = self.watchers.of(watcher);
                 let table = (one.keyspace.clone(), one.table.clone());
-                for (key, detail) in one.hear(watched.clone()) {
+                let mut told = watched.clone();
+                for Changed { key, object } in &mut told.changes {
+                    let mut spots = self.oracle.spots.iter();
+                    let found = spots.position(|spot| table_of(spot) == table && spot.key == *key);
+                    if let Some(index) = found {
+                        *object = self.oracle.remembered(index, object);
+                    }
+                }
+                for (key, detail) in self.watchers.of(watcher).hear(told) {
                     self.complain_of_feed(&table, &key, &detail)?;
                 }
                 Ok(())
@@ -296,12 +304,12 @@ impl World {
             if self.oracle.losses.of_spot(index).is_some() {
                 continue;
             }
-            let host = spot.replicas.first().and_then(|node| self.hosts.get(node));
-            let held = host.and_then(|host| host.disk.view().objects.get(&spot.place()));
-            let held = plain(held.unwrap_or(&bottom));
+            let known = |node: &NodeId| plain(&self.known(*node, index));
+            let held = spot.replicas.first().map(known).unwrap_or_default();
             let told = plain(one.last.get(&spot.key).unwrap_or(&bottom));
+            let told = self.oracle.remembered(index, &told);
             // What was deleted before it was read is told to nobody.
-            let is_nothing = held.values().is_empty() && told.is_bottom();
+            let is_nothing = held.values().is_empty() && told.values().is_empty();
             // What was told may have been on one disk only, and that was replaced.
             let gone = told.context().difference(held.context());
             let is_astray = |node: &NodeId| self.hosts.get(node).is_some_and(|host| host.is_astray);

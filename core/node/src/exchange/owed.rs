@@ -20,6 +20,9 @@ use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
 /// and clients wait meanwhile.
 const ENTRIES_MAX: usize = 256;
 
+/// The most runs of forgotten dots that are told at once, some 40 KiB.
+const RUNS_MAX: usize = 4_096;
+
 /// How many writes a replica lacks in a shard that is asked last for it. What is on its way while
 /// clients write is less.
 const LAGS_MIN: u64 = 200;
@@ -68,13 +71,15 @@ impl Node {
         }
         let left = next.map(|next| from_on(parcel.missing.clone(), Some(next)));
         let examined = parcel.missing.difference(&left.unwrap_or_default());
-        let gaps = examined.difference(&parcel.covered).len();
+        let absent = examined.difference(&parcel.covered);
+        let forgotten = first_runs(absent.intersection(kept.replica.forgotten()));
+        let gaps = absent.difference(&forgotten).len();
         for (address, object) in parcel.objects {
             let (request, sync, cause) = (RequestId::NOBODY, false, Cause::Exchange);
             let merge = Merge { request, address, object, sync, cause, stands_for: None };
             turn.send(from, Message::Merge(merge), After::Now);
         }
-        turn.send(from, Message::Sent(Sent { request, next, gaps }), After::Now);
+        turn.send(from, Message::Sent(Sent { request, next, gaps, forgotten }), After::Now);
     }
 }
 
@@ -133,8 +138,16 @@ impl Parcel {
     }
 }
 
+/// As much of a set as one message has.
+pub(crate) fn first_runs(set: DotSet) -> DotSet {
+    match set.runs().get(..RUNS_MAX) {
+        Some(runs) => DotSet::from_runs(runs.to_vec()).expect("runs in order"),
+        None => set,
+    }
+}
+
 /// The part of a set that begins with a dot.
-fn from_on(set: DotSet, first: Option<Dot>) -> DotSet {
+pub(crate) fn from_on(set: DotSet, first: Option<Dot>) -> DotSet {
     let Some(first) = first else { return set };
     let cut = |run: &Run| match run.incarnation.cmp(&first.incarnation) {
         std::cmp::Ordering::Less => None,

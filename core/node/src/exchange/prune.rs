@@ -149,6 +149,12 @@ impl Lines {
     }
 }
 
+/// Whose clocks say whether a tombstone may go.
+fn asked_for_tombstones(others: &[NodeId]) -> &[NodeId] {
+    let majority = others.get(..others.len().div_ceil(2)).unwrap_or(others);
+    if is(Mutant::TombstonesByMajority) { majority } else { others }
+}
+
 fn set(run: Run) -> DotSet {
     DotSet::from_runs(vec![run]).expect("a part of a run is a set")
 }
@@ -189,12 +195,17 @@ impl Node {
     }
 
     fn prune_shard<D: Disk>(&mut self, shard: ShardId, left: &mut usize, turn: &mut Turn<'_, D>) {
-        let (now, disk) = (turn.now, &mut *turn.disk);
         let others = self.awaited(shard);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         let clock = kept.replica.clock();
         let asked = if is(Mutant::LogPrunedEarly) { others.get(..1) } else { None };
         let settled = self.exchange.acks.settled(shard, asked.unwrap_or(&others), clock);
+        let by_majority = asked_for_tombstones(&others);
+        let known = self.exchange.acks.settled(shard, by_majority, clock);
+        self.reap(shard, &known, left, turn);
+        let (now, disk) = (turn.now, &mut *turn.disk);
+        let Some(kept) = self.shards.get_mut(&shard) else { return };
+        let clock = kept.replica.clock();
         let lines = &mut kept.lines;
         let old = lines.settled.since(self.config.limits.changes_retention, &settled, now);
         if !is(Mutant::LogKept) {

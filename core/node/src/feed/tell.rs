@@ -195,6 +195,11 @@ impl Node {
             return Told::Gone;
         }
         let settled = self.exchange.acks.settled(shard, &self.awaited(shard), clock);
+        let forgotten = self.shards.get(&shard).map(|kept| kept.replica.forgotten());
+        let mut settled = settled;
+        if let Some(forgotten) = forgotten {
+            let _ = settled.union(&missing.intersection(forgotten));
+        }
         let mut page = Page::new(missing, settled);
         let Ok(more) = page.fill(shard, room, disk) else { return Told::Failed };
         if more && page.covered.is_empty() {

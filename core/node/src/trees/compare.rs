@@ -164,6 +164,10 @@ impl Node {
         let is_resting =
             self.trees.resting.get(&(shard, with)).is_some_and(|until| turn.now < *until);
         let is_ours = self.config.id < with;
+        let interval = self.config.limits.exchange_interval;
+        let tombstones = self.shards.get(&shard).map(|kept| &kept.tombstones);
+        let is_alike = tombstones.is_some_and(|tombstones| tombstones.differ(turn.now, interval));
+        let is_same_clock = is_same_clock && !is_alike;
         let is_due = is_ours && (is_same_clock || is_overdue) || self.needs_more(shard, with);
         if is_due && !is_resting && !is(Mutant::NothingCompared) {
             self.begin_comparison((shard, with), KeyRange::ALL, Purpose::Itself, turn);

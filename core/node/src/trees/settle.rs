@@ -7,10 +7,16 @@
 //! n1 ──Merge a──────► n2      n1 held more of it
 //! n1 ──Bring c──────► n2      when what has come is paid for
 //! ```
+//!
+//! Of a value that is forgotten here, whoever has it is told that it is superseded: its disk has
+//! lost the record that said so.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use antientropy::{Difference, Digest};
+use causality::DotSet;
+use lattice::Lattice as _;
 use model::{Address, NodeId, Now, Object, ShardId};
 use mutant::{Mutant, is};
 
@@ -88,6 +94,11 @@ impl Node {
         let Merge { request, address, object, .. } = merge;
         let (bytes, is_nothing) = (throttle::bytes(&object) as u64, object.is_bottom());
         let repaired = self.mend(shard, &address, object, turn);
+        let refuted = repaired.as_ref().map(|repaired| repaired.refuted.clone());
+        let refuted = refuted.unwrap_or_default();
+        if !refuted.is_empty() && !is(Mutant::RefutedNotTold) {
+            refute(shard, address.clone(), refuted, from, turn);
+        }
         let Some(comparison) = self.trees.comparisons.get_mut(&request) else { return };
         // What comes twice is no other answer.
         if comparison.with != from || !comparison.awaited.remove(&address) {
@@ -110,7 +121,8 @@ impl Node {
         }
         comparison.weight += throttle::cost(bytes);
         comparison.until = turn.now + self.config.limits.exchange_interval * PATIENCE;
-        let is_ahead = repaired.is_ok_and(|repaired| repaired.is_ahead);
+        let is_ahead =
+            repaired.is_ok_and(|repaired| repaired.is_ahead && repaired.refuted.is_empty());
         // Of what was too much for once nothing is known yet.
         let is_member = !comparison.is_copy;
         if is_ahead && is_member && !is_nothing && !is(Mutant::AheadKeptBack) {
@@ -156,6 +168,20 @@ fn send_repair<D: Disk>(
 ) -> u64 {
     let object = turn.disk.object(shard, &address).ok().flatten().unwrap_or_default();
     send(request, address, object, to, turn)
+}
+
+/// Says that these dots are superseded, beside what is held under their key.
+fn refute<D: Disk>(
+    shard: ShardId,
+    address: Address,
+    refuted: DotSet,
+    to: NodeId,
+    turn: &mut Turn<'_, D>,
+) {
+    let mut object = turn.disk.object(shard, &address).ok().flatten().unwrap_or_default();
+    let superseded = Object::from_parts(BTreeMap::new(), refuted);
+    let _ = object.merge(superseded.expect("an object without values needs no context"));
+    send(RequestId::NOBODY, address, object, to, turn);
 }
 
 fn send<D: Disk>(

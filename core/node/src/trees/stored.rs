@@ -1,6 +1,6 @@
 //! What a disk holds of a shard, as its hash tree sees it, and a disk that tells the tree.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use antientropy::{Digest, Items, KeyRange, Salt, Tree, TreeKey};
 use causality::Run;
@@ -9,6 +9,7 @@ use mutant::{Mutant, is};
 use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError};
 
 use crate::Disk;
+use crate::exchange::reap::Tombstones;
 use crate::exchange::throttle;
 use crate::shards::digest;
 
@@ -66,17 +67,23 @@ pub(crate) struct Stored<'a, D> {
     pub(crate) unreadable: Cell<u64>,
     /// How many objects were read, and about how many bytes they have.
     pub(crate) read: Cell<(usize, usize)>,
+    /// Where tombstones were read.
+    pub(crate) tombstones: RefCell<Vec<Place>>,
 }
 
 impl<'a, D: Disk> Stored<'a, D> {
     pub(crate) fn new(disk: &'a D, shard: ShardId, tables: &'a [TableId]) -> Self {
-        Self { disk, shard, tables, unreadable: Cell::new(0), read: Cell::new((0, 0)) }
+        let (unreadable, read) = (Cell::new(0), Cell::new((0, 0)));
+        Self { disk, shard, tables, unreadable, read, tombstones: RefCell::default() }
     }
 
     /// What an object comes to that was read.
-    fn sum(&self, object: &Object) -> Digest {
+    fn sum(&self, place: &Place, object: &Object) -> Digest {
         let (objects, bytes) = self.read.get();
         self.read.set((objects + 1, bytes + throttle::bytes(object)));
+        if object.is_tombstone() {
+            self.tombstones.borrow_mut().push(place.clone());
+        }
         sum(object)
     }
 
@@ -96,7 +103,11 @@ impl<'a, D: Disk> Stored<'a, D> {
         let from = range.from.as_ref().filter(|from| from.0.table == table);
         if let Some(Place(first)) = from {
             match self.disk.object(self.shard, first) {
-                Ok(Some(object)) => items.push((Place(first.clone()), self.sum(&object))),
+                Ok(Some(object)) => {
+                    let place = Place(first.clone());
+                    let sum = self.sum(&place, &object);
+                    items.push((place, sum));
+                }
                 Ok(None) => {}
                 Err(StoreError::Corrupt(_)) => self.pass_over(1),
                 Err(error) => return Err(error),
@@ -117,7 +128,8 @@ impl<'a, D: Disk> Stored<'a, D> {
                 if range.to.as_ref().is_some_and(|to| *to <= place) {
                     return Ok(false);
                 }
-                items.push((place, self.sum(&object)));
+                let sum = self.sum(&place, &object);
+                items.push((place, sum));
             }
             if !is_more {
                 return Ok(true);
@@ -149,19 +161,25 @@ impl<D: Disk> Items<Place> for Stored<'_, D> {
     }
 }
 
-/// A disk on which one shard is changed, and the tree of that shard, which is told.
+/// A disk on which one shard is changed, and the tree of that shard, which is told, as are those who
+/// look for tombstones.
 ///
 /// A replica reads an object before it stages another in its place. What it read is what the tree
 /// takes out.
 pub(crate) struct Watched<'a, D> {
     disk: &'a mut D,
     tree: &'a mut Tree<Place>,
+    tombstones: &'a mut Tombstones,
     before: Cell<Option<Digest>>,
 }
 
 impl<'a, D: Disk> Watched<'a, D> {
-    pub(crate) fn new(disk: &'a mut D, tree: &'a mut Tree<Place>) -> Self {
-        Self { disk, tree, before: Cell::new(None) }
+    pub(crate) fn new(
+        disk: &'a mut D,
+        tree: &'a mut Tree<Place>,
+        tombstones: &'a mut Tombstones,
+    ) -> Self {
+        Self { disk, tree, tombstones, before: Cell::new(None) }
     }
 }
 
@@ -197,6 +215,9 @@ impl<D: Disk> Store for Watched<'_, D> {
         let place = Place(address);
         if !is(Mutant::TreeNotTold) {
             self.tree.change(&place, self.before.take(), Some(sum(&object)));
+        }
+        if object.is_tombstone() {
+            self.tombstones.note(&place);
         }
         self.disk.commit(Change { shard, address: place.0, object, clock, news });
     }

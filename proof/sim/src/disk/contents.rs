@@ -17,6 +17,8 @@ pub(crate) struct Contents {
     pub(super) clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
     /// What each shard has forgotten, as it lies on a disk.
     chunks: BTreeMap<(ShardId, Incarnation, u64), Vec<Run>>,
+    /// The same, put together.
+    forgotten: BTreeMap<ShardId, DotSet>,
     pub(crate) acceptor: Acceptor,
     pub(crate) log: Log,
     /// Replicas that lack something of a shard.
@@ -80,6 +82,7 @@ impl Contents {
                 for Chunk { incarnation, number, runs } in &reaping.chunks {
                     self.chunks.insert((shard, *incarnation, *number), runs.clone());
                 }
+                self.forgotten.insert(shard, self.chunks_of(shard));
                 self.take_clock(shard, &reaping.clock);
             }
             Record::Forget(shard, runs) => self.log.forget(*shard, runs),
@@ -93,6 +96,27 @@ impl Contents {
                 self.hints.remove(place);
             }
         }
+    }
+
+    /// What a shard has forgotten, as far as it has.
+    pub(crate) fn forgotten(&self, shard: ShardId) -> Option<&DotSet> {
+        self.forgotten.get(&shard)
+    }
+
+    /// What all shards have forgotten, as a starting node finds it.
+    pub(crate) fn all_forgotten(&self) -> BTreeMap<ShardId, DotSet> {
+        self.forgotten.clone()
+    }
+
+    fn chunks_of(&self, shard: ShardId) -> DotSet {
+        let mut all = DotSet::new();
+        for ((of, ..), runs) in &self.chunks {
+            if *of == shard {
+                let runs = DotSet::from_runs(runs.clone()).expect("chunks are in normal form");
+                let _ = all.union(&runs);
+            }
+        }
+        all
     }
 
     /// The object that a record is about to replace, if there is one.

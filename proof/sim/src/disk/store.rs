@@ -83,6 +83,9 @@ impl Store for SimDisk {
     }
 
     fn reap(&mut self, reaping: Reaping) {
+        for (address, object) in &reaping.tombstones {
+            self.reaped.push(((reaping.shard, address.clone()), object.clone()));
+        }
         self.stage(Record::Reap(reaping));
     }
 }

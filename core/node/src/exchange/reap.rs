@@ -1,0 +1,227 @@
+//! Forgetting tombstones (R5).
+//!
+//! A tombstone keeps a deleted value from coming back, as long as anybody may hold that value. When
+//! all replicas have on disk what the tombstone speaks of, nobody does, and it goes: no timer says
+//! so, but the clocks that the others send. What is left of it is that its dots are
+//! [forgotten](replica::Reaping).
+//!
+//! ```text
+//! n1  {} {a1 b2}      n2, n3 say: my clock has a1 and b2      n1  nothing, and b2 a1 are forgotten
+//! n3 is away          nothing is settled, and all tombstones stay: a few dozen bytes each
+//! n3 is evicted       nobody waits for it, and it never comes back as it was
+//! ```
+//!
+//! **Which.** Those that were stored in this life are remembered, up to a bound; so are those that the
+//! tree of the shard has met while it was read after the start. Where there are more, the shard is
+//! read on from the first that was left out, as soon as there is room.
+//!
+//! **What else a tombstone is good for.** It has the marks of the writes that it superseded: a
+//! client that tries one of those again is told that it is done. So one with marks stays until they are
+//! too old to be asked for.
+//!
+//! A guest that keeps the deleted value for a replica is not waited for: every replica knows that the
+//! value is old news. Whoever reads from a guest may be shown it, as a guest shows it that
+//! has not heard of the delete yet; such an answer is not called strict.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use antientropy::{Items, KeyRange};
+use causality::DotSet;
+use model::{Address, MARKS_REACH, Now, Object, ShardId};
+use mutant::{Mutant, is};
+use replica::StoreError;
+
+use crate::exchange::Kept;
+use crate::trees::{Place, Stored, Watched};
+use crate::{Disk, Node, Turn};
+
+/// How many tombstones of one shard are remembered, at most, of each kind: some hundred KiB.
+const KNOWN_MAX: usize = 1_024;
+
+/// The most objects that are read at once to find more.
+const READ_MAX: usize = 64;
+
+/// After how many intervals of the exchange others have forgotten, too, what this node has.
+const ALIKE: u32 = 3;
+
+/// The tombstones of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Tombstones {
+    /// Those that may be forgotten, as far as is known.
+    known: VecDeque<Address>,
+    /// How many of them, from the front, are to be looked at.
+    unlooked: usize,
+    /// Those of which the marks are needed, and until when, by the wall clock.
+    needed: VecDeque<(u64, Address)>,
+    /// From where on there may be more.
+    unseen: Option<KeyRange<Place>>,
+    /// What was settled when they were looked at.
+    settled: DotSet,
+    /// When some were forgotten last.
+    forgot: Option<Now>,
+}
+
+/// When it is.
+#[derive(Clone, Copy)]
+struct Time {
+    now: Now,
+    wall_millis: u64,
+    /// For how long marks are needed.
+    marks_kept: Duration,
+}
+
+impl Tombstones {
+    /// There is one.
+    pub(crate) fn note(&mut self, place: &Place) {
+        if self.known.len() < KNOWN_MAX {
+            self.known.push_back(place.0.clone());
+            self.unlooked += 1;
+        } else {
+            self.leave_out(place);
+        }
+    }
+
+    /// There is one, and no room to remember it.
+    fn leave_out(&mut self, place: &Place) {
+        let is_known = |unseen: &KeyRange<Place>| unseen.from.as_ref() <= Some(place);
+        if !self.unseen.as_ref().is_some_and(is_known) {
+            self.unseen = Some(KeyRange { from: Some(place.clone()), to: None });
+        }
+    }
+
+    fn need(&mut self, until_millis: u64, address: Address) {
+        if self.needed.len() < KNOWN_MAX {
+            self.needed.push_back((until_millis, address));
+        } else {
+            self.leave_out(&Place(address));
+        }
+    }
+
+    /// How many are known, and whether there may be more.
+    pub(crate) fn count(&self) -> (usize, bool) {
+        (self.known.len() + self.needed.len(), self.unseen.is_some())
+    }
+
+    /// Whether others may not have forgotten yet what was forgotten here.
+    pub(crate) fn differ(&self, now: Now, interval: Duration) -> bool {
+        self.forgot.is_some_and(|at| now.since(at) < interval * ALIKE)
+    }
+
+    /// The next ones to look at, at most so many, now that this is settled.
+    fn next(&mut self, settled: &DotSet, wall_millis: u64, max: usize) -> Vec<Address> {
+        if self.settled != *settled {
+            self.settled.clone_from(settled);
+            self.unlooked = self.known.len();
+        }
+        let count = self.unlooked.min(max);
+        self.unlooked -= count;
+        let mut next: Vec<Address> = self.known.drain(..count).collect();
+        let is_over = |(until, _): &(u64, Address)| *until <= wall_millis;
+        while next.len() < max && self.needed.front().is_some_and(is_over) {
+            next.extend(self.needed.pop_front().map(|(_, address)| address));
+        }
+        next
+    }
+}
+
+/// Until when the marks of a tombstone are needed, in milliseconds after 1970. Zero if it has none.
+fn needed_until(object: &Object, kept: Duration) -> u64 {
+    let youngest = object.marks().values().map(|mark| mark.token.millis()).max();
+    let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+    match is(Mutant::TombstonesDropMarks) {
+        true => 0,
+        false => youngest.map_or(0, |millis| millis.saturating_add(kept)),
+    }
+}
+
+impl Node {
+    /// For how long the marks of a tombstone are kept after the time of their tokens: twice as long as
+    /// anybody takes such a token, so that nobody who asks meanwhile what became of it is
+    /// told that it was never seen. Where there are guests, a write that was tried twice may turn up later
+    /// than that.
+    pub(crate) fn marks_kept(&self, shard: ShardId) -> Duration {
+        let limits = self.config.limits;
+        match self.contracts.is_sloppy(shard) {
+            true => Duration::from_millis(MARKS_REACH),
+            false => 2 * (limits.retry_window + limits.token_ahead_max),
+        }
+    }
+
+    /// Forgets some tombstones of a shard, of which this is settled.
+    pub(crate) fn reap<D: Disk>(
+        &mut self,
+        shard: ShardId,
+        settled: &DotSet,
+        left: &mut usize,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let (now, wall_millis) = (turn.now, self.wall_millis(turn.now));
+        let time = Time { now, wall_millis, marks_kept: self.marks_kept(shard) };
+        let tables = self.tables_of(shard);
+        let Some(kept) = self.shards.get_mut(&shard) else { return };
+        let by_timer = is(Mutant::TombstonesByTimer) && now.as_micros() / 1_000_000 % 10 == 0;
+        let clock = by_timer.then(|| kept.replica.clock().clone());
+        // A disk that cannot be read keeps its tombstones for now.
+        let reaped = kept.reap(clock.as_ref().unwrap_or(settled), left, time, turn.disk);
+        let found = reaped.and_then(|forgotten| {
+            self.counts.tombstones_forgotten += forgotten;
+            kept.find_tombstones(&Stored::new(&*turn.disk, shard, &tables), left)
+        });
+        self.counts.failed_scrubs += u64::from(found.is_err());
+    }
+}
+
+impl Kept {
+    fn reap<D: Disk>(
+        &mut self,
+        settled: &DotSet,
+        left: &mut usize,
+        time: Time,
+        disk: &mut D,
+    ) -> Result<u64, StoreError> {
+        let next = self.tombstones.next(settled, time.wall_millis, *left);
+        if next.is_empty() || is(Mutant::TombstonesKept) {
+            return Ok(0);
+        }
+        *left -= next.len();
+        let until = |object: &Object| needed_until(object, time.marks_kept);
+        let is_needed = |object: &Object| time.wall_millis < until(object);
+        let mut watched = Watched::new(disk, &mut self.tree, &mut self.tombstones);
+        let reaped = self.replica.reap(&mut watched, &next, settled, is_needed)?;
+        for (address, object) in reaped.stay {
+            match is_needed(&object) && settled.is_superset(object.context()) {
+                true => self.tombstones.need(until(&object), address),
+                false => self.tombstones.known.push_back(address),
+            }
+        }
+        if reaped.forgotten != 0 {
+            self.tombstones.forgot = Some(time.now);
+        }
+        Ok(reaped.forgotten)
+    }
+
+    /// Reads on for tombstones that there was no room for, when there is.
+    fn find_tombstones<D: Disk>(
+        &mut self,
+        stored: &Stored<'_, D>,
+        left: &mut usize,
+    ) -> Result<(), StoreError> {
+        let is_full = KNOWN_MAX / 2 < self.tombstones.known.len();
+        let Some(range) = self.tombstones.unseen.clone().filter(|_| !is_full && *left != 0) else {
+            return Ok(());
+        };
+        let mut read = stored.read(&range, READ_MAX)?;
+        *left = left.saturating_sub(read.len());
+        // The last one is where it goes on.
+        let next = if read.len() < READ_MAX { None } else { read.pop() };
+        let to = next.map(|(place, _)| place);
+        self.tombstones.unseen = to.clone().map(|from| KeyRange { from: Some(from), to: None });
+        for place in stored.tombstones.take() {
+            if to.as_ref() != Some(&place) {
+                self.tombstones.note(&place);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! What replicas have forgotten, and what it still says.
+//!
+//! A replica that has forgotten a tombstone holds nothing under its key, and knows the dots of it as
+//! forgotten. To the oracle nothing has changed by that: everything that the tombstone spoke of was
+//! heard of there, and a value under one of these dots must not be held beside it. So wherever it
+//! looks at what a replica holds, or at what a client was told, it adds the forgotten dots of that
+//! key, which it knows by their writes.
+//!
+//! Besides, each tombstone is looked at when it goes: all replicas have what it spoke of on disk. And
+//! in the end, none is left that could go.
+
+use causality::DotSet;
+use model::{NodeId, Object, Read, ShardId};
+
+use crate::disk::Contents;
+use crate::host::Host;
+use crate::invariant::Invariant;
+use crate::oracle::{Look, Oracle};
+use crate::report::Broken;
+use crate::world::World;
+
+/// The object, which has heard of these as well. Nothing that it holds goes by that.
+fn aware(object: &Object, of: &DotSet) -> Object {
+    let marks = object.marks().clone();
+    let (values, mut context) = object.clone().into_parts();
+    let _ = context.union(of);
+    let object = Object::from_parts(values, context).expect("the context only grew");
+    object.marked(marks)
+}
+
+impl Oracle {
+    /// The part of some dots that are of writes to a key.
+    fn of_key(&self, spot: usize, dots: &DotSet) -> DotSet {
+        self.named_at(spot).map(|named| named.intersection(dots)).unwrap_or_default()
+    }
+
+    /// What a disk has of a key, with what it has forgotten.
+    pub(crate) fn known(&self, spot: usize, on: &Contents) -> Object {
+        let place = self.spot(spot).place();
+        let held = on.objects.get(&place).cloned().unwrap_or_default();
+        match on.forgotten(place.0) {
+            Some(forgotten) => aware(&held, &self.of_key(spot, forgotten)),
+            None => held,
+        }
+    }
+
+    /// What was told of a key, with what any replica has forgotten of it.
+    pub(crate) fn remembered(&self, spot: usize, object: &Object) -> Object {
+        match self.forgotten_at(spot) {
+            Some(forgotten) => aware(object, forgotten),
+            None => object.clone(),
+        }
+    }
+}
+
+impl World {
+    /// What a replica has of a key, with what it has forgotten.
+    pub(crate) fn known(&self, node: NodeId, spot: usize) -> Object {
+        let host = self.hosts.get(&node);
+        host.map(|host| self.oracle.known(spot, host.disk.view())).unwrap_or_default()
+    }
+
+    /// What a client was told, with what was forgotten of the key.
+    pub(crate) fn remembered_read(&self, spot: usize, read: &Read) -> Read {
+        Read { object: self.oracle.remembered(spot, &read.object), ..read.clone() }
+    }
+
+    /// What a node has just forgotten is on the disks of all replicas.
+    pub(crate) fn check_reaped(&mut self, at: NodeId) -> Result<(), Broken> {
+        for (place, object) in self.host(at).disk.take_reaped() {
+            *self.requests.entry(("tombstones", "forgotten")).or_default() += 1;
+            let index = self.oracle.spot_of(&place)?;
+            self.oracle.note_forgotten(index, object.context());
+            if self.oracle.look != Look::Everywhere {
+                continue;
+            }
+            let replicas = self.oracle.spot(index).replicas.clone();
+            for host in replicas.iter().filter_map(|node| self.hosts.get(node)) {
+                let lacks = object.context().difference(&clock(host, place.0));
+                if !host.is_astray && host.id != at && !lacks.is_empty() {
+                    let detail = format!(
+                        "{at} forgets {object:?}, and {} does not have {lacks:?} on disk",
+                        host.id
+                    );
+                    return Err(Broken::of(Invariant::ForgottenIsSettled, index, detail));
+                }
+            }
+            let known = self.known(at, index);
+            if !known.context().is_superset(object.context()) {
+                let detail = format!("{at} forgets {object:?}, and knows {known:?} then");
+                return Err(Broken::of(Invariant::ReplicasOnlyGrow, index, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Long after all faults, no tombstone is left of which everything is settled.
+    pub(crate) fn check_no_tombstones(&self) -> Result<(), Broken> {
+        for (index, spot) in self.oracle.spots.iter().enumerate() {
+            let place = spot.place();
+            let hosts = || spot.replicas.iter().filter_map(|node| self.hosts.get(node));
+            let held = |host: &Host| host.disk.view().objects.get(&place).cloned();
+            let is_left = |host: &&Host| {
+                held(host).is_some_and(|object| {
+                    let is_settled =
+                        |other: &Host| clock(other, spot.shard).is_superset(object.context());
+                    let is_free = object.is_tombstone() && object.marks().is_empty();
+                    is_free && !host.disk.damaged().contains(&place) && hosts().all(is_settled)
+                })
+            };
+            if let Some(host) = hosts().find(is_left) {
+                let detail = format!("long after all faults {} holds {:?}", host.id, held(host));
+                return Err(Broken::of(Invariant::TombstonesGo, index, detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The clock of a shard on a disk.
+fn clock(host: &Host, shard: ShardId) -> DotSet {
+    DotSet::from_runs(host.disk.contents().clock(shard)).expect("clocks are in normal form")
+}
