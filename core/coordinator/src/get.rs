@@ -214,6 +214,16 @@ impl<T: Lattice + Clone> Get<T> {
         })
     }
 
+    /// The replicas that are known to hold something else than all do together.
+    pub fn differing(&self) -> Vec<NodeId> {
+        let Some(merged) = self.merged() else { return Vec::new() };
+        let whole = (self.digest)(&merged);
+        let is_other = |(node, digest): &(NodeId, Digest)| {
+            *digest != whole && self.guests.stands_for(*node).is_none()
+        };
+        self.known().into_iter().filter(is_other).map(|(node, _)| node).collect()
+    }
+
     /// The same read, which answers only when so many of these replicas have what it answers.
     #[must_use]
     pub fn settled_at(mut self, need: Need, replicas: &[NodeId]) -> Self {

@@ -107,6 +107,11 @@ impl<V> Siblings<V> {
         self.context.remove(dot);
         self.marks.remove(&dot);
     }
+
+    /// Drops the values of these dots, which are known to be superseded and stay in the context.
+    pub fn drop_values(&mut self, dots: &DotSet) {
+        self.values.retain(|dot, _| !dots.contains(*dot));
+    }
 }
 
 impl<V> Lattice for Siblings<V> {

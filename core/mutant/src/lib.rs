@@ -311,6 +311,8 @@ mutants! {
     ForgottenNotKept,
     /// Whoever brings a value that is forgotten is not told that it is superseded.
     RefutedNotTold,
+    /// A value that others have forgotten is shown.
+    NothingDoubted,
     /// A new disk is not told what was forgotten.
     ForgottenNotVouched,
 }

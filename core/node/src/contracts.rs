@@ -86,6 +86,12 @@ impl Contracts {
         Some(placement::shard_of(keyspace, address.key.partition()))
     }
 
+    /// The shard of a partition of a keyspace, if that is known.
+    pub(crate) fn shard_in(&self, keyspace: KeyspaceId, partition: &[u8]) -> Option<ShardId> {
+        let placed = self.keyspaces.get(&keyspace)?;
+        Some(placement::shard_of(&placed.keyspace, partition))
+    }
+
     /// The replicas of a shard, with the votes that a table gives them.
     pub(crate) fn voters(&self, shard: ShardId, table: &Table) -> Arc<[Voter]> {
         let placed = self.keyspaces.get(&shard.keyspace);

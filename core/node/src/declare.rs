@@ -118,9 +118,12 @@ impl Node {
         }
         let is_queued = |flight: &Flight| match &flight.work {
             Work::Declare(declaring) => matches!(declaring.phase, Phase::Queued),
-            Work::Put(_) | Work::Get(_) | Work::List(_) | Work::Watch(_) | Work::Forward(_) => {
-                false
-            }
+            Work::Put(_)
+            | Work::Get(_)
+            | Work::List(_)
+            | Work::Watch(_)
+            | Work::Forward(_)
+            | Work::Doubt(_) => false,
         };
         let queued = self.flights.iter().find(|(_, flight)| is_queued(flight));
         self.proposing = queued.map(|(id, _)| *id);
@@ -271,6 +274,7 @@ impl Node {
             | Work::Get(_)
             | Work::List(_)
             | Work::Watch(_)
+            | Work::Doubt(_)
             | Work::Forward(_) => false,
         };
         let ids: Vec<RequestId> =
@@ -310,6 +314,7 @@ impl Node {
             | Work::Get(_)
             | Work::List(_)
             | Work::Watch(_)
+            | Work::Doubt(_)
             | Work::Forward(_) => {
                 self.keep_until(id, flight);
             }

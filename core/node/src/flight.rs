@@ -6,6 +6,7 @@ use model::{Failure, NodeId, Now, Reply};
 use mutant::{Mutant, is};
 
 use crate::declare::Declaring;
+use crate::doubt::Doubting;
 use crate::feed::Feeding;
 use crate::forward::Forwarding;
 use crate::get::Getting;
@@ -66,6 +67,7 @@ pub(crate) enum Work {
     Watch(Box<Feeding>),
     Forward(Forwarding),
     Declare(Declaring),
+    Doubt(Box<Doubting>),
 }
 
 impl Node {
@@ -91,12 +93,14 @@ impl Node {
         if !is_lost {
             self.timers.insert((flight.timer, id));
         }
+        self.doubting += usize::from(matches!(flight.work, Work::Doubt(_)));
         self.flights.insert(id, flight);
     }
 
     /// Takes a request out, and its timer with it.
     pub(crate) fn take(&mut self, id: RequestId) -> Option<Flight> {
         let flight = self.flights.remove(&id)?;
+        self.doubting -= usize::from(matches!(flight.work, Work::Doubt(_)));
         self.timers.remove(&(flight.timer, id));
         Some(flight)
     }
@@ -122,6 +126,7 @@ impl Node {
             Work::Watch(_) => self.feed_timer(id, flight, turn),
             Work::Forward(_) => self.forward_failed(flight, turn),
             Work::Declare(_) => self.declare_timer(id, flight, is_late, turn),
+            Work::Doubt(_) => self.doubt_lost(id, flight, None, turn),
         }
     }
 
@@ -147,6 +152,7 @@ impl Node {
                     self.forward_failed(flight, turn);
                 }
                 Work::Declare(_) => self.declare_lost(id, flight, node, turn),
+                Work::Doubt(_) => self.doubt_lost(id, flight, Some(node), turn),
                 Work::Forward(_) => self.keep_until(id, flight),
             }
         }

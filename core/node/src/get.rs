@@ -2,12 +2,14 @@
 
 mod effects;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coordinator::{Get, GetEffect, GetEvent};
 use model::{Address, Failure, Now, Object};
 use mutant::{Mutant, is};
 
+use crate::doubt::{Doubts, doubt};
 use crate::flight::{Client, Flight, SLOW, Work};
 use crate::recall::{Purpose, Recalling};
 use crate::session::Sessioned;
@@ -30,6 +32,8 @@ pub(crate) struct Getting {
     recalling: Option<Box<Recalling>>,
     /// The session that it is a part of.
     session: Option<Box<Sessioned>>,
+    /// Those who said that they have forgotten something in the shard.
+    forgetful: BTreeSet<NodeId>,
 }
 
 /// One question to one replica.
@@ -54,7 +58,8 @@ impl Getting {
         recalling: Recalling,
     ) -> Self {
         let recalling = Some(Box::new(recalling));
-        Self { get, site, address, asked: Vec::new(), recalling, session: None }
+        let (asked, forgetful) = (Vec::new(), BTreeSet::new());
+        Self { get, site, address, asked, recalling, session: None, forgetful }
     }
 
     /// The session of which something is missing yet. Not if the answer is found, and is brought
@@ -62,6 +67,15 @@ impl Getting {
     fn looked_for(&self) -> Option<&Sessioned> {
         let is_found = self.get.is_answered() || self.get.is_settling();
         self.session.as_deref().filter(|_| !is_found)
+    }
+
+    /// Who holds something else than what all hold together, and may have forgotten the rest.
+    fn doubts(&self, object: &Object) -> Doubts {
+        let mut doubts = Doubts::new();
+        for node in self.get.differing().into_iter().filter(|node| self.forgetful.contains(node)) {
+            doubt(&mut doubts, node, self.site.shard, object);
+        }
+        doubts
     }
 
     /// Whether nobody was asked who may still answer.
@@ -142,7 +156,9 @@ impl Node {
         };
         let is_done = get.is_done();
         let (asked, recalling) = (Vec::new(), None);
-        let work = Work::Get(Getting { get, site, address, asked, recalling, session });
+        let forgetful = BTreeSet::new();
+        let getting = Getting { get, site, address, asked, recalling, session, forgetful };
+        let work = Work::Get(getting);
         let timer = deadline.min(turn.now + usual);
         let mut flight = Flight { client, begun: turn.now, deadline, timer, work };
         self.get_effects(id, &mut flight, effects, turn);
@@ -221,12 +237,12 @@ impl Node {
         if is_hedge && !effects.is_empty() {
             self.pace.hedged();
         }
-        let is_done = getting.get.is_done();
-        if getting.get.is_answered() {
+        let (is_done, is_answered) = (getting.get.is_done(), getting.get.is_answered());
+        self.get_effects(id, &mut flight, effects, turn);
+        if is_answered {
             flight.deadline = flight.deadline.min(turn.now + LINGER);
             flight.timer = flight.deadline;
         }
-        self.get_effects(id, &mut flight, effects, turn);
         if is_done {
             self.give_up_waiting(&flight, turn.now);
         } else {
@@ -287,6 +303,9 @@ impl Node {
         let Work::Get(getting) = &mut flight.work else { return };
         if let Some(recalling) = getting.recalling.as_mut().filter(|_| fetched.durable) {
             recalling.is_on_disk(from);
+        }
+        if fetched.forgets {
+            getting.forgetful.insert(from);
         }
         let is_it = |asked: &&mut Asked| asked.node == from && !asked.is_answered;
         let Some(asked) = getting.asked.iter_mut().find(is_it) else { return };

@@ -28,6 +28,7 @@
 
 mod contracts;
 mod declare;
+mod doubt;
 mod effect;
 mod enrol;
 mod exchange;
@@ -74,9 +75,10 @@ pub use effect::{After, Disk, Effect, Input, Ticket};
 pub use hints::{Hint, HintPlace, Owed};
 pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
-    Bring, Cause, Changes, Clocks, Compare, Compared, Digest, Examine, Examined, Fetch, Fetched,
-    Follow, Followed, Forward, Forwarded, Found, Known, Lack, Leaves, Merge, Merged, Message,
-    RequestId, Scan, Scanned, Sent, Stamp, Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
+    Bring, Cause, Changes, Clocks, Compare, Compared, Digest, Doubt, Doubted, Examine, Examined,
+    Fetch, Fetched, Follow, Followed, Forward, Forwarded, Found, Known, Lack, Leaves, Merge,
+    Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Stand, Sums, Told, Verdict, Vouch,
+    Vouched, Want,
 };
 pub use trees::{Place, sum_of};
 
@@ -131,6 +133,8 @@ pub struct Node {
     membership: Membership,
     exchange: Exchange,
     flights: BTreeMap<RequestId, Flight>,
+    /// How many of them are answers in doubt.
+    doubting: usize,
     timers: BTreeSet<(Now, RequestId)>,
     /// Which request each attempt to change the catalog belongs to.
     ballots: BTreeMap<Ballot, RequestId>,
@@ -201,6 +205,7 @@ impl Node {
             membership,
             exchange,
             flights: BTreeMap::new(),
+            doubting: 0,
             timers: BTreeSet::new(),
             ballots: BTreeMap::new(),
             proposing: None,
@@ -299,7 +304,7 @@ impl Node {
 
     /// How many requests of clients the node has in hand.
     pub fn requests(&self) -> usize {
-        self.flights.len() - usize::from(self.is_asking_itself())
+        self.flights.len() - self.doubting - usize::from(self.is_asking_itself())
     }
 
     /// The version of the catalog in force here.
@@ -402,6 +407,8 @@ impl Node {
             Message::Compare(compare) => self.answer_questions(from, &compare, turn),
             Message::Compared(compared) => self.hear_answers(from, compared, turn),
             Message::Bring(bring) => self.bring(from, bring, turn),
+            Message::Doubt(doubt) => self.doubt(from, &doubt, turn),
+            Message::Doubted(doubted) => self.doubted(from, &doubted, turn),
             Message::Follow(follow) => self.follow(from, follow, turn),
             Message::Followed(followed) => self.followed(from, followed, turn),
             Message::Vouch(vouch) => self.vouch(from, &vouch, turn),

@@ -4,6 +4,7 @@
 //! keys as it asked for. Tombstones are read over, which can take many pages for few
 //! keys; a client whose time runs out gets what was found, and where to go on.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coordinator::{List, ListEffect, ListEvent, Page};
@@ -14,6 +15,7 @@ use model::{
 use replica::{PageNeed, Span};
 
 use crate::contracts::Site;
+use crate::doubt::{Doubts, doubt};
 use crate::flight::{Client, Flight, Work};
 use crate::get::shown;
 use crate::levels::acks_of;
@@ -48,6 +50,9 @@ pub(crate) struct Lister {
     told: Vec<(NodeId, Option<Duration>)>,
     /// How old what was found can be. Nothing if that is not known of a page.
     staleness: Option<Duration>,
+    /// Those who said that they have forgotten something in the shard of the page.
+    forgetful: BTreeSet<NodeId>,
+    doubts: Doubts,
 }
 
 impl Node {
@@ -93,6 +98,8 @@ impl Node {
             bytes: 0,
             told: Vec::new(),
             staleness: Some(Duration::ZERO),
+            forgetful: BTreeSet::new(),
+            doubts: Doubts::new(),
         };
         let work = Work::List(lister);
         let flight = Flight { client, begun: turn.now, deadline, timer: deadline, work };
@@ -108,6 +115,7 @@ impl Node {
         let Work::List(lister) = &mut flight.work else { return };
         let order = self.in_order(&lister.site, turn.now);
         lister.told.clear();
+        lister.forgetful.clear();
         let mut effects = Vec::new();
         lister.list = Some(List::start(&order, lister.need.primaries.clone(), &mut effects));
         let left = time_left(flight.deadline, turn.now);
@@ -131,6 +139,9 @@ impl Node {
         let Some(mut flight) = self.take(scanned.request) else { return };
         if let Work::List(lister) = &mut flight.work {
             lister.told.push((from, scanned.staleness));
+            if scanned.forgets {
+                lister.forgetful.insert(from);
+            }
         }
         self.count_list(from, turn.now.since(flight.begun));
         let event = match scanned.page {
@@ -157,6 +168,9 @@ impl Node {
             match effect {
                 ListEffect::Scan(to) => turn.send(to, lister.scan(id, left), After::Now),
                 ListEffect::Merge(to, key, object) => {
+                    if lister.forgetful.contains(&to) {
+                        doubt(&mut lister.doubts, to, lister.site.shard, &object);
+                    }
                     let address = Address { table: lister.site.table.id, key };
                     self.repair(id, (to, false), &lister.site, address, object, turn);
                 }
@@ -195,8 +209,8 @@ impl Node {
                 let mut receipt = lister.site.read_receipt(acks_of(nodes), &lister.need);
                 receipt.staleness = lister.staleness;
                 let listings = std::mem::take(&mut lister.found);
-                let listed = Listed { listings, next, receipt };
-                self.answer(flight.client, Reply::Listed(listed), turn);
+                let reply = Reply::Listed(Listed { listings, next, receipt });
+                self.answer_list(flight, reply, turn);
             }
         }
     }
@@ -225,7 +239,17 @@ impl Node {
         receipt.staleness = lister.staleness;
         let next = Some(lister.here());
         let listings = std::mem::take(&mut lister.found);
-        self.answer(flight.client, Reply::Listed(Listed { listings, next, receipt }), turn);
+        let reply = Reply::Listed(Listed { listings, next, receipt });
+        self.answer_list(flight, reply, turn);
+    }
+
+    fn answer_list<D: Disk>(&mut self, flight: Flight, reply: Reply, turn: &mut Turn<'_, D>) {
+        let Flight { client, begun, deadline, work: Work::List(lister), .. } = flight else {
+            return;
+        };
+        let failure = lister.site.read_failure(Vec::new(), &lister.need);
+        let (to, fallback) = ((client, begun, deadline), Reply::Failed(failure));
+        self.answer_undoubted(to, reply, lister.doubts, fallback, turn);
     }
 }
 

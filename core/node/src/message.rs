@@ -136,6 +136,10 @@ pub enum Message {
     Vouch(Vouch),
     /// Answers [`Vouch`].
     Vouched(Vouched),
+    /// Asks whether some dots are forgotten.
+    Doubt(Doubt),
+    /// Answers [`Doubt`].
+    Doubted(Doubted),
     /// Answered by [`Examined`].
     Examine(Examine),
     /// Answers [`Examine`].
@@ -186,6 +190,8 @@ impl Message {
             | Self::Followed(_)
             | Self::Vouch(_)
             | Self::Vouched(_)
+            | Self::Doubt(_)
+            | Self::Doubted(_)
             | Self::Examine(_)
             | Self::Examined(_) => Duration::ZERO,
         }
@@ -527,6 +533,31 @@ pub struct Fetched {
     pub staleness: Option<Duration>,
     /// To a read of a session: what the sender knows of what the session has seen.
     pub known: Option<Box<Known>>,
+    /// Whether the sender has forgotten anything in the shard. Then what is found does not say what
+    /// it knows to be deleted.
+    pub forgets: bool,
+}
+
+/// "Which of these have you forgotten?"
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Doubt {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Of which shard.
+    pub shard: ShardId,
+    /// Dots of values that somebody else holds.
+    pub dots: DotSet,
+}
+
+/// Says which dots are forgotten: their values are deleted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Doubted {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Of which shard.
+    pub shard: ShardId,
+    /// A part of those that were asked about.
+    pub forgotten: DotSet,
 }
 
 /// "What do you hold in this span?"
@@ -555,6 +586,8 @@ pub struct Scanned {
     pub page: Option<(Vec<(Key, Object)>, bool)>,
     /// As of [`Fetched`].
     pub staleness: Option<Duration>,
+    /// As of [`Fetched`].
+    pub forgets: bool,
 }
 
 /// "Coordinate this in my place": the sender is no replica of the key.

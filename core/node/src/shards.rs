@@ -152,7 +152,10 @@ impl Node {
         };
         let staleness = self.staleness_told(&fetch.address, turn.now);
         let known = fetch.seen.as_ref().map(|seen| Box::new(self.known_of(seen, fetch, &found)));
-        let fetched = Fetched { request: fetch.request, found, durable, staleness, known };
+        let shard = self.shard_here(fetch.address.table, fetch.address.key.partition());
+        let forgets = shard.is_some_and(|shard| self.forgets(shard));
+        let request = fetch.request;
+        let fetched = Fetched { request, found, durable, staleness, known, forgets };
         turn.send(from, Message::Fetched(fetched), after);
     }
 
@@ -182,7 +185,8 @@ impl Node {
         let page = page.filter(|page| page.unreadable.is_empty());
         let page = page.map(|page| (page.objects, page.more));
         let staleness = here.and_then(|shard| self.known_staleness(shard, turn.now));
-        let scanned = Scanned { request: scan.request, page, staleness };
+        let forgets = here.is_some_and(|shard| self.forgets(shard));
+        let scanned = Scanned { request: scan.request, page, staleness, forgets };
         turn.send(from, Message::Scanned(scanned), After::Now);
     }
 
@@ -199,6 +203,12 @@ impl Node {
             return None;
         }
         Some(in_millis(self.staleness(shard, now)?))
+    }
+
+    /// Whether anything was forgotten in a shard.
+    fn forgets(&self, shard: ShardId) -> bool {
+        let kept = self.shards.get(&shard).map(|kept| kept.replica.forgotten());
+        kept.or(self.forgotten.get(&shard)).is_some_and(|dots| !dots.is_empty())
     }
 
     /// The shard of a key, if this node knows the table and keeps the shard.

@@ -88,18 +88,6 @@ pub(crate) fn values_in(object: &Object, dots: &DotSet) -> DotSet {
     object.values().keys().copied().filter(|dot| dots.contains(*dot)).collect()
 }
 
-/// The object without the values of these dots, which stay in its context.
-pub(crate) fn without_values(object: Object, dots: &DotSet) -> Object {
-    if dots.is_empty() {
-        return object;
-    }
-    let marks = object.marks().clone();
-    let (mut values, context) = object.into_parts();
-    values.retain(|dot, _| !dots.contains(*dot));
-    let rest = Object::from_parts(values, context).expect("fewer values need no more context");
-    rest.marked(marks)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use mutant::{Mutant, is};
 use thiserror::Error;
 
 use crate::bent::{self, without_first};
-use crate::forgotten::{chunks, values_in, without_values};
+use crate::forgotten::{chunks, values_in};
 use crate::{Change, Reaped, Reaping, Store, StoreError};
 
 /// Why a mutation was not applied. Nothing was changed, and no dot was minted.
@@ -284,14 +284,14 @@ impl Replica {
         &mut self,
         store: &mut S,
         address: &Address,
-        incoming: Object,
+        mut incoming: Object,
     ) -> Result<Repaired, StoreError> {
         let mut here = match store.object(self.shard, address) {
             Err(StoreError::Corrupt(_)) if !is(Mutant::DamagedStays) => Object::default(),
             found => found?.unwrap_or_default(),
         };
         let refuted = values_in(&incoming, &self.forgotten);
-        let incoming = without_values(incoming, &refuted);
+        incoming.drop_values(&refuted);
         let brings = incoming.context().clone();
         let is_forgotten =
             here.is_bottom() && incoming.values().is_empty() && self.forgotten.is_superset(&brings);
@@ -304,7 +304,7 @@ impl Replica {
         let lost = lost.difference(&self.forgotten).len();
         let values = incoming.values().len();
         let superseded = values_in(&here, &self.forgotten);
-        here = without_values(here, &superseded);
+        here.drop_values(&superseded);
         let change = here.merge(incoming);
         // Of two objects that have heard of the same, the merged one holds what both hold.
         let is_other = *here.context() != brings || here.values().len() != values;
@@ -329,7 +329,8 @@ impl Replica {
         is_needed: impl Fn(&Object) -> bool,
     ) -> Result<Reaped, StoreError> {
         let (mut tombstones, mut dots, mut stay) = (Vec::new(), DotSet::new(), Vec::new());
-        for address in addresses {
+        // What is named twice is forgotten once.
+        for address in addresses.iter().collect::<BTreeSet<_>>() {
             let object = match store.object(self.shard, address) {
                 Ok(Some(object)) if object.is_tombstone() => object,
                 // What cannot be read is for others to bring.

@@ -165,6 +165,8 @@ fn kind(message: &Message) -> &'static str {
         Message::Followed(_) => "followed",
         Message::Vouch(_) => "vouch",
         Message::Vouched(_) => "vouched",
+        Message::Doubt(_) => "doubt",
+        Message::Doubted(_) => "doubted",
         Message::Examine(_) => "examine",
         Message::Examined(_) => "examined",
     }

@@ -86,6 +86,19 @@ pub(crate) struct Vouched {
     more: bool,
 }
 
+/// A question, or its answer.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Doubt {
+    #[prost(fixed64, tag = "1")]
+    request: u64,
+    #[prost(uint32, tag = "2")]
+    keyspace: u32,
+    #[prost(uint32, tag = "3")]
+    shard: u32,
+    #[prost(bytes = "bytes", tag = "4")]
+    dots: Bytes,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Sent {
     #[prost(fixed64, tag = "1")]
@@ -217,6 +230,19 @@ impl Sent {
         let (request, next) = (RequestId(self.request), self.next.map(PlainDot::take));
         let forgotten = take_some(&self.forgotten)?;
         Ok(node::Sent { request, next, gaps: self.gaps, forgotten })
+    }
+}
+
+impl Doubt {
+    pub(crate) fn put(request: RequestId, shard: ShardId, dots: &DotSet) -> Self {
+        let (keyspace, index) = (shard.keyspace.number(), shard.index.into());
+        Self { request: request.0, keyspace, shard: index, dots: put_some(dots) }
+    }
+
+    pub(crate) fn take(self) -> Usable<(RequestId, ShardId, DotSet)> {
+        let keyspace = KeyspaceId::new(self.keyspace);
+        let shard = ShardId { keyspace, index: narrow(self.shard)? };
+        Ok((RequestId(self.request), shard, take_some(&self.dots)?))
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::{Message, Oneof};
 
 use crate::compare::{Bring, Compare, Compared, Examine, Examined};
-use crate::exchange::{Clocks, Lack, Sent, Vouch, Vouched};
+use crate::exchange::{Clocks, Doubt, Lack, Sent, Vouch, Vouched};
 use crate::feed::{Follow, Followed};
 use crate::parts::{Address, Ballot, Key, Seen};
 use crate::reply::Reply;
@@ -20,7 +20,7 @@ use crate::request::Request;
 pub(crate) struct Header {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 34, 35, 40, 41, 50, 51"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 34, 35, 40, 41, 42, 43, 50, 51"
     )]
     pub(crate) kind: Option<Kind>,
 }
@@ -96,6 +96,10 @@ pub(crate) enum Kind {
     Examine(Examine),
     #[prost(message, tag = "35")]
     Examined(Examined),
+    #[prost(message, tag = "42")]
+    Doubt(Doubt),
+    #[prost(message, tag = "43")]
+    Doubted(Doubt),
 }
 
 /// Another header, and each object that follows has its marks behind it. A node that does not
@@ -161,6 +165,8 @@ pub(crate) struct Fetched {
     /// To a fetch of a session: two sets of dots.
     #[prost(message, optional, tag = "8")]
     pub(crate) known: Option<Known>,
+    #[prost(bool, tag = "9")]
+    pub(crate) forgets: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -212,6 +218,9 @@ pub(crate) struct Scanned {
     /// As of `Fetched`.
     #[prost(uint64, tag = "3")]
     pub(crate) staleness: u64,
+    /// As of `Fetched`.
+    #[prost(bool, tag = "4")]
+    pub(crate) forgets: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use codec::{catalog as contracts, object};
 use model::{Object, Reply, TableId};
 use node::{
-    Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Known, Merge, Merged, Message,
-    RequestId, Scan, Scanned, Verdict, Want,
+    Cause, Digest, Doubt, Doubted, Fetch, Fetched, Forward, Forwarded, Found, Known, Merge, Merged,
+    Message, RequestId, Scan, Scanned, Verdict, Want,
 };
 use prost::Message as _;
 use replica::{PageNeed, Span};
@@ -142,7 +142,9 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Vouch(_)
         | Message::Vouched(_)
         | Message::Examine(_)
-        | Message::Examined(_) => {}
+        | Message::Examined(_)
+        | Message::Doubt(_)
+        | Message::Doubted(_) => {}
     }
 }
 
@@ -171,6 +173,7 @@ fn put(message: &Message) -> Kind {
             }),
             staleness: put_staleness(fetched.staleness),
             known: fetched.known.as_deref().map(put_known),
+            forgets: fetched.forgets,
         }),
         Message::Scan(scan) => Kind::Scan(put_scan(scan)),
         Message::Scanned(scanned) => Kind::Scanned(put_scanned(scanned)),
@@ -222,6 +225,12 @@ fn put(message: &Message) -> Kind {
         Message::Vouched(vouched) => Kind::Vouched(exchange::Vouched::put(vouched)),
         Message::Examine(examine) => Kind::Examine(compare::Examine::put(examine)),
         Message::Examined(examined) => Kind::Examined(compare::Examined::put(examined)),
+        Message::Doubt(Doubt { request, shard, dots }) => {
+            Kind::Doubt(exchange::Doubt::put(*request, *shard, dots))
+        }
+        Message::Doubted(Doubted { request, shard, forgotten }) => {
+            Kind::Doubted(exchange::Doubt::put(*request, *shard, forgotten))
+        }
         Message::Learn { catalog } => Kind::Learn(header::Learn { catalog: put_catalog(catalog) }),
     }
 }
@@ -258,6 +267,7 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
             },
             staleness: take_staleness(fetched.staleness),
             known: fetched.known.as_ref().map(take_known).transpose()?.map(Box::new),
+            forgets: fetched.forgets,
         }),
         Kind::Scan(scan) => Message::Scan(take_scan(scan)?),
         Kind::Scanned(scanned) => Message::Scanned(take_scanned(scanned, objects)?),
@@ -305,6 +315,14 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Vouched(vouched) => Message::Vouched(vouched.take()?),
         Kind::Examine(examine) => Message::Examine(examine.take()?),
         Kind::Examined(examined) => Message::Examined(examined.take()?),
+        Kind::Doubt(doubt) => {
+            let (request, shard, dots) = doubt.take()?;
+            Message::Doubt(Doubt { request, shard, dots })
+        }
+        Kind::Doubted(doubted) => {
+            let (request, shard, forgotten) = doubted.take()?;
+            Message::Doubted(Doubted { request, shard, forgotten })
+        }
         Kind::Marked(_) => return Err(wrong("a header in a header in a header")),
     })
 }
@@ -369,16 +387,19 @@ fn put_scanned(scanned: &Scanned) -> header::Scanned {
         request: scanned.request.0,
         page,
         staleness: put_staleness(scanned.staleness),
+        forgets: scanned.forgets,
     }
 }
 
 fn take_scanned(scanned: header::Scanned, objects: &mut Objects<'_>) -> Usable<Scanned> {
     let request = RequestId(scanned.request);
-    let staleness = take_staleness(scanned.staleness);
-    let Some(page) = scanned.page else { return Ok(Scanned { request, page: None, staleness }) };
+    let (staleness, forgets) = (take_staleness(scanned.staleness), scanned.forgets);
+    let Some(page) = scanned.page else {
+        return Ok(Scanned { request, page: None, staleness, forgets });
+    };
     let found = |key: Key| Ok((key.take()?, objects.next()?));
     let found = page.keys.into_iter().map(found).collect::<Usable<_>>()?;
-    Ok(Scanned { request, page: Some((found, page.more)), staleness })
+    Ok(Scanned { request, page: Some((found, page.more)), staleness, forgets })
 }
 
 fn attempt(ballot: catalog::Ballot) -> header::Attempt {

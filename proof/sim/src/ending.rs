@@ -165,7 +165,7 @@ impl World {
     fn check_equal(&self, index: usize, read: &Object) -> Result<(), Broken> {
         let spot = self.oracle.spot(index);
         for node in &spot.replicas {
-            let held = self.known(*node, index);
+            let held = self.oracle.remembered(index, &self.known(*node, index));
             let (held, read) = (&plain(&held), &plain(read));
             if held != read {
                 let lost = self.oracle.losses.of_node(*node, index);

@@ -204,7 +204,10 @@ impl World {
             // Who answered is said of the last shard only.
             let answer = (&listed.receipt, spot.replicas.as_slice());
             self.check_bound(index, begun, answer, |write, dot| match found {
-                Some(listing) => listing.object.context().contains(dot),
+                Some(listing) => {
+                    let remembered = self.oracle.remembered(index, &listing.object);
+                    remembered.context().contains(dot)
+                }
                 None => write.value.is_none() || self.oracle.may_be_gone(index, dot),
             })?;
         }

@@ -60,9 +60,15 @@ impl World {
         host.map(|host| self.oracle.known(spot, host.disk.view())).unwrap_or_default()
     }
 
-    /// What a client was told, with what was forgotten of the key.
+    /// What a client was told, with what those have forgotten of the key who took part.
     pub(crate) fn remembered_read(&self, spot: usize, read: &Read) -> Read {
-        Read { object: self.oracle.remembered(spot, &read.object), ..read.clone() }
+        let shard = self.oracle.spot(spot).shard;
+        let hosts = read.receipt.acks.iter().filter_map(|ack| self.hosts.get(&ack.node));
+        let forgotten = hosts.filter_map(|host| host.disk.view().forgotten(shard));
+        let object = forgotten.fold(read.object.clone(), |object, dots| {
+            aware(&object, &self.oracle.of_key(spot, dots))
+        });
+        Read { object, ..read.clone() }
     }
 
     /// What a node has just forgotten is on the disks of all replicas.

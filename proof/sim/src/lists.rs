@@ -35,13 +35,6 @@ impl Oracle {
         if self.look == Look::Quiet {
             return Ok(());
         }
-        let mut remembered = listed.clone();
-        for Listing { key, object, .. } in &mut remembered.listings {
-            if let Some(spot) = self.listed_spot(list, key) {
-                *object = self.remembered(spot, object);
-            }
-        }
-        let listed = &remembered;
         let complain = |what: &str| {
             let detail = format!("{what}: {listed:?} for {list:?}");
             Err(Broken::new(Invariant::ListsAgree, detail))
@@ -69,7 +62,13 @@ impl Oracle {
             return complain("keys out of order");
         }
         self.check_page(list, listed, at)?;
-        self.check_whole(list, listed, (at, begun))
+        let mut remembered = listed.clone();
+        for Listing { key, object } in &mut remembered.listings {
+            if let Some(spot) = self.listed_spot(list, key) {
+                *object = self.remembered(spot, object);
+            }
+        }
+        self.check_whole(list, &remembered, (at, begun))
     }
 
     fn listed_spot(&self, list: &List, key: &Key) -> Option<usize> {

@@ -176,6 +176,8 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Followed(followed) => (27, followed.request.0, "followed"),
         Message::Vouch(vouch) => (40, vouch.request.0, "vouch"),
         Message::Vouched(vouched) => (41, vouched.request.0, "vouched"),
+        Message::Doubt(doubt) => (42, doubt.request.0, "doubt"),
+        Message::Doubted(doubted) => (43, doubted.request.0, "doubted"),
         Message::Examine(examine) => (26, examine.request.0, "examine"),
         Message::Examined(examined) => (27, examined.request.0, "examined"),
     }

@@ -81,7 +81,10 @@ impl World {
     /// All replicas hold the same under each key.
     fn check_healed(&self) -> Result<(), Broken> {
         for (index, spot) in self.oracle.spots.iter().enumerate() {
-            let known = |node: &NodeId| (*node, plain(&self.known(*node, index)));
+            let known = |node: &NodeId| {
+                let known = self.oracle.remembered(index, &self.known(*node, index));
+                (*node, plain(&known))
+            };
             let mut held = spot.replicas.iter().map(known);
             let Some((first, expected)) = held.next() else { continue };
             if let Some((node, other)) = held.find(|(_, other)| *other != expected) {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use coordinator::{GetEffect, GetEvent};
-use model::{Address, Durability, Failure, Kind, Now, Object, Read, Receipt, Reply, has_replica};
+use model::{
+    Ack, Address, Durability, Failure, Kind, Now, Object, Read, Receipt, Reply, has_replica,
+};
 use mutant::{Mutant, is};
 
 use super::{Asked, Getting, shown};
@@ -50,12 +52,17 @@ impl Node {
                     if !getting.get.is_monotonic() && getting.session.is_none() {
                         self.pace.end(getting.site.table.id, turn.now.since(flight.begun));
                     }
+                    let doubts = getting.doubts(&object);
+                    let is_sure = |ack: &Ack| !doubts.keys().any(|(node, _)| *node == ack.node);
+                    let sure = acks.iter().copied().filter(is_sure).collect();
+                    let fallback = self.told_by(getting, sure, &object);
                     let mut receipt = getting.site.read_receipt(acks, getting.get.need());
                     receipt.staleness = self.staleness_of(getting, &receipt);
                     let session = getting.session.as_ref().map(|session| session.after(&object));
                     let object = shown(object);
-                    let read = Read { object, session, receipt };
-                    self.answer(flight.client, Reply::Read(read), turn);
+                    let reply = Reply::Read(Read { object, session, receipt });
+                    let to = (flight.client, flight.begun, flight.deadline);
+                    self.answer_undoubted(to, reply, doubts, fallback, turn);
                 }
                 GetEffect::Unmet(_) if getting.is_explaining() => {
                     // That nobody tells anything is an explanation, too.
@@ -86,6 +93,18 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// What can be said if only these had been heard.
+    fn told_by(&self, getting: &Getting, acks: Vec<Ack>, object: &Object) -> Reply {
+        let need = getting.get.need();
+        let is_enough = need.is_met(&acks) && need.is_met_alone(&acks);
+        if !is_enough || getting.get.is_monotonic() || getting.session.is_some() {
+            return Reply::Failed(getting.site.read_failure(acks, need));
+        }
+        let mut receipt = getting.site.read_receipt(acks, need);
+        receipt.staleness = self.staleness_of(getting, &receipt);
+        Reply::Read(Read { object: shown(object.clone()), session: None, receipt })
     }
 
     /// Who is known to have what was read: their clocks, as they last told, say that it is on

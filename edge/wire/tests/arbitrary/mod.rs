@@ -20,8 +20,9 @@ use model::{
     Told, Voting, WriteOptions, Written,
 };
 use node::{
-    Cause, Clocks, Digest, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack, Merge, Merged,
-    Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict, Vouch, Vouched, Want,
+    Cause, Clocks, Digest, Doubt, Doubted, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack,
+    Merge, Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict, Vouch, Vouched,
+    Want,
 };
 use parts::{
     ballots, bytes, catalogs, contexts, dot_sets, dots, durabilities, keys, keyspaces, levels,
@@ -469,8 +470,8 @@ fn data() -> impl Strategy<Value = Message> {
         ),
         (requests_ids(), found, any::<bool>(), staleness(), option::of(known())).prop_map(
             |(request, found, durable, staleness, known)| {
-                let known = known.map(Box::new);
-                Message::Fetched(Fetched { request, found, durable, staleness, known })
+                let (known, forgets) = (known.map(Box::new), request.0 % 3 == 0);
+                Message::Fetched(Fetched { request, found, durable, staleness, known, forgets })
             },
         ),
     ]
@@ -522,14 +523,25 @@ fn exchange() -> impl Strategy<Value = Message> {
         .prop_map(|(shard, clock, tree)| Sums { shard, clock, tree });
     let clocks = (stamps(), stamps(), any::<bool>(), vec(told, 0..6));
     let lack = (requests_ids(), shards(), dot_sets(), option::of(dots()), any::<u32>(), stamps());
-    let sent = (requests_ids(), option::of(dots()), any::<u64>());
+    let sent = (requests_ids(), option::of(dots()), any::<u64>(), dot_sets());
     let disk = any::<u128>().prop_map(DiskId::new);
-    let vouch = (requests_ids(), shards(), disk)
-        .prop_map(|(request, shard, disk)| Message::Vouch(Vouch { request, shard, disk }));
-    let vouched = requests_ids().prop_map(|request| Message::Vouched(Vouched { request }));
+    let vouch = (requests_ids(), shards(), disk, option::of(dots())).prop_map(
+        |(request, shard, disk, after)| Message::Vouch(Vouch { request, shard, disk, after }),
+    );
+    let vouched =
+        (requests_ids(), dot_sets(), any::<bool>()).prop_map(|(request, forgotten, more)| {
+            Message::Vouched(Vouched { request, forgotten, more })
+        });
+    let doubt = (requests_ids(), shards(), dot_sets())
+        .prop_map(|(request, shard, dots)| Message::Doubt(Doubt { request, shard, dots }));
+    let doubted = (requests_ids(), shards(), dot_sets()).prop_map(|(request, shard, forgotten)| {
+        Message::Doubted(Doubted { request, shard, forgotten })
+    });
     prop_oneof![
         vouch,
         vouched,
+        doubt,
+        doubted,
         clocks.prop_map(|(stamp, echo, is_busy, shards)| {
             let catalog_version = stamp.0 / 5;
             Message::Clocks(Clocks { stamp, echo, is_busy, catalog_version, shards })
@@ -549,7 +561,9 @@ fn exchange() -> impl Strategy<Value = Message> {
                 echo,
             })
         }),
-        sent.prop_map(|(request, next, gaps)| Message::Sent(Sent { request, next, gaps })),
+        sent.prop_map(|(request, next, gaps, forgotten)| {
+            Message::Sent(Sent { request, next, gaps, forgotten })
+        }),
     ]
 }
 
@@ -564,7 +578,8 @@ pub(crate) fn messages() -> impl Strategy<Value = Message> {
         1 => feed::follows().boxed(),
         1 => scans().boxed(),
         1 => (requests_ids(), page, staleness()).prop_map(|(request, page, staleness)| {
-            Message::Scanned(Scanned { request, page, staleness })
+            let forgets = request.0 % 3 == 0;
+            Message::Scanned(Scanned { request, page, staleness, forgets })
         }),
         2 => (requests_ids(), requests().boxed())
             .prop_map(|(request, asked)| Message::Forward(Forward { request, asked })).boxed(),

@@ -100,6 +100,12 @@ impl Store for Memory {
     fn forget(&mut self, shard: ShardId, runs: &[causality::Run]) {
         self.log.forget(shard, runs);
     }
+
+    fn reap(&mut self, reaping: replica::Reaping) {
+        for (address, _) in reaping.tombstones {
+            self.objects.remove(&(reaping.shard, address));
+        }
+    }
 }
 
 impl Disk for Memory {
@@ -282,14 +288,16 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             let found = [Found::Full(object), Found::Digest(digest), Found::Failed];
             let found = found.into_iter().nth(usize::from(how) % 3)?;
             let (request, durable) = (fetch.request, fetch.sync);
-            Message::Fetched(Fetched { request, found, durable, staleness, known: None })
+            let forgets = how.is_multiple_of(3);
+            Message::Fetched(Fetched { request, found, durable, staleness, known: None, forgets })
         }
         Message::Scan(scan) => {
             let staleness = how.is_multiple_of(5).then(|| Duration::from_millis(how.into()));
             let key = scan.span.after.unwrap_or_else(samples::first_key);
             let page =
                 (!how.is_multiple_of(3)).then(|| (vec![(key, object)], how.is_multiple_of(2)));
-            Message::Scanned(Scanned { request: scan.request, page, staleness })
+            let forgets = how.is_multiple_of(7);
+            Message::Scanned(Scanned { request: scan.request, page, staleness, forgets })
         }
         Message::Prepare { ballot } => {
             Message::Promised { ballot, accepted: Acceptor::default().accepted, catalog: catalog() }
@@ -299,6 +307,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             request: lack.request,
             next: how.is_multiple_of(2).then_some(lack.after).flatten(),
             gaps: u64::from(how),
+            forgotten: object.context().clone(),
         }),
         Message::Compare(compare) => {
             let table = catalog().tables.values().next()?.id;
@@ -339,9 +348,17 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         }
         Message::Holding { .. } => Message::Take { bytes: u64::from(how) },
         Message::Probe { .. } => Message::Probed { catalog_version: u64::from(how) },
-        Message::Vouch(vouch) => Message::Vouched(node::Vouched { request: vouch.request }),
+        Message::Vouch(vouch) => Message::Vouched(node::Vouched {
+            request: vouch.request,
+            forgotten: object.context().clone(),
+            more: how.is_multiple_of(2),
+        }),
+        Message::Doubt(node::Doubt { request, shard, dots }) => {
+            Message::Doubted(node::Doubted { request, shard, forgotten: dots })
+        }
         Message::Merged(_)
         | Message::Vouched(_)
+        | Message::Doubted(_)
         | Message::Fetched(_)
         | Message::Scanned(_)
         | Message::Forward(_)
