@@ -31,7 +31,7 @@ use crate::record;
 pub enum Section {
     /// What is held under a key.
     Objects,
-    /// Which dots of an incarnation a shard has applied.
+    /// Which dots of an incarnation a shard has applied, and which of those it has forgotten.
     Clocks,
     /// What is kept for a replica that was away.
     Hints,
@@ -68,7 +68,7 @@ impl Record {
                 record::open_object_key(key)?;
                 record::open_object(key, value).map(drop)
             }
-            Section::Clocks => record::open_clock(key, value).map(drop),
+            Section::Clocks => record::open_dots(key, value).map(drop),
             Section::Hints => {
                 record::open_hint_key(key)?;
                 record::open_hint(key, value).map(drop)
