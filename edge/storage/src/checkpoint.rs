@@ -9,6 +9,9 @@
 //!          writes go on, and are in no part of it
 //! ```
 //!
+//! What is forgotten goes with the clocks. Without it, a clock would seem to speak of records that
+//! were lost.
+//!
 //! What is handed out are records as they lie on the disk, each with its own checksum, which
 //! whoever keeps them can [check](Record::check). Two things are left out: the vote of the node,
 //! of which only the catalog in force is told, because a vote that is cast twice is a vote

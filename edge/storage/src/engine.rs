@@ -142,12 +142,12 @@ impl Engine {
                 None => batch.remove(&self.objects, key.as_ref()),
             }
         }
-        for ((shard, incarnation, number), runs) in &group.chunks {
-            let (key, value) = record::seal_chunk(*shard, *incarnation, *number, runs);
-            batch.insert(&self.clocks, key, value);
-        }
         for ((shard, incarnation), runs) in &group.clocks {
             let (key, value) = record::seal_clock(*shard, *incarnation, runs);
+            batch.insert(&self.clocks, key, value);
+        }
+        for ((shard, incarnation, number), runs) in &group.chunks {
+            let (key, value) = record::seal_chunk(*shard, *incarnation, *number, runs);
             batch.insert(&self.clocks, key, value);
         }
         for (key, entry) in &group.log {
