@@ -110,7 +110,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 pub struct Counts {
     /// What is held under keys, tombstones included.
     pub objects: u64,
-    /// Clocks, by shard and incarnation.
+    /// Clocks, by shard and incarnation, and chunks of what is forgotten of them.
     pub clocks: u64,
     /// What is kept for replicas that were away.
     pub hints: u64,

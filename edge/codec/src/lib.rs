@@ -12,6 +12,7 @@
 //! | [`object`] | what a replica holds under a key | disk, other nodes |
 //! | [`key`] | where an object is stored, in an encoding that sorts as keys do | disk |
 //! | [`clock`] | the dots that a shard replica has applied | disk |
+//! | [`forgotten`] | the dots of tombstones that it has dropped | disk |
 //! | [`log`] | which dots were taken in with which object | disk |
 //! | [`catalog`] | keyspaces, tables, and a node's vote on them | disk, other nodes |
 //! | [`dots`] | an exact set of dots | inside the others |
@@ -34,6 +35,7 @@ pub mod clock;
 pub mod cursor;
 pub mod dots;
 pub mod feed;
+pub mod forgotten;
 pub mod hint;
 pub mod key;
 pub mod log;

@@ -38,6 +38,8 @@ pub enum Kind {
     Log,
     /// See [`hint`](crate::hint).
     Hint,
+    /// See [`forgotten`](crate::forgotten).
+    Forgotten,
 }
 
 impl Kind {
@@ -49,6 +51,7 @@ impl Kind {
             Self::Meta => 4,
             Self::Log => 5,
             Self::Hint => 6,
+            Self::Forgotten => 7,
         }
     }
 }

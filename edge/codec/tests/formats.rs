@@ -9,7 +9,7 @@ use causality::Incarnation;
 use codec::cursor::CursorError;
 use codec::record::{self, Kind, RecordError};
 use codec::token::{self, ContextError, Place, TokenKey};
-use codec::{Malformed, catalog, clock, cursor, dots, feed, object};
+use codec::{Malformed, catalog, clock, cursor, dots, feed, forgotten, object};
 use model::{Key, Name};
 use proptest::prelude::*;
 
@@ -84,6 +84,21 @@ proptest! {
             let decoded = decode(&bytes).unwrap();
             prop_assert_eq!(decoded.runs(), runs);
             assert_reads_back(&decoded, &bytes, decode);
+        }
+    }
+
+    #[test]
+    fn chunks_of_forgotten_dots_read_back(set in arbitrary::dot_sets()) {
+        let of = |run: &causality::Run| (run.incarnation, run.first / forgotten::DOTS);
+        for runs in set.runs().chunk_by(|a, b| of(a) == of(b)) {
+            let (incarnation, number) = of(&runs[0]);
+            let bytes = encoded(|out| forgotten::encode(runs, out));
+            let decode = |bytes: &Bytes| forgotten::decode(incarnation, number, bytes);
+            if runs.iter().all(|run| run.last / forgotten::DOTS == number) {
+                assert_reads_back(&runs.to_vec(), &bytes, decode);
+            } else {
+                prop_assert!(decode(&bytes).is_err(), "it goes over the end of its chunk");
+            }
         }
     }
 
@@ -187,6 +202,7 @@ proptest! {
         }
         let _ = catalog::decode_acceptor(&bytes);
         let _ = clock::decode(Incarnation::new(1), &bytes);
+        let _ = forgotten::decode(Incarnation::new(1), 0, &bytes);
         let name = Name::new("t").unwrap();
         let place = cursor::Place { keyspace: &name, table: &name };
         let text = String::from_utf8_lossy(&bytes);

@@ -14,7 +14,7 @@ use catalog::{Acceptor, Ballot, Catalog, Disks};
 use causality::{Dot, DotSet, Incarnation, Run};
 use codec::record::{self, Kind};
 use codec::token::{self, Place, TokenKey};
-use codec::{catalog as contracts, clock, cursor, feed, hint, key, log, object};
+use codec::{catalog as contracts, clock, cursor, feed, forgotten, hint, key, log, object};
 use model::{
     Address, DiskId, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Name, NodeId,
     Object, Policy, Position, Range, Reading, ShardId, Spread, Table, TableId, Token, Value,
@@ -151,6 +151,19 @@ fn clocks_in_their_records() {
     let set: DotSet = [1, 2, 3, 5, 900].into_iter().map(|seq| Dot::new(A, seq)).collect();
     let record = record::seal(Kind::Clock, &key, |out| clock::encode(set.runs_of(A), out));
     assert_golden("clock-record.hex", &record);
+}
+
+#[test]
+fn forgotten_dots_in_their_records() {
+    let shard = ShardId { keyspace: KeyspaceId::new(1), index: 17 };
+    let key = forgotten::chunk_key(shard, A, 2);
+    assert_golden("forgotten-key.hex", &key);
+    let run = |first, last| Run { incarnation: A, first, last };
+    let runs = [run(8_192, 8_192), run(8_200, 9_000), run(12_287, 12_287)];
+    let record = record::seal(Kind::Forgotten, &key, |out| forgotten::encode(&runs, out));
+    assert_golden("forgotten-record.hex", &record);
+    let body = record::open(Kind::Forgotten, &key, &kept("forgotten-record.hex")).unwrap();
+    assert_eq!(forgotten::decode(A, 2, &body), Ok(runs.to_vec()));
 }
 
 #[test]

@@ -9,6 +9,9 @@
 //!          writes go on, and are in no part of it
 //! ```
 //!
+//! What is forgotten goes with the clocks. Without it, a clock would seem to speak of records that
+//! were lost.
+//!
 //! What is handed out are records as they lie on the disk, each with its own checksum, which
 //! whoever keeps them can [check](Record::check). Two things are left out: the vote of the node,
 //! of which only the catalog in force is told, because a vote that is cast twice is a vote
@@ -31,7 +34,7 @@ use crate::record;
 pub enum Section {
     /// What is held under a key.
     Objects,
-    /// Which dots of an incarnation a shard has applied.
+    /// Which dots of an incarnation a shard has applied, and which of those it has forgotten.
     Clocks,
     /// What is kept for a replica that was away.
     Hints,
@@ -68,7 +71,7 @@ impl Record {
                 record::open_object_key(key)?;
                 record::open_object(key, value).map(drop)
             }
-            Section::Clocks => record::open_clock(key, value).map(drop),
+            Section::Clocks => record::open_dots(key, value).map(drop),
             Section::Hints => {
                 record::open_hint_key(key)?;
                 record::open_hint(key, value).map(drop)

@@ -135,10 +135,19 @@ impl Engine {
         };
         let mut batch = self.db.batch().durability(Some(mode));
         for (key, object) in &group.objects {
-            batch.insert(&self.objects, key.as_ref(), record::seal_object(key, object));
+            match object {
+                Some(object) => {
+                    batch.insert(&self.objects, key.as_ref(), record::seal_object(key, object));
+                }
+                None => batch.remove(&self.objects, key.as_ref()),
+            }
         }
         for ((shard, incarnation), runs) in &group.clocks {
             let (key, value) = record::seal_clock(*shard, *incarnation, runs);
+            batch.insert(&self.clocks, key, value);
+        }
+        for ((shard, incarnation, number), runs) in &group.chunks {
+            let (key, value) = record::seal_chunk(*shard, *incarnation, *number, runs);
             batch.insert(&self.clocks, key, value);
         }
         for (key, entry) in &group.log {

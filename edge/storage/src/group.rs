@@ -11,17 +11,19 @@ use catalog::Acceptor;
 use causality::{Dot, Incarnation, Run};
 use model::{NodeId, Object, ShardId};
 use node::{Hint, HintPlace};
-use replica::{Change, Entry};
+use replica::{Change, Entry, Reaping};
 
 use crate::record;
 
 /// Changes that become durable together.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    /// The last state of each object, by its key in the database.
-    pub(crate) objects: BTreeMap<Bytes, Object>,
+    /// The last state of each object, by its key in the database. Nothing if it was dropped.
+    pub(crate) objects: BTreeMap<Bytes, Option<Object>>,
     /// The last runs of each incarnation.
     pub(crate) clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
+    /// The last runs of each chunk of forgotten dots.
+    pub(crate) chunks: BTreeMap<(ShardId, Incarnation, u64), Vec<Run>>,
     /// Lines of the log, by their key in the database, and those that are dropped.
     pub(crate) log: BTreeMap<Bytes, Option<Entry>>,
     /// The last state of each hint, by its key in the database. Nothing if it was dropped.
@@ -40,13 +42,31 @@ impl Group {
         let key = record::object_key(change.address.table, change.shard, &change.address.key);
         self.changes += 1;
         self.bytes += key.len() + weight(&change.object);
-        self.objects.insert(key, change.object);
+        self.objects.insert(key, Some(change.object));
         for run in change.news.runs() {
             let key = record::log_key(change.shard, Dot::new(run.incarnation, run.last));
             self.log.insert(key, Some(Entry { run: *run, address: change.address.clone() }));
         }
         for (incarnation, runs) in change.clock {
             self.clocks.insert((change.shard, incarnation), runs);
+        }
+    }
+
+    /// Drops objects, and takes in what is kept in their place.
+    pub(crate) fn reap(&mut self, reaping: Reaping) {
+        let shard = reaping.shard;
+        self.changes += 1;
+        for (address, _) in reaping.tombstones {
+            let key = record::object_key(address.table, shard, &address.key);
+            self.bytes += key.len();
+            self.objects.insert(key, None);
+        }
+        for chunk in reaping.chunks {
+            self.bytes += size_of_val(chunk.runs.as_slice());
+            self.chunks.insert((shard, chunk.incarnation, chunk.number), chunk.runs);
+        }
+        for (incarnation, runs) in reaping.clock {
+            self.clocks.insert((shard, incarnation), runs);
         }
     }
 

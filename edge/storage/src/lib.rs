@@ -41,6 +41,7 @@
 //! damaged record is logged each time it is met, and stays.
 
 mod checkpoint;
+mod clocks;
 mod committer;
 mod engine;
 mod error;

@@ -15,7 +15,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use causality::Run;
 use model::{Address, Object, ShardId, TableId};
-use replica::{Change, Entry, Page, PageNeed, Span, Store, StoreError};
+use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError};
 
 use crate::engine::bytes;
 use crate::engine::io_cause;
@@ -27,7 +27,7 @@ impl Store for Storage {
     fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
         let key = record::object_key(address.table, shard, &address.key);
         if let Some(object) = self.groups().find_map(|group| group.objects.get(&key)) {
-            return Ok(Some(object.clone()));
+            return Ok(object.clone());
         }
         match self.engine.objects.get(&key).map_err(|error| self.failed(&error))? {
             Some(value) => record::open_object(&key, &bytes(&value)).map(Some).inspect_err(report),
@@ -114,12 +114,12 @@ impl Store for Storage {
         self.open.stage(change);
     }
 
-    fn reap(&mut self, _: replica::Reaping) {
-        unimplemented!()
-    }
-
     fn forget(&mut self, shard: ShardId, runs: &[Run]) {
         self.open.forget(shard, runs);
+    }
+
+    fn reap(&mut self, reaping: Reaping) {
+        self.open.reap(reaping);
     }
 }
 
@@ -167,10 +167,10 @@ impl Found<'_> {
 }
 
 /// All objects within bounds in the order of their keys, each from the youngest place
-/// that has it.
+/// that has it. What was dropped there is passed over.
 struct Walk<'a> {
     storage: &'a Storage,
-    groups: Vec<Peekable<btree_map::Range<'a, Bytes, Object>>>,
+    groups: Vec<Peekable<btree_map::Range<'a, Bytes, Option<Object>>>>,
     stored: fjall::Iter,
     /// The next in the database, taken out to be compared.
     head: Option<(Bytes, Bytes)>,
@@ -190,6 +190,21 @@ impl<'a> Walk<'a> {
         self.storage.pull_from(&mut self.stored)
     }
 
+    /// What the youngest place has under a key that comes next. Nothing if it was dropped there.
+    fn take(&mut self, least: &Bytes) -> Result<Option<Found<'a>>, StoreError> {
+        let mut youngest = None;
+        for group in &mut self.groups {
+            // Every place moves past the key, or an old state would come up after it.
+            let here = group.next_if(|(key, _)| *key == least);
+            youngest = youngest.or(here.map(|(_, object)| object.as_ref().map(Found::Staged)));
+        }
+        if let Some((_, record)) = self.head.take_if(|(key, _)| key == least) {
+            youngest = youngest.or(Some(Some(Found::Stored(record))));
+            self.head = self.pull()?;
+        }
+        Ok(youngest.flatten())
+    }
+
     /// The least key that comes next anywhere.
     fn least(&mut self) -> Option<Bytes> {
         let staged = self.groups.iter_mut().filter_map(|group| group.peek().map(|(key, _)| *key));
@@ -202,21 +217,14 @@ impl<'a> Iterator for Walk<'a> {
     type Item = Result<(Bytes, Found<'a>), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let least = self.least()?;
-        let mut youngest = None;
-        for group in &mut self.groups {
-            // Every place moves past the key, or an old state would come up after it.
-            let here = group.next_if(|(key, _)| **key == least);
-            youngest = youngest.or(here.map(|(_, object)| Found::Staged(object)));
-        }
-        if let Some((_, record)) = self.head.take_if(|(key, _)| *key == least) {
-            youngest = youngest.or(Some(Found::Stored(record)));
-            match self.pull() {
-                Ok(head) => self.head = head,
+        loop {
+            let least = self.least()?;
+            match self.take(&least) {
+                Ok(None) => {}
+                Ok(Some(found)) => return Some(Ok((least, found))),
                 Err(error) => return Some(Err(error)),
             }
         }
-        youngest.map(|found| Ok((least, found)))
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! objects   table, shard, key              -> object
 //! clocks    keyspace, shard, incarnation   -> runs of dots
+//! clocks    keyspace, shard, incarnation, chunk -> runs of those that are forgotten
 //! log       keyspace, shard, last dot      -> where the object is that came with these dots
 //! hints     replica that is away, table, key -> object, and since when it is kept
 //! meta      "acceptor", "witness"          -> one record each
@@ -15,6 +16,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use catalog::Acceptor;
 use causality::{Dot, Incarnation, Run};
+use codec::forgotten;
 use codec::record::{Kind, open, seal, seal_into};
 use model::{Address, Key, KeyspaceId, NodeId, Object, ShardId, TableId};
 use node::{Hint, HintPlace};
@@ -92,7 +94,43 @@ pub(crate) fn seal_clock(
     (key, record)
 }
 
-pub(crate) fn open_clock(key: &[u8], record: &Bytes) -> Result<(ShardId, Vec<Run>), StoreError> {
+/// Where a chunk of forgotten dots lies, and the record of it.
+pub(crate) fn seal_chunk(
+    shard: ShardId,
+    incarnation: Incarnation,
+    number: u64,
+    runs: &[Run],
+) -> (Vec<u8>, Vec<u8>) {
+    let key = forgotten::chunk_key(shard, incarnation, number);
+    let record = seal(Kind::Forgotten, &key, |out| forgotten::encode(runs, out));
+    (key, record)
+}
+
+/// Runs of dots, as they lie beside each other.
+pub(crate) enum Dots {
+    /// All that a clock has of one incarnation.
+    Clock(Vec<Run>),
+    /// A part of those that are forgotten.
+    Forgotten(Vec<Run>),
+}
+
+pub(crate) fn open_dots(key: &[u8], record: &Bytes) -> Result<(ShardId, Dots), StoreError> {
+    if key.len() == forgotten::KEY_BYTES {
+        open_chunk(key, record).map(|(shard, runs)| (shard, Dots::Forgotten(runs)))
+    } else {
+        open_clock(key, record).map(|(shard, runs)| (shard, Dots::Clock(runs)))
+    }
+}
+
+fn open_chunk(key: &[u8], record: &Bytes) -> Result<(ShardId, Vec<Run>), StoreError> {
+    let (shard, incarnation, number) =
+        forgotten::decode_key(key).map_err(|error| corrupt(key, &error))?;
+    let body = open(Kind::Forgotten, key, record).map_err(|error| corrupt(key, &error))?;
+    let runs = forgotten::decode(incarnation, number, &body);
+    Ok((shard, runs.map_err(|error| corrupt(key, &error))?))
+}
+
+fn open_clock(key: &[u8], record: &Bytes) -> Result<(ShardId, Vec<Run>), StoreError> {
     let (shard, incarnation) =
         codec::clock::decode_key(key).map_err(|error| corrupt(key, &error))?;
     let body = open(Kind::Clock, key, record).map_err(|error| corrupt(key, &error))?;
@@ -197,6 +235,9 @@ pub(crate) fn open_mark(key: &[u8], record: &Bytes) -> Result<(ShardId, NodeId),
     let shard = ShardId { keyspace, index: u16::from_be_bytes(shard) };
     Ok((shard, NodeId::new(u16::from_be_bytes([high, low]))))
 }
+
+/// What core calls a chunk is what lies on disks: other chunks would overlap those that are there.
+const _: () = assert!(replica::CHUNK_DOTS == forgotten::DOTS, "the format of chunks is kept");
 
 /// Names the record by its key, as an operator may have to find it.
 fn corrupt(key: &[u8], why: &dyn Display) -> StoreError {

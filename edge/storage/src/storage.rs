@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use catalog::Acceptor;
-use causality::{DotSet, Run};
+use causality::DotSet;
 use model::{ClusterId, DiskId, Durability, NodeId, ShardId};
 use node::Owed;
 
@@ -17,7 +17,7 @@ use crate::failed_reads::FailedReads;
 use crate::group::Group;
 use crate::home::Home;
 use crate::witness::{Survey, sync_journals};
-use crate::{FlushError, OpenError, hints, record};
+use crate::{FlushError, OpenError, clocks, hints, record};
 
 /// The cache of whoever does not say how much. It is filled only by what is read.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -64,6 +64,9 @@ impl Options {
 pub struct Recovered {
     /// Of each shard ever held here, the dots whose effects are on this disk.
     pub clocks: BTreeMap<ShardId, DotSet>,
+    /// Of each shard that has forgotten any, the dots of tombstones that were dropped. They are in its
+    /// clock, too.
+    pub forgotten: BTreeMap<ShardId, DotSet>,
     /// The node's vote on catalogs.
     pub acceptor: Acceptor,
     /// Replicas that lack something which the log cannot bring them any more.
@@ -247,18 +250,7 @@ fn open_whole(home: &Home, options: &Options) -> Result<(Engine, u64), OpenError
 /// Reads what must be known from the start, and the number of the last group.
 fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> {
     let damaged = |error: &dyn std::fmt::Display| OpenError::corrupt(home.dir(), error.to_string());
-    let mut runs: BTreeMap<ShardId, Vec<Run>> = BTreeMap::new();
-    for entry in engine.clocks.iter() {
-        let (key, value) = entry.into_inner().map_err(|error| damaged(&error))?;
-        let (shard, of_one) =
-            record::open_clock(&key, &bytes(&value)).map_err(|error| damaged(&error))?;
-        runs.entry(shard).or_default().extend(of_one);
-    }
-    let mut clocks = BTreeMap::new();
-    for (shard, mut runs) in runs {
-        runs.sort_unstable();
-        clocks.insert(shard, DotSet::from_runs(runs).map_err(|error| damaged(&error))?);
-    }
+    let (clocks, forgotten) = clocks::recover(engine, damaged)?;
     let meta = |key| engine.meta.get(key).map_err(|error| damaged(&error));
     let acceptor = match meta(record::ACCEPTOR)? {
         Some(value) => record::open_acceptor(&bytes(&value)).map_err(|error| damaged(&error))?,
@@ -277,5 +269,5 @@ fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> 
         None => 0,
     };
     let hints = hints::owed(engine);
-    Ok((Recovered { clocks, acceptor, marks, hints }, written))
+    Ok((Recovered { clocks, forgotten, acceptor, marks, hints }, written))
 }

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
 
 use bytes::Bytes;
-use causality::{DotSet, Run};
+use causality::{DotSet, Incarnation, Run};
 use common::*;
 use model::{Address, Durability, Key, Object, ShardId, TableId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use replica::{Change, Log, Page, PageNeed, Span, Store as _};
+use replica::{Change, Log, Page, PageNeed, Reaping, Span, Store as _};
 use storage::{FlushError, Storage};
 use tempfile::{TempDir, tempdir};
 
@@ -24,6 +24,7 @@ enum Step {
     Scan { place: (TableId, ShardId), span: Span, need: PageNeed },
     Log { shard: ShardId, first: u64, more: u64, entries_max: usize },
     Forget { shard: ShardId, first: u64 },
+    Reap { place: (TableId, ShardId), keys: Vec<Key>, first: u64, more: u64 },
     Flush(Durability),
     Retire,
     FlushNow,
@@ -69,6 +70,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             |((_, shard), first, more, entries_max)| Step::Log { shard, first, more, entries_max }
         ),
         3 => (places(), 1..40_u64).prop_map(|((_, shard), first)| Step::Forget { shard, first }),
+        4 => (places(), vec(keys(), 0..5), 1..20_000_u64, 0..9_000_u64)
+            .prop_map(|(place, keys, first, more)| Step::Reap { place, keys, first, more }),
         2 => durability.prop_map(Step::Flush),
         2 => Just(Step::Retire),
         1 => Just(Step::FlushNow),
@@ -83,6 +86,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Plain {
     objects: BTreeMap<(TableId, ShardId, Key), Object>,
     clocks: BTreeMap<ShardId, DotSet>,
+    forgotten: BTreeMap<ShardId, DotSet>,
     log: Log,
 }
 
@@ -133,6 +137,7 @@ impl Pair {
                 self.plain.log.forget(shard, &runs);
                 self.storage().forget(shard, &runs);
             }
+            Step::Reap { place, keys, first, more } => self.reap(place, keys, first, first + more),
             Step::Flush(durability) => self.flush(durability),
             Step::Retire => self.retire(),
             Step::FlushNow => {
@@ -161,12 +166,33 @@ impl Pair {
         let seq = self.seq;
         let object = if alive { object(seq, seq.to_string()) } else { tombstone(seq) };
         self.plain.objects.insert((table, shard, key.clone()), object.clone());
-        self.plain.clocks.insert(shard, DotSet::from_runs(vec![up_to(seq)]).unwrap());
-        let (address, clock) = (Address { table, key }, vec![(A, vec![up_to(seq)])]);
+        let (address, clock) = (Address { table, key }, self.advance(shard, up_to(seq)));
         let news = DotSet::from_runs(vec![Run { first, ..up_to(seq) }]).unwrap();
         let change = Change { shard, address, object, clock, news };
         self.plain.log.take(&change);
         self.storage().commit(change);
+    }
+
+    /// Drops what is under some keys, and forgets some dots, perhaps of several chunks.
+    fn reap(&mut self, (table, shard): (TableId, ShardId), keys: Vec<Key>, first: u64, last: u64) {
+        let news = Run { first, ..up_to(last) };
+        let clock = self.advance(shard, news);
+        let forgotten = self.plain.forgotten.entry(shard).or_default();
+        let _ = forgotten.union(&DotSet::from_runs(vec![news]).unwrap());
+        let chunks = chunks(forgotten, news);
+        let mut tombstones = Vec::new();
+        for key in keys {
+            self.plain.objects.remove(&(table, shard, key.clone()));
+            tombstones.push((Address { table, key }, tombstone(last)));
+        }
+        self.storage().reap(Reaping { shard, tombstones, chunks, clock });
+    }
+
+    /// Adds to a clock. Returns all of its runs, as a change has them.
+    fn advance(&mut self, shard: ShardId, news: Run) -> Vec<(Incarnation, Vec<Run>)> {
+        let clock = self.plain.clocks.entry(shard).or_default();
+        let _ = clock.union(&DotSet::from_runs(vec![news]).unwrap());
+        vec![(A, clock.runs().to_vec())]
     }
 
     fn flush(&mut self, durability: Durability) {
@@ -192,6 +218,7 @@ impl Pair {
     fn reopen(&mut self) {
         let (storage, recovered) = open(self.dir.path());
         assert_eq!(recovered.clocks, self.flushed.clocks);
+        assert_eq!(recovered.forgotten, self.flushed.forgotten);
         self.storage = Some(storage);
         self.plain = self.flushed.clone();
     }

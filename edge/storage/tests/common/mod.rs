@@ -9,7 +9,7 @@ use causality::{Dot, DotSet, Incarnation, Run};
 use model::{
     Address, ClusterId, Durability, Key, KeyspaceId, NodeId, Object, ShardId, TableId, Value,
 };
-use replica::{Change, PageNeed, Span, Store as _};
+use replica::{CHUNK_DOTS, Change, Chunk, PageNeed, Reaping, Span, Store as _};
 use storage::{FlushError, OpenError, Options, Recovered, Storage};
 
 pub const CLUSTER: ClusterId = ClusterId::new(7);
@@ -74,6 +74,30 @@ pub fn change(partition: &str, seq: u64, object: Object) -> Change {
 /// Stages the write `seq`, of a value that says so.
 pub fn put(storage: &mut Storage, partition: &str, seq: u64) {
     storage.commit(change(partition, seq, object(seq, seq.to_string())));
+}
+
+/// What drops the tombstones under these keys, and leaves all of the dots from `first` to `last`, of
+/// which the shard's clock has no others.
+pub fn reaping(partitions: &[&str], first: u64, last: u64) -> Reaping {
+    let forgotten = DotSet::from_runs(vec![Run { first, ..up_to(last) }]).unwrap();
+    let gone = |partition: &&str| (address(partition, ""), tombstone(last));
+    Reaping {
+        shard: SHARD,
+        tombstones: partitions.iter().map(gone).collect(),
+        chunks: chunks(&forgotten, Run { first, ..up_to(last) }),
+        clock: vec![(A, vec![up_to(last)])],
+    }
+}
+
+/// The chunks that have a dot of a run, with all that they have of a set.
+pub fn chunks(forgotten: &DotSet, news: Run) -> Vec<Chunk> {
+    let chunk = |number: u64| {
+        let (least, most) = (number * CHUNK_DOTS, number * CHUNK_DOTS + CHUNK_DOTS - 1);
+        let here = Run { incarnation: A, first: least.max(1), last: most };
+        let here = DotSet::from_runs(vec![here]).unwrap();
+        Chunk { incarnation: A, number, runs: forgotten.intersection(&here).runs().to_vec() }
+    };
+    (news.first / CHUNK_DOTS..=news.last / CHUNK_DOTS).map(chunk).collect()
 }
 
 /// Flushes, and waits until it is done.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use causality::DotSet;
 use codec::record::{self, Kind};
 use codec::token::{self, TokenKey};
-use codec::{catalog, clock, cursor, dots, feed, key, object};
+use codec::{catalog, clock, cursor, dots, feed, forgotten, key, object};
 use model::{Key, Name, Range, TableId};
 
 use super::{Target, encoded};
@@ -28,6 +28,7 @@ pub(super) const TARGETS: &[Target] = &[
     },
     Target { seeds: samples::contracts, ..Target::new("contract", contract) },
     Target { seeds: clock_seeds, ..Target::new("clock", clock) },
+    Target { seeds: forgotten_seeds, ..Target::new("forgotten", chunk) },
     Target { seeds: key_seeds, ..Target::new("key", key) },
     Target { seeds: record_seeds, ..Target::new("record", record) },
     Target { seeds: token_seeds, ..Target::new("token", token) },
@@ -102,6 +103,34 @@ fn clock(input: &[u8]) {
     if let Ok(set) = clock::decode(incarnation, &Bytes::copy_from_slice(cut.0)) {
         assert!(set.runs().iter().all(|run| run.incarnation == incarnation));
         assert_eq!(encoded(|out| clock::encode(set.runs(), out)), cut.0);
+    }
+}
+
+fn forgotten_seeds() -> Vec<Vec<u8>> {
+    let shard = model::ShardId { keyspace: model::KeyspaceId::new(3), index: 9 };
+    let incarnation = causality::Incarnation::new(0x0123_4567_89ab_cdef);
+    let chunk = |number: u64| {
+        let at = |place| (number * forgotten::DOTS).saturating_add(place);
+        let run = |(first, last)| causality::Run { incarnation, first: at(first), last: at(last) };
+        let runs = [(1, 1), (3, 900), (1_000, 4_095)].map(run);
+        let body = encoded(|out| forgotten::encode(&runs, out));
+        [&forgotten::chunk_key(shard, incarnation, number)[..], &body].concat()
+    };
+    [0, 1, 77, u64::MAX / forgotten::DOTS].map(chunk).to_vec()
+}
+
+/// A storage key of 22 bytes, and the runs under it.
+fn chunk(input: &[u8]) {
+    let mut cut = Cut(input);
+    let place = cut.bytes(forgotten::KEY_BYTES);
+    let Ok((shard, incarnation, number)) = forgotten::decode_key(place) else {
+        return assert!(place.len() < forgotten::KEY_BYTES);
+    };
+    assert_eq!(forgotten::chunk_key(shard, incarnation, number), place);
+    if let Ok(runs) = forgotten::decode(incarnation, number, &Bytes::copy_from_slice(cut.0)) {
+        let ends = runs.iter().flat_map(|run| [run.first, run.last]);
+        assert!(!runs.is_empty() && ends.into_iter().all(|seq| seq / forgotten::DOTS == number));
+        assert_eq!(encoded(|out| forgotten::encode(&runs, out)), cut.0);
     }
 }
 

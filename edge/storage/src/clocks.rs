@@ -1,0 +1,62 @@
+//! What the shards of a node have applied and forgotten, as a start finds it.
+//!
+//! Both lie in one keyspace of the database: behind the clock of an incarnation the chunks of those of
+//! its dots that are forgotten. They are made sets again here. A directory in which nothing was ever
+//! forgotten has no chunks, and is the same as one of a program that did not know of them.
+//!
+//! What is forgotten is known: should a clock be missing beside its chunks, as in a directory that was
+//! made of a backup without it, it has their dots again.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use causality::{DotSet, Run};
+use model::ShardId;
+
+use crate::OpenError;
+use crate::engine::{Engine, bytes};
+use crate::record::{self, Dots};
+
+/// Of each shard, a set of dots.
+type Sets = BTreeMap<ShardId, DotSet>;
+
+/// The clocks of all shards, and what each has forgotten.
+pub(crate) fn recover(
+    engine: &Engine,
+    damaged: impl Fn(&dyn Display) -> OpenError,
+) -> Result<(Sets, Sets), OpenError> {
+    let (mut clocks, mut forgotten) = (BTreeMap::new(), BTreeMap::new());
+    for entry in engine.clocks.iter() {
+        let (key, value) = entry.into_inner().map_err(|error| damaged(&error))?;
+        let (shard, dots) =
+            record::open_dots(&key, &bytes(&value)).map_err(|error| damaged(&error))?;
+        let (sets, found) = match dots {
+            Dots::Clock(runs) => (&mut clocks, runs),
+            Dots::Forgotten(runs) => (&mut forgotten, runs),
+        };
+        let runs: &mut Vec<Run> = sets.entry(shard).or_default();
+        found.into_iter().for_each(|run| join(runs, run));
+    }
+    let mut clocks = sets(clocks).map_err(|error| damaged(&error))?;
+    let forgotten = sets(forgotten).map_err(|error| damaged(&error))?;
+    for (shard, dots) in &forgotten {
+        let _ = clocks.entry(*shard).or_default().union(dots);
+    }
+    Ok((clocks, forgotten))
+}
+
+/// Appends the next run. One that goes over the end of a chunk was cut there.
+fn join(runs: &mut Vec<Run>, run: Run) {
+    let is_next = |last: &&mut Run| {
+        last.incarnation == run.incarnation && last.last.checked_add(1) == Some(run.first)
+    };
+    match runs.last_mut().filter(is_next) {
+        Some(last) => last.last = run.last,
+        None => runs.push(run),
+    }
+}
+
+fn sets(runs: BTreeMap<ShardId, Vec<Run>>) -> Result<Sets, causality::Malformed> {
+    let set = |(shard, runs)| Ok((shard, DotSet::from_runs(runs)?));
+    runs.into_iter().map(set).collect()
+}
