@@ -349,12 +349,8 @@ impl Node {
         let (rate, pulls) = (self.config.limits.catch_up_rate, &mut self.exchange.pulls);
         let Some(pull) = pulls.end(sent.request, from, rate, turn.now) else { return };
         let (shard, gaps) = (pull.shard, sent.gaps);
-        if !sent.forgotten.is_empty() {
-            // Its disk had all of it once, or a member's that it was copied from.
-            let adopt = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
-                replica.adopt(disk, &sent.forgotten);
-            };
-            self.kept(shard).change(turn.disk, adopt);
+        if sent.forgets {
+            self.learn_forgotten(shard, from, turn);
         }
         self.exchange.acks.gaps(from, shard, pull.after.is_some(), gaps);
         self.look(shard);

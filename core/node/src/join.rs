@@ -53,6 +53,8 @@ const TRIES_MAX: u32 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Joins {
     shards: BTreeMap<ShardId, Join>,
+    /// Who was asked what it has forgotten besides, and until when an answer is waited for.
+    learning: BTreeMap<(ShardId, NodeId), (RequestId, Now)>,
 }
 
 /// One shard of a new disk.
@@ -171,7 +173,9 @@ impl Node {
     /// what this node says of its own clock from now on says so, too.
     pub(crate) fn vouch<D: Disk>(&mut self, from: NodeId, vouch: &Vouch, turn: &mut Turn<'_, D>) {
         let Vouch { request, shard, disk, after } = *vouch;
-        let is_known = self.in_force().joining(from) == Some(disk);
+        let catalog = self.in_force();
+        let is_known = catalog.joining(from) == Some(disk)
+            || catalog.enrolment(from, disk) == Enrolment::Enrolled;
         if !is_known || !self.is_shared(shard, from) || is(Mutant::NobodyVouches) {
             return;
         }
@@ -195,12 +199,18 @@ impl Node {
         let until = turn.now + self.config.limits.exchange_interval * PATIENCE;
         let is_awaited =
             |join: &Join| join.asked.is_some_and(|(node, request, _)| (node, request) == awaited);
-        let mut shards = self.joins.shards.iter_mut();
-        let Some((shard, join)) = shards.find(|(_, join)| is_awaited(join)) else { return };
-        let shard = *shard;
         let last = vouched.forgotten.runs().last().filter(|_| vouched.more);
         let after = last.map(|run| Dot::new(run.incarnation, run.last));
-        join.asked = after.map(|_| (from, vouched.request, until));
+        let mut shards = self.joins.shards.iter_mut();
+        let joined = shards.find(|(_, join)| is_awaited(join)).map(|(shard, join)| {
+            join.asked = after.map(|_| (from, vouched.request, until));
+            *shard
+        });
+        let is_learned = |((_, node), (request, _)): &(&(ShardId, NodeId), &(RequestId, Now))| {
+            (*node, *request) == awaited
+        };
+        let learned = self.joins.learning.iter().find(is_learned).map(|((shard, _), _)| *shard);
+        let Some(shard) = joined.or(learned) else { return };
         if !vouched.forgotten.is_empty() {
             let adopt = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
                 replica.adopt(disk, &vouched.forgotten);
@@ -210,7 +220,30 @@ impl Node {
         if after.is_some() {
             return self.go_on_vouching((vouched.request, shard, from), after, turn);
         }
+        self.joins.learning.remove(&(shard, from));
+        if joined.is_none() {
+            return;
+        }
         self.begin_comparison((shard, from), KeyRange::ALL, Purpose::Copy, turn);
+    }
+
+    /// Another replica has forgotten what this one has never heard of: its disk is an older copy of
+    /// what it was, or a member that it was copied from had lost something. It asks for all that is
+    /// forgotten there. Trees then find what is held of it here.
+    pub(crate) fn learn_forgotten<D: Disk>(
+        &mut self,
+        shard: ShardId,
+        from: NodeId,
+        turn: &mut Turn<'_, D>,
+    ) {
+        self.joins.learning.retain(|_, (_, until)| turn.now < *until);
+        if self.joins.learning.contains_key(&(shard, from)) {
+            return;
+        }
+        let request = self.new_request();
+        let until = turn.now + self.config.limits.exchange_interval * PATIENCE;
+        self.joins.learning.insert((shard, from), (request, until));
+        self.go_on_vouching((request, shard, from), None, turn);
     }
 
     /// Everything that a member holds is here. The next one is copied.

@@ -383,9 +383,9 @@ pub struct Sent {
     pub next: Option<Dot>,
     /// How many dots the sender has in its clock and could not produce.
     pub gaps: u64,
-    /// Dots that were asked for and that the sender has forgotten, as all replicas had them: or a part
-    /// of these.
-    pub forgotten: DotSet,
+    /// Whether the sender has forgotten some of what was asked for. All replicas had it once, so that
+    /// the disk of who asks is not what it was.
+    pub forgets: bool,
 }
 
 /// "What has changed since?"

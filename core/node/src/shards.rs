@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use causality::DotSet;
 use lattice::Change;
 use model::{Address, NodeId, Now, Object, ShardId, TableId};
 use mutant::{Mutant, is};
@@ -162,7 +163,11 @@ impl Node {
     fn look_up<D: Disk>(&self, fetch: &Fetch, turn: &Turn<'_, D>) -> Found {
         let address = &fetch.address;
         let held = match self.shard_here(address.table, address.key.partition()) {
-            Some(shard) => turn.disk.object(shard, address).map(Option::unwrap_or_default),
+            Some(shard) => turn.disk.object(shard, address).map(|object| {
+                let mut object = object.unwrap_or_default();
+                self.drop_forgotten(shard, &mut object);
+                object
+            }),
             None => match self.hinted(address, turn.disk) {
                 Some(hinted) => hinted,
                 None => return Found::Failed,
@@ -183,7 +188,10 @@ impl Node {
             here.and_then(|shard| turn.disk.scan(shard, scan.table, &scan.span, scan.need).ok());
         // A list is whole or none.
         let page = page.filter(|page| page.unreadable.is_empty());
-        let page = page.map(|page| (page.objects, page.more));
+        let page = page.zip(here).map(|(mut page, shard)| {
+            page.objects.iter_mut().for_each(|(_, object)| self.drop_forgotten(shard, object));
+            (page.objects, page.more)
+        });
         let staleness = here.and_then(|shard| self.known_staleness(shard, turn.now));
         let forgets = here.is_some_and(|shard| self.forgets(shard));
         let scanned = Scanned { request: scan.request, page, staleness, forgets };
@@ -207,8 +215,20 @@ impl Node {
 
     /// Whether anything was forgotten in a shard.
     fn forgets(&self, shard: ShardId) -> bool {
+        self.forgotten_in(shard).is_some_and(|dots| !dots.is_empty())
+    }
+
+    /// A value that is forgotten is on a disk only if a record turned into what it was once. It is
+    /// told to nobody.
+    fn drop_forgotten(&self, shard: ShardId, object: &mut Object) {
+        if let Some(forgotten) = self.forgotten_in(shard) {
+            object.drop_values(forgotten);
+        }
+    }
+
+    fn forgotten_in(&self, shard: ShardId) -> Option<&DotSet> {
         let kept = self.shards.get(&shard).map(|kept| kept.replica.forgotten());
-        kept.or(self.forgotten.get(&shard)).is_some_and(|dots| !dots.is_empty())
+        kept.or(self.forgotten.get(&shard))
     }
 
     /// The shard of a key, if this node knows the table and keeps the shard.

@@ -177,6 +177,7 @@ impl Node {
         while 0 < *left {
             let done = kept.tend(&stored, *left, (turn.now, interval), &mut self.counts);
             self.counts.records_unreadable += stored.unreadable.take();
+            stored.tombstones.take().iter().for_each(|place| kept.tombstones.note(place));
             match done {
                 Ok(0) => return,
                 Ok(objects) => *left = left.saturating_sub(objects),
@@ -200,10 +201,9 @@ impl Kept {
         (now, interval): (Now, Duration),
         counts: &mut Counts,
     ) -> Result<usize, StoreError> {
-        let Self { tree, scrub, tombstones, .. } = self;
+        let Self { tree, scrub, .. } = self;
         if !tree.is_whole() {
             let read = tree.read_on(stored, scrub.in_one_step(objects_max));
-            stored.tombstones.take().iter().for_each(|place| tombstones.note(place));
             let (objects, bytes) = stored.read.take();
             scrub.object_bytes = bytes.checked_div(objects).or(scrub.object_bytes);
             scrub.begin(now, interval, tree);

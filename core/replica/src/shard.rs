@@ -213,7 +213,7 @@ impl Replica {
         asked: Asked,
         limits: &Limits,
     ) -> Result<Stored, Refused> {
-        let here = store.object(self.shard, address)?.unwrap_or_default();
+        let here = self.held(store, address)?;
         let Asked { mutation, mut read, marks, mark } = asked;
         let known = |mark| known(&here, mark, &read).transpose();
         if let Some(stored) = mark.filter(|_| !is(Mutant::RepetitionMinted)).and_then(known) {
@@ -256,7 +256,7 @@ impl Replica {
         address: &Address,
         incoming: Object,
     ) -> Result<lattice::Change, StoreError> {
-        let mut here = store.object(self.shard, address)?.unwrap_or_default();
+        let mut here = self.held(store, address)?;
         let incoming = self.without_old_news(&here, incoming);
         if self.is_forgotten_tombstone(&here, &incoming) {
             return Ok(lattice::Change::Unchanged);
@@ -369,6 +369,14 @@ impl Replica {
         let clock = self.take_in(&news.difference(&self.clock));
         let chunks = chunks(&self.forgotten, &news);
         store.reap(Reaping { shard: self.shard, tombstones, chunks, clock });
+    }
+
+    /// What is held under a key. A value that is forgotten is there only because a record turned into
+    /// what it was once.
+    fn held<S: Store>(&self, store: &S, address: &Address) -> Result<Object, StoreError> {
+        let mut here = store.object(self.shard, address)?.unwrap_or_default();
+        here.drop_values(&self.forgotten);
+        Ok(here)
     }
 
     /// R3: drops each value that was here before and is no more, and its dot with it.

@@ -107,8 +107,8 @@ pub(crate) struct Sent {
     next: Option<PlainDot>,
     #[prost(uint64, tag = "3")]
     gaps: u64,
-    #[prost(bytes = "bytes", tag = "4")]
-    forgotten: Bytes,
+    #[prost(bool, tag = "4")]
+    forgets: bool,
 }
 
 impl Clocks {
@@ -222,14 +222,12 @@ impl Vouched {
 impl Sent {
     pub(crate) fn put(sent: &node::Sent) -> Self {
         let next = sent.next.map(PlainDot::put);
-        let forgotten = put_some(&sent.forgotten);
-        Self { request: sent.request.0, next, gaps: sent.gaps, forgotten }
+        Self { request: sent.request.0, next, gaps: sent.gaps, forgets: sent.forgets }
     }
 
-    pub(crate) fn take(self) -> Usable<node::Sent> {
+    pub(crate) fn take(self) -> node::Sent {
         let (request, next) = (RequestId(self.request), self.next.map(PlainDot::take));
-        let forgotten = take_some(&self.forgotten)?;
-        Ok(node::Sent { request, next, gaps: self.gaps, forgotten })
+        node::Sent { request, next, gaps: self.gaps, forgets: self.forgets }
     }
 }
 

@@ -305,7 +305,7 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Gossip(header::Gossip { packet }) => Message::Gossip { packet },
         Kind::Clocks(clocks) => Message::Clocks(clocks.take()?),
         Kind::Lack(lack) => Message::Lack(lack.take()?),
-        Kind::Sent(sent) => Message::Sent(sent.take()?),
+        Kind::Sent(sent) => Message::Sent(sent.take()),
         Kind::Compare(compare) => Message::Compare(compare.take()?),
         Kind::Compared(compared) => Message::Compared(compared.take()?),
         Kind::Bring(bring) => Message::Bring(bring.take()?),

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use causality::Dot;
 use model::{
-    Ack, Cast, Durability, Kind, NodeId, Read, ReadOptions, Receipt, ShardId, WriteOptions, Written,
+    Ack, Cast, Durability, Kind, NodeId, Object, Read, ReadOptions, Receipt, ShardId, WriteOptions, Written,
 };
 
 use crate::invariant::Invariant;
@@ -136,7 +136,7 @@ impl Oracle {
         spot_index: usize,
         options: ReadOptions,
         (at, begun): (NodeId, u64),
-        read: &Read,
+        (read, told): (&Read, &Object),
     ) -> Result<(), Broken> {
         if self.look == Look::Quiet {
             return Ok(());
@@ -163,7 +163,7 @@ impl Oracle {
         if receipt.dot.is_some() || receipt.durable() != 0 {
             return complain("a read claims to have written".into());
         }
-        self.check(Viewer::Client, spot_index, &read.object)?;
+        self.check(Viewer::Client, spot_index, told)?;
         self.check_meets(spot_index, begun, read)
     }
 

@@ -153,8 +153,9 @@ impl World {
                 let detail = format!("the last read is answered {reply:?}");
                 return Err(Broken::of(Invariant::HealthyRequestsSucceed, index, detail));
             };
-            let told = self.remembered_read(index, &read);
-            self.oracle.read(index, at_all(), (at, begun), &told)?;
+            let remembered = self.remembered_read(index, &read);
+            let told = self.told(index, begun, &read);
+            self.oracle.read(index, at_all(), (at, begun), (&remembered, &told))?;
             reads.push(read);
         }
         Ok(reads)

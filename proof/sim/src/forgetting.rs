@@ -46,7 +46,7 @@ impl Oracle {
 
     /// What was told of a key, with what any replica has forgotten of it.
     pub(crate) fn remembered(&self, spot: usize, object: &Object) -> Object {
-        match self.forgotten_at(spot) {
+        match self.forgotten_of(spot) {
             Some(forgotten) => aware(object, forgotten),
             None => object.clone(),
         }
@@ -71,12 +71,27 @@ impl World {
         Read { object, ..read.clone() }
     }
 
+    /// What a client was told, with what those had forgotten of the key who took part before it
+    /// asked. Whoever answers may forget more until the last one has.
+    pub(crate) fn told(&self, spot: usize, begun: u64, read: &Read) -> Object {
+        let shard = self.oracle.spot(spot).shard;
+        let hosts = read.receipt.acks.iter().filter_map(|ack| self.hosts.get(&ack.node));
+        hosts.fold(read.object.clone(), |object, host| {
+            let before = self.oracle.forgotten_before(host.id, spot, begun);
+            match host.disk.view().forgotten(shard) {
+                Some(still) => aware(&object, &before.intersection(still)),
+                None => object,
+            }
+        })
+    }
+
     /// What a node has just forgotten is on the disks of all replicas.
     pub(crate) fn check_reaped(&mut self, at: NodeId) -> Result<(), Broken> {
         for (place, object) in self.host(at).disk.take_reaped() {
+            if std::env::var_os("REAPED").is_some() { eprintln!("{} {at} reaps {:?} {:?}", self.now, place.1.key, object); }
             *self.requests.entry(("tombstones", "forgotten")).or_default() += 1;
             let index = self.oracle.spot_of(&place)?;
-            self.oracle.note_forgotten(index, object.context());
+            self.oracle.note_forgotten((at, self.now), index, object.context());
             if self.oracle.look != Look::Everywhere {
                 continue;
             }

@@ -139,6 +139,8 @@ pub(crate) struct Oracle {
     named: BTreeMap<usize, DotSet>,
     /// Those that any replica has forgotten.
     forgotten: BTreeMap<usize, DotSet>,
+    /// When which replica has forgotten which.
+    forgotten_at: BTreeMap<(NodeId, usize), Vec<(u64, DotSet)>>,
     /// The writes whose context has a dot.
     covered_by: BTreeMap<(ShardId, Dot), Vec<WriteId>>,
     bases: BTreeMap<(Viewer, usize), Base>,
@@ -286,12 +288,24 @@ impl Oracle {
     }
 
     /// A replica has forgotten these.
-    pub(crate) fn note_forgotten(&mut self, spot: usize, dots: &DotSet) {
+    pub(crate) fn note_forgotten(&mut self, (at, now): (NodeId, u64), spot: usize, dots: &DotSet) {
         let _ = self.forgotten.entry(spot).or_default().union(dots);
+        self.forgotten_at.entry((at, spot)).or_default().push((now, dots.clone()));
+    }
+
+    /// What a replica had forgotten of a key before some moment, whether or not it still has.
+    pub(crate) fn forgotten_before(&self, at: NodeId, spot: usize, moment: u64) -> DotSet {
+        let mut before = DotSet::new();
+        for (then, dots) in self.forgotten_at.get(&(at, spot)).into_iter().flatten() {
+            if *then < moment {
+                let _ = before.union(dots);
+            }
+        }
+        before
     }
 
     /// What any replica has forgotten of a key.
-    pub(crate) fn forgotten_at(&self, spot: usize) -> Option<&DotSet> {
+    pub(crate) fn forgotten_of(&self, spot: usize) -> Option<&DotSet> {
         self.forgotten.get(&spot)
     }
 
@@ -393,7 +407,7 @@ impl Oracle {
             if is_delete || object.values().contains_key(&dot) {
                 continue;
             }
-            let forgotten = self.forgotten_at(spot).and_then(|all| self.cover(spot, dot, all));
+            let forgotten = self.forgotten_of(spot).and_then(|all| self.cover(spot, dot, all));
             let cover = self.cover(spot, dot, object.context()).or(forgotten);
             if cover.is_some() || self.is_claimed(spot, dot) {
                 continue;

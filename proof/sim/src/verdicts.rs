@@ -38,8 +38,9 @@ impl World {
             (Op::Read { spot, options, monotonic }, Reply::Read(read)) => {
                 self.count(&open.op, "answered");
                 self.count_kind(read.receipt.kind);
+                let told = self.told(*spot, open.begun, read);
                 let read = &self.remembered_read(*spot, read);
-                self.oracle.read(*spot, *options, (open.at, open.begun), read)?;
+                self.oracle.read(*spot, *options, (open.at, open.begun), (read, &told))?;
                 let nodes: Vec<NodeId> = read.receipt.acks.iter().map(|ack| ack.node).collect();
                 self.check_staleness(*spot, &nodes)?;
                 let context = read.object.context();

@@ -72,14 +72,14 @@ impl Node {
         let left = next.map(|next| from_on(parcel.missing.clone(), Some(next)));
         let examined = parcel.missing.difference(&left.unwrap_or_default());
         let absent = examined.difference(&parcel.covered);
-        let forgotten = first_runs(absent.intersection(kept.replica.forgotten()));
-        let gaps = absent.difference(&forgotten).len();
+        let gaps = absent.difference(kept.replica.forgotten());
+        let (forgets, gaps) = (gaps != absent, gaps.len());
         for (address, object) in parcel.objects {
             let (request, sync, cause) = (RequestId::NOBODY, false, Cause::Exchange);
             let merge = Merge { request, address, object, sync, cause, stands_for: None };
             turn.send(from, Message::Merge(merge), After::Now);
         }
-        turn.send(from, Message::Sent(Sent { request, next, gaps, forgotten }), After::Now);
+        turn.send(from, Message::Sent(Sent { request, next, gaps, forgets }), After::Now);
     }
 }
 

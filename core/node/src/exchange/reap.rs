@@ -23,7 +23,7 @@
 //! value is old news. Whoever reads from a guest may be shown it, as a guest shows it that
 //! has not heard of the delete yet; such an answer is not called strict.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use antientropy::{Items, KeyRange};
@@ -48,12 +48,12 @@ const ALIKE: u32 = 3;
 /// The tombstones of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Tombstones {
-    /// Those that may be forgotten, as far as is known.
-    known: VecDeque<Address>,
-    /// How many of them, from the front, are to be looked at.
-    unlooked: usize,
+    /// Those that are to be looked at.
+    unlooked: BTreeSet<Address>,
+    /// Those that spoke of something which was not settled when they were looked at.
+    unsettled: BTreeSet<Address>,
     /// Those of which the marks are needed, and until when, by the wall clock.
-    needed: VecDeque<(u64, Address)>,
+    needed: BTreeSet<(u64, Address)>,
     /// From where on there may be more.
     unseen: Option<KeyRange<Place>>,
     /// What was settled when they were looked at.
@@ -74,12 +74,15 @@ struct Time {
 impl Tombstones {
     /// There is one.
     pub(crate) fn note(&mut self, place: &Place) {
-        if self.known.len() < KNOWN_MAX {
-            self.known.push_back(place.0.clone());
-            self.unlooked += 1;
-        } else {
+        if self.known() < KNOWN_MAX {
+            self.unlooked.insert(place.0.clone());
+        } else if !self.unlooked.contains(&place.0) && !self.unsettled.contains(&place.0) {
             self.leave_out(place);
         }
+    }
+
+    fn known(&self) -> usize {
+        self.unlooked.len() + self.unsettled.len()
     }
 
     /// There is one, and no room to remember it.
@@ -90,17 +93,13 @@ impl Tombstones {
         }
     }
 
+    /// It was looked at, and has to stay for its marks.
     fn need(&mut self, until_millis: u64, address: Address) {
         if self.needed.len() < KNOWN_MAX {
-            self.needed.push_back((until_millis, address));
+            self.needed.insert((until_millis, address));
         } else {
             self.leave_out(&Place(address));
         }
-    }
-
-    /// How many are known, and whether there may be more.
-    pub(crate) fn count(&self) -> (usize, bool) {
-        (self.known.len() + self.needed.len(), self.unseen.is_some())
     }
 
     /// Whether others may not have forgotten yet what was forgotten here.
@@ -112,14 +111,17 @@ impl Tombstones {
     fn next(&mut self, settled: &DotSet, wall_millis: u64, max: usize) -> Vec<Address> {
         if self.settled != *settled {
             self.settled.clone_from(settled);
-            self.unlooked = self.known.len();
+            self.unlooked.append(&mut self.unsettled);
         }
-        let count = self.unlooked.min(max);
-        self.unlooked -= count;
-        let mut next: Vec<Address> = self.known.drain(..count).collect();
+        let mut next = Vec::new();
+        while next.len() < max
+            && let Some(address) = self.unlooked.pop_first()
+        {
+            next.push(address);
+        }
         let is_over = |(until, _): &(u64, Address)| *until <= wall_millis;
-        while next.len() < max && self.needed.front().is_some_and(is_over) {
-            next.extend(self.needed.pop_front().map(|(_, address)| address));
+        while next.len() < max && self.needed.first().is_some_and(is_over) {
+            next.extend(self.needed.pop_first().map(|(_, address)| address));
         }
         next
     }
@@ -142,9 +144,10 @@ impl Node {
     /// than that.
     pub(crate) fn marks_kept(&self, shard: ShardId) -> Duration {
         let limits = self.config.limits;
+        let taken = 2 * (limits.retry_window + limits.token_ahead_max);
         match self.contracts.is_sloppy(shard) {
-            true => Duration::from_millis(MARKS_REACH),
-            false => 2 * (limits.retry_window + limits.token_ahead_max),
+            true => taken.max(Duration::from_millis(MARKS_REACH)),
+            false => taken,
         }
     }
 
@@ -192,7 +195,7 @@ impl Kept {
         for (address, object) in reaped.stay {
             match is_needed(&object) && settled.is_superset(object.context()) {
                 true => self.tombstones.need(until(&object), address),
-                false => self.tombstones.known.push_back(address),
+                false => drop(self.tombstones.unsettled.insert(address)),
             }
         }
         if reaped.forgotten != 0 {
@@ -207,7 +210,7 @@ impl Kept {
         stored: &Stored<'_, D>,
         left: &mut usize,
     ) -> Result<(), StoreError> {
-        let is_full = KNOWN_MAX / 2 < self.tombstones.known.len();
+        let is_full = KNOWN_MAX / 2 < self.tombstones.known();
         let Some(range) = self.tombstones.unseen.clone().filter(|_| !is_full && *left != 0) else {
             return Ok(());
         };

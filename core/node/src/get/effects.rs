@@ -98,9 +98,12 @@ impl Node {
     /// What can be said if only these had been heard.
     fn told_by(&self, getting: &Getting, acks: Vec<Ack>, object: &Object) -> Reply {
         let need = getting.get.need();
-        let is_enough = need.is_met(&acks) && need.is_met_alone(&acks);
-        if !is_enough || getting.get.is_monotonic() || getting.session.is_some() {
+        if !need.is_met_alone(&acks) {
             return Reply::Failed(getting.site.read_failure(acks, need));
+        }
+        // What these hold is enough for an answer, and not for all that was asked for.
+        if !need.is_met(&acks) || getting.get.is_monotonic() || getting.session.is_some() {
+            return Reply::Failed(getting.site.read_failure(Vec::new(), need));
         }
         let mut receipt = getting.site.read_receipt(acks, need);
         receipt.staleness = self.staleness_of(getting, &receipt);

@@ -523,7 +523,7 @@ fn exchange() -> impl Strategy<Value = Message> {
         .prop_map(|(shard, clock, tree)| Sums { shard, clock, tree });
     let clocks = (stamps(), stamps(), any::<bool>(), vec(told, 0..6));
     let lack = (requests_ids(), shards(), dot_sets(), option::of(dots()), any::<u32>(), stamps());
-    let sent = (requests_ids(), option::of(dots()), any::<u64>(), dot_sets());
+    let sent = (requests_ids(), option::of(dots()), any::<u64>(), any::<bool>());
     let disk = any::<u128>().prop_map(DiskId::new);
     let vouch = (requests_ids(), shards(), disk, option::of(dots())).prop_map(
         |(request, shard, disk, after)| Message::Vouch(Vouch { request, shard, disk, after }),
@@ -561,8 +561,8 @@ fn exchange() -> impl Strategy<Value = Message> {
                 echo,
             })
         }),
-        sent.prop_map(|(request, next, gaps, forgotten)| {
-            Message::Sent(Sent { request, next, gaps, forgotten })
+        sent.prop_map(|(request, next, gaps, forgets)| {
+            Message::Sent(Sent { request, next, gaps, forgets })
         }),
     ]
 }

@@ -307,7 +307,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             request: lack.request,
             next: how.is_multiple_of(2).then_some(lack.after).flatten(),
             gaps: u64::from(how),
-            forgotten: object.context().clone(),
+            forgets: how.is_multiple_of(2),
         }),
         Message::Compare(compare) => {
             let table = catalog().tables.values().next()?.id;
