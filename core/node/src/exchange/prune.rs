@@ -149,12 +149,6 @@ impl Lines {
     }
 }
 
-/// Whose clocks say whether a tombstone may go.
-fn asked_for_tombstones(others: &[NodeId]) -> &[NodeId] {
-    let majority = others.get(..others.len().div_ceil(2)).unwrap_or(others);
-    if is(Mutant::TombstonesByMajority) { majority } else { others }
-}
-
 fn set(run: Run) -> DotSet {
     DotSet::from_runs(vec![run]).expect("a part of a run is a set")
 }
@@ -200,8 +194,8 @@ impl Node {
         let clock = kept.replica.clock();
         let asked = if is(Mutant::LogPrunedEarly) { others.get(..1) } else { None };
         let settled = self.exchange.acks.settled(shard, asked.unwrap_or(&others), clock);
-        let by_majority = asked_for_tombstones(&others);
-        let known = self.exchange.acks.settled(shard, by_majority, clock);
+        let heard = self.heard_of_deletes(shard);
+        let known = self.exchange.acks.settled(shard, &heard, clock);
         self.reap(shard, &known, left, turn);
         let (now, disk) = (turn.now, &mut *turn.disk);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
@@ -255,6 +249,18 @@ impl Node {
         if self.exchange.marks.remove(&(shard, node)) {
             disk.mark(shard, node, false);
         }
+    }
+
+    /// The other replicas of a shard that have to have heard of a delete before it is forgotten: also
+    /// a new disk in the place of one that was evicted, while it copies what there is.
+    fn heard_of_deletes(&self, shard: ShardId) -> Vec<NodeId> {
+        let catalog = self.in_force();
+        let mut others = self.others(shard);
+        others.retain(|node| !catalog.is_evicted(*node) || catalog.joining(*node).is_some());
+        if is(Mutant::TombstonesByMajority) {
+            others.truncate(others.len().div_ceil(2));
+        }
+        others
     }
 
     /// The other replicas of a shard that were not evicted.

@@ -39,6 +39,9 @@ use crate::{Disk, Node, Turn};
 /// How many tombstones of one shard are remembered, at most, of each kind: some hundred KiB.
 const KNOWN_MAX: usize = 1_024;
 
+/// How many tombstones count for one line of a log: together they make one change of what is forgotten.
+const COST: usize = 4;
+
 /// The most objects that are read at once to find more.
 const READ_MAX: usize = 64;
 
@@ -183,15 +186,21 @@ impl Kept {
         time: Time,
         disk: &mut D,
     ) -> Result<u64, StoreError> {
-        let next = self.tombstones.next(settled, time.wall_millis, *left);
+        let next = self.tombstones.next(settled, time.wall_millis, COST * *left);
         if next.is_empty() || is(Mutant::TombstonesKept) {
             return Ok(0);
         }
-        *left -= next.len();
+        *left = left.saturating_sub(next.len().div_ceil(COST));
         let until = |object: &Object| needed_until(object, time.marks_kept);
         let is_needed = |object: &Object| time.wall_millis < until(object);
         let mut watched = Watched::new(disk, &mut self.tree, &mut self.tombstones);
-        let reaped = self.replica.reap(&mut watched, &next, settled, is_needed)?;
+        let reaped = match self.replica.reap(&mut watched, &next, settled, is_needed) {
+            Ok(reaped) => reaped,
+            Err(error) => {
+                self.tombstones.unlooked.extend(next);
+                return Err(error);
+            }
+        };
         for (address, object) in reaped.stay {
             match is_needed(&object) && settled.is_superset(object.context()) {
                 true => self.tombstones.need(until(&object), address),
