@@ -189,12 +189,11 @@ impl Node {
     }
 
     fn prune_shard<D: Disk>(&mut self, shard: ShardId, left: &mut usize, turn: &mut Turn<'_, D>) {
-        let others = self.awaited(shard);
+        let (others, heard) = (self.awaited(shard), self.heard_of_deletes(shard));
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         let clock = kept.replica.clock();
         let asked = if is(Mutant::LogPrunedEarly) { others.get(..1) } else { None };
         let settled = self.exchange.acks.settled(shard, asked.unwrap_or(&others), clock);
-        let heard = self.heard_of_deletes(shard);
         let known = self.exchange.acks.settled(shard, &heard, clock);
         self.reap(shard, &known, left, turn);
         let (now, disk) = (turn.now, &mut *turn.disk);
