@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use causality::Dot;
 use model::{
-    Ack, Cast, Durability, Kind, NodeId, Object, Read, ReadOptions, Receipt, ShardId, WriteOptions, Written,
+    Ack, Cast, Durability, Kind, NodeId, Object, Read, ReadOptions, Receipt, ShardId, WriteOptions,
+    Written,
 };
 
 use crate::invariant::Invariant;

@@ -167,7 +167,8 @@ impl World {
         let spot = self.oracle.spot(index);
         for node in &spot.replicas {
             let held = self.oracle.remembered(index, &self.known(*node, index));
-            let (held, read) = (&plain(&held), &plain(read));
+            let read = self.oracle.remembered(index, read);
+            let (held, read) = (&plain(&held), &plain(&read));
             if held != read {
                 let lost = self.oracle.losses.of_node(*node, index);
                 let detail =

@@ -88,7 +88,6 @@ impl World {
     /// What a node has just forgotten is on the disks of all replicas.
     pub(crate) fn check_reaped(&mut self, at: NodeId) -> Result<(), Broken> {
         for (place, object) in self.host(at).disk.take_reaped() {
-            if std::env::var_os("REAPED").is_some() { eprintln!("{} {at} reaps {:?} {:?}", self.now, place.1.key, object); }
             *self.requests.entry(("tombstones", "forgotten")).or_default() += 1;
             let index = self.oracle.spot_of(&place)?;
             self.oracle.note_forgotten((at, self.now), index, object.context());

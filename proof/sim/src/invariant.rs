@@ -340,8 +340,8 @@ pub const PROMISES: &[Promise] = {
         ),
         promise(
             "nothing is forgotten that somebody may not have heard of",
-            &[ReplicasOnlyGrow],
-            "forgetting: until it is built, nothing at all may be forgotten, and that is checked",
+            &[ForgottenIsSettled, ReplicasOnlyGrow, TombstonesGo],
+            "dots of live objects are not forgotten yet",
         ),
         promise("strict means that quorums meet", &[ReceiptsAreTrue, QuorumsMeet], ""),
         promise(

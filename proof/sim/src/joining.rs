@@ -53,7 +53,9 @@ impl World {
                     let had = !self.oracle.losses.lacked_since(node, index, dot, since);
                     had && other.is_some_and(|other| other.disk.has_copy(&spot.place(), dot))
                 };
-                let is_kept = acked().all(|ack| ack.node == at || is_kept(ack.node));
+                // What it alone had acknowledged went with its disk.
+                let mut others = acked().filter(|ack| ack.node != at).peekable();
+                let is_kept = others.peek().is_some() && others.all(|ack| is_kept(ack.node));
                 if is_majority && is_kept && !host.disk.view().has_heard(spot.shard, dot) {
                     let detail = format!(
                         "{at} takes part with a new disk, and has not heard of w{} ({dot})",

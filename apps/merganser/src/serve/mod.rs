@@ -288,6 +288,7 @@ fn new_node(config: &Config, incarnation: Incarnation, disk: DiskId, recovered: 
     Node::new(node, recovered.clocks, recovered.acceptor, Now::default())
         .with_marks(recovered.marks)
         .with_hints(recovered.hints)
+        .with_forgotten(recovered.forgotten)
 }
 
 /// What the wall clock says, which may be anything.

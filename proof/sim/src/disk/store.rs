@@ -83,7 +83,6 @@ impl Store for SimDisk {
     }
 
     fn reap(&mut self, reaping: Reaping) {
-        if std::env::var_os("REAPED").is_some() && reaping.tombstones.is_empty() { eprintln!("adopted {:?} {:?}", reaping.shard, reaping.chunks); }
         for (address, object) in &reaping.tombstones {
             self.reaped.push(((reaping.shard, address.clone()), object.clone()));
         }
