@@ -118,9 +118,12 @@ impl Node {
         }
         let is_queued = |flight: &Flight| match &flight.work {
             Work::Declare(declaring) => matches!(declaring.phase, Phase::Queued),
-            Work::Put(_) | Work::Get(_) | Work::List(_) | Work::Watch(_) | Work::Forward(_) => {
-                false
-            }
+            Work::Put(_)
+            | Work::Get(_)
+            | Work::List(_)
+            | Work::Watch(_)
+            | Work::Forward(_)
+            | Work::Salvage(_) => false,
         };
         let queued = self.flights.iter().find(|(_, flight)| is_queued(flight));
         self.proposing = queued.map(|(id, _)| *id);
@@ -267,6 +270,7 @@ impl Node {
                 phase: Phase::Spreading { version, waiting, .. }, ..
             }) => *version <= has && waiting.contains(&node),
             Work::Declare(_)
+            | Work::Salvage(_)
             | Work::Put(_)
             | Work::Get(_)
             | Work::List(_)
@@ -306,6 +310,7 @@ impl Node {
                 self.answer(flight.client, reply, turn);
             }
             Work::Declare(_)
+            | Work::Salvage(_)
             | Work::Put(_)
             | Work::Get(_)
             | Work::List(_)

@@ -11,6 +11,7 @@ use crate::forward::Forwarding;
 use crate::get::Getting;
 use crate::list::Lister;
 use crate::put::Putting;
+use crate::salvage::Salvaging;
 use crate::{Disk, Node, RequestId, Ticket, Turn};
 
 /// How long the first answers to a read may take before everybody else is asked, too.
@@ -66,6 +67,7 @@ pub(crate) enum Work {
     Watch(Box<Feeding>),
     Forward(Forwarding),
     Declare(Declaring),
+    Salvage(Box<Salvaging>),
 }
 
 impl Node {
@@ -122,6 +124,7 @@ impl Node {
             Work::Watch(_) => self.feed_timer(id, flight, turn),
             Work::Forward(_) => self.forward_failed(flight, turn),
             Work::Declare(_) => self.declare_timer(id, flight, is_late, turn),
+            Work::Salvage(_) => self.end_salvage(flight, turn),
         }
     }
 
@@ -147,7 +150,10 @@ impl Node {
                     self.forward_failed(flight, turn);
                 }
                 Work::Declare(_) => self.declare_lost(id, flight, node, turn),
-                Work::Forward(_) => self.keep_until(id, flight),
+                Work::Salvage(salvaging) if salvaging.waiting.contains(&node) => {
+                    self.end_salvage(flight, turn);
+                }
+                Work::Forward(_) | Work::Salvage(_) => self.keep_until(id, flight),
             }
         }
     }

@@ -34,5 +34,5 @@ mod shard;
 mod store;
 
 pub use log::{Entry, Log};
-pub use shard::{Asked, Refused, Repaired, Replica, Stored};
+pub use shard::{Asked, Refused, Repaired, Replica, Stored, check_siblings};
 pub use store::{Change, Page, PageNeed, Span, Store, StoreError};

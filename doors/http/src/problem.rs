@@ -106,6 +106,7 @@ codes! {
     RequestTimeout    "request_timeout"     408 "The request did not arrive in time",
     ExistsDifferently "exists_differently"  409 "The name exists with another contract",
     OtherDisk         "other_disk"          409 "The node is not enrolled with this disk",
+    DiskNotRetired    "disk_not_retired"    409 "The disk was not given up",
     RepairRuns        "repair_runs"         409 "A repair is under way at the node",
     BackupUnderWay    "backup_under_way"    409 "The node sends a backup to somebody else",
     TooManySiblings   "too_many_siblings"   409 "The key holds too many concurrent values",
@@ -334,6 +335,7 @@ impl From<Refusal> for Problem {
             Refusal::Joining { .. } => Code::NodeJoining,
             Refusal::Disk(_) => Code::DiskFailed,
             Refusal::NoSuchShard { .. } => Code::UnknownShard,
+            Refusal::DiskNotRetired { .. } => Code::DiskNotRetired,
             Refusal::RepairRuns { id } => {
                 return Self::new(Code::RepairRuns, detail)
                     .with(Facts { repair: Some(id), ..Facts::default() });

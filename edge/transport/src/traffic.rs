@@ -167,5 +167,7 @@ fn kind(message: &Message) -> &'static str {
         Message::Vouched(_) => "vouched",
         Message::Examine(_) => "examine",
         Message::Examined(_) => "examined",
+        Message::Recognise(_) => "recognise",
+        Message::Recognised(_) => "recognised",
     }
 }

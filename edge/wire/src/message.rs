@@ -7,7 +7,7 @@ use codec::{catalog as contracts, object};
 use model::{Object, Reply, TableId};
 use node::{
     Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Known, Merge, Merged, Message,
-    RequestId, Scan, Scanned, Verdict, Want,
+    Recognised, RequestId, Scan, Scanned, Verdict, Want,
 };
 use prost::Message as _;
 use replica::{PageNeed, Span};
@@ -18,7 +18,7 @@ use crate::parts::{
     Address, Ballot, Key, Objects, Seen, Unusable, Usable, coded, narrow, numbered, present,
     put_disk, put_node, put_staleness, take_disk, take_node, take_staleness, wrong,
 };
-use crate::{compare, exchange, feed, reply, request};
+use crate::{compare, exchange, feed, reply, request, salvage};
 
 numbered!(put_cause, take_cause, Cause {
     Cause::Write = 1,
@@ -112,9 +112,11 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
             | Reply::Declared(_)
             | Reply::Status(_)
             | Reply::Repair(_)
+            | Reply::Salvaged(_)
             | Reply::Failed(_) => {}
         },
         Message::Followed(followed) => feed::each_object(followed, visit),
+        Message::Recognised(Recognised { found: Some(found), .. }) => visit(&found.held),
         Message::Merged(_)
         | Message::Fetch(_)
         | Message::Fetched(Fetched { found: Found::Digest(_) | Found::Failed, .. })
@@ -142,7 +144,9 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Vouch(_)
         | Message::Vouched(_)
         | Message::Examine(_)
-        | Message::Examined(_) => {}
+        | Message::Examined(_)
+        | Message::Recognise(_)
+        | Message::Recognised(Recognised { found: None, .. }) => {}
     }
 }
 
@@ -222,6 +226,8 @@ fn put(message: &Message) -> Kind {
         Message::Vouched(vouched) => Kind::Vouched(exchange::Vouched::put(*vouched)),
         Message::Examine(examine) => Kind::Examine(compare::Examine::put(examine)),
         Message::Examined(examined) => Kind::Examined(compare::Examined::put(examined)),
+        Message::Recognise(recognise) => Kind::Recognise(salvage::Recognise::put(recognise)),
+        Message::Recognised(told) => Kind::Recognised(salvage::Recognised::put(told)),
         Message::Learn { catalog } => Kind::Learn(header::Learn { catalog: put_catalog(catalog) }),
     }
 }
@@ -305,6 +311,8 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Vouched(vouched) => Message::Vouched(vouched.take()),
         Kind::Examine(examine) => Message::Examine(examine.take()?),
         Kind::Examined(examined) => Message::Examined(examined.take()?),
+        Kind::Recognise(recognise) => Message::Recognise(recognise.take()?),
+        Kind::Recognised(recognised) => Message::Recognised(recognised.take(objects)?),
         Kind::Marked(_) => return Err(wrong("a header in a header in a header")),
     })
 }

@@ -178,5 +178,7 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Vouched(vouched) => (41, vouched.request.0, "vouched"),
         Message::Examine(examine) => (26, examine.request.0, "examine"),
         Message::Examined(examined) => (27, examined.request.0, "examined"),
+        Message::Recognise(recognise) => (60, recognise.request.0, "recognise"),
+        Message::Recognised(recognised) => (61, recognised.request.0, "recognised"),
     }
 }

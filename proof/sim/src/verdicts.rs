@@ -203,6 +203,7 @@ impl World {
                 | Refusal::CursorExpired { .. }
                 | Refusal::Joining { .. }
                 | Refusal::RepairRuns { .. }
+                | Refusal::DiskNotRetired { .. }
                 | Refusal::NoSuchShard { .. }
                 | Refusal::EmptyDelete => true,
             };
@@ -337,6 +338,7 @@ impl World {
             ),
             Refusal::Malformed(_)
             | Refusal::NoSuchShard { .. }
+            | Refusal::DiskNotRetired { .. }
             | Refusal::Exists { .. }
             | Refusal::Contract(_)
             | Refusal::MayMiss { .. }
@@ -450,6 +452,7 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
         | Reply::Explained(_)
         | Reply::Declared(_)
         | Reply::Status(_)
+        | Reply::Salvaged(_)
         | Reply::Repair(_) => None,
     }
 }

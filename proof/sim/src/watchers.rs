@@ -230,6 +230,7 @@ impl World {
             | Reply::Explained(_)
             | Reply::Declared(_)
             | Reply::Repair(_)
+            | Reply::Salvaged(_)
             | Reply::Status(_) => Ok(()),
         }
     }
