@@ -45,6 +45,8 @@ pub(crate) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 pub(crate) const WARNING: HeaderName = HeaderName::from_static("merganser-warning");
 
 /// The header that carries a receipt.
+/// That only a disk had a value that does not come back.
+pub(crate) const RECOVERED: HeaderName = HeaderName::from_static("merganser-recovered");
 pub(crate) const RECEIPT: HeaderName = HeaderName::from_static("merganser-receipt");
 
 macro_rules! codes {
