@@ -77,7 +77,8 @@ pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
     Bring, Cause, Changes, Clocks, Compare, Compared, Digest, Examine, Examined, Fetch, Fetched,
     Follow, Followed, Forward, Forwarded, Found, Known, Lack, Leaves, Merge, Merged, Message,
-    Recognise, Recognised, Recognition, RequestId, Scan, Scanned, Sent, Stamp, Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
+    Recognise, Recognised, Recognition, RequestId, Scan, Scanned, Sent, Stamp, Stand, Sums, Told,
+    Verdict, Vouch, Vouched, Want,
 };
 pub use trees::{Place, sum_of};
 

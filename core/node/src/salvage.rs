@@ -26,9 +26,7 @@ use std::collections::BTreeSet;
 
 use causality::{Dot, DotSet, Run};
 use lattice::Lattice;
-use model::{
-    Ack, Address, Enrolment, Failure, NodeId, Object, Refusal, Reply, Salvage, Salvaged,
-};
+use model::{Ack, Address, Enrolment, Failure, NodeId, Object, Refusal, Reply, Salvage, Salvaged};
 
 use crate::flight::{Client, Flight, Work};
 use crate::put::refusal;

@@ -12,7 +12,8 @@ use codec::token::{self, Place};
 use codec::{cursor, feed};
 use model::{
     Declare, Declared, Explain, Explained, Get, Key, List, Listed, Marks, Position, Put, Range,
-    Read, Recall, Recalled, Repair, RepairStatus, Reply, Request, Salvage, Salvaged, Status, Watch, Watched, Written,
+    Read, Recall, Recalled, Repair, RepairStatus, Reply, Request, Salvage, Salvaged, Status, Watch,
+    Watched, Written,
 };
 use tokio::sync::mpsc::Receiver;
 

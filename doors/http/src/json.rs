@@ -55,9 +55,8 @@ impl ValueJson {
 
     /// Every value of an object.
     pub(crate) fn all(object: &Object) -> Vec<Self> {
-        let value = |(dot, value): (&Dot, &Value)| {
-            Self::new(*dot, value, object.is_recovered(*dot))
-        };
+        let value =
+            |(dot, value): (&Dot, &Value)| Self::new(*dot, value, object.is_recovered(*dot));
         object.values().iter().map(value).collect()
     }
 }

@@ -142,7 +142,8 @@ impl Retired {
             OpenError::Corrupt { detail, .. } => damaged(detail),
             other => damaged(other.to_string()),
         })?;
-        let found = engine.meta.get(record::ACCEPTOR).map_err(|error| damaged(error.to_string()))?;
+        let found =
+            engine.meta.get(record::ACCEPTOR).map_err(|error| damaged(error.to_string()))?;
         let acceptor = match found {
             Some(value) => record::open_acceptor(&bytes(&value)),
             None => Ok(Acceptor::default()),
@@ -235,7 +236,9 @@ fn read_format(dir: &Path) -> Result<Format, RetiredError> {
     let path = dir.join("FORMAT");
     let text = match fs::read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
             return Err(RetiredError::NoDirectory(dir.to_owned()));
         }
         Err(error) => return Err(refused("read", &path)(error)),
@@ -283,7 +286,10 @@ impl Drop for Shadow {
     fn drop(&mut self) {
         // Links are removed, and not what they point to.
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!("{} is of no use any more, and cannot be removed: {error}", self.0.display());
+            tracing::warn!(
+                "{} is of no use any more, and cannot be removed: {error}",
+                self.0.display()
+            );
         }
     }
 }

@@ -22,7 +22,10 @@ fn all_of(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            all.insert(path.clone(), (Vec::new(), fs::metadata(&path).unwrap().modified().unwrap()));
+            all.insert(
+                path.clone(),
+                (Vec::new(), fs::metadata(&path).unwrap().modified().unwrap()),
+            );
             all.extend(all_of(&path));
         } else {
             let changed = fs::metadata(&path).unwrap().modified().unwrap();

@@ -211,10 +211,9 @@ impl Refused {
             },
             50 => Refusal::CursorExpired { shard: parts.number()? },
             40 => Refusal::Joining { node: NodeId::new(parts.number()?) },
-            60 => Refusal::DiskNotRetired {
-                node: NodeId::new(parts.number()?),
-                disk: parts.disk()?,
-            },
+            60 => {
+                Refusal::DiskNotRetired { node: NodeId::new(parts.number()?), disk: parts.disk()? }
+            }
             34 => Refusal::RepairRuns { id: parts.number()? },
             35 => Refusal::NoSuchShard {
                 keyspace: parts.name()?,

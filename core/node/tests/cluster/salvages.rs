@@ -121,9 +121,8 @@ fn what_brings_no_values_only_asks() {
 fn a_replica_that_cannot_be_asked_could_be_the_one_that_knows() {
     let (mut cluster, disk) = given_up(&[("k", "lost")]);
     let lost = || asked("k", found(&disk, "k"));
-    cluster.holds = |from, _, message| {
-        from == NodeId::new(2) && matches!(message, Message::Recognised(_))
-    };
+    cluster.holds =
+        |from, _, message| from == NodeId::new(2) && matches!(message, Message::Recognised(_));
     let ticket = cluster.begin(1, lost());
     cluster.wait(6_000);
     let failed = |reply: &Reply| match reply {
@@ -153,7 +152,10 @@ fn one_that_is_away_when_it_is_taken_in_leaves_the_outcome_unknown_and_it_can_be
     let ticket = cluster.begin(1, lost());
     cluster.stop(2);
     let reply = &cluster.answers[&ticket];
-    assert!(matches!(reply, Reply::Failed(Failure::Unknown { got: 1, wanted: 2, .. })), "{reply:?}");
+    assert!(
+        matches!(reply, Reply::Failed(Failure::Unknown { got: 1, wanted: 2, .. })),
+        "{reply:?}"
+    );
     assert_eq!(texts(&cluster.get(1, "k", Level::One).object), ["lost"]);
     let reply = cluster.ask(1, lost());
     assert!(matches!(reply, Reply::Failed(Failure::NotAttempted { .. })), "{reply:?}");

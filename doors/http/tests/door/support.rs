@@ -19,8 +19,8 @@ use model::{
     Ack, Declare, Declared, DiskId, DiskStatus, DiskStep, Electorate, Enrolment, Explained,
     Failure, Fate, HintStatus, Holding, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing,
     Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, ReadNeed, ReadOptions,
-    Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Salvage, Salvaged, Session, ShardId, Standing, Status,
-    Table, TableId, Told, Value, Voter, Watched, Written,
+    Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Salvage, Salvaged, Session, ShardId,
+    Standing, Status, Table, TableId, Told, Value, Voter, Watched, Written,
 };
 use tokio::sync::mpsc::{Receiver, channel};
 

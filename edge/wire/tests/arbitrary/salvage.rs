@@ -31,10 +31,12 @@ pub(super) fn salvaged() -> impl Strategy<Value = Salvaged> {
 }
 
 pub(super) fn recognitions() -> impl Strategy<Value = Message> {
-    let recognise = (requests_ids(), addresses(), dot_sets())
-        .prop_map(|(request, address, dots)| Message::Recognise(Recognise { request, address, dots }));
-    let found = (dot_sets(), any_objects())
-        .prop_map(|(unheard, held)| Recognition { unheard, held });
+    let recognise =
+        (requests_ids(), addresses(), dot_sets()).prop_map(|(request, address, dots)| {
+            Message::Recognise(Recognise { request, address, dots })
+        });
+    let found =
+        (dot_sets(), any_objects()).prop_map(|(unheard, held)| Recognition { unheard, held });
     let recognised = (requests_ids(), option::of(found))
         .prop_map(|(request, found)| Message::Recognised(Recognised { request, found }));
     prop_oneof![recognise, recognised]
