@@ -1,5 +1,7 @@
 //! Real processes: what only the disk of a lost node has is brought back, and nothing else.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop anywhere")]
+
 mod common;
 
 use std::collections::BTreeMap;

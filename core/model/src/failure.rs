@@ -343,8 +343,8 @@ pub enum Refusal {
     DiskNotRetired {
         /// Which node.
         node: NodeId,
-        /// Which disk.
-        disk: DiskId,
+        /// Which disk. It would make every failure larger.
+        disk: Box<DiskId>,
     },
     /// A node does one repair at a time.
     #[error(

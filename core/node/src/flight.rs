@@ -124,7 +124,7 @@ impl Node {
             Work::Watch(_) => self.feed_timer(id, flight, turn),
             Work::Forward(_) => self.forward_failed(flight, turn),
             Work::Declare(_) => self.declare_timer(id, flight, is_late, turn),
-            Work::Salvage(_) => self.end_salvage(flight, turn),
+            Work::Salvage(_) => self.end_salvage(&flight, turn),
         }
     }
 
@@ -151,7 +151,7 @@ impl Node {
                 }
                 Work::Declare(_) => self.declare_lost(id, flight, node, turn),
                 Work::Salvage(salvaging) if salvaging.waiting.contains(&node) => {
-                    self.end_salvage(flight, turn);
+                    self.end_salvage(&flight, turn);
                 }
                 Work::Forward(_) | Work::Salvage(_) => self.keep_until(id, flight),
             }

@@ -98,7 +98,7 @@ impl Node {
     fn check_salvage(&self, asked: &Salvage, site: &Site) -> Result<(), Refusal> {
         let Salvage { node, disk, shard, .. } = *asked;
         if self.in_force().enrolment(node, disk) != Enrolment::Retired {
-            return Err(Refusal::DiskNotRetired { node, disk });
+            return Err(Refusal::DiskNotRetired { node, disk: Box::new(disk) });
         }
         if shard != site.shard.index {
             let here = site.shard.index;
@@ -235,7 +235,7 @@ impl Node {
     }
 
     /// Nobody waits any longer for those who have not answered.
-    pub(crate) fn end_salvage<D: Disk>(&mut self, flight: Flight, turn: &mut Turn<'_, D>) {
+    pub(crate) fn end_salvage<D: Disk>(&mut self, flight: &Flight, turn: &mut Turn<'_, D>) {
         let Work::Salvage(salvaging) = &flight.work else { return };
         let failure = salvaging.failure();
         self.fail(flight.client, failure, turn);

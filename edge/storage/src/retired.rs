@@ -140,7 +140,14 @@ impl Retired {
         let engine = Engine::open(&shadow.0, CACHE_BYTES_DEFAULT, WRITE_BUFFER_BYTES_DEFAULT);
         let engine = engine.map_err(|error| match error {
             OpenError::Corrupt { detail, .. } => damaged(detail),
-            other => damaged(other.to_string()),
+            OpenError::Io { action, source, .. } => {
+                damaged(format!("cannot {action} it: {source}"))
+            }
+            OpenError::Locked(_)
+            | OpenError::Newer { .. }
+            | OpenError::OtherCluster { .. }
+            | OpenError::OtherNode { .. }
+            | OpenError::OtherLayout(_) => damaged(error.to_string()),
         })?;
         let found =
             engine.meta.get(record::ACCEPTOR).map_err(|error| damaged(error.to_string()))?;

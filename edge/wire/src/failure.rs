@@ -212,7 +212,8 @@ impl Refused {
             50 => Refusal::CursorExpired { shard: parts.number()? },
             40 => Refusal::Joining { node: NodeId::new(parts.number()?) },
             60 => {
-                Refusal::DiskNotRetired { node: NodeId::new(parts.number()?), disk: parts.disk()? }
+                let (node, disk) = (NodeId::new(parts.number()?), Box::new(parts.disk()?));
+                Refusal::DiskNotRetired { node, disk }
             }
             34 => Refusal::RepairRuns { id: parts.number()? },
             35 => Refusal::NoSuchShard {

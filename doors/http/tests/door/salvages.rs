@@ -100,7 +100,7 @@ async fn what_is_no_object_of_a_disk_is_refused() {
 #[tokio::test]
 async fn each_failure_says_what_to_do() {
     let api = Api::new().await;
-    let (node, disk) = (NodeId::new(3), DiskId::new(0xc3));
+    let (node, disk) = (NodeId::new(3), Box::new(DiskId::new(0xc3)));
     let lacks = "all have to be asked, and n2 is away".to_owned();
     let not_asked = Failure::NotAttempted { wanted: 2, alive: 1, replicas: 3, lacks };
     for (failure, problem, says) in [

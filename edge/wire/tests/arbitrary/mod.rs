@@ -326,7 +326,8 @@ fn refusals() -> impl Strategy<Value = Refusal> {
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeObject { bytes, max }),
         any::<u64>().prop_map(|id| Refusal::RepairRuns { id }),
         (nodes(), any::<u128>())
-            .prop_map(|(node, disk)| Refusal::DiskNotRetired { node, disk: DiskId::new(disk) }),
+            .prop_map(|(node, disk)| (node, Box::new(DiskId::new(disk))))
+            .prop_map(|(node, disk)| Refusal::DiskNotRetired { node, disk }),
         (names(), any::<(u16, u16)>()).prop_map(|(keyspace, (shard, shards))| {
             Refusal::NoSuchShard { keyspace, shard, shards }
         }),

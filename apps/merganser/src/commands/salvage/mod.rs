@@ -19,11 +19,12 @@ mod survey;
 
 use std::path::PathBuf;
 
-use client::Options;
+use client::{Client, Options};
 use storage::{Retired, RetiredError};
 
 use super::connect::{Connect, block_on};
 use super::error::{CliError, Exit};
+use report::Report;
 use run::Run;
 use survey::Survey;
 
@@ -62,16 +63,31 @@ impl Salvage {
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let retired = Retired::open(&self.data, &scratch).map_err(|error| unreadable(&error))?;
         let report = block_on(async {
-            let mut run = Run::new(client, &retired, self.preview);
-            run.check_retired().await?;
-            let survey = Survey::take(&retired, self.keyspace.as_deref(), &mut run.report)?;
-            run.ask(&survey).await?;
-            run.hand_in(&retired, &survey).await?;
-            Ok(run.report)
+            tokio::select! {
+                report = self.bring_back(client, &retired) => report,
+                // What was put elsewhere to read the directory goes when this returns.
+                _ = tokio::signal::ctrl_c() => Err(interrupted()),
+            }
         })?;
         report.tell(self.json)?;
         report.verdict()
     }
+
+    async fn bring_back(&self, client: Client, retired: &Retired) -> Result<Report, CliError> {
+        let mut run = Run::new(client, retired, self.preview);
+        run.check_retired().await?;
+        let survey = Survey::take(retired, self.keyspace.as_deref(), &mut run.report).await?;
+        run.ask(&survey).await?;
+        run.hand_in(retired, &survey).await?;
+        Ok(run.report)
+    }
+}
+
+fn interrupted() -> CliError {
+    CliError::failed("it was interrupted")
+        .code("interrupted")
+        .remains("what was brought back stays")
+        .remedy("run it again: what was brought back is known then")
 }
 
 fn unreadable(error: &RetiredError) -> CliError {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::super::connect::at_once;
 use super::super::error::CliError;
 use super::report::{Named, Report};
-use super::survey::{Place, Shard, Survey, lying};
+use super::survey::{Place, STEP, Shard, Survey, lying};
 
 /// How many values are handed in at the same time: enough that disks which sync are at work all the
 /// time, and few beside the requests that a node serves.
@@ -118,6 +118,9 @@ impl Run {
         bar.set_style(style.expect("the template is well formed"));
         for (_, _, found) in lying(retired) {
             bar.inc(1);
+            if bar.position().is_multiple_of(STEP) {
+                tokio::task::yield_now().await;
+            }
             // What cannot be read was told of before.
             let Ok(lying) = found else { continue };
             let Some(place) = survey.place(&lying) else { continue };

@@ -14,8 +14,8 @@ use storage::{Lying, NotRead, Retired};
 use super::super::error::{CliError, Exit};
 use super::report::Report;
 
-/// Of how many objects the bar hears at once.
-const STEP: u64 = 256;
+/// After how many objects the bar is told, and somebody who wants to end it is heard.
+pub(super) const STEP: u64 = 256;
 
 /// Everything that a directory has heard of.
 pub(super) struct Survey {
@@ -80,7 +80,11 @@ impl Tables {
 
 impl Survey {
     /// Looks at everything that lies in a directory.
-    pub(super) fn take(
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing was changed. It lets others have their turn now and then.
+    pub(super) async fn take(
         retired: &Retired,
         keyspace: Option<&str>,
         report: &mut Report,
@@ -101,6 +105,7 @@ impl Survey {
             survey.objects += 1;
             if survey.objects.is_multiple_of(STEP) {
                 bar.set_position(survey.objects);
+                tokio::task::yield_now().await;
             }
         }
         bar.finish_and_clear();
