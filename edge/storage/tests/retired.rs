@@ -1,5 +1,5 @@
 //! Reading a directory that no node serves any more.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop anywhere")]
+#![expect(clippy::unwrap_used, reason = "a test may stop anywhere")]
 
 mod common;
 

@@ -108,6 +108,31 @@ fn what_was_deleted_since_stays_deleted_also_if_it_was_recovered_before() {
 }
 
 #[test]
+fn one_replica_that_has_heard_of_it_is_enough() {
+    let (mut cluster, disk) = given_up(&[("k", "lost")]);
+    let (shard, lost) = found(&disk, "k");
+    // A copy arrives late, and n2 alone is told, and told that it was deleted.
+    let (dot, table) =
+        (*lost.values().keys().next().unwrap(), disk.objects.keys().next().unwrap().1);
+    let deleted = Object::deleted(Dot::new(Incarnation::new(77), 1), [dot].into_iter().collect());
+    cluster.holds = |_, _, message| matches!(message, Message::Clocks(_) | Message::Lack(_));
+    let merge = node::Merge {
+        request: node::RequestId::NOBODY,
+        address: Address { table, key: key("k", "") },
+        object: deleted,
+        sync: false,
+        cause: node::Cause::Write,
+        stands_for: None,
+    };
+    let told = Input::Received { from: NodeId::new(1), message: Message::Merge(merge) };
+    cluster.inputs.push_back((NodeId::new(2), told));
+    cluster.settle();
+    let salvaged = salvage(&mut cluster, 1, "k", (shard, lost));
+    assert!(salvaged.unheard.is_empty(), "{salvaged:?}");
+    assert!(cluster.get(1, "k", Level::One).object.is_bottom());
+}
+
+#[test]
 fn what_brings_no_values_only_asks() {
     let (mut cluster, disk) = given_up(&[("k", "lost")]);
     let (shard, lost) = found(&disk, "k");
