@@ -24,7 +24,7 @@ fn given_up(alone: &[(&str, &str)]) -> (Cluster, Memory) {
     cluster.holds = |_, _, _| false;
     cluster.held.clear();
     cluster.stop(3);
-    let disk = cluster.nodes[&NodeId::new(3)].1.clone();
+    let disk = cluster.nodes.get(&NodeId::new(3)).unwrap().1.clone();
     let delete = mutate(key("deleted", ""), Mutation::Delete, &read.context, Default::default());
     assert!(matches!(cluster.ask(1, delete), Reply::Written(_)));
     assert!(matches!(give_up(&mut cluster), Reply::Declared(_)));
@@ -40,7 +40,7 @@ fn give_up(cluster: &mut Cluster) -> Reply {
 fn found(disk: &Memory, partition: &str) -> (u16, Object) {
     let is_meant = |(_, _, place): &&(ShardId, TableId, Key)| *place == key(partition, "");
     let place = disk.objects.keys().find(is_meant).unwrap();
-    (place.0.index, disk.objects[place].clone())
+    (place.0.index, disk.objects.get(place).unwrap().clone())
 }
 
 fn asked(partition: &str, (shard, found): (u16, Object)) -> Request {
