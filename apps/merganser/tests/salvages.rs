@@ -78,10 +78,9 @@ fn lost() -> Cluster {
         cluster.kill(node);
         cluster.wait_for(&format!("n{node} ended"));
     }
+    cluster.wait_for_alive(3, 1);
     let alone = |key: &str| format!("{}?w=1", path(key));
-    eventually("n3 knows that it is alone, and serves", || {
-        cluster.put(3, &alone("alone"), "only n3").status == 204
-    });
+    assert_eq!(cluster.put(3, &alone("alone"), "only n3").status, 204);
     let read = cluster.get(3, &alone("shared").replace("w=1", "r=1"));
     let context = read.header("merganser-context").unwrap().to_owned();
     assert_eq!(cluster.put_after(3, &alone("shared"), "newer", &context).status, 204);
@@ -189,8 +188,9 @@ fn what_a_guest_kept_for_others_alone_is_brought_back() {
         let target = format!("{}?w=ANY", path(&format!("k{index}")));
         cluster.put(4, &target, &format!("v{index}")).status
     };
-    eventually("n4 knows that it is alone", || put(0) == 204);
-    assert!((1..KEYS).all(|index| put(index) == 204));
+    cluster.wait_for_alive(4, 1);
+    let told: Vec<u16> = (0..KEYS).map(put).collect();
+    assert!(told.iter().all(|status| *status == 204), "{told:?}");
     cluster.kill(4);
     for node in [1, 2, 3] {
         cluster.restart(node);
