@@ -5,6 +5,7 @@
 //! left, the concurrent values. Here that is [`Siblings`], which keeps them all.
 
 mod mark;
+mod recovered;
 mod siblings;
 mod twins;
 

@@ -14,7 +14,7 @@
 
 use thiserror::Error;
 
-use crate::{Level, Malformed, Name, NodeId, Receipt, Region};
+use crate::{DiskId, Level, Malformed, Name, NodeId, Receipt, Region};
 
 /// Why a request did not succeed, and what remains of it.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
@@ -335,6 +335,16 @@ pub enum Refusal {
         alive: usize,
         /// How many there are.
         nodes: usize,
+    },
+    /// A disk that may still serve is not salvaged: what it holds comes with its node.
+    #[error(
+        "{node} has not given up the disk {disk}, or it is none of this cluster: if it may serve again, start {node} with it; if it will not, say `merganser evict {node}` first. Nothing was changed"
+    )]
+    DiskNotRetired {
+        /// Which node.
+        node: NodeId,
+        /// Which disk. It would make every failure larger.
+        disk: Box<DiskId>,
     },
     /// A node does one repair at a time.
     #[error(

@@ -18,6 +18,7 @@ mod recall;
 mod receipt;
 mod repair;
 mod request;
+mod salvage;
 mod schema;
 mod session;
 mod status;
@@ -43,6 +44,7 @@ pub use request::{
     Declare, Declared, DiskStep, Get, List, Listed, Listing, Mutation, Put, Range, Read, Reply,
     Request, Written,
 };
+pub use salvage::{Salvage, Salvaged};
 pub use schema::{
     Durability, Holder, Keyspace, Policy, ReplicaMap, SHARDS_DEFAULT, SHARDS_MAX, Table, Votes,
     Voting,

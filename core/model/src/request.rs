@@ -8,8 +8,8 @@ use crdt::{Marks, Token};
 
 use crate::{
     DiskId, Durability, Explain, Explained, Failure, Key, Keyspace, Level, Name, NodeId, Object,
-    Policy, ReadOptions, Recall, Recalled, Receipt, Repair, RepairStatus, ReplicaMap, Session,
-    Status, Table, Value, Voting, Watch, Watched, WriteOptions,
+    Policy, ReadOptions, Recall, Recalled, Receipt, Repair, RepairStatus, ReplicaMap, Salvage,
+    Salvaged, Session, Status, Table, Value, Voting, Watch, Watched, WriteOptions,
 };
 
 /// What a client asks of a node.
@@ -33,6 +33,8 @@ pub enum Request {
     Status,
     /// Begin, show or end a repair. Answered by [`Reply::Repair`].
     Repair(Repair),
+    /// Take in what only a disk has that does not come back. Answered by [`Reply::Salvaged`].
+    Salvage(Box<Salvage>),
 }
 
 /// Answers to [`Request`], each under the variant that its documentation names, or
@@ -57,6 +59,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// Answers [`Request::Repair`].
     Repair(Box<RepairStatus>),
+    /// Answers [`Request::Salvage`].
+    Salvaged(Box<Salvaged>),
     /// Answers any request that did not succeed.
     Failed(Failure),
 }

@@ -123,7 +123,8 @@ impl Node {
             | Work::List(_)
             | Work::Watch(_)
             | Work::Forward(_)
-            | Work::Doubt(_) => false,
+            | Work::Doubt(_)
+            | Work::Salvage(_) => false,
         };
         let queued = self.flights.iter().find(|(_, flight)| is_queued(flight));
         self.proposing = queued.map(|(id, _)| *id);
@@ -270,6 +271,7 @@ impl Node {
                 phase: Phase::Spreading { version, waiting, .. }, ..
             }) => *version <= has && waiting.contains(&node),
             Work::Declare(_)
+            | Work::Salvage(_)
             | Work::Put(_)
             | Work::Get(_)
             | Work::List(_)
@@ -310,6 +312,7 @@ impl Node {
                 self.answer(flight.client, reply, turn);
             }
             Work::Declare(_)
+            | Work::Salvage(_)
             | Work::Put(_)
             | Work::Get(_)
             | Work::List(_)

@@ -12,6 +12,7 @@ use crate::forward::Forwarding;
 use crate::get::Getting;
 use crate::list::Lister;
 use crate::put::Putting;
+use crate::salvage::Salvaging;
 use crate::{Disk, Node, RequestId, Ticket, Turn};
 
 /// How long the first answers to a read may take before everybody else is asked, too.
@@ -68,6 +69,7 @@ pub(crate) enum Work {
     Forward(Forwarding),
     Declare(Declaring),
     Doubt(Box<Doubting>),
+    Salvage(Box<Salvaging>),
 }
 
 impl Node {
@@ -127,6 +129,7 @@ impl Node {
             Work::Forward(_) => self.forward_failed(flight, turn),
             Work::Declare(_) => self.declare_timer(id, flight, is_late, turn),
             Work::Doubt(_) => self.doubt_lost(id, flight, None, turn),
+            Work::Salvage(_) => self.end_salvage(&flight, turn),
         }
     }
 
@@ -153,7 +156,10 @@ impl Node {
                 }
                 Work::Declare(_) => self.declare_lost(id, flight, node, turn),
                 Work::Doubt(_) => self.doubt_lost(id, flight, Some(node), turn),
-                Work::Forward(_) => self.keep_until(id, flight),
+                Work::Salvage(salvaging) if salvaging.waiting.contains(&node) => {
+                    self.end_salvage(&flight, turn);
+                }
+                Work::Forward(_) | Work::Salvage(_) => self.keep_until(id, flight),
             }
         }
     }

@@ -50,6 +50,7 @@ mod pace;
 mod put;
 mod recall;
 mod room;
+mod salvage;
 mod session;
 mod shards;
 mod status;
@@ -77,8 +78,8 @@ pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
     Bring, Cause, Changes, Clocks, Compare, Compared, Digest, Doubt, Doubted, Examine, Examined,
     Fetch, Fetched, Follow, Followed, Forward, Forwarded, Found, Known, Lack, Leaves, Merge,
-    Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Stand, Sums, Told, Verdict, Vouch,
-    Vouched, Want,
+    Merged, Message, Recognise, Recognised, Recognition, RequestId, Scan, Scanned, Sent, Stamp,
+    Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
 };
 pub use trees::{Place, sum_of};
 
@@ -339,6 +340,7 @@ impl Node {
                 Ok(())
             }
             Request::Repair(repair) => self.repair_asked(client, repair, turn),
+            Request::Salvage(salvage) => self.salvage(client, *salvage, turn),
         };
         if let Err(failure) = started {
             self.answer(client, Reply::Failed(failure), turn);
@@ -415,6 +417,8 @@ impl Node {
             Message::Vouched(vouched) => self.vouched(from, vouched, turn),
             Message::Examine(examine) => self.examine(from, &examine, turn),
             Message::Examined(examined) => self.examined(from, examined, turn),
+            Message::Recognise(recognise) => self.recognise(from, &recognise, turn),
+            Message::Recognised(recognised) => self.recognised(from, recognised, turn),
         }
     }
 

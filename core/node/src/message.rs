@@ -144,6 +144,10 @@ pub enum Message {
     Examine(Examine),
     /// Answers [`Examine`].
     Examined(Examined),
+    /// Answered by [`Recognised`].
+    Recognise(Recognise),
+    /// Answers [`Recognise`].
+    Recognised(Recognised),
 }
 
 impl Message {
@@ -193,7 +197,9 @@ impl Message {
             | Self::Doubt(_)
             | Self::Doubted(_)
             | Self::Examine(_)
-            | Self::Examined(_) => Duration::ZERO,
+            | Self::Examined(_)
+            | Self::Recognise(_)
+            | Self::Recognised(_) => Duration::ZERO,
         }
     }
 }
@@ -372,6 +378,35 @@ pub struct Vouched {
     pub forgotten: DotSet,
     /// Whether there is more.
     pub more: bool,
+}
+
+/// "Which of these writes have you never heard of, and what do you hold here?"
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recognise {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Where, in the shard that the writes are of.
+    pub address: Address,
+    /// Which writes.
+    pub dots: DotSet,
+}
+
+/// Says which.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recognised {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Nothing if the sender cannot say: its disk is not whole, or cannot be read.
+    pub found: Option<Recognition>,
+}
+
+/// What a replica knows of some writes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Recognition {
+    /// Those that its clock does not contain.
+    pub unheard: DotSet,
+    /// What it holds at the address.
+    pub held: Object,
 }
 
 /// Says that what was lacking is sent, or a part of it.

@@ -237,6 +237,9 @@ impl Node {
         if let Some(Flight { work: Work::Get(_), .. }) = self.flights.get(&merged.request) {
             return self.repaired(from, merged, turn);
         }
+        if let Some(Flight { work: Work::Salvage(_), .. }) = self.flights.get(&merged.request) {
+            return self.salvage_merged(from, merged, turn);
+        }
         let Some(Flight { work: Work::Put(_), .. }) = self.flights.get(&merged.request) else {
             return;
         };

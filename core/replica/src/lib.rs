@@ -36,5 +36,5 @@ mod store;
 
 pub use forgotten::{CHUNK_DOTS, Chunk, Reaped, Reaping};
 pub use log::{Entry, Log};
-pub use shard::{Asked, Refused, Repaired, Replica, Stored};
+pub use shard::{Asked, Refused, Repaired, Replica, Stored, check_siblings};
 pub use store::{Change, Page, PageNeed, Span, Store, StoreError};

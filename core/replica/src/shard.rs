@@ -82,7 +82,11 @@ impl Asked {
 }
 
 /// Refuses one more concurrent value than a key may hold.
-fn check_siblings(siblings: usize, merged: &Object, limits: &Limits) -> Result<(), Refused> {
+///
+/// # Errors
+///
+/// [`Refused`], of the values that it would hold.
+pub fn check_siblings(siblings: usize, merged: &Object, limits: &Limits) -> Result<(), Refused> {
     let Limits { siblings_max, object_bytes_max, .. } = *limits;
     if siblings_max < merged.width() {
         return Err(Refused::ManySiblings { siblings, max: siblings_max });

@@ -102,6 +102,9 @@ pub struct Value {
     /// The write that made it. Unknown for a single value unless asked for with
     /// [`ReadOptions::full`](crate::ReadOptions::full).
     pub dot: Option<Dot>,
+    /// Whether only a disk had it that does not come back, from which it was taken in later: see
+    /// [`Client::salvage`](crate::Client::salvage).
+    pub recovered: bool,
 }
 
 impl Value {

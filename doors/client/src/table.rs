@@ -19,6 +19,7 @@ use crate::{Client, Error, Identity, Problem, Receipt, Token};
 
 const CONTEXT: HeaderName = HeaderName::from_static("merganser-context");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const RECOVERED: HeaderName = HeaderName::from_static("merganser-recovered");
 const RECEIPT: HeaderName = HeaderName::from_static("merganser-receipt");
 
 /// What need not be escaped in a path or a query.
@@ -237,6 +238,7 @@ impl Answer {
                     content_type: content_type_of(answer),
                     body: answer.body().clone(),
                     dot: None,
+                    recovered: answer.headers().contains_key(RECOVERED),
                 }],
                 context: context_of(answer)?,
                 receipt: receipt_of(answer),
@@ -284,6 +286,8 @@ pub(crate) struct RawValue {
     content_type: String,
     value: String,
     dot: Option<String>,
+    #[serde(default)]
+    recovered: bool,
 }
 
 impl RawValue {
@@ -291,7 +295,8 @@ impl RawValue {
         let body = STANDARD
             .decode(&self.value)
             .map_err(|err| Error::protocol(format!("a value is no base64: {err}")))?;
-        Ok(Value { content_type: self.content_type, body: body.into(), dot: self.dot.map(Dot) })
+        let Self { content_type, dot, recovered, .. } = self;
+        Ok(Value { content_type, body: body.into(), dot: dot.map(Dot), recovered })
     }
 }
 

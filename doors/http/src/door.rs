@@ -12,7 +12,8 @@ use codec::token::{self, Place};
 use codec::{cursor, feed};
 use model::{
     Declare, Declared, Explain, Explained, Get, Key, List, Listed, Marks, Position, Put, Range,
-    Read, Recall, Recalled, Repair, RepairStatus, Reply, Request, Status, Watch, Watched, Written,
+    Read, Recall, Recalled, Repair, RepairStatus, Reply, Request, Salvage, Salvaged, Status, Watch,
+    Watched, Written,
 };
 use tokio::sync::mpsc::Receiver;
 
@@ -59,6 +60,7 @@ macro_rules! ask {
             | Reply::Explained(_)
             | Reply::Declared(_)
             | Reply::Repair(_)
+            | Reply::Salvaged(_)
             | Reply::Status(_) => Err(Problem::internal("the node gave another kind of answer")),
         }
     }};
@@ -116,6 +118,11 @@ impl<N: Node> Door<N> {
     /// Begins, shows or ends a repair.
     pub(crate) async fn repair(&self, repair: Repair) -> Result<Box<RepairStatus>, Problem> {
         ask!(self, Request::Repair(repair), Reply::Repair)
+    }
+
+    /// Takes in what only a disk has that does not come back.
+    pub(crate) async fn salvage(&self, salvage: Salvage) -> Result<Box<Salvaged>, Problem> {
+        ask!(self, Request::Salvage(Box::new(salvage)), Reply::Salvaged)
     }
 
     /// How the node is.

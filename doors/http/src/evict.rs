@@ -73,7 +73,7 @@ pub(crate) async fn evict<N: Node>(
     let node = numbered(&request)?;
     let Held { content: EvictJson { disk }, share: _share } =
         body::contract::<EvictJson>(&door.bodies, request).await?;
-    let step = DiskStep::IsGone(parse(&disk)?);
+    let step = DiskStep::IsGone(disk_named(&disk)?);
     let declared = door.declare(Declare::Disk { node, step }).await;
     // What is refused of it is that the node has another disk.
     match declared.map_err(|problem| problem.recoded(Code::InvalidContract, Code::OtherDisk))? {
@@ -95,7 +95,12 @@ fn numbered(request: &Request) -> Result<NodeId, Problem> {
     node.strip_prefix('n').unwrap_or(node).parse().map(NodeId::new).map_err(wrong)
 }
 
-fn parse(disk: &str) -> Result<DiskId, Problem> {
+/// Reads the name of a disk.
+///
+/// # Errors
+///
+/// `malformed_request` if it is none.
+pub(crate) fn disk_named(disk: &str) -> Result<DiskId, Problem> {
     let is_name = disk.len() == 32 && disk.bytes().all(|byte| byte.is_ascii_hexdigit());
     let bits = is_name.then(|| u128::from_str_radix(disk, 16).ok()).flatten();
     let wrong = || {

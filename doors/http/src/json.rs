@@ -31,14 +31,19 @@ pub(crate) struct ValueJson {
     /// The write that made it.
     #[schema(example = "00c0ffee00c0ffee:4")]
     dot: String,
+    /// Whether only a disk had it that does not come back, from which it was taken in later.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    recovered: bool,
 }
 
 impl ValueJson {
-    fn new(dot: Dot, value: &Value) -> Self {
+    fn new(dot: Dot, value: &Value, recovered: bool) -> Self {
         Self {
             content_type: String::from_utf8_lossy(&value.content_type).into_owned(),
             value: STANDARD.encode(&value.body),
             dot: dot.to_string(),
+            recovered,
         }
     }
 
@@ -50,7 +55,9 @@ impl ValueJson {
 
     /// Every value of an object.
     pub(crate) fn all(object: &Object) -> Vec<Self> {
-        object.values().iter().map(|(dot, value)| Self::new(*dot, value)).collect()
+        let value =
+            |(dot, value): (&Dot, &Value)| Self::new(*dot, value, object.is_recovered(*dot));
+        object.values().iter().map(value).collect()
     }
 }
 

@@ -18,7 +18,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use causality::DotSet;
+use causality::{Dot, DotSet};
 use model::{Get, Key, Marks, Mutation, Object, Put, Read, Session, Token, Value, Written};
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ use crate::openapi::{KeyPath, ReadParams, ReadProblems, WriteParams, WriteProble
 use crate::params::{self, Detail, Query};
 use crate::path::{self, Scope};
 use crate::problem::{
-    CONTEXT, Code, Facts, IDEMPOTENCY_KEY, NOSNIFF, Problem, RECEIPT, REPEATED, SESSION,
+    CONTEXT, Code, Facts, IDEMPOTENCY_KEY, NOSNIFF, Problem, RECEIPT, RECOVERED, REPEATED, SESSION,
 };
 use crate::receipt::{self, ReceiptJson};
 use crate::sent;
@@ -236,6 +236,8 @@ async fn write<N: Node>(
                 ("X-Content-Type-Options" = String,
                     description = "nosniff: a browser must not guess another type."),
                 ("Merganser-Receipt" = String, description = "Who took part."),
+                ("Merganser-Recovered" = Option<bool>,
+                    description = "true: only a disk had the value that does not come back, from which it was taken in later."),
             ("Merganser-Session" = Option<String>,
                 description = "Of a session: what it has seen of the shard. Replaces the token of that shard."),
             )),
@@ -274,7 +276,7 @@ pub(crate) async fn get<N: Node>(
     let line = receipt::header(&read.receipt);
     let mut response = match (query.receipt, only(&read.object)) {
         (Detail::Full, _) => full(context.clone(), &read),
-        (Detail::Line, Some(value)) => raw(value),
+        (Detail::Line, Some((dot, value))) => raw(value, read.object.is_recovered(*dot)),
         (Detail::Line, None) => siblings::render(&head.headers, context.clone(), &read.object),
     };
     label(&mut response, context, line);
@@ -307,8 +309,8 @@ pub(crate) fn present<N: Node>(
 }
 
 /// The value of a key that has only one.
-fn only(object: &Object) -> Option<&Value> {
-    let mut values = object.values().values();
+fn only(object: &Object) -> Option<(&Dot, &Value)> {
+    let mut values = object.values().iter();
     values.next().filter(|_| values.next().is_none())
 }
 
@@ -319,7 +321,7 @@ fn full(context: String, read: &Read) -> Response {
     json(status, &ValuesJson { values, context, receipt })
 }
 
-fn raw(value: &Value) -> Response {
+fn raw(value: &Value, is_recovered: bool) -> Response {
     let content_type = HeaderValue::from_maybe_shared(value.content_type.clone());
     // Checked when it was written; a value from elsewhere must still be readable.
     let content_type =
@@ -327,6 +329,9 @@ fn raw(value: &Value) -> Response {
     let mut response = Response::new(value.body.clone().into());
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    if is_recovered {
+        response.headers_mut().insert(RECOVERED, HeaderValue::from_static("true"));
+    }
     response
 }
 

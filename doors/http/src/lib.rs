@@ -44,6 +44,7 @@ mod path;
 mod problem;
 mod receipt;
 mod repair;
+mod salvage;
 mod sent;
 mod server;
 mod siblings;
@@ -165,6 +166,7 @@ pub fn router_within<N: Node>(node: N, config: Config, bodies_bytes_max: usize) 
         .route("/v1/backup", get(backup::backup::<N>))
         .route("/v1/hints/wait", post(hints::wait::<N>))
         .route("/v1/nodes/{node}/evict", post(evict::evict::<N>))
+        .route("/v1/salvage", post(salvage::salvage::<N>))
         .route(
             "/v1/repair",
             post(repair::start::<N>).get(repair::show::<N>).delete(repair::cancel::<N>),

@@ -30,7 +30,7 @@ use crate::params::{self, Param, Query};
 use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemJson};
 use crate::{
     backup, batch, changes, evict, explain, health, hints, keyspaces, kv, listing, outcome, repair,
-    status, tables,
+    salvage, status, tables,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -61,6 +61,7 @@ use crate::{
         evict::evict,
         backup::backup,
         hints::wait,
+        salvage::salvage,
         repair::start,
         repair::show,
         repair::cancel,
@@ -248,6 +249,11 @@ problems! {
     WaitProblems: [NotLive, HintsLeft],
     /// Of giving up the disk of a node.
     EvictProblems: [DiskFailed, OtherDisk, BodyTooLarge, NoMajority, NotAttempted, UnknownOutcome],
+    /// Of taking in what only a disk has.
+    SalvageProblems: [
+        DiskFailed, MalformedName, MalformedKey, InvalidContract, UnknownKeyspace, UnknownTable,
+        DiskNotRetired, TooManySiblings, ValueTooLarge, BodyTooLarge, NotAttempted, UnknownOutcome
+    ],
     /// Of the beginning of a repair.
     RepairProblems: [
         DiskFailed, MalformedName, MalformedKey, UnknownKeyspace, UnknownTable, UnknownShard,
@@ -421,6 +427,8 @@ query_params! {
     ChangesParams: params::CHANGES,
     /// What the wait for what is kept for others takes.
     WaitParams: params::WAIT,
+    /// What the taking in of what only a disk has takes.
+    SalvageParams: params::SALVAGE,
     /// What a repair takes.
     RepairParams: params::REPAIR,
     /// What the end of a repair takes.

@@ -116,6 +116,9 @@ pub(crate) const OUTCOME: &[Param] = &[Param::Sort, Param::Timeout];
 /// What the wait for what is kept for others takes.
 pub(crate) const WAIT: &[Param] = &[Param::Timeout, Param::Age];
 
+/// What the taking in of what only a disk has takes.
+pub(crate) const SALVAGE: &[Param] = &[Param::Timeout];
+
 /// What a repair takes.
 pub(crate) const REPAIR: &[Param] = &[
     Param::Id,

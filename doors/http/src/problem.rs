@@ -45,6 +45,8 @@ pub(crate) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 pub(crate) const WARNING: HeaderName = HeaderName::from_static("merganser-warning");
 
 /// The header that carries a receipt.
+/// That only a disk had a value that does not come back.
+pub(crate) const RECOVERED: HeaderName = HeaderName::from_static("merganser-recovered");
 pub(crate) const RECEIPT: HeaderName = HeaderName::from_static("merganser-receipt");
 
 macro_rules! codes {
@@ -106,6 +108,7 @@ codes! {
     RequestTimeout    "request_timeout"     408 "The request did not arrive in time",
     ExistsDifferently "exists_differently"  409 "The name exists with another contract",
     OtherDisk         "other_disk"          409 "The node is not enrolled with this disk",
+    DiskNotRetired    "disk_not_retired"    409 "The disk was not given up",
     RepairRuns        "repair_runs"         409 "A repair is under way at the node",
     BackupUnderWay    "backup_under_way"    409 "The node sends a backup to somebody else",
     TooManySiblings   "too_many_siblings"   409 "The key holds too many concurrent values",
@@ -334,6 +337,7 @@ impl From<Refusal> for Problem {
             Refusal::Joining { .. } => Code::NodeJoining,
             Refusal::Disk(_) => Code::DiskFailed,
             Refusal::NoSuchShard { .. } => Code::UnknownShard,
+            Refusal::DiskNotRetired { .. } => Code::DiskNotRetired,
             Refusal::RepairRuns { id } => {
                 return Self::new(Code::RepairRuns, detail)
                     .with(Facts { repair: Some(id), ..Facts::default() });

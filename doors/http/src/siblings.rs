@@ -28,18 +28,22 @@ use crate::problem::NOSNIFF;
 /// Answers with all values of an object, in the form that the client prefers.
 pub(crate) fn render(headers: &HeaderMap, context: String, object: &Object) -> Response {
     if prefers_multipart(headers) {
-        return multipart(object.values().values());
+        let values = object.values().iter();
+        return multipart(values.map(|(dot, value)| (value, object.is_recovered(*dot))));
     }
     let values = ValuesJson { values: ValueJson::all(object), context, receipt: None };
     kv::json(StatusCode::MULTIPLE_CHOICES, &values)
 }
 
-fn multipart<'a>(values: impl Iterator<Item = &'a Value> + Clone) -> Response {
-    let boundary = boundary(&values);
+fn multipart<'a>(values: impl Iterator<Item = (&'a Value, bool)> + Clone) -> Response {
+    let boundary = boundary(&values.clone().map(|(value, _)| value));
     let mut body = BytesMut::new();
-    for Value { content_type, body: value } in values {
+    for (Value { content_type, body: value }, is_recovered) in values {
         for piece in [b"--", boundary.as_bytes(), b"\r\nContent-Type: ", content_type] {
             body.put_slice(piece);
+        }
+        if is_recovered {
+            body.put_slice(b"\r\nMerganser-Recovered: true");
         }
         for piece in [b"\r\n\r\n", &**value, b"\r\n"] {
             body.put_slice(piece);

@@ -55,6 +55,7 @@ mod home;
 mod read;
 mod record;
 mod restore;
+mod retired;
 mod storage;
 mod witness;
 
@@ -63,6 +64,7 @@ pub use committer::Done;
 pub use error::{FlushError, OpenError};
 pub use home::is_in_use;
 pub use restore::{RestoreError, Restoring};
+pub use retired::{Lying, NotRead, Retired, RetiredError};
 pub use storage::{CACHE_BYTES_DEFAULT, Options, Recovered, Storage, WRITE_BUFFER_BYTES_DEFAULT};
 
 /// The format of a data directory that this program writes, and the latest that it reads.

@@ -72,6 +72,11 @@ pub(crate) fn open_object_key(key: &Bytes) -> Result<Key, StoreError> {
     codec::key::decode_key(key).map(|(_, _, key)| key).map_err(|error| corrupt(key, &error))
 }
 
+/// Reads in which table and shard an object lies, and under which key.
+pub(crate) fn open_object_place(key: &Bytes) -> Result<(TableId, u16, Key), StoreError> {
+    codec::key::decode_key(key).map_err(|error| corrupt(key, &error))
+}
+
 pub(crate) fn seal_object(key: &[u8], object: &Object) -> Vec<u8> {
     let bytes = codec::record::HEADER_BYTES + codec::object::encoded_len_max(object);
     let mut record = Vec::with_capacity(bytes);

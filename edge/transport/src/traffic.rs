@@ -169,5 +169,7 @@ fn kind(message: &Message) -> &'static str {
         Message::Doubted(_) => "doubted",
         Message::Examine(_) => "examine",
         Message::Examined(_) => "examined",
+        Message::Recognise(_) => "recognise",
+        Message::Recognised(_) => "recognised",
     }
 }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use model::{Level, Malformed, Name, NodeId, Refusal};
+use model::{DiskId, Level, Malformed, Name, NodeId, Refusal};
 use prost::{Message, Oneof};
 
 use crate::parts::{Receipt, Unusable, Usable, narrow, present, take_name, wrong};
@@ -211,6 +211,10 @@ impl Refused {
             },
             50 => Refusal::CursorExpired { shard: parts.number()? },
             40 => Refusal::Joining { node: NodeId::new(parts.number()?) },
+            60 => {
+                let (node, disk) = (NodeId::new(parts.number()?), Box::new(parts.disk()?));
+                Refusal::DiskNotRetired { node, disk }
+            }
             34 => Refusal::RepairRuns { id: parts.number()? },
             35 => Refusal::NoSuchShard {
                 keyspace: parts.name()?,
@@ -268,6 +272,9 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<Cow<'_, str>>, Vec<u64>) {
         Refusal::TokenReused => (26, vec![], vec![]),
         Refusal::TokenForgotten { max } => (27, vec![], vec![*max as u64]),
         Refusal::Joining { node } => (40, vec![], vec![node.number().into()]),
+        Refusal::DiskNotRetired { node, disk } => {
+            return (60, vec![disk.to_string().into()], vec![node.number().into()]);
+        }
         Refusal::RepairRuns { id } => (34, vec![], vec![*id]),
         Refusal::NoSuchShard { keyspace, shard, shards } => {
             (35, vec![keyspace.as_str()], vec![(*shard).into(), (*shards).into()])
@@ -334,6 +341,11 @@ impl Parts {
     /// A word that earlier versions did not send.
     fn fixed_or(&mut self, missing: &'static str) -> &'static str {
         self.fixed().unwrap_or(missing)
+    }
+
+    fn disk(&mut self) -> Usable<DiskId> {
+        let bits = u128::from_str_radix(&self.word()?, 16);
+        bits.map(DiskId::new).map_err(|_| wrong("a disk that cannot exist"))
     }
 
     fn level(&mut self) -> Usable<Level> {

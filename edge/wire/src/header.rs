@@ -14,13 +14,14 @@ use crate::feed::{Follow, Followed};
 use crate::parts::{Address, Ballot, Key, Seen};
 use crate::reply::Reply;
 use crate::request::Request;
+use crate::salvage::{Recognise, Recognised};
 
 /// Any message without its objects.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Header {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 34, 35, 40, 41, 42, 43, 50, 51"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 34, 35, 40, 41, 42, 43, 50, 51, 60, 61"
     )]
     pub(crate) kind: Option<Kind>,
 }
@@ -100,6 +101,11 @@ pub(crate) enum Kind {
     Doubt(Doubt),
     #[prost(message, tag = "43")]
     Doubted(Doubt),
+    #[prost(message, tag = "60")]
+    Recognise(Recognise),
+    /// One object follows, unless the sender cannot say.
+    #[prost(message, tag = "61")]
+    Recognised(Recognised),
 }
 
 /// Another header, and each object that follows has its marks behind it. A node that does not

@@ -39,6 +39,7 @@ mod recall;
 mod repair;
 mod reply;
 mod request;
+mod salvage;
 
 pub use frame::{FRAME_BYTES_MAX, Frames};
 pub use handshake::{Handshake, HandshakeError, HandshakeKey, Identity, Peer, Progress, Side};

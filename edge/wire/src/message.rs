@@ -7,7 +7,7 @@ use codec::{catalog as contracts, object};
 use model::{Object, Reply, TableId};
 use node::{
     Cause, Digest, Doubt, Doubted, Fetch, Fetched, Forward, Forwarded, Found, Known, Merge, Merged,
-    Message, RequestId, Scan, Scanned, Verdict, Want,
+    Message, Recognised, RequestId, Scan, Scanned, Verdict, Want,
 };
 use prost::Message as _;
 use replica::{PageNeed, Span};
@@ -18,7 +18,7 @@ use crate::parts::{
     Address, Ballot, Key, Objects, Seen, Unusable, Usable, coded, narrow, numbered, present,
     put_disk, put_node, put_staleness, take_disk, take_node, take_staleness, wrong,
 };
-use crate::{compare, exchange, feed, reply, request};
+use crate::{compare, exchange, feed, reply, request, salvage};
 
 numbered!(put_cause, take_cause, Cause {
     Cause::Write = 1,
@@ -112,9 +112,11 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
             | Reply::Declared(_)
             | Reply::Status(_)
             | Reply::Repair(_)
+            | Reply::Salvaged(_)
             | Reply::Failed(_) => {}
         },
         Message::Followed(followed) => feed::each_object(followed, visit),
+        Message::Recognised(Recognised { found: Some(found), .. }) => visit(&found.held),
         Message::Merged(_)
         | Message::Fetch(_)
         | Message::Fetched(Fetched { found: Found::Digest(_) | Found::Failed, .. })
@@ -144,7 +146,9 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Examine(_)
         | Message::Examined(_)
         | Message::Doubt(_)
-        | Message::Doubted(_) => {}
+        | Message::Doubted(_)
+        | Message::Recognise(_)
+        | Message::Recognised(Recognised { found: None, .. }) => {}
     }
 }
 
@@ -231,6 +235,8 @@ fn put(message: &Message) -> Kind {
         Message::Doubted(Doubted { request, shard, forgotten }) => {
             Kind::Doubted(exchange::Doubt::put(*request, *shard, forgotten))
         }
+        Message::Recognise(recognise) => Kind::Recognise(salvage::Recognise::put(recognise)),
+        Message::Recognised(told) => Kind::Recognised(salvage::Recognised::put(told)),
         Message::Learn { catalog } => Kind::Learn(header::Learn { catalog: put_catalog(catalog) }),
     }
 }
@@ -323,6 +329,8 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
             let (request, shard, forgotten) = doubted.take()?;
             Message::Doubted(Doubted { request, shard, forgotten })
         }
+        Kind::Recognise(recognise) => Message::Recognise(recognise.take()?),
+        Kind::Recognised(recognised) => Message::Recognised(recognised.take(objects)?),
         Kind::Marked(_) => return Err(wrong("a header in a header in a header")),
     })
 }

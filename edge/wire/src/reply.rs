@@ -16,11 +16,12 @@ use crate::parts::{
 use crate::recall::Recalled;
 use crate::repair::RepairStatus;
 use crate::request::Range;
+use crate::salvage::Salvaged;
 
 /// Any answer, without its objects.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Reply {
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25, 26, 32, 34, 40, 50")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 25, 26, 32, 34, 40, 50, 60")]
     answer: Option<Answer>,
 }
 
@@ -57,6 +58,8 @@ enum Answer {
     Disk(Enrolled),
     #[prost(message, tag = "34")]
     Repair(RepairStatus),
+    #[prost(message, tag = "60")]
+    Salvaged(Salvaged),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -127,6 +130,7 @@ impl Reply {
             model::Reply::Declared(declared) => put_declared(declared),
             model::Reply::Status(status) => Answer::Status(Status::put(status)),
             model::Reply::Repair(status) => Answer::Repair(RepairStatus::put(status)),
+            model::Reply::Salvaged(salvaged) => Answer::Salvaged(Salvaged::put(salvaged)),
             model::Reply::Failed(failure) => Answer::Failed(Failure::put(failure)),
         };
         Self { answer: Some(answer) }
@@ -146,6 +150,7 @@ impl Reply {
             Answer::Listed(listed) => model::Reply::Listed(listed.take(objects)?),
             Answer::Watched(watched) => model::Reply::Watched(watched.take(objects)?),
             Answer::Recalled(recalled) => model::Reply::Recalled(recalled.take()?),
+            Answer::Salvaged(salvaged) => model::Reply::Salvaged(Box::new(salvaged.take()?)),
             Answer::Explained(explained) => {
                 model::Reply::Explained(Box::new(explained.take(objects)?))
             }

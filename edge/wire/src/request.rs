@@ -19,6 +19,7 @@ use crate::parts::{
 };
 use crate::recall::Recall;
 use crate::repair::Repair;
+use crate::salvage::Salvage;
 use declare::{DeclareDisk, DeclareKeyspace, DeclareTable, put_declare};
 use list::List;
 pub(crate) use list::Range;
@@ -28,7 +29,7 @@ pub(crate) use list::Range;
 pub(crate) struct Request {
     #[prost(
         oneof = "Asked",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30, 32, 33, 34, 40, 50"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30, 32, 33, 34, 40, 50, 60"
     )]
     asked: Option<Asked>,
 }
@@ -71,6 +72,8 @@ enum Asked {
     Repair(Repair),
     #[prost(message, tag = "50")]
     Watch(Watch),
+    #[prost(message, tag = "60")]
+    Salvage(Salvage),
     /// Who knows no guests must not declare a strict one in its place.
     #[prost(message, tag = "21")]
     DeclareSloppyKeyspace(DeclareKeyspace),
@@ -105,6 +108,7 @@ impl Request {
             model::Request::Declare(declare) => put_declare(declare),
             model::Request::Status => Asked::Status(true),
             model::Request::Repair(repair) => Asked::Repair(Repair::put(repair)),
+            model::Request::Salvage(salvage) => Asked::Salvage(Salvage::put(salvage)),
         };
         Self { asked: Some(asked) }
     }
@@ -122,6 +126,7 @@ impl Request {
             Asked::List(list) | Asked::DemandingList(list) => model::Request::List(list.take()?),
             Asked::Watch(watch) => model::Request::Watch(watch.take()?),
             Asked::Recall(recall) => model::Request::Recall(recall.take()?),
+            Asked::Salvage(salvage) => model::Request::Salvage(Box::new(salvage.take()?)),
             Asked::Explain(explain) => model::Request::Explain(explain.take()?),
             Asked::DeclareKeyspace(declare) => model::Request::Declare(declare.take(false)?),
             Asked::DeclareDisk(declare) => model::Request::Declare(declare.take()?),

@@ -62,6 +62,8 @@ fn kind(message: &Message) -> u8 {
         Message::Followed(_) => 30,
         Message::Doubt(_) => 31,
         Message::Doubted(_) => 32,
+        Message::Recognise(_) => 33,
+        Message::Recognised(_) => 34,
     }
 }
 
@@ -80,7 +82,7 @@ fn messages_of_every_kind_arrive_as_they_were_sent() {
         assert_eq!(decode(&mut buffer), Ok(Some(message.clone())));
     }
     assert_eq!(decode(&mut buffer), Ok(None));
-    assert_eq!(seen, (0..33).collect());
+    assert_eq!(seen, (0..35).collect());
 }
 
 proptest! {

@@ -234,6 +234,7 @@ impl World {
             | Refusal::EmptyDelete
             | Refusal::RepairRuns { .. }
             | Refusal::NoSuchShard { .. }
+            | Refusal::DiskNotRetired { .. }
             | Refusal::Disk(_) => false,
             Refusal::Overloaded { max } => *max == self.plan.requests_max,
         }

@@ -180,5 +180,7 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Doubted(doubted) => (43, doubted.request.0, "doubted"),
         Message::Examine(examine) => (26, examine.request.0, "examine"),
         Message::Examined(examined) => (27, examined.request.0, "examined"),
+        Message::Recognise(recognise) => (60, recognise.request.0, "recognise"),
+        Message::Recognised(recognised) => (61, recognised.request.0, "recognised"),
     }
 }

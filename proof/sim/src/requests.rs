@@ -164,6 +164,7 @@ impl World {
             Request::Recall(recall) => recall.timeout,
             Request::Explain(explain) => explain.timeout,
             Request::Watch(watch) => watch.timeout,
+            Request::Salvage(salvage) => salvage.timeout,
             Request::Put(_) | Request::Declare(_) | Request::Status | Request::Repair(_) => {
                 Duration::from_secs(20)
             }

@@ -172,6 +172,7 @@ impl World {
             | Reply::Explained(_)
             | Reply::Status(_)
             | Reply::Repair(_)
+            | Reply::Salvaged(_)
             | Reply::Failed(_) => Err(not_declared(&format!("{reply:?}"))),
         }
     }

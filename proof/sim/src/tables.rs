@@ -54,6 +54,7 @@ impl World {
             | Reply::Recalled(_)
             | Reply::Explained(_)
             | Reply::Status(_)
+            | Reply::Salvaged(_)
             | Reply::Repair(_) => {
                 let detail = format!("{table:?}, which meets: {meets}, came to {reply:?}");
                 Err(Broken::new(Invariant::ContractsStand, detail))

@@ -92,6 +92,7 @@ impl Trace {
             | Reply::Declared(_)
             | Reply::Status(_)
             | Reply::Repair(_)
+            | Reply::Salvaged(_)
             | Reply::Failed(_) => {
                 format!("{reply:?}").hash(self);
             }

@@ -205,6 +205,7 @@ impl World {
                 | Refusal::CursorExpired { .. }
                 | Refusal::Joining { .. }
                 | Refusal::RepairRuns { .. }
+                | Refusal::DiskNotRetired { .. }
                 | Refusal::NoSuchShard { .. }
                 | Refusal::EmptyDelete => true,
             };
@@ -339,6 +340,7 @@ impl World {
             ),
             Refusal::Malformed(_)
             | Refusal::NoSuchShard { .. }
+            | Refusal::DiskNotRetired { .. }
             | Refusal::Exists { .. }
             | Refusal::Contract(_)
             | Refusal::MayMiss { .. }
@@ -452,6 +454,7 @@ fn refusal(effect: &Effect) -> Option<&Refusal> {
         | Reply::Explained(_)
         | Reply::Declared(_)
         | Reply::Status(_)
+        | Reply::Salvaged(_)
         | Reply::Repair(_) => None,
     }
 }

@@ -238,6 +238,7 @@ impl World {
             | Reply::Explained(_)
             | Reply::Declared(_)
             | Reply::Repair(_)
+            | Reply::Salvaged(_)
             | Reply::Status(_) => Ok(()),
         }
     }

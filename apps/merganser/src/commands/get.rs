@@ -1,6 +1,6 @@
 //! `merganser get`: read one key.
 
-use client::{Answer, Context, Kind, Options, ReadOptions};
+use client::{Answer, Context, Kind, Options, ReadOptions, Value};
 use serde_json::{Map, json};
 
 use super::connect::{At, Connect, ReadLevels, block_on};
@@ -78,6 +78,11 @@ impl Get {
         {
             eprintln!("receipt: {}", print::receipt_in_words(receipt));
         }
+        if let [value] = answer.values.as_slice()
+            && value.recovered
+        {
+            eprintln!("recovered: only a disk had it that does not come back");
+        }
         if self.context
             && let Some(context) = &answer.context
         {
@@ -102,7 +107,7 @@ impl Get {
                 index.to_string(),
                 print::size(value.body.len()),
                 value.content_type.clone(),
-                value.dot.as_ref().map_or_else(String::new, ToString::to_string),
+                written_as(value),
                 print::preview(&value.body),
             ]);
         }
@@ -141,6 +146,12 @@ impl Get {
         object.insert("receipt".to_owned(), print::receipt(answer.receipt.as_ref()));
         object.into()
     }
+}
+
+/// The name of the write of a value, and whether that was recovered.
+fn written_as(value: &Value) -> String {
+    let dot = value.dot.as_ref().map_or_else(String::new, ToString::to_string);
+    if value.recovered { format!("{dot} (recovered)") } else { dot }
 }
 
 /// Prints a value as it is; on a terminal, with a line end after it.

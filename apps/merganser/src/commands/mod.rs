@@ -29,6 +29,7 @@ mod put;
 mod repair;
 mod replacement;
 mod restore;
+mod salvage;
 mod scrape;
 mod session;
 mod status;
@@ -77,6 +78,7 @@ pub(crate) enum Command {
     /// Show what nodes keep for replicas that were away, or wait until they have it.
     Hints(hints::Hints),
     Evict(evict::Evict),
+    Salvage(salvage::Salvage),
     /// Compare what replicas hold, bring them what they lack, and prove that they are equal.
     Repair(Box<repair::Repair>),
     /// Ask whether the nodes are live, ready, and can serve all shards.
@@ -112,6 +114,7 @@ impl Command {
             Self::Explain(explain) => explain.run(),
             Self::Hints(hints) => hints.run(),
             Self::Evict(evict) => evict.run(),
+            Self::Salvage(salvage) => salvage.run(),
             Self::Repair(repair) => repair.run(),
             Self::Health(health) => health.run(),
             Self::Doctor(doctor) => doctor.run(),

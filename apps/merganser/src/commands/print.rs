@@ -67,6 +67,9 @@ pub(crate) fn value(value: &Value) -> serde_json::Value {
     if let Some(dot) = &value.dot {
         object.insert("dot".to_owned(), dot.as_str().into());
     }
+    if value.recovered {
+        object.insert("recovered".to_owned(), true.into());
+    }
     object.into()
 }
 

@@ -486,6 +486,7 @@ fn shorten(request: &mut Request, waited: Duration) -> bool {
         Request::Recall(recall) => &mut recall.timeout,
         Request::Explain(explain) => &mut explain.timeout,
         Request::Watch(watch) => &mut watch.timeout,
+        Request::Salvage(salvage) => &mut salvage.timeout,
         // The node answers the ones at once, and sets the last one's time itself.
         Request::Status | Request::Repair(_) | Request::Declare(_) => return true,
     };

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::{Failure, Mutation, NodeId, Now, Put, Refusal, Reply, Request};
+use model::{Failure, Mutation, NodeId, Now, Put, Refusal, Reply, Request, Salvage};
 use node::Message;
 use storage::FlushError;
 use tokio::sync::{Notify, oneshot};
@@ -301,6 +301,10 @@ fn bytes_of(request: &Request) -> usize {
                 Mutation::Delete => 0,
             };
             size_of::<Put>() + key.partition().len() + key.sort().len() + value
+        }
+        Request::Salvage(salvage) => {
+            let values = salvage.found.values().values();
+            size_of::<Salvage>() + values.map(|value| value.body.len()).sum::<usize>()
         }
         Request::Get(_)
         | Request::List(_)

@@ -20,11 +20,12 @@ pub(super) enum Kind {
     Declare,
     Status,
     Repair,
+    Salvage,
 }
 
 impl Kind {
     /// All of them, with their names.
-    pub(super) const ALL: [(Kind, &str); 9] = [
+    pub(super) const ALL: [(Kind, &str); 10] = [
         (Kind::Put, "put"),
         (Kind::Get, "get"),
         (Kind::List, "list"),
@@ -34,6 +35,7 @@ impl Kind {
         (Kind::Declare, "declare"),
         (Kind::Status, "status"),
         (Kind::Repair, "repair"),
+        (Kind::Salvage, "salvage"),
     ];
 
     /// The kind of a request.
@@ -48,6 +50,7 @@ impl Kind {
             Request::Declare(_) => Self::Declare,
             Request::Status => Self::Status,
             Request::Repair(_) => Self::Repair,
+            Request::Salvage(_) => Self::Salvage,
         }
     }
 }
@@ -93,7 +96,8 @@ impl Outcome {
             | Reply::Explained(_)
             | Reply::Declared(_)
             | Reply::Status(_)
-            | Reply::Repair(_) => Self::Met,
+            | Reply::Repair(_)
+            | Reply::Salvaged(_) => Self::Met,
             Reply::Failed(
                 Failure::NotAttempted { .. } | Failure::Refused(Refusal::HintsFull { .. }),
             ) => Self::NotAttempted,

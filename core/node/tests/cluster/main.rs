@@ -20,6 +20,7 @@ mod recalls;
 mod repairs;
 mod requests;
 mod room;
+mod salvages;
 mod sessions;
 mod tokens;
 mod trees;

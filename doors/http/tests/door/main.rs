@@ -22,6 +22,7 @@ mod lists;
 mod outcomes;
 mod refusals;
 mod repairs;
+mod salvages;
 mod sessions;
 mod sockets;
 mod support;

@@ -19,8 +19,8 @@ use model::{
     Ack, Declare, Declared, DiskId, DiskStatus, DiskStep, Electorate, Enrolment, Explained,
     Failure, Fate, HintStatus, Holding, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing,
     Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, ReadNeed, ReadOptions,
-    Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Session, ShardId, Standing, Status,
-    Table, TableId, Told, Value, Voter, Watched, Written,
+    Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Salvage, Salvaged, Session, ShardId,
+    Standing, Status, Table, TableId, Told, Value, Voter, Watched, Written,
 };
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -222,7 +222,20 @@ impl State {
             Request::Declare(declare) => Reply::Declared(self.declare(declare)?),
             Request::Status => Reply::Status(Box::new(self.status())),
             Request::Repair(_) => Reply::Repair(Box::new(self.repairs.clone())),
+            Request::Salvage(salvage) => Reply::Salvaged(Box::new(self.salvage(*salvage)?)),
         })
+    }
+
+    /// Nobody has heard of what is not held under the key.
+    fn salvage(&mut self, salvage: Salvage) -> Result<Salvaged, Failure> {
+        let (keyspace, table) = self.find(&salvage.keyspace, &salvage.table)?;
+        let held = self.objects.entry((table.id, salvage.key)).or_default();
+        let unheard = salvage.found.context().difference(held.context());
+        let object = salvage.found.recovered(&unheard);
+        let recovered: DotSet = object.values().keys().copied().collect();
+        let receipt = (!recovered.is_empty()).then(|| receipt(&keyspace, 3, None));
+        let _ = held.merge(object);
+        Ok(Salvaged { unheard, twins: DotSet::new(), recovered, receipt })
     }
 
     fn find(&self, keyspace: &Name, table: &Name) -> Result<(Keyspace, Table), Refusal> {

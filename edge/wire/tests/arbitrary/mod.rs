@@ -8,6 +8,7 @@ pub(crate) mod parts;
 
 mod compare;
 mod repair;
+mod salvage;
 
 use std::time::Duration;
 
@@ -286,6 +287,7 @@ pub(crate) fn requests() -> impl Strategy<Value = Request> {
         declares().prop_map(Request::Declare),
         Just(Request::Status),
         repair::repairs().prop_map(Request::Repair),
+        salvage::salvages().prop_map(|salvage| Request::Salvage(Box::new(salvage))).boxed(),
     ]
 }
 
@@ -324,6 +326,9 @@ fn refusals() -> impl Strategy<Value = Refusal> {
         any::<(usize, usize)>().prop_map(|(siblings, max)| Refusal::ManySiblings { siblings, max }),
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeObject { bytes, max }),
         any::<u64>().prop_map(|id| Refusal::RepairRuns { id }),
+        (nodes(), any::<u128>())
+            .prop_map(|(node, disk)| (node, Box::new(DiskId::new(disk))))
+            .prop_map(|(node, disk)| Refusal::DiskNotRetired { node, disk }),
         (names(), any::<(u16, u16)>()).prop_map(|(keyspace, (shard, shards))| {
             Refusal::NoSuchShard { keyspace, shard, shards }
         }),
@@ -425,6 +430,7 @@ pub(crate) fn replies() -> impl Strategy<Value = Reply> {
         explained().prop_map(|explained| Reply::Explained(Box::new(explained))).boxed(),
         statuses().prop_map(|status| Reply::Status(Box::new(status))).boxed(),
         repair::repair_statuses().prop_map(|status| Reply::Repair(Box::new(status))).boxed(),
+        salvage::salvaged().prop_map(|salvaged| Reply::Salvaged(Box::new(salvaged))).boxed(),
         failures().prop_map(Reply::Failed).boxed(),
     ]
 }
@@ -576,6 +582,7 @@ pub(crate) fn messages() -> impl Strategy<Value = Message> {
         1 => exchange().boxed(),
         1 => compare::comparisons().boxed(),
         1 => feed::follows().boxed(),
+        1 => salvage::recognitions().boxed(),
         1 => scans().boxed(),
         1 => (requests_ids(), page, staleness()).prop_map(|(request, page, staleness)| {
             let forgets = request.0 % 3 == 0;

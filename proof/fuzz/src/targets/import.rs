@@ -54,6 +54,7 @@ fn from_jsonl(input: &[u8]) {
             content_type: content.content_type().to_owned(),
             body: content.body.clone(),
             dot: None,
+            recovered: false,
         };
         let values: Vec<Value> = record.contents.iter().map(value).collect();
         let line = jsonl::line(&record.key, &values);

@@ -242,6 +242,7 @@ impl World {
             model::Request::Explain(explain) => explain.timeout = explain.timeout.min(PATIENCE),
             model::Request::Recall(recall) => recall.timeout = recall.timeout.min(PATIENCE),
             model::Request::Watch(watch) => watch.timeout = watch.timeout.min(PATIENCE),
+            model::Request::Salvage(salvage) => salvage.timeout = salvage.timeout.min(PATIENCE),
             model::Request::Declare(_) | model::Request::Status | model::Request::Repair(_) => {}
         }
         self.tickets += 1;
@@ -356,6 +357,11 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         Message::Doubt(node::Doubt { request, shard, dots }) => {
             Message::Doubted(node::Doubted { request, shard, forgotten: dots })
         }
+        Message::Recognise(recognise) => {
+            let (unheard, held) = (recognise.dots, object);
+            let found = (!how.is_multiple_of(5)).then_some(node::Recognition { unheard, held });
+            Message::Recognised(node::Recognised { request: recognise.request, found })
+        }
         Message::Merged(_)
         | Message::Vouched(_)
         | Message::Doubted(_)
@@ -370,6 +376,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         | Message::Followed(_)
         | Message::Compared(_)
         | Message::Examined(_)
+        | Message::Recognised(_)
         | Message::Probed { .. }
         | Message::Promised { .. }
         | Message::Accepted { .. }

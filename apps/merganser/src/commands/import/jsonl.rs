@@ -256,6 +256,7 @@ mod tests {
                 content_type: content_type.to_owned(),
                 body: Bytes::from_static(body),
                 dot: None,
+                recovered: false,
             };
             let line = line(&key, &[value]);
             assert!(!line.contains('\n'), "{line}");
@@ -269,6 +270,7 @@ mod tests {
             content_type: content_type.to_owned(),
             body: Bytes::from_static(body),
             dot: None,
+            recovered: false,
         };
         let values = [value("application/json", b"null"), value("image/png", b"\xff")];
         let line = line(&Key::new("k"), &values);
