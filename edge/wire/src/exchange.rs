@@ -6,7 +6,8 @@ use model::{KeyspaceId, ShardId};
 use node::{RequestId, Stamp, Sums};
 use prost::Message;
 
-use crate::parts::{PlainDot, Usable, coded, narrow, put_disk, take_disk, wrong};
+use crate::batch::Batch;
+use crate::parts::{Objects, PlainDot, Usable, coded, narrow, put_disk, take_disk, wrong};
 
 /// Nineteen bytes for each shard, or some more.
 #[derive(Clone, PartialEq, Message)]
@@ -59,6 +60,9 @@ pub(crate) struct Lack {
     echo: u64,
     #[prost(uint64, tag = "9")]
     catalog_version: u64,
+    /// Whoever does not know it sends each object in a message of its own, which is as good.
+    #[prost(bool, tag = "10")]
+    is_together: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -87,6 +91,9 @@ pub(crate) struct Sent {
     next: Option<PlainDot>,
     #[prost(uint64, tag = "3")]
     gaps: u64,
+    /// An object follows for each key. There are none where they were not asked for together.
+    #[prost(message, repeated, tag = "4")]
+    batches: Vec<Batch>,
 }
 
 impl Clocks {
@@ -145,6 +152,7 @@ impl Lack {
             stamp: lack.stamp.0,
             echo: lack.echo.0,
             catalog_version: lack.catalog_version,
+            is_together: lack.is_together,
         }
     }
 
@@ -159,6 +167,7 @@ impl Lack {
             stamp: Stamp(self.stamp),
             echo: Stamp(self.echo),
             catalog_version: self.catalog_version,
+            is_together: self.is_together,
         })
     }
 }
@@ -195,12 +204,19 @@ impl Vouched {
 
 impl Sent {
     pub(crate) fn put(sent: &node::Sent) -> Self {
+        let batches = Batch::put(sent.objects.iter().map(|(address, _)| address));
         let next = sent.next.map(PlainDot::put);
-        Self { request: sent.request.0, next, gaps: sent.gaps }
+        Self { request: sent.request.0, next, gaps: sent.gaps, batches }
     }
 
-    pub(crate) fn take(self) -> node::Sent {
-        let next = self.next.map(PlainDot::take);
-        node::Sent { request: RequestId(self.request), next, gaps: self.gaps }
+    pub(crate) fn take(self, objects: &mut Objects<'_>) -> Usable<node::Sent> {
+        let addresses = Batch::take(self.batches)?.into_iter();
+        let objects = addresses.map(|address| Ok((address, objects.next()?)));
+        Ok(node::Sent {
+            request: RequestId(self.request),
+            objects: objects.collect::<Usable<_>>()?,
+            next: self.next.map(PlainDot::take),
+            gaps: self.gaps,
+        })
     }
 }

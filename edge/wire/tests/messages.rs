@@ -60,6 +60,7 @@ fn kind(message: &Message) -> u8 {
         Message::Examined(_) => 28,
         Message::Follow(_) => 29,
         Message::Followed(_) => 30,
+        Message::Spared(_) => 31,
     }
 }
 
@@ -78,7 +79,7 @@ fn messages_of_every_kind_arrive_as_they_were_sent() {
         assert_eq!(decode(&mut buffer), Ok(Some(message.clone())));
     }
     assert_eq!(decode(&mut buffer), Ok(None));
-    assert_eq!(seen, (0..31).collect());
+    assert_eq!(seen, (0..32).collect());
 }
 
 proptest! {

@@ -11,7 +11,7 @@ use crate::tally::Tally;
 /// The messages that bring what the log covers.
 const OF_LOGS: [&str; 3] = ["lack", "sent", "merge"];
 /// The messages that find what differs, and ask for it.
-const OF_TREES: [&str; 3] = ["compare", "compared", "bring"];
+const OF_TREES: [&str; 4] = ["compare", "compared", "bring", "spared"];
 /// The messages that have objects.
 const WITH_OBJECTS: [&str; 2] = ["merge", "sent"];
 
@@ -53,7 +53,7 @@ impl Scene {
             "trees" => {
                 let aim = if self.differing <= 100 { 700.0 } else { 350.0 };
                 let measured = each(self.tally.sum(&OF_TREES).bytes);
-                let what = "bytes of Compare, Compared and Bring per differing key";
+                let what = "bytes per differing key to find it and ask for it";
                 vec![Figure { what, measured, aim: Some(aim) }, objects]
             }
             _ => {

@@ -197,6 +197,7 @@ fn is_of_replicas(message: &Message) -> bool {
             | Message::Compare(_)
             | Message::Compared(_)
             | Message::Bring(_)
+            | Message::Spared(_)
     )
 }
 

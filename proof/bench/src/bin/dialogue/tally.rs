@@ -67,7 +67,10 @@ impl Tally {
         line.bytes += bytes as u64;
         match message {
             Message::Merge(merge) => line.object(&merge.address.key, &merge.object),
-            other => debug_assert!(kind(other) != "merge"),
+            Message::Sent(sent) => {
+                sent.objects.iter().for_each(|(address, object)| line.object(&address.key, object));
+            }
+            other => debug_assert!(kind(other) != "merge", "{other:?} has objects"),
         }
     }
 
@@ -97,6 +100,7 @@ fn kind(message: &Message) -> &'static str {
         Message::Compare(_) => "compare",
         Message::Compared(_) => "compared",
         Message::Bring(_) => "bring",
+        Message::Spared(_) => "spared",
         Message::Merge(_)
         | Message::Merged(_)
         | Message::Fetch(_)
