@@ -73,9 +73,10 @@ impl Pair {
     }
 
     fn declare(&mut self, declare: Declare) -> Result<(), Problem> {
-        match self.ask(Request::Declare(declare))? {
-            Reply::Declared(_) => Ok(()),
-            other => Err(format!("the declaration was answered with {other:?}").into()),
+        let reply = self.ask(Request::Declare(declare))?;
+        match matches!(reply, Reply::Declared(_)) {
+            true => Ok(()),
+            false => Err(format!("the declaration was answered with {reply:?}").into()),
         }
     }
 

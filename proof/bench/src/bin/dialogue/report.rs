@@ -15,9 +15,33 @@ const OF_TREES: [&str; 4] = ["compare", "compared", "bring", "spared"];
 /// The messages that have objects.
 const WITH_OBJECTS: [&str; 2] = ["merge", "sent"];
 
+/// How the two become equal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Road {
+    /// They are.
+    InSync,
+    /// By logs, after one was cut off.
+    CutOff,
+    /// By logs, after writes were lost one by one.
+    Lossy,
+    /// By hash trees.
+    Trees,
+}
+
+impl fmt::Display for Road {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InSync => "in sync",
+            Self::CutOff => "log, cut off",
+            Self::Lossy => "log, lossy",
+            Self::Trees => "trees",
+        })
+    }
+}
+
 /// One time that the two became equal, or were.
 pub(crate) struct Scene {
-    pub(crate) name: &'static str,
+    pub(crate) road: Road,
     pub(crate) shards: u16,
     pub(crate) differing: u64,
     /// In simulated time.
@@ -26,21 +50,27 @@ pub(crate) struct Scene {
 }
 
 /// One figure with its aim.
-struct Figure {
-    what: &'static str,
-    measured: f64,
-    /// Nothing, if it is told for comparison.
+pub(crate) struct Figure {
+    pub(crate) what: &'static str,
+    pub(crate) measured: f64,
+    /// At most so many. Nothing, if it is told for comparison.
     aim: Option<f64>,
+}
+
+impl Figure {
+    pub(crate) fn is_reached(&self) -> Option<bool> {
+        self.aim.map(|aim| self.measured <= aim)
+    }
 }
 
 /// Everything that was measured.
 pub(crate) struct Report {
     keys: u64,
-    scenes: Vec<Scene>,
+    pub(crate) scenes: Vec<Scene>,
 }
 
 impl Scene {
-    fn figures(&self) -> Vec<Figure> {
+    pub(crate) fn figures(&self) -> Vec<Figure> {
         let each = |bytes: u64| bytes as f64 / self.differing.max(1) as f64;
         let sent = self.tally.sum(&WITH_OBJECTS).objects;
         let objects = Figure {
@@ -48,15 +78,15 @@ impl Scene {
             measured: each(sent),
             aim: Some(1.01),
         };
-        match self.name {
-            "in sync" => self.clocks(),
-            "trees" => {
+        match self.road {
+            Road::InSync => self.clocks(),
+            Road::Trees => {
                 let aim = if self.differing <= 100 { 700.0 } else { 350.0 };
                 let measured = each(self.tally.sum(&OF_TREES).bytes);
                 let what = "bytes per differing key to find it and ask for it";
                 vec![Figure { what, measured, aim: Some(aim) }, objects]
             }
-            _ => {
+            Road::CutOff | Road::Lossy => {
                 let measured = each(self.tally.sum(&OF_LOGS).metadata());
                 let what = "bytes per missing key beside its object and its name";
                 vec![Figure { what, measured, aim: Some(4.0) }, objects]
@@ -93,7 +123,7 @@ impl Report {
     pub(crate) fn json(&self) -> serde_json::Value {
         let scenes = self.scenes.iter().map(|scene| {
             let figures = scene.figures().into_iter().map(|figure| {
-                let is_reached = figure.aim.map(|aim| figure.measured <= aim);
+                let is_reached = figure.is_reached();
                 json!({ "what": figure.what, "measured": figure.measured,
                         "aim_at_most": figure.aim, "is_reached": is_reached })
             });
@@ -104,7 +134,7 @@ impl Report {
                 (kind.to_owned(), told)
             });
             json!({
-                "scene": scene.name, "shards": scene.shards, "differing": scene.differing,
+                "scene": scene.road.to_string(), "shards": scene.shards, "differing": scene.differing,
                 "simulated_seconds": scene.took.as_secs_f64(),
                 "figures": figures.collect::<Vec<_>>(),
                 "messages": messages.collect::<serde_json::Map<_, _>>(),
@@ -116,16 +146,17 @@ impl Report {
     fn aims(&self) -> Table {
         let mut table = table(&["shards", "scene", "differing", "what", "measured", "aim", ""]);
         for scene in &self.scenes {
-            for Figure { what, measured, aim } in scene.figures() {
-                let verdict = match aim {
-                    Some(aim) if measured <= aim => "reached",
-                    Some(_) => "missed",
+            for figure in scene.figures() {
+                let verdict = match figure.is_reached() {
+                    Some(true) => "reached",
+                    Some(false) => "missed",
                     None => "",
                 };
+                let Figure { what, measured, aim } = figure;
                 let aim = aim.map_or(String::new(), |aim| format!("at most {aim}"));
                 table.add_row([
                     scene.shards.to_string(),
-                    scene.name.to_owned(),
+                    scene.road.to_string(),
                     scene.differing.to_string(),
                     what.to_owned(),
                     format!("{measured:.2}"),
@@ -156,7 +187,7 @@ impl Report {
             for (kind, line) in scene.tally.lines() {
                 table.add_row([
                     scene.shards.to_string(),
-                    scene.name.to_owned(),
+                    scene.road.to_string(),
                     scene.differing.to_string(),
                     kind.to_owned(),
                     line.messages.to_string(),

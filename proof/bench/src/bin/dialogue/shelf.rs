@@ -107,9 +107,9 @@ impl Shelf {
             let (shard, address) = self.place(number)?;
             let held = self.pair.disk(ONE)?.object(shard, &address)?.unwrap_or_default();
             let put = self.put(address.key, held.context().clone(), value(number))?;
-            match self.pair.ask(put)? {
-                Reply::Written(_) => {}
-                other => return Err(format!("a write was answered with {other:?}").into()),
+            let reply = self.pair.ask(put)?;
+            if !matches!(reply, Reply::Written(_)) {
+                return Err(format!("a write was answered with {reply:?}").into());
             }
         }
         // Clients are gone when the two meet again: nothing is held back for them.
