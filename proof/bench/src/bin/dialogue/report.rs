@@ -44,6 +44,8 @@ pub(crate) struct Scene {
     pub(crate) road: Road,
     pub(crate) shards: u16,
     pub(crate) differing: u64,
+    /// How often, with other keys each time: the tally is of all.
+    pub(crate) times: u64,
     /// In simulated time.
     pub(crate) took: Duration,
     pub(crate) tally: Tally,
@@ -71,7 +73,8 @@ pub(crate) struct Report {
 
 impl Scene {
     pub(crate) fn figures(&self) -> Vec<Figure> {
-        let each = |bytes: u64| bytes as f64 / self.differing.max(1) as f64;
+        let all = (self.differing * self.times).max(1);
+        let each = |bytes: u64| bytes as f64 / all as f64;
         let sent = self.tally.sum(&WITH_OBJECTS).objects;
         let objects = Figure {
             what: "objects sent for each that was needed",
@@ -135,6 +138,7 @@ impl Report {
             });
             json!({
                 "scene": scene.road.to_string(), "shards": scene.shards, "differing": scene.differing,
+                "times": scene.times,
                 "simulated_seconds": scene.took.as_secs_f64(),
                 "figures": figures.collect::<Vec<_>>(),
                 "messages": messages.collect::<serde_json::Map<_, _>>(),

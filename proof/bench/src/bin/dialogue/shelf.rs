@@ -137,7 +137,7 @@ impl Shelf {
     pub(crate) fn damage(&mut self, differing: u64) -> Result<(), Problem> {
         self.times += 1;
         let who = Incarnation::new(BEFORE.bits() ^ self.times);
-        let mut rng = ChaCha8Rng::seed_from_u64(differing);
+        let mut rng = ChaCha8Rng::seed_from_u64(differing + self.times);
         let mut clocks = Clocks::default();
         for number in self.some(differing) {
             let side = if rng.random() { ONE } else { TWO };
@@ -177,7 +177,7 @@ impl Shelf {
 
     /// So many numbers of keys that are there from the beginning.
     fn some(&self, count: u64) -> Vec<u64> {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.made ^ count);
+        let mut rng = ChaCha8Rng::seed_from_u64((self.made + self.times) ^ count);
         let mut some = BTreeSet::new();
         while (some.len() as u64) < count.min(self.keys) {
             some.insert(rng.random_range(0..self.keys));
