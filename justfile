@@ -51,7 +51,7 @@ bench:
 bench-repair:
     bash scripts/bench-repair.sh
 
-# What replicas say to each other to become equal, in bytes of the wire: a million keys, under a minute. `--json` for programs.
+# What replicas say to each other to become equal, in bytes of the wire: a million keys, a minute or two. `--json` for programs.
 bench-dialogue *options:
     cargo run --release -p bench --bin dialogue -- {{options}}
 
