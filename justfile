@@ -51,6 +51,10 @@ bench:
 bench-repair:
     bash scripts/bench-repair.sh
 
+# What replicas say to each other to become equal, in bytes of the wire: a million keys, a minute or two. `--json` for programs.
+bench-dialogue *options:
+    cargo run --release -p bench --bin dialogue -- {{options}}
+
 # Five times what a cluster of three can do, for a minute: what is still done, what the others are told, and what is left of it.
 overload *options:
     bash scripts/overload.sh {{options}}

@@ -101,8 +101,9 @@ pub(crate) enum Task<K> {
 #[derive(Clone, Debug)]
 pub struct Exchange<K> {
     limits: Limits,
-    /// How many ranges are asked about at once: as many as were answered last time, or twice
-    /// as many if all were. What is not answered was sent for nothing.
+    /// How many ranges are asked about at once: as many as were answered last time, or a quarter
+    /// more if all were. What is not answered was sent for nothing: with twice as many each time
+    /// it was a third of all.
     window: usize,
     pending: BTreeMap<Option<K>, (KeyRange<K>, Task<K>)>,
     asked: Vec<(KeyRange<K>, Task<K>)>,
@@ -234,7 +235,7 @@ impl<K: TreeKey> Exchange<K> {
         if answered < asked {
             self.window = answered;
         } else if asked >= self.window {
-            self.window = self.window.saturating_mul(2);
+            self.window = self.window.saturating_add((self.window / 4).max(1));
         }
     }
 

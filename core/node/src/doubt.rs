@@ -95,19 +95,17 @@ impl Node {
             return;
         };
         let Some(mut flight) = self.take(doubted.request) else { return };
-        if let Work::Doubt(doubting) = &mut flight.work
-            && doubting.asked.remove(&(from, doubted.shard))
-        {
+        let Work::Doubt(doubting) = &mut flight.work else { return };
+        if doubting.asked.remove(&(from, doubted.shard)) {
             let all = doubting.forgotten.entry(doubted.shard).or_default();
             let _ = all.union(&doubted.forgotten);
         }
-        match flight.work {
-            Work::Doubt(doubting) if doubting.asked.is_empty() => {
-                let reply = self.without_forgotten(doubting.reply, &doubting.forgotten);
-                self.answer(flight.client, reply, turn);
-            }
-            work => self.keep_until(doubted.request, Flight { work, ..flight }),
+        if !doubting.asked.is_empty() {
+            return self.keep_until(doubted.request, flight);
         }
+        self.leave_out(&mut doubting.reply, &doubting.forgotten);
+        let reply = doubting.reply.clone();
+        self.answer(flight.client, reply, turn);
     }
 
     /// The connection to a node broke, or it is too late. What it may have forgotten nobody knows.
@@ -129,26 +127,22 @@ impl Node {
         }
     }
 
-    fn without_forgotten(&self, reply: Reply, forgotten: &BTreeMap<ShardId, DotSet>) -> Reply {
-        match reply {
-            Reply::Read(mut read) => {
-                if let Some(dots) = forgotten.get(&read.receipt.shard) {
-                    read.object.drop_values(dots);
+    /// Leaves out of an answer what is forgotten.
+    fn leave_out(&self, reply: &mut Reply, forgotten: &BTreeMap<ShardId, DotSet>) {
+        if let Reply::Read(read) = reply
+            && let Some(dots) = forgotten.get(&read.receipt.shard)
+        {
+            read.object.drop_values(dots);
+        }
+        if let Reply::Listed(listed) = reply {
+            let keyspace = listed.receipt.shard.keyspace;
+            listed.listings.retain_mut(|listing| {
+                let shard = self.contracts.shard_in(keyspace, listing.key.partition());
+                if let Some(dots) = shard.and_then(|shard| forgotten.get(&shard)) {
+                    listing.object.drop_values(dots);
                 }
-                Reply::Read(read)
-            }
-            Reply::Listed(mut listed) => {
-                let keyspace = listed.receipt.shard.keyspace;
-                listed.listings.retain_mut(|listing| {
-                    let shard = self.contracts.shard_in(keyspace, listing.key.partition());
-                    if let Some(dots) = shard.and_then(|shard| forgotten.get(&shard)) {
-                        listing.object.drop_values(dots);
-                    }
-                    !listing.object.values().is_empty()
-                });
-                Reply::Listed(listed)
-            }
-            other => other,
+                !listing.object.values().is_empty()
+            });
         }
     }
 }

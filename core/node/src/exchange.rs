@@ -9,8 +9,9 @@
 //! every second  n1 ──Clocks: s7 is 5e1f..──► n2        s7 is 5e1f.. here, too: done
 //!                                            n2        s7 is something else here: n2 asks
 //!               n1 ◄──Lack: s7, my clock──── n2        up to so many bytes
-//!               n1 ──Merge "tea", Merge "rum"──► n2    each key once, as it is at this moment
-//!               n1 ──Sent: goes on at a7───► n2        n2 asks again, at its own pace
+//!               n1 ──Merge "map"───────────► n2        each key once, as it is at this moment;
+//!               n1 ──Sent: "tea", "rum";───► n2        small ones all in one
+//!                    goes on at a7             n2        n2 asks again, at its own pace
 //! ```
 //!
 //! **Pull.** Who lacks something asks for it. A node that was away for an hour is the one that
@@ -50,7 +51,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::message::{Clocks, Lack, Sent, Stamp, Sums};
 use crate::trees::{Place, Scrub, Watched};
-use crate::{After, Disk, Message, Node, Turn};
+use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
 use acks::Acks;
 use prune::Lines;
 use pulls::{Price, Pull, Pulls};
@@ -314,8 +315,21 @@ impl Node {
             let (shard, after) = (pull.shard, pull.after);
             let credit = self.credit(pull.from);
             let catalog_version = self.in_force().version;
-            let lack = Lack { request, shard, clock, after, credit, catalog_version, stamp, echo };
-            turn.send(pull.from, Message::Lack(lack), After::Synced);
+            turn.send(
+                pull.from,
+                Message::Lack(Lack {
+                    request,
+                    shard,
+                    clock,
+                    after,
+                    credit,
+                    is_together: true,
+                    catalog_version,
+                    stamp,
+                    echo,
+                }),
+                After::Synced,
+            );
             let until = turn.now + self.config.limits.exchange_interval;
             let price = self.price(pull.from, credit);
             self.exchange.pulls.begin(request, pull, until, price, turn.now);
@@ -345,7 +359,12 @@ impl Node {
     }
 
     /// A node has sent what we had asked for, or a part of it.
-    pub(crate) fn sent<D: Disk>(&mut self, from: NodeId, sent: &Sent, turn: &mut Turn<'_, D>) {
+    pub(crate) fn sent<D: Disk>(&mut self, from: NodeId, sent: Sent, turn: &mut Turn<'_, D>) {
+        for (address, object) in sent.objects {
+            let (request, sync, cause) = (RequestId::NOBODY, false, Cause::Exchange);
+            let merge = Merge { request, address, object, sync, cause, stands_for: None };
+            self.merge(from, merge, turn);
+        }
         let (rate, pulls) = (self.config.limits.catch_up_rate, &mut self.exchange.pulls);
         let Some(pull) = pulls.end(sent.request, from, rate, turn.now) else { return };
         let (shard, gaps) = (pull.shard, sent.gaps);

@@ -192,7 +192,7 @@ impl Node {
     pub(crate) fn vouched<D: Disk>(
         &mut self,
         from: NodeId,
-        vouched: Vouched,
+        vouched: &Vouched,
         turn: &mut Turn<'_, D>,
     ) {
         let awaited = (from, vouched.request);

@@ -78,8 +78,8 @@ pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
     Bring, Cause, Changes, Clocks, Compare, Compared, Digest, Doubt, Doubted, Examine, Examined,
     Fetch, Fetched, Follow, Followed, Forward, Forwarded, Found, Known, Lack, Leaves, Merge,
-    Merged, Message, Recognise, Recognised, Recognition, RequestId, Scan, Scanned, Sent, Stamp,
-    Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
+    Merged, Message, Recognise, Recognised, Recognition, RequestId, Scan, Scanned, Sent, Spared,
+    Stamp, Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
 };
 pub use trees::{Place, sum_of};
 
@@ -405,16 +405,17 @@ impl Node {
             }
             Message::Clocks(clocks) => self.clocks(from, &clocks, turn),
             Message::Lack(lack) => self.lack(from, lack, turn),
-            Message::Sent(sent) => self.sent(from, &sent, turn),
+            Message::Sent(sent) => self.sent(from, sent, turn),
             Message::Compare(compare) => self.answer_questions(from, &compare, turn),
             Message::Compared(compared) => self.hear_answers(from, compared, turn),
             Message::Bring(bring) => self.bring(from, bring, turn),
             Message::Doubt(doubt) => self.doubt(from, &doubt, turn),
             Message::Doubted(doubted) => self.doubted(from, &doubted, turn),
+            Message::Spared(spared) => self.spared(from, &spared, turn),
             Message::Follow(follow) => self.follow(from, follow, turn),
             Message::Followed(followed) => self.followed(from, followed, turn),
             Message::Vouch(vouch) => self.vouch(from, &vouch, turn),
-            Message::Vouched(vouched) => self.vouched(from, vouched, turn),
+            Message::Vouched(vouched) => self.vouched(from, &vouched, turn),
             Message::Examine(examine) => self.examine(from, &examine, turn),
             Message::Examined(examined) => self.examined(from, examined, turn),
             Message::Recognise(recognise) => self.recognise(from, &recognise, turn),

@@ -126,8 +126,10 @@ pub enum Message {
     Compare(Compare),
     /// Answers [`Compare`].
     Compared(Compared),
-    /// Answered by a [`Merge`] for each key.
+    /// Answered for each key: by a [`Merge`], or in [`Spared`].
     Bring(Bring),
+    /// Answers [`Bring`] for some of its keys.
+    Spared(Spared),
     /// Answered by [`Followed`].
     Follow(Follow),
     /// Answers [`Follow`].
@@ -190,6 +192,7 @@ impl Message {
             | Self::Compare(_)
             | Self::Compared(_)
             | Self::Bring(_)
+            | Self::Spared(_)
             | Self::Follow(_)
             | Self::Followed(_)
             | Self::Vouch(_)
@@ -302,6 +305,18 @@ pub struct Bring {
     pub shard: ShardId,
     /// Under which keys.
     pub addresses: Vec<Address>,
+    /// What the sender holds there, of each the [bones](crate::trees::bones): nothing of what these
+    /// have is to be sent. None where that is not told, and everything is to be sent.
+    pub bones: Vec<Object>,
+}
+
+/// "What I hold here is in what you hold, so that you lack nothing, and I may."
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Spared {
+    /// Whom it concerns.
+    pub request: RequestId,
+    /// Which of the keys that were asked for, counted from zero.
+    pub numbers: Vec<u32>,
 }
 
 /// "Read again what your disk holds here, so that your tree says it."
@@ -348,6 +363,8 @@ pub struct Lack {
     pub after: Option<Dot>,
     /// How many bytes may be sent, about.
     pub credit: usize,
+    /// Whether small objects may come with [`Sent`], and not in a [`Merge`] each.
+    pub is_together: bool,
     /// The sender's catalog is of this version: it tells who is joining.
     pub catalog_version: u64,
     /// The sender's round.
@@ -414,6 +431,8 @@ pub struct Recognition {
 pub struct Sent {
     /// Whom it concerns.
     pub request: RequestId,
+    /// The small ones of the objects, to be merged like any other, if they may come together.
+    pub objects: Vec<(Address, Object)>,
     /// Where to go on, if there is more.
     pub next: Option<Dot>,
     /// How many dots the sender has in its clock and could not produce.

@@ -161,6 +161,7 @@ fn kind(message: &Message) -> &'static str {
         Message::Compare(_) => "compare",
         Message::Compared(_) => "compared",
         Message::Bring(_) => "bring",
+        Message::Spared(_) => "spared",
         Message::Follow(_) => "follow",
         Message::Followed(_) => "followed",
         Message::Vouch(_) => "vouch",

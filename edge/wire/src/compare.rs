@@ -5,11 +5,12 @@
 
 use antientropy::{self as trees, Digest, KeyRange, Width, Within};
 use bytes::{BufMut, Bytes, BytesMut};
-use model::{KeyspaceId, ShardId};
+use codec::object;
+use model::{KeyspaceId, Object, ShardId};
 use node::{Place, RequestId};
 use prost::{Message, Oneof};
 
-use crate::parts::{Address, Unusable, Usable, narrow, present, wrong};
+use crate::parts::{Address, Objects, Unusable, Usable, coded, narrow, present, wrong};
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Compare {
@@ -163,6 +164,18 @@ pub(crate) struct Bring {
     shard: u32,
     #[prost(message, repeated, tag = "4")]
     addresses: Vec<Address>,
+    /// As many objects with their marks, in the encoding of `codec`, of which values have no bodies.
+    /// Whoever does not know the field sends what it holds, as it must where there is none.
+    #[prost(bytes = "bytes", tag = "5")]
+    bones: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Spared {
+    #[prost(fixed64, tag = "1")]
+    request: u64,
+    #[prost(uint32, repeated, tag = "2")]
+    numbers: Vec<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -393,16 +406,41 @@ impl Bring {
             keyspace: bring.shard.keyspace.number(),
             shard: bring.shard.index.into(),
             addresses: bring.addresses.iter().map(Address::put).collect(),
+            bones: coded(|out| {
+                bring.bones.iter().for_each(|bones| object::encode_marked(bones, out));
+            }),
         }
     }
 
     pub(crate) fn take(self) -> Usable<node::Bring> {
+        let addresses =
+            self.addresses.into_iter().map(Address::take).collect::<Usable<Vec<_>>>()?;
         let keyspace = KeyspaceId::new(self.keyspace);
         Ok(node::Bring {
             request: RequestId(self.request),
             shard: ShardId { keyspace, index: narrow(self.shard)? },
-            addresses: self.addresses.into_iter().map(Address::take).collect::<Usable<_>>()?,
+            bones: take_bones(&self.bones, addresses.len())?,
+            addresses,
         })
+    }
+}
+
+/// As many as there are addresses, or none.
+fn take_bones(bytes: &Bytes, addresses: usize) -> Usable<Vec<Object>> {
+    let mut objects = Objects::new(bytes, true);
+    let count = if bytes.is_empty() { 0 } else { addresses };
+    let bones = (0..count).map(|_| objects.next()).collect();
+    objects.finish()?;
+    bones
+}
+
+impl Spared {
+    pub(crate) fn put(spared: &node::Spared) -> Self {
+        Self { request: spared.request.0, numbers: spared.numbers.clone() }
+    }
+
+    pub(crate) fn take(self) -> node::Spared {
+        node::Spared { request: RequestId(self.request), numbers: self.numbers }
     }
 }
 

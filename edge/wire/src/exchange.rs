@@ -7,7 +7,8 @@ use model::{KeyspaceId, ShardId};
 use node::{RequestId, Stamp, Sums};
 use prost::Message;
 
-use crate::parts::{PlainDot, Usable, coded, narrow, put_disk, take_disk, wrong};
+use crate::batch::Batch;
+use crate::parts::{Objects, PlainDot, Usable, coded, narrow, put_disk, take_disk, wrong};
 
 /// Nineteen bytes for each shard, or some more.
 #[derive(Clone, PartialEq, Message)]
@@ -60,6 +61,9 @@ pub(crate) struct Lack {
     echo: u64,
     #[prost(uint64, tag = "9")]
     catalog_version: u64,
+    /// Whoever does not know it sends each object in a message of its own, which is as good.
+    #[prost(bool, tag = "10")]
+    is_together: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -107,7 +111,10 @@ pub(crate) struct Sent {
     next: Option<PlainDot>,
     #[prost(uint64, tag = "3")]
     gaps: u64,
-    #[prost(bool, tag = "4")]
+    /// An object follows for each key. There are none where they were not asked for together.
+    #[prost(message, repeated, tag = "4")]
+    batches: Vec<Batch>,
+    #[prost(bool, tag = "5")]
     forgets: bool,
 }
 
@@ -167,6 +174,7 @@ impl Lack {
             stamp: lack.stamp.0,
             echo: lack.echo.0,
             catalog_version: lack.catalog_version,
+            is_together: lack.is_together,
         }
     }
 
@@ -181,6 +189,7 @@ impl Lack {
             stamp: Stamp(self.stamp),
             echo: Stamp(self.echo),
             catalog_version: self.catalog_version,
+            is_together: self.is_together,
         })
     }
 }
@@ -221,13 +230,21 @@ impl Vouched {
 
 impl Sent {
     pub(crate) fn put(sent: &node::Sent) -> Self {
+        let batches = Batch::put(sent.objects.iter().map(|(address, _)| address));
         let next = sent.next.map(PlainDot::put);
-        Self { request: sent.request.0, next, gaps: sent.gaps, forgets: sent.forgets }
+        Self { request: sent.request.0, next, gaps: sent.gaps, batches, forgets: sent.forgets }
     }
 
-    pub(crate) fn take(self) -> node::Sent {
-        let (request, next) = (RequestId(self.request), self.next.map(PlainDot::take));
-        node::Sent { request, next, gaps: self.gaps, forgets: self.forgets }
+    pub(crate) fn take(self, objects: &mut Objects<'_>) -> Usable<node::Sent> {
+        let addresses = Batch::take(self.batches)?.into_iter();
+        let objects = addresses.map(|address| Ok((address, objects.next()?)));
+        Ok(node::Sent {
+            request: RequestId(self.request),
+            objects: objects.collect::<Usable<_>>()?,
+            next: self.next.map(PlainDot::take),
+            gaps: self.gaps,
+            forgets: self.forgets,
+        })
     }
 }
 

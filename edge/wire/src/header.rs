@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
-use crate::compare::{Bring, Compare, Compared, Examine, Examined};
+use crate::compare::{Bring, Compare, Compared, Examine, Examined, Spared};
 use crate::exchange::{Clocks, Doubt, Lack, Sent, Vouch, Vouched};
 use crate::feed::{Follow, Followed};
 use crate::parts::{Address, Ballot, Key, Seen};
@@ -21,7 +21,7 @@ use crate::salvage::{Recognise, Recognised};
 pub(crate) struct Header {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 34, 35, 40, 41, 42, 43, 50, 51, 60, 61"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 34, 35, 40, 41, 42, 43, 50, 51, 60, 61, 62"
     )]
     pub(crate) kind: Option<Kind>,
 }
@@ -67,6 +67,7 @@ pub(crate) enum Kind {
     Clocks(Clocks),
     #[prost(message, tag = "19")]
     Lack(Lack),
+    /// The objects of its keys follow, if it has any.
     #[prost(message, tag = "20")]
     Sent(Sent),
     #[prost(message, tag = "21")]
@@ -106,6 +107,8 @@ pub(crate) enum Kind {
     /// One object follows, unless the sender cannot say.
     #[prost(message, tag = "61")]
     Recognised(Recognised),
+    #[prost(message, tag = "62")]
+    Spared(Spared),
 }
 
 /// Another header, and each object that follows has its marks behind it. A node that does not

@@ -24,6 +24,7 @@
 //!
 //! It does no IO. It does not encrypt.
 
+mod batch;
 mod compare;
 mod exchange;
 mod explain;

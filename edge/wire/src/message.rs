@@ -117,6 +117,7 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         },
         Message::Followed(followed) => feed::each_object(followed, visit),
         Message::Recognised(Recognised { found: Some(found), .. }) => visit(&found.held),
+        Message::Sent(sent) => sent.objects.iter().for_each(|(_, object)| visit(object)),
         Message::Merged(_)
         | Message::Fetch(_)
         | Message::Fetched(Fetched { found: Found::Digest(_) | Found::Failed, .. })
@@ -136,10 +137,10 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Gossip { .. }
         | Message::Clocks(_)
         | Message::Lack(_)
-        | Message::Sent(_)
         | Message::Compare(_)
         | Message::Compared(_)
         | Message::Bring(_)
+        | Message::Spared(_)
         | Message::Follow(_)
         | Message::Vouch(_)
         | Message::Vouched(_)
@@ -223,6 +224,7 @@ fn put(message: &Message) -> Kind {
         Message::Compare(compare) => Kind::Compare(compare::Compare::put(compare)),
         Message::Compared(compared) => Kind::Compared(compare::Compared::put(compared)),
         Message::Bring(bring) => Kind::Bring(compare::Bring::put(bring)),
+        Message::Spared(spared) => Kind::Spared(compare::Spared::put(spared)),
         Message::Follow(follow) => Kind::Follow(feed::Follow::put(follow)),
         Message::Followed(followed) => Kind::Followed(feed::Followed::put(followed)),
         Message::Vouch(vouch) => Kind::Vouch(exchange::Vouch::put(vouch)),
@@ -311,10 +313,11 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Gossip(header::Gossip { packet }) => Message::Gossip { packet },
         Kind::Clocks(clocks) => Message::Clocks(clocks.take()?),
         Kind::Lack(lack) => Message::Lack(lack.take()?),
-        Kind::Sent(sent) => Message::Sent(sent.take()),
+        Kind::Sent(sent) => Message::Sent(sent.take(objects)?),
         Kind::Compare(compare) => Message::Compare(compare.take()?),
         Kind::Compared(compared) => Message::Compared(compared.take()?),
         Kind::Bring(bring) => Message::Bring(bring.take()?),
+        Kind::Spared(spared) => Message::Spared(spared.take()),
         Kind::Follow(follow) => Message::Follow(follow.take()?),
         Kind::Followed(followed) => Message::Followed(followed.take(objects)?),
         Kind::Vouch(vouch) => Message::Vouch(vouch.take()?),

@@ -294,9 +294,9 @@ impl Demands {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Key {
     #[prost(bytes = "bytes", tag = "1")]
-    partition: Bytes,
+    pub(crate) partition: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
-    sort: Bytes,
+    pub(crate) sort: Bytes,
 }
 
 impl Key {

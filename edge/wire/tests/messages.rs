@@ -64,6 +64,7 @@ fn kind(message: &Message) -> u8 {
         Message::Doubted(_) => 32,
         Message::Recognise(_) => 33,
         Message::Recognised(_) => 34,
+        Message::Spared(_) => 35,
     }
 }
 
@@ -82,7 +83,7 @@ fn messages_of_every_kind_arrive_as_they_were_sent() {
         assert_eq!(decode(&mut buffer), Ok(Some(message.clone())));
     }
     assert_eq!(decode(&mut buffer), Ok(None));
-    assert_eq!(seen, (0..35).collect());
+    assert_eq!(seen, (0..36).collect());
 }
 
 proptest! {

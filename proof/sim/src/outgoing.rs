@@ -172,6 +172,7 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Compare(compare) => (23, compare.request.0, "compare"),
         Message::Compared(compared) => (24, compared.request.0, "compared"),
         Message::Bring(bring) => (25, bring.request.0, "bring"),
+        Message::Spared(spared) => (60, spared.request.0, "spared"),
         Message::Follow(follow) => (26, follow.request.0, "follow"),
         Message::Followed(followed) => (27, followed.request.0, "followed"),
         Message::Vouch(vouch) => (40, vouch.request.0, "vouch"),

@@ -30,6 +30,14 @@ const LAGS_MIN: u64 = 200;
 /// What an object counts for at least, however small it is: the work that it makes.
 pub(crate) const OBJECT_BYTES_MIN: usize = 512;
 
+/// The most bytes of an object that travels together with others. A frame and a header for each of
+/// them would be more than what there is to say of it; of a larger one they are little, and a
+/// message that holds it beside others might be too large for a frame.
+const TOGETHER_BYTES_MAX: usize = 4 << 10;
+
+/// What a mark counts for.
+const MARK_BYTES: usize = 32;
+
 /// What is on its way to a replica that had asked.
 struct Parcel {
     shard: ShardId,
@@ -45,7 +53,8 @@ struct Parcel {
 impl Node {
     /// A node says what it has of a shard. It is sent what it lacks, up to its credit.
     pub(crate) fn lack<D: Disk>(&mut self, from: NodeId, lack: Lack, turn: &mut Turn<'_, D>) {
-        let Lack { request, shard, clock, after, credit, catalog_version, stamp, echo } = lack;
+        let Lack { request, shard, clock, after, credit, is_together, .. } = lack;
+        let Lack { catalog_version, stamp, echo, .. } = lack;
         if !self.is_shared(shard, from) || !self.is_to_be_believed(from, catalog_version) {
             return;
         }
@@ -74,13 +83,23 @@ impl Node {
         let absent = examined.difference(&parcel.covered);
         let gaps = absent.difference(kept.replica.forgotten());
         let (forgets, gaps) = (gaps != absent, gaps.len());
-        for (address, object) in parcel.objects {
+        let is_small = |(_, object): &(Address, Object)| is_together && is_small(object);
+        let (mut objects, alone): (Vec<_>, Vec<_>) = parcel.objects.into_iter().partition(is_small);
+        // Each table is named once.
+        objects.sort_by_key(|(address, _)| address.table);
+        for (address, object) in alone {
             let (request, sync, cause) = (RequestId::NOBODY, false, Cause::Exchange);
             let merge = Merge { request, address, object, sync, cause, stands_for: None };
             turn.send(from, Message::Merge(merge), After::Now);
         }
-        turn.send(from, Message::Sent(Sent { request, next, gaps, forgets }), After::Now);
+        let sent = Sent { request, objects, next, gaps, forgets };
+        turn.send(from, Message::Sent(sent), After::Now);
     }
+}
+
+/// Whether an object may travel together with others.
+fn is_small(object: &Object) -> bool {
+    throttle::bytes(object) + MARK_BYTES * object.marks().len() <= TOGETHER_BYTES_MAX
 }
 
 impl Parcel {

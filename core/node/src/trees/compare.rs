@@ -7,7 +7,7 @@
 //! n1 ──Bring "tea"────────────────────────────────► n2      what n2 holds, first
 //! n1 ◄───────────────────────Merge "tea"────────── n2
 //! n1 ──Merge "rum"────────────────────────────────► n2      what only n1 holds, and what n1
-//!                                                           holds besides what came
+//!                                                           holds besides what n2 does
 //! ```
 //!
 //! Objects that were found this way are merged as [repairs](replica::Replica::repair): one may be
@@ -81,6 +81,8 @@ pub(crate) struct Comparison {
     /// What is left to be copied page by page, where comparing came to no end.
     pub(crate) pages: Option<Pages>,
     pub(crate) found: VecDeque<Difference<Place>>,
+    /// What was asked for last, in this order.
+    pub(crate) asked: Vec<Address>,
     /// Objects that were asked for and have not come.
     pub(crate) awaited: BTreeSet<Address>,
     /// How many of those that were asked for last have come.
@@ -209,6 +211,7 @@ impl Node {
             exchange: Exchange::new(range, limits),
             pages: None,
             found: VecDeque::new(),
+            asked: Vec::new(),
             awaited: BTreeSet::new(),
             brought: 0,
             weight: 0,

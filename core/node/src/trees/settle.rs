@@ -2,26 +2,30 @@
 //! this one does.
 //!
 //! ```text
-//! n1 ──Bring a b c──► n2      n2 has room for two of them in what may be sent at once
-//! n1 ◄──Merge a, Merge b, Merge nothing──── n2
-//! n1 ──Merge a──────► n2      n1 held more of it
+//! n1 ──Bring a b c d──► n2    n2 has room for two of them in what may be sent at once
+//! n1 ◄──Merge a, Merge b, Merge nothing, Spared d──── n2
+//! n1 ──Merge a, Merge d──► n2 n1 held more of them
 //! n1 ──Bring c──────► n2      when what has come is paid for
 //! ```
 //!
 //! Of a value that is forgotten here, whoever has it is told that it is superseded: its disk has
 //! lost the record that said so.
+//!
+//! Of what it holds itself the one that asks tells the [bones]: an object that is older than that
+//! need not travel to be found to be older.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use antientropy::{Difference, Digest};
+use bytes::Bytes;
 use causality::DotSet;
 use lattice::Lattice as _;
-use model::{Address, NodeId, Now, Object, ShardId};
+use model::{Address, NodeId, Now, Object, ShardId, Value};
 use mutant::{Mutant, is};
 
 use crate::exchange::throttle;
-use crate::message::Bring;
+use crate::message::{Bring, Spared};
 use crate::trees::compare::{Comparison, PATIENCE};
 use crate::trees::{PAUSE, Place};
 use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
@@ -44,14 +48,17 @@ impl Node {
             false => SETTLED_AT_ONCE,
         };
         let bytes_max = self.bytes_at_once(with);
-        let mut wanted = Vec::new();
+        let (mut wanted, mut held) = (Vec::new(), Vec::new());
         for _ in 0..most {
             if bytes_max < comparison.weight {
                 break;
             }
             let Some(difference) = comparison.found.pop_front() else { break };
-            let Difference { key: Place(address), theirs, .. } = difference;
+            let Difference { key: Place(address), ours, theirs } = difference;
             if theirs.is_some() {
+                let is_told = ours.is_some() && !comparison.is_copy;
+                let ours = is_told.then(|| turn.disk.object(comparison.shard, &address));
+                held.push(ours.and_then(Result::ok).flatten().unwrap_or_default());
                 wanted.push(address);
             } else if !comparison.is_copy && !is(Mutant::OnlyOursKeptBack) {
                 let bytes = send_repair(RequestId::NOBODY, comparison.shard, address, with, turn);
@@ -60,27 +67,73 @@ impl Node {
         }
         comparison.brought = 0;
         comparison.awaited = wanted.iter().cloned().collect();
+        comparison.asked.clone_from(&wanted);
         if !wanted.is_empty() {
-            let bring = Bring { request, shard: comparison.shard, addresses: wanted };
+            let (shard, bones) = (comparison.shard, held.iter().map(bones).collect());
+            let bring = Bring { request, shard, addresses: wanted, bones };
             turn.send(with, Message::Bring(bring), After::Now);
         }
     }
 
     /// Brings what this node holds under some keys, up to so many bytes. Whoever asked counts the
-    /// answers, so that nothing is an answer, too: for now, nothing.
+    /// answers, so that nothing is an answer, too: for now, nothing. What it has all of is not
+    /// brought, and it is told so.
     pub(crate) fn bring<D: Disk>(&self, from: NodeId, bring: Bring, turn: &mut Turn<'_, D>) {
-        let Bring { request, shard, addresses } = bring;
+        let Bring { request, shard, addresses, bones } = bring;
         if !self.is_shared(shard, from) {
             return;
         }
         let mut left = self.bytes_at_once(from);
-        for address in addresses.into_iter().take(SETTLED_AT_ONCE) {
-            let bytes = match left {
-                0 => send(request, address, Object::default(), from, turn),
-                _ => send_repair(request, shard, address, from, turn),
+        let mut numbers = Vec::new();
+        let mut bones = bones.into_iter();
+        for (number, address) in (0..).zip(addresses.into_iter().take(SETTLED_AT_ONCE)) {
+            let known = bones.next().filter(|bones| !bones.is_bottom());
+            let object = match left {
+                0 => Object::default(),
+                _ => turn.disk.object(shard, &address).ok().flatten().unwrap_or_default(),
             };
+            let is_known = |known| 0 < left && adds_nothing(known, &object);
+            if known.is_some_and(is_known) {
+                numbers.push(number);
+                left = left.saturating_sub(throttle::cost(0));
+                continue;
+            }
+            let bytes = send(request, address, object, from, turn);
             left = left.saturating_sub(throttle::cost(bytes));
         }
+        if !numbers.is_empty() {
+            turn.send(from, Message::Spared(Spared { request, numbers }), After::Now);
+        }
+    }
+
+    /// Sends what the other one lacks of some objects, and has nothing of that is not here.
+    pub(crate) fn spared<D: Disk>(
+        &mut self,
+        from: NodeId,
+        spared: &Spared,
+        turn: &mut Turn<'_, D>,
+    ) {
+        let Spared { request, numbers } = spared;
+        let comparison = self.trees.comparisons.get_mut(request);
+        let Some(comparison) = comparison.filter(|comparison| comparison.with == from) else {
+            return;
+        };
+        for number in numbers {
+            let at = usize::try_from(*number).unwrap_or(usize::MAX);
+            let Some(address) = comparison.asked.get(at).cloned() else { continue };
+            // What comes twice is no other answer.
+            if !comparison.awaited.remove(&address) {
+                continue;
+            }
+            comparison.brought += 1;
+            if !comparison.is_copy && !is(Mutant::AheadKeptBack) {
+                let shard = comparison.shard;
+                let bytes = send_repair(RequestId::NOBODY, shard, address, from, turn);
+                comparison.sent(bytes);
+            }
+        }
+        comparison.until = turn.now + self.config.limits.exchange_interval * PATIENCE;
+        self.end_batch(*request, turn.now);
     }
 
     /// Takes in an object that a comparison has found. If more is held here, it goes back.
@@ -129,16 +182,27 @@ impl Node {
             let bytes = send_repair(RequestId::NOBODY, shard, address, from, turn);
             comparison.sent(bytes);
         }
-        let is_batch_over = comparison.awaited.is_empty();
-        if let Some(mut comparison) =
-            is_batch_over.then(|| self.trees.comparisons.remove(&request)).flatten()
-        {
-            if comparison.brought == 0 {
-                return self.break_off(comparison, turn.now);
-            }
-            self.pause(&mut comparison, turn.now);
-            self.trees.comparisons.insert(request, comparison);
+        self.end_batch(request, turn.now);
+    }
+
+    /// Goes on when everything that was asked for is answered.
+    fn end_batch(&mut self, request: RequestId, now: Now) {
+        let is_over = |comparison: &Comparison| comparison.awaited.is_empty();
+        if !self.trees.comparisons.get(&request).is_some_and(is_over) {
+            return;
         }
+        let Some(mut comparison) = self.trees.comparisons.remove(&request) else { return };
+        // It was settled before, and this came late.
+        if comparison.resumes.is_some() || comparison.asked.is_empty() {
+            self.trees.comparisons.insert(request, comparison);
+            return;
+        }
+        if comparison.brought == 0 {
+            return self.break_off(comparison, now);
+        }
+        comparison.asked.clear();
+        self.pause(&mut comparison, now);
+        self.trees.comparisons.insert(request, comparison);
     }
 
     /// How many bytes are brought to a node, or by it, at once: little, where there are clients.
@@ -156,6 +220,20 @@ impl Node {
         };
         comparison.resumes = Some(now + pause.max(PAUSE));
     }
+}
+
+/// An object without the bodies of its values: enough to see what another one adds to it, as values
+/// are named by their dots.
+pub(crate) fn bones(object: &Object) -> Object {
+    let bare = Value { content_type: Bytes::new(), body: Bytes::new() };
+    let values = object.values().keys().map(|dot| (*dot, bare.clone())).collect();
+    let bones = Object::from_parts(values, object.context().clone());
+    bones.expect("it has the dots of its values").marked(object.marks().clone())
+}
+
+/// Whether an object changes nothing of another one, whose bones these are.
+fn adds_nothing(mut bones: Object, object: &Object) -> bool {
+    bones.merge(object.clone()) == lattice::Change::Unchanged
 }
 
 /// Sends what is held under a key; nothing, if it cannot be read. Returns how many bytes it has.

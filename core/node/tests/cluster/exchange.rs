@@ -210,19 +210,84 @@ fn lines_that_stay_do_not_keep_others_from_being_dropped() {
         write(&mut cluster, &key, &context);
     }
     cluster.holds = |from, to, message| {
-        [from, to].contains(&NodeId::new(3)) && matches!(message, Message::Merge(_))
+        [from, to].contains(&NodeId::new(3))
+            && matches!(message, Message::Merge(_) | Message::Sent(_))
     };
     cluster.held.clear();
     cluster.wait(5_000);
     assert_eq!(lines(&cluster), STAY as usize);
     cluster.holds = |_, to, message| {
+        let is_held = |address: &Address| address.key.partition()[0] == b'k';
         to == NodeId::new(3)
-            && matches!(message, Message::Merge(merge) if merge.address.key.partition()[0] == b'k')
+            && match message {
+                Message::Merge(merge) => is_held(&merge.address),
+                Message::Sent(sent) => sent.objects.iter().any(|(address, _)| is_held(address)),
+                _ => false,
+            }
     };
     (0..20).for_each(|key| drop(write(&mut cluster, &format!("m{key}"), &none())));
     assert_eq!(lines(&cluster), STAY as usize + 20);
-    cluster.wait(5_000);
+    // What n3 asks for is answered and lost, and it asks one after the other.
+    cluster.wait(20_000);
     assert_eq!(lines(&cluster), STAY as usize);
+}
+
+/// A frame and a header for each small object would be more than what there is to say of it.
+#[test]
+fn what_is_small_comes_together_and_what_is_large_alone() {
+    let mut cluster = Cluster::with_limits(2, limits());
+    cluster.stop(2);
+    let one = WriteOptions { w: Some(Level::One), ..WriteOptions::default() };
+    for number in 0..20 {
+        cluster.ask(1, put(&format!("k{number}"), "small", &none(), one));
+    }
+    cluster.ask(1, put("large", &"v".repeat(10_000), &none(), one));
+    // Clients are gone: it is not held back for them.
+    cluster.wait(3_000);
+    cluster.holds = |_, to, message| {
+        to == NodeId::new(2) && matches!(message, Message::Merge(_) | Message::Sent(_))
+    };
+    cluster.come_back(2);
+    cluster.wait(1_500);
+    let brought = cluster.held.iter().filter_map(|(_, input)| match input {
+        Input::Received { message: Message::Merge(_), .. } => Some(0),
+        Input::Received { message: Message::Sent(sent), .. } => Some(sent.objects.len()),
+        _ => None,
+    });
+    assert_eq!(brought.collect::<Vec<_>>()[..2], [0, 20]);
+    assert!(cluster.objects(2).is_empty());
+    cluster.holds = |_, _, _| false;
+    let held = std::mem::take(&mut cluster.held);
+    cluster.inputs.extend(held);
+    cluster.settle();
+    assert_eq!(cluster.objects(2), cluster.objects(1));
+}
+
+/// A peer of another version does not ask for them together.
+#[test]
+fn who_does_not_ask_for_objects_together_is_sent_each_by_itself() {
+    let mut cluster = Cluster::with_limits(2, limits());
+    cluster.stop(2);
+    let one = WriteOptions { w: Some(Level::One), ..WriteOptions::default() };
+    for number in 0..20 {
+        cluster.ask(1, put(&format!("k{number}"), "small", &none(), one));
+    }
+    cluster.wait(3_000);
+    cluster.holds = |_, to, message| to == NodeId::new(1) && matches!(message, Message::Lack(_));
+    cluster.come_back(2);
+    cluster.wait(1_500);
+    let mut held = std::mem::take(&mut cluster.held);
+    for (_, input) in &mut held {
+        if let Input::Received { message: Message::Lack(lack), .. } = input {
+            lack.is_together = false;
+        }
+    }
+    cluster.holds = |_, _, message| matches!(message, Message::Sent(_));
+    cluster.inputs.extend(held);
+    cluster.settle();
+    assert_eq!(cluster.objects(2), cluster.objects(1));
+    let has_objects = |(_, input): &(NodeId, Input)| matches!(input, Input::Received { message: Message::Sent(sent), .. } if !sent.objects.is_empty());
+    assert!(!cluster.held.iter().any(has_objects));
 }
 
 /// Its answers would differ from those of others, and each read would have to ask again.

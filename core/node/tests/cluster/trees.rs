@@ -98,6 +98,47 @@ fn of_two_states_of_a_key_both_get_what_they_lack() {
 }
 
 #[test]
+fn what_is_older_than_what_the_one_that_asks_holds_does_not_travel() {
+    let mut cluster = filled(100);
+    let old = disk(&mut cluster, 3).objects.clone();
+    for number in 0..20 {
+        let first = cluster.get(1, &named(number), Level::All).object;
+        cluster.put(1, &named(number), "later", first.context());
+    }
+    cluster.wait(2_000);
+    disk(&mut cluster, 3).objects = old;
+    cluster.holds = |from, _, message| {
+        from == NodeId::new(3)
+            && matches!(message, Message::Merge(merge) if !merge.object.is_bottom())
+    };
+    cluster.wait(SCRUB * 5 / 4 + 3_000);
+    assert!(are_equal(&cluster));
+    assert!(cluster.held.is_empty(), "{:?}", cluster.held.front());
+}
+
+#[test]
+fn of_two_siblings_each_is_brought_to_who_holds_only_the_other() {
+    let mut cluster = filled(10);
+    let first = cluster.get(1, "k1", Level::All).object;
+    cluster.put(1, "k1", "one", first.context());
+    cluster.put(1, "k1", "two", first.context());
+    cluster.wait(2_000);
+    let place = |(place, object): (&(ShardId, TableId, Key), &Object)| {
+        (object.values().len() == 2).then(|| (place.clone(), object.clone()))
+    };
+    let (place, both) = disk(&mut cluster, 1).objects.iter().find_map(place).unwrap();
+    let [one, two] = both.values().keys().copied().collect::<Vec<_>>()[..] else { panic!() };
+    for (node, lost) in [(1, one), (2, one), (3, two)] {
+        let mut left = both.clone();
+        left.leave_out(lost);
+        disk(&mut cluster, node).objects.insert(place.clone(), left);
+    }
+    cluster.wait(SCRUB * 5 / 4 + 3_000);
+    assert!(are_equal(&cluster));
+    assert_eq!(disk(&mut cluster, 1).objects.get(&place), Some(&both));
+}
+
+#[test]
 fn replicas_that_are_equal_send_each_other_no_object_and_compare_nothing() {
     let mut cluster = filled(200);
     cluster.holds = |_, _, message| {

@@ -3,12 +3,12 @@
 use antientropy::{
     Answer, Answers, Ask, Digest, KeyRange, Listing, Parts, Questions, Width, Within,
 };
-use node::{Bring, Compare, Compared, Examine, Examined, Leaves, Message, Place};
+use node::{Bring, Compare, Compared, Examine, Examined, Leaves, Message, Place, Spared};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::{addresses, requests_ids, shards};
+use super::{addresses, any_objects, requests_ids, shards};
 
 fn places() -> impl Strategy<Value = Place> {
     addresses().prop_map(Place)
@@ -69,9 +69,14 @@ pub(crate) fn comparisons() -> impl Strategy<Value = Message> {
         }),
         (requests_ids(), option::of(told))
             .prop_map(|(request, answers)| Message::Compared(Compared { request, answers })),
-        (requests_ids(), shards(), vec(addresses(), 0..4)).prop_map(
-            |(request, shard, addresses)| Message::Bring(Bring { request, shard, addresses })
-        ),
+        (requests_ids(), shards(), vec((addresses(), any_objects()), 0..4), any::<bool>())
+            .prop_map(|(request, shard, wanted, is_told)| {
+                let (addresses, objects): (_, Vec<_>) = wanted.into_iter().unzip();
+                let bones = objects.into_iter().filter(|_| is_told).collect();
+                Message::Bring(Bring { request, shard, addresses, bones })
+            }),
+        (requests_ids(), vec(any::<u32>(), 0..4))
+            .prop_map(|(request, numbers)| Message::Spared(Spared { request, numbers })),
         (requests_ids(), shards(), option::of(addresses()), option::of(addresses())).prop_map(
             |(request, shard, from, to)| {
                 let range = KeyRange { from: from.map(Place), to: to.map(Place) };

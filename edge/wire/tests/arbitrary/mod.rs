@@ -529,7 +529,8 @@ fn exchange() -> impl Strategy<Value = Message> {
         .prop_map(|(shard, clock, tree)| Sums { shard, clock, tree });
     let clocks = (stamps(), stamps(), any::<bool>(), vec(told, 0..6));
     let lack = (requests_ids(), shards(), dot_sets(), option::of(dots()), any::<u32>(), stamps());
-    let sent = (requests_ids(), option::of(dots()), any::<u64>(), any::<bool>());
+    let objects = vec((addresses(), any_objects()), 0..4);
+    let sent = (requests_ids(), objects, option::of(dots()), any::<u64>(), any::<bool>());
     let disk = any::<u128>().prop_map(DiskId::new);
     let vouch = (requests_ids(), shards(), disk, option::of(dots())).prop_map(
         |(request, shard, disk, after)| Message::Vouch(Vouch { request, shard, disk, after }),
@@ -562,13 +563,14 @@ fn exchange() -> impl Strategy<Value = Message> {
                 clock,
                 after,
                 credit,
+                is_together: stamp.0 % 2 == 0,
                 catalog_version,
                 stamp,
                 echo,
             })
         }),
-        sent.prop_map(|(request, next, gaps, forgets)| {
-            Message::Sent(Sent { request, next, gaps, forgets })
+        sent.prop_map(|(request, objects, next, gaps, forgets)| {
+            Message::Sent(Sent { request, objects, next, gaps, forgets })
         }),
     ]
 }

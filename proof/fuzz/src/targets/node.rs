@@ -102,8 +102,8 @@ impl Store for Memory {
     }
 
     fn reap(&mut self, reaping: replica::Reaping) {
-        for (address, _) in reaping.tombstones {
-            self.objects.remove(&(reaping.shard, address));
+        for (Address { table, key }, _) in reaping.tombstones {
+            self.objects.remove(&(reaping.shard, table, key));
         }
     }
 }
@@ -276,6 +276,14 @@ impl World {
     }
 }
 
+/// Objects that come with an answer, some of them under a key.
+fn told_together(how: u8, object: &Object) -> Vec<(Address, Object)> {
+    let tables = catalog().tables;
+    let table = tables.values().next().filter(|_| !how.is_multiple_of(3)).map(|table| table.id);
+    let address = |table| Address { table, key: samples::first_key() };
+    table.into_iter().map(|table| (address(table), object.clone())).collect()
+}
+
 fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
     let verdicts = [Verdict::Durable, Verdict::Buffered, Verdict::Failed, Verdict::Full];
     Some(match question {
@@ -306,6 +314,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         Message::Accept { ballot, .. } => Message::Accepted { ballot },
         Message::Lack(lack) => Message::Sent(Sent {
             request: lack.request,
+            objects: told_together(how, &object),
             next: how.is_multiple_of(2).then_some(lack.after).flatten(),
             gaps: u64::from(how),
             forgets: how.is_multiple_of(2),
@@ -328,6 +337,10 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             let answers =
                 (!how.is_multiple_of(7)).then(|| Answers { round, answers: vec![answer] });
             Message::Compared(Compared { request: compare.request, answers })
+        }
+        Message::Bring(bring) if how.is_multiple_of(4) => {
+            let numbers = (0..u32::from(how)).collect();
+            Message::Spared(node::Spared { request: bring.request, numbers })
         }
         Message::Bring(bring) => {
             let address = bring.addresses.into_iter().next()?;
@@ -373,6 +386,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         | Message::Take { .. }
         | Message::Clocks(_)
         | Message::Sent(_)
+        | Message::Spared(_)
         | Message::Followed(_)
         | Message::Compared(_)
         | Message::Examined(_)

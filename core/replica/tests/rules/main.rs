@@ -2,112 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use std::collections::BTreeMap;
+mod forgetting;
+mod site;
 
 use bytes::Bytes;
 use causality::{Dot, DotSet, Incarnation};
 use lattice::Change::{Grew, Unchanged};
-use model::{
-    Address, Key, KeyspaceId, Limits, Mark, Mutation, Object, ShardId, TableId, Token, Value,
-};
-use replica::{Asked, Change, Page, PageNeed, Refused, Repaired, Replica, Span, Store, StoreError};
+use model::{Limits, Mark, Mutation, Token, Value};
+use replica::{Asked, Refused, Repaired, Replica};
+use site::{SHARD, Site, address, none};
 
-const SHARD: ShardId = ShardId { keyspace: KeyspaceId::new(1), index: 0 };
-
-/// A disk that keeps everything, and counts.
-#[derive(Default)]
-struct Memory {
-    objects: BTreeMap<Address, Object>,
-    clock: BTreeMap<Incarnation, Vec<causality::Run>>,
-    commits: usize,
-    log: replica::Log,
-}
-
-impl Store for Memory {
-    fn object(&self, _: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
-        Ok(self.objects.get(address).cloned())
-    }
-
-    fn scan(&self, _: ShardId, _: TableId, _: &Span, _: PageNeed) -> Result<Page, StoreError> {
-        Ok(Page::default())
-    }
-
-    fn log(
-        &self,
-        _: ShardId,
-        _: causality::Run,
-        _: usize,
-    ) -> Result<Vec<replica::Entry>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn commit(&mut self, change: Change) {
-        self.log.take(&change);
-        self.objects.insert(change.address, change.object);
-        self.clock.extend(change.clock);
-        self.commits += 1;
-    }
-
-    fn forget(&mut self, _: ShardId, _: &[causality::Run]) {}
-
-    fn reap(&mut self, reaping: replica::Reaping) {
-        for (address, _) in &reaping.tombstones {
-            self.objects.remove(address);
-        }
-        self.clock.extend(reaping.clock);
-        self.commits += 1;
-    }
-}
-
-/// A replica and its disk.
-struct Site {
-    replica: Replica,
-    disk: Memory,
-}
-
-impl Site {
-    fn new(incarnation: u64) -> Self {
-        let replica = Replica::new(SHARD, Incarnation::new(incarnation), DotSet::new());
-        Self { replica, disk: Memory::default() }
-    }
-
-    fn write(&mut self, read: &DotSet, text: &'static str) -> Object {
-        let body = Bytes::from_static(text.as_bytes());
-        let value = Value { content_type: Bytes::new(), body };
-        self.apply(Mutation::Store(value), read)
-    }
-
-    fn apply(&mut self, mutation: Mutation, read: &DotSet) -> Object {
-        let Self { replica, disk } = self;
-        replica.apply(disk, &address(), mutation, read.clone(), &Limits::default()).unwrap().object
-    }
-
-    fn merge(&mut self, object: &Object) -> lattice::Change {
-        self.replica.merge(&mut self.disk, &address(), object.clone()).unwrap()
-    }
-
-    fn repair(&mut self, object: &Object) -> Repaired {
-        let incoming = object.clone();
-        self.replica.repair(&mut self.disk, &address(), incoming).unwrap()
-    }
-
-    fn object(&self) -> Object {
-        self.disk.objects.get(&address()).cloned().unwrap_or_default()
-    }
-
-    fn texts(&self) -> Vec<String> {
-        let text = |value: &Value| String::from_utf8(value.body.to_vec()).unwrap();
-        self.object().values().values().map(text).collect()
-    }
-}
-
-fn address() -> Address {
-    let key = Key::new(Bytes::from_static(b"k"), Bytes::new()).unwrap();
-    Address { table: TableId::new(1), key }
-}
-
-fn none() -> DotSet {
-    DotSet::new()
+/// What a repair comes to that brings nothing which is forgotten.
+fn repaired(change: lattice::Change, lost: u64, is_ahead: bool) -> Repaired {
+    Repaired { change, lost, is_ahead, refuted: none() }
 }
 
 #[test]
@@ -176,9 +83,9 @@ fn a_lost_record_is_put_back_by_a_repair_only_and_counted_once() {
     let clock = a.replica.clock().clone();
     a.disk.objects.clear();
     assert_eq!(a.merge(&value), Unchanged, "it may have been superseded");
-    assert_eq!(a.repair(&b.object()), Repaired { change: Grew, lost: 1, is_ahead: false });
+    assert_eq!(a.repair(&b.object()), repaired(Grew, 1, false));
     assert_eq!((a.texts(), a.replica.clock()), (vec!["kept".to_owned()], &clock));
-    assert_eq!(a.repair(&b.object()), Repaired { change: Unchanged, lost: 0, is_ahead: false });
+    assert_eq!(a.repair(&b.object()), repaired(Unchanged, 0, false));
 }
 
 #[test]
@@ -188,12 +95,12 @@ fn a_record_that_turned_old_is_what_it_was_again_and_what_was_deleted_stays_away
     let older = a.disk.objects.clone();
     let deleted = a.apply(Mutation::Delete, first.context());
     let _ = b.merge(&first);
-    assert_eq!(a.repair(&b.object()), Repaired { change: Unchanged, lost: 0, is_ahead: true });
+    assert_eq!(a.repair(&b.object()), repaired(Unchanged, 0, true));
     assert!(a.texts().is_empty(), "what it holds speaks against it");
     let _ = b.merge(&deleted);
     a.disk.objects = older;
     assert_eq!(a.texts(), ["first"]);
-    assert_eq!(a.repair(&b.object()), Repaired { change: Grew, lost: 1, is_ahead: false });
+    assert_eq!(a.repair(&b.object()), repaired(Grew, 1, false));
     assert!(a.texts().is_empty());
 }
 
@@ -201,7 +108,7 @@ fn a_record_that_turned_old_is_what_it_was_again_and_what_was_deleted_stays_away
 fn what_is_new_in_a_repair_was_not_lost() {
     let (mut a, mut b) = (Site::new(0xa), Site::new(0xb));
     let value = b.write(&none(), "new");
-    assert_eq!(a.repair(&value), Repaired { change: Grew, lost: 0, is_ahead: false });
+    assert_eq!(a.repair(&value), repaired(Grew, 0, false));
     assert!(a.replica.clock().is_superset(value.context()));
 }
 
