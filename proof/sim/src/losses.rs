@@ -148,6 +148,11 @@ impl Losses {
         self.records.insert(node, records);
     }
 
+    /// Whether any record was lost.
+    pub(crate) fn has_any(&self) -> bool {
+        !self.by_spot.is_empty()
+    }
+
     /// All dots that a record lost anywhere under this key had heard of.
     pub(crate) fn of_spot(&self, spot: usize) -> Option<&DotSet> {
         self.by_spot.get(&spot)

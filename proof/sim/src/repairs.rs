@@ -205,7 +205,7 @@ impl World {
     ) -> Result<(), Broken> {
         let Some(host) = self.hosts.get(&at) else { return Ok(()) };
         let index = self.oracle.spot_of(place)?;
-        let known = || plain(&self.known(at, index));
+        let known = || plain(&self.oracle.remembered(index, &self.known(at, index)));
         let is_damaged = host.disk.damaged().contains(place);
         let held = if is_damaged { Object::default() } else { known() };
         let mut merged = held.clone();

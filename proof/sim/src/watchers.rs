@@ -274,8 +274,10 @@ impl World {
                 let question = self.watchers.of(watcher).question(100, Duration::ZERO, PATIENCE);
                 let reply = self.ask_and_wait(at, Request::Watch(question))?;
                 is_done = is_last(&reply);
-                // A shard with a record that cannot be read is read by nobody.
-                if !is_done && self.hosts.values().any(|host| host.disk.has_damage()) {
+                // A shard with a record that cannot be read is read by nobody; and what was told from a
+                // record that is lost everywhere, as it may be here, all others wait for.
+                let is_lost = self.plan.destroys && self.oracle.losses.has_any();
+                if !is_done && (is_lost || self.hosts.values().any(|host| host.disk.has_damage())) {
                     return Ok(());
                 }
                 if !is_done && !is_answer(&reply) {
