@@ -119,6 +119,22 @@ fn of_replaced_disks(seed: u64) -> Plan {
     plan
 }
 
+/// A world in which much is deleted, and records turn into what they were.
+#[cfg(feature = "mutants")]
+fn of_records_that_turn_old(seed: u64) -> Plan {
+    let mut plan = Plan::draw(seed);
+    (plan.disk.rot, plan.disk.rots) = (50_000, [0, 1, 0]);
+    (plan.nodes, plan.replicas, plan.regions, plan.sloppy) = (3, 3, 1, false);
+    plan.tables.iter_mut().for_each(|table| {
+        (table.read, table.write) = (model::Level::Quorum, model::Level::Quorum);
+        table.voting = Default::default();
+    });
+    plan.clients.weights = [25, 35, 35, 5];
+    (plan.clients.tokens, plan.clients.levels, plan.clients.partitions) = (0, 0, 4);
+    (plan.network.far, plan.network.loss, plan.faults.gap) = (0, 0, 5_000_000);
+    plan
+}
+
 /// A world in which records vanish, nothing is scrubbed, and operators repair all the time.
 #[cfg(feature = "mutants")]
 fn of_operators_who_repair(seed: u64) -> Plan {
@@ -537,8 +553,8 @@ fn inside() -> Vec<Row> {
         (In::TombstonesKept, any, &[TombstonesGo]),
         (In::TombstonesDropMarks, any, &[TokensTakeEffectOnce, OutcomesAreTrue]),
         (In::ForgottenNotKept, any, &[ReplicasOnlyGrow]),
-        (In::RefutedNotTold, any, &[LossesAreHealed, NoFalseSibling]),
-        (In::NothingDoubted, any, &[NoFalseSibling]),
+        (In::RefutedNotTold, of_records_that_turn_old, &[LossesAreHealed, NoFalseSibling]),
+        (In::NothingDoubted, of_records_that_turn_old, &[NoFalseSibling]),
         (In::ForgottenNotVouched, of_replaced_disks, &[NewDisksAreWhole]),
         (In::LostRecordStaysLost, of_lost_records, &[ReplicasConverge]),
         (In::UnheardIsFresh, of_late_news, &[StalenessIsTrue]),
