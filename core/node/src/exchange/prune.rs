@@ -179,6 +179,7 @@ impl Node {
         let mut left = ENTRIES_MAX;
         let shards: Vec<ShardId> = self.shards.range(from.1..).map(|(shard, _)| *shard).collect();
         for shard in shards {
+            self.reap(shard, &mut left, turn);
             self.prune_shard(shard, &mut left, turn);
             if left == 0 {
                 self.exchange.pruning = Some((turn.now + PAUSE, shard));
@@ -189,16 +190,12 @@ impl Node {
     }
 
     fn prune_shard<D: Disk>(&mut self, shard: ShardId, left: &mut usize, turn: &mut Turn<'_, D>) {
-        let (others, heard) = (self.awaited(shard), self.heard_of_deletes(shard));
+        let (now, disk) = (turn.now, &mut *turn.disk);
+        let others = self.awaited(shard);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         let clock = kept.replica.clock();
         let asked = if is(Mutant::LogPrunedEarly) { others.get(..1) } else { None };
         let settled = self.exchange.acks.settled(shard, asked.unwrap_or(&others), clock);
-        let known = self.exchange.acks.settled(shard, &heard, clock);
-        self.reap(shard, &known, left, turn);
-        let (now, disk) = (turn.now, &mut *turn.disk);
-        let Some(kept) = self.shards.get_mut(&shard) else { return };
-        let clock = kept.replica.clock();
         let lines = &mut kept.lines;
         let old = lines.settled.since(self.config.limits.changes_retention, &settled, now);
         if !is(Mutant::LogKept) {
@@ -248,18 +245,6 @@ impl Node {
         if self.exchange.marks.remove(&(shard, node)) {
             disk.mark(shard, node, false);
         }
-    }
-
-    /// The other replicas of a shard that have to have heard of a delete before it is forgotten: also
-    /// a new disk in the place of one that was evicted, while it copies what there is.
-    fn heard_of_deletes(&self, shard: ShardId) -> Vec<NodeId> {
-        let catalog = self.in_force();
-        let mut others = self.others(shard);
-        others.retain(|node| !catalog.is_evicted(*node) || catalog.joining(*node).is_some());
-        if is(Mutant::TombstonesByMajority) {
-            others.truncate(others.len().div_ceil(2));
-        }
-        others
     }
 
     /// The other replicas of a shard that were not evicted.

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use antientropy::{Items, KeyRange};
 use causality::DotSet;
-use model::{Address, MARKS_REACH, Now, Object, ShardId};
+use model::{Address, MARKS_REACH, NodeId, Now, Object, ShardId};
 use mutant::{Mutant, is};
 use replica::StoreError;
 
@@ -57,6 +57,8 @@ pub(crate) struct Tombstones {
     unsettled: BTreeSet<Address>,
     /// Those of which the marks are needed, and until when, by the wall clock.
     needed: BTreeSet<(u64, Address)>,
+    /// Whether there was no room for some of these.
+    needed_more: bool,
     /// From where on there may be more.
     unseen: Option<KeyRange<Place>>,
     /// What was settled when they were looked at.
@@ -101,8 +103,14 @@ impl Tombstones {
         if self.needed.len() < KNOWN_MAX {
             self.needed.insert((until_millis, address));
         } else {
-            self.leave_out(&Place(address));
+            // To look for it before there is room would be in vain.
+            self.needed_more = true;
         }
+    }
+
+    /// Whether there is nothing to look at, or to look for.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.known() == 0 && self.needed.is_empty() && self.unseen.is_none() && !self.needed_more
     }
 
     /// Whether others may not have forgotten yet what was forgotten here.
@@ -125,6 +133,9 @@ impl Tombstones {
         let is_over = |(until, _): &(u64, Address)| *until <= wall_millis;
         while next.len() < max && self.needed.first().is_some_and(is_over) {
             next.extend(self.needed.pop_first().map(|(_, address)| address));
+        }
+        if self.needed_more && self.needed.len() < KNOWN_MAX / 2 {
+            (self.needed_more, self.unseen) = (false, Some(KeyRange::ALL));
         }
         next
     }
@@ -154,22 +165,41 @@ impl Node {
         }
     }
 
-    /// Forgets some tombstones of a shard, of which this is settled.
+    /// The other replicas of a shard that have to have heard of a delete before it is forgotten: also
+    /// a new disk in the place of one that was evicted, while it copies what there is.
+    fn heard_of_deletes(&self, shard: ShardId) -> Vec<NodeId> {
+        let catalog = self.in_force();
+        let mut others = self.others(shard);
+        others.retain(|node| !catalog.is_evicted(*node) || catalog.joining(*node).is_some());
+        if is(Mutant::TombstonesByMajority) {
+            others.truncate(others.len().div_ceil(2));
+        }
+        others
+    }
+
+    /// Forgets some tombstones of a shard of which everything is settled.
     pub(crate) fn reap<D: Disk>(
         &mut self,
         shard: ShardId,
-        settled: &DotSet,
         left: &mut usize,
         turn: &mut Turn<'_, D>,
     ) {
+        if self.shards.get(&shard).is_none_or(|kept| kept.tombstones.is_idle()) {
+            return;
+        }
+        let heard = self.heard_of_deletes(shard);
         let (now, wall_millis) = (turn.now, self.wall_millis(turn.now));
         let time = Time { now, wall_millis, marks_kept: self.marks_kept(shard) };
         let tables = self.tables_of(shard);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
+        let clock = kept.replica.clock();
         let by_timer = is(Mutant::TombstonesByTimer) && now.as_micros() / 1_000_000 % 10 == 0;
-        let clock = by_timer.then(|| kept.replica.clock().clone());
+        let settled = match by_timer {
+            true => clock.clone(),
+            false => self.exchange.acks.settled(shard, &heard, clock),
+        };
         // A disk that cannot be read keeps its tombstones for now.
-        let reaped = kept.reap(clock.as_ref().unwrap_or(settled), left, time, turn.disk);
+        let reaped = kept.reap(&settled, left, time, turn.disk);
         let found = reaped.and_then(|forgotten| {
             self.counts.tombstones_forgotten += forgotten;
             kept.find_tombstones(&Stored::new(&*turn.disk, shard, &tables), left)
