@@ -196,6 +196,7 @@ impl Node {
         let settled = self.exchange.acks.settled(shard, asked.unwrap_or(&others), clock);
         let known = self.exchange.acks.settled(shard, &heard, clock);
         self.reap(shard, &known, left, turn);
+        self.look_for_blockers(shard, &heard, turn.now);
         let (now, disk) = (turn.now, &mut *turn.disk);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         let clock = kept.replica.clock();

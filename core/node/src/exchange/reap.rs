@@ -33,6 +33,7 @@ use mutant::{Mutant, is};
 use replica::StoreError;
 
 use crate::exchange::Kept;
+use crate::exchange::blockers::Blockers;
 use crate::trees::{Place, Stored, Watched};
 use crate::{Disk, Node, Turn};
 
@@ -63,6 +64,8 @@ pub(crate) struct Tombstones {
     settled: DotSet,
     /// When some were forgotten last.
     forgot: Option<Now>,
+    /// Who holds them back.
+    pub(crate) blockers: Blockers,
 }
 
 /// When it is.
@@ -77,15 +80,32 @@ struct Time {
 impl Tombstones {
     /// There is one.
     pub(crate) fn note(&mut self, place: &Place) {
-        if self.known() < KNOWN_MAX {
+        if self.waiting() < KNOWN_MAX {
             self.unlooked.insert(place.0.clone());
         } else if !self.unlooked.contains(&place.0) && !self.unsettled.contains(&place.0) {
             self.leave_out(place);
         }
     }
 
-    fn known(&self) -> usize {
+    /// There is a value again.
+    pub(crate) fn is_over(&mut self, place: &Place) {
+        self.unlooked.remove(&place.0);
+        self.unsettled.remove(&place.0);
+    }
+
+    /// How many are known to wait until they are settled, or to be looked at.
+    pub(crate) fn waiting(&self) -> usize {
         self.unlooked.len() + self.unsettled.len()
+    }
+
+    /// How many are known that only their marks keep.
+    pub(crate) fn for_retries(&self) -> usize {
+        self.needed.len()
+    }
+
+    /// Whether there may be more than are known.
+    pub(crate) fn may_be_more(&self) -> bool {
+        self.unseen.is_some()
     }
 
     /// There is one, and no room to remember it.
@@ -114,6 +134,7 @@ impl Tombstones {
     fn next(&mut self, settled: &DotSet, wall_millis: u64, max: usize) -> Vec<Address> {
         if self.settled != *settled {
             self.settled.clone_from(settled);
+            self.blockers.settle(settled);
             self.unlooked.append(&mut self.unsettled);
         }
         let mut next = Vec::new();
@@ -204,7 +225,10 @@ impl Kept {
         for (address, object) in reaped.stay {
             match is_needed(&object) && settled.is_superset(object.context()) {
                 true => self.tombstones.need(until(&object), address),
-                false => drop(self.tombstones.unsettled.insert(address)),
+                false => {
+                    self.tombstones.blockers.add(object.context(), settled);
+                    self.tombstones.unsettled.insert(address);
+                }
             }
         }
         if reaped.forgotten != 0 {
@@ -219,7 +243,7 @@ impl Kept {
         stored: &Stored<'_, D>,
         left: &mut usize,
     ) -> Result<(), StoreError> {
-        let is_full = KNOWN_MAX / 2 < self.tombstones.known();
+        let is_full = KNOWN_MAX / 2 < self.tombstones.waiting();
         let Some(range) = self.tombstones.unseen.clone().filter(|_| !is_full && *left != 0) else {
             return Ok(());
         };
