@@ -47,7 +47,8 @@ impl Blockers {
     /// A tombstone speaks of this, and not all of it is settled.
     pub(crate) fn add(&mut self, context: &DotSet, settled: &DotSet) {
         let left = OPEN_MAX.saturating_sub(self.open.runs().len());
-        let news: Vec<Run> = context.difference(settled).runs().iter().take(left).copied().collect();
+        let news: Vec<Run> =
+            context.difference(settled).runs().iter().take(left).copied().collect();
         let _ = self.open.union(&DotSet::from_runs(news).expect("the first runs of a set"));
     }
 

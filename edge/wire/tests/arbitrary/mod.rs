@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use causality::Incarnation;
 use model::{
-    Ack, Blocker, Cast, Declare, Declared, DiskId, DiskStatus, DiskStep, Enrolment, Explain, Explained,
-    Failure, Fate, Forgetting, Get, HintStatus, Holding, KeyspaceId, Kind, Lag, List, Listed, Listing,
-    Malformed, Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Recall, Recalled,
-    Receipt, Refusal, Reply, Request, Seen, Session, ShardId, Spread, Standing, Status, TableId,
-    Told, Voting, WriteOptions, Written,
+    Ack, Blocker, Cast, Declare, Declared, DiskId, DiskStatus, DiskStep, Enrolment, Explain,
+    Explained, Failure, Fate, Forgetting, Get, HintStatus, Holding, KeyspaceId, Kind, Lag, List,
+    Listed, Listing, Malformed, Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions,
+    Recall, Recalled, Receipt, Refusal, Reply, Request, Seen, Session, ShardId, Spread, Standing,
+    Status, TableId, Told, Voting, WriteOptions, Written,
 };
 use node::{
     Cause, Clocks, Digest, Doubt, Doubted, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack,
