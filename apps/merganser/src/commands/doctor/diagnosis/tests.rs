@@ -2,6 +2,7 @@
 
 use client::NodeState;
 
+use super::super::finding::Severity;
 use super::*;
 
 /// A node of three that is well and hears these.
