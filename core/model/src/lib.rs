@@ -50,7 +50,9 @@ pub use schema::{
     Voting,
 };
 pub use session::{Seen, Session, shortened, shortened_dots};
-pub use status::{DiskStatus, Enrolment, HintStatus, Lag, NodeStatus, Standing, Status};
+pub use status::{
+    Blocker, DiskStatus, Enrolment, Forgetting, HintStatus, Lag, NodeStatus, Standing, Status,
+};
 pub use time::Now;
 pub use watch::{Changed, Position, Reading, Watch, Watched};
 

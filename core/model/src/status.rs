@@ -31,6 +31,8 @@ pub struct Status {
     pub hints: Vec<HintStatus>,
     /// Its disk.
     pub disk: DiskStatus,
+    /// How far it has come with forgetting what was deleted.
+    pub forgetting: Forgetting,
 }
 
 /// What a disk is to the cluster.
@@ -61,6 +63,35 @@ pub struct DiskStatus {
     pub shards: u64,
     /// How many of them are whole. All, unless it takes the place of another.
     pub whole: u64,
+}
+
+/// How far a node has come with forgetting tombstones, over all shards that it keeps.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Forgetting {
+    /// Tombstones that it knows of, and that wait until all replicas have what they speak of.
+    pub waiting: u64,
+    /// Whether there may be more than it knows of: it remembers some of each shard, and finds the
+    /// others when it has done with those.
+    pub more: bool,
+    /// Tombstones that all have, and that stay because a write which they know may be tried
+    /// again.
+    pub for_retries: u64,
+    /// Dots that are forgotten.
+    pub dots: u64,
+    /// In how many runs these are, which is what it costs to remember them.
+    pub runs: u64,
+    /// Who is waited for.
+    pub blockers: Vec<Blocker>,
+}
+
+/// A replica that is not known to have what a tombstone speaks of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Blocker {
+    /// Which.
+    pub node: NodeId,
+    /// For how long it has lacked the same, or was not heard of in this life of the node that says so.
+    /// Some seconds where nothing is wrong.
+    pub since: Duration,
 }
 
 /// What a guest keeps for one replica.

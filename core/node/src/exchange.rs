@@ -32,6 +32,7 @@
 //! hints as places in the log after Cassandra's mutation tracking (CEP-45).
 
 pub(crate) mod acks;
+pub(crate) mod blockers;
 pub(crate) mod owed;
 pub(crate) mod prune;
 pub(crate) mod pulls;

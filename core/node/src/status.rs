@@ -31,6 +31,7 @@ impl Node {
             log_dropped: self.exchange.dropped,
             hints: self.hints.status(self.wall_millis(now)),
             disk: self.disk_status(),
+            forgetting: self.forgetting(now),
         }
     }
 }

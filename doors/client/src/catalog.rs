@@ -217,6 +217,37 @@ pub struct Status {
     /// Its disk, if it tells.
     #[serde(default)]
     pub disk: Option<DiskState>,
+    /// How far it has come with forgetting what was deleted, if it tells.
+    #[serde(default)]
+    pub forgetting: Option<Forgetting>,
+}
+
+/// How far a node has come with forgetting what was deleted.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Forgetting {
+    /// Tombstones that it knows of, and that wait until all replicas have what they speak of.
+    pub tombstones_waiting: u64,
+    /// Whether there may be more.
+    pub more: bool,
+    /// Tombstones that all replicas have, and that stay because a write which they know of may be
+    /// tried again.
+    pub kept_for_retries: u64,
+    /// Writes that are forgotten, of which nothing is left but their dots.
+    pub forgotten: u64,
+    /// In how many runs these lie.
+    pub forgotten_runs: u64,
+    /// Replicas that are waited for.
+    pub tombstones_blocked: Vec<Blocker>,
+}
+
+/// A replica that is not known to have what a tombstone speaks of.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Blocker {
+    /// Which.
+    #[serde(deserialize_with = "node_from_json")]
+    pub by: u16,
+    /// For how long it has lacked the same, or was not heard of since the node that says so began.
+    pub since_seconds: f64,
 }
 
 /// The disk of a node.

@@ -74,8 +74,8 @@ use std::time::Duration;
 pub use backup::BackupBytes;
 pub use batch::{Operation, Outcome};
 pub use catalog::{
-    DiskState, Durability, Evicted, HealthLevel, Hints, KeyspaceContract, KeyspaceInfo, Lag,
-    NodeState, Replicas, Status, TableContract, TableInfo,
+    Blocker, DiskState, Durability, Evicted, Forgetting, HealthLevel, Hints, KeyspaceContract,
+    KeyspaceInfo, Lag, NodeState, Replicas, Status, TableContract, TableInfo,
 };
 pub use error::{Error, Problem};
 pub use explain::{Explanation, Holding, ReadNow, Version};

@@ -49,6 +49,55 @@ pub(crate) struct StatusJson {
     log_dropped: u64,
     /// Its disk.
     disk: DiskJson,
+    /// How far it has come with forgetting what was deleted.
+    forgetting: ForgettingJson,
+}
+
+/// How far a node has come with forgetting what was deleted, over all shards that it keeps.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Forgetting)]
+pub(crate) struct ForgettingJson {
+    /// Tombstones that it knows of, and that wait until all replicas have what they speak of.
+    tombstones_waiting: u64,
+    /// Whether there may be more: some of each shard are remembered, and the others found later.
+    more: bool,
+    /// Tombstones that all replicas have, and that stay because a write which they know of may be
+    /// tried again.
+    kept_for_retries: u64,
+    /// Writes that are forgotten, of which nothing is left but their dots.
+    forgotten: u64,
+    /// In how many runs these lie, which is what it costs to remember them.
+    forgotten_runs: u64,
+    /// Replicas that are waited for. Some seconds where nothing is wrong.
+    tombstones_blocked: Vec<BlockerJson>,
+}
+
+/// A replica that is not known to have what a tombstone speaks of.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Blocker)]
+pub(crate) struct BlockerJson {
+    /// Which.
+    by: u16,
+    /// For how long it has lacked the same, or was not heard of since the node that was asked
+    /// began.
+    since_seconds: f64,
+}
+
+impl From<&model::Forgetting> for ForgettingJson {
+    fn from(forgetting: &model::Forgetting) -> Self {
+        let blocker = |blocker: &model::Blocker| BlockerJson {
+            by: blocker.node.number(),
+            since_seconds: blocker.since.as_secs_f64(),
+        };
+        Self {
+            tombstones_waiting: forgetting.waiting,
+            more: forgetting.more,
+            kept_for_retries: forgetting.for_retries,
+            forgotten: forgetting.dots,
+            forgotten_runs: forgetting.runs,
+            tombstones_blocked: forgetting.blockers.iter().map(blocker).collect(),
+        }
+    }
 }
 
 /// The disk of the node that was asked.
@@ -225,6 +274,7 @@ impl From<&model::Status> for StatusJson {
             hints: status.hints.iter().map(HintsJson::from).collect(),
             log_dropped: status.log_dropped,
             disk: DiskJson::from(&status.disk),
+            forgetting: ForgettingJson::from(&status.forgetting),
         }
     }
 }

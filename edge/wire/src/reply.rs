@@ -250,6 +250,61 @@ struct Status {
     hints: Vec<HintStatus>,
     #[prost(message, optional, tag = "31")]
     disk: Option<DiskStatus>,
+    /// Programs of before do not say it.
+    #[prost(message, optional, tag = "32")]
+    forgetting: Option<Forgetting>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Forgetting {
+    #[prost(uint64, tag = "1")]
+    waiting: u64,
+    #[prost(bool, tag = "2")]
+    more: bool,
+    #[prost(uint64, tag = "3")]
+    for_retries: u64,
+    #[prost(uint64, tag = "4")]
+    dots: u64,
+    #[prost(uint64, tag = "5")]
+    runs: u64,
+    #[prost(message, repeated, tag = "6")]
+    blockers: Vec<Blocker>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Blocker {
+    #[prost(uint32, tag = "1")]
+    node: u32,
+    #[prost(message, optional, tag = "2")]
+    since: Option<Time>,
+}
+
+impl Forgetting {
+    fn put(forgetting: &model::Forgetting) -> Self {
+        let model::Forgetting { waiting, more, for_retries, dots, runs, blockers } = forgetting;
+        let blocker = |blocker: &model::Blocker| Blocker {
+            node: blocker.node.number().into(),
+            since: Some(Time::put(blocker.since)),
+        };
+        Self {
+            waiting: *waiting,
+            more: *more,
+            for_retries: *for_retries,
+            dots: *dots,
+            runs: *runs,
+            blockers: blockers.iter().map(blocker).collect(),
+        }
+    }
+
+    fn take(self) -> Usable<model::Forgetting> {
+        let Self { waiting, more, for_retries, dots, runs, blockers } = self;
+        let blocker = |Blocker { node, since }| {
+            let node = NodeId::new(narrow(node)?);
+            Ok(model::Blocker { node, since: present(since)?.take()? })
+        };
+        let blockers = blockers.into_iter().map(blocker).collect::<Usable<_>>()?;
+        Ok(model::Forgetting { waiting, more, for_retries, dots, runs, blockers })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -390,6 +445,7 @@ impl Status {
             log_dropped: status.log_dropped,
             hints: status.hints.iter().map(HintStatus::put).collect(),
             disk: Some(DiskStatus::put(&status.disk)),
+            forgetting: Some(Forgetting::put(&status.forgetting)),
         }
     }
 
@@ -424,6 +480,7 @@ impl Status {
             log_dropped: self.log_dropped,
             hints: self.hints.into_iter().map(HintStatus::take).collect::<Usable<_>>()?,
             disk: present(self.disk)?.take()?,
+            forgetting: self.forgetting.unwrap_or_default().take()?,
         })
     }
 }

@@ -83,6 +83,14 @@ fn show_tables(asked: &[Asked]) -> Result<(), CliError> {
         }
         print::line(table)?;
     }
+    let forgetting = forgetting_rows(asked);
+    if !forgetting.is_empty() {
+        let mut table = print::table(&["node", "tombstones waiting", "for", "kept for retries"]);
+        for row in forgetting {
+            table.add_row(row);
+        }
+        print::line(table)?;
+    }
     let newest = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
     let Some(newest) = newest.max_by_key(|status| status.catalog_version) else { return Ok(()) };
     let mut tables = print::table(&["keyspace", "shards", "replicas", "tables"]);
@@ -169,6 +177,29 @@ fn lag_rows(asked: &[Asked]) -> Vec<Vec<String>> {
         })
     };
     pairs.filter_map(row).collect()
+}
+
+/// A row for each node that waits for others before it can forget what was deleted.
+fn forgetting_rows(asked: &[Asked]) -> Vec<Vec<String>> {
+    let statuses = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
+    let row = |status: &Status| {
+        let forgetting = status.forgetting.as_ref()?;
+        let blocked = forgetting.tombstones_blocked.iter();
+        let by: Vec<String> = blocked
+            .filter(|blocker| LAG_SECONDS < blocker.since_seconds)
+            .map(|blocker| format!("n{} since {}", blocker.by, up_for(blocker.since_seconds)))
+            .collect();
+        let more = if forgetting.more { " or more" } else { "" };
+        (!by.is_empty()).then(|| {
+            vec![
+                format!("n{}", status.node),
+                format!("{}{more}", forgetting.tombstones_waiting),
+                by.join(", "),
+                forgetting.kept_for_retries.to_string(),
+            ]
+        })
+    };
+    statuses.filter_map(row).collect()
 }
 
 /// What is less is how replicas are that nothing is wrong with: they compare their clocks every

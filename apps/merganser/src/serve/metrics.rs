@@ -156,6 +156,7 @@ impl Collector for Scrape {
         self.peers(&mut to)?;
         self.lags(&mut to)?;
         self.hints(&mut to)?;
+        self.forgetting(&mut to)?;
         self.tables(&mut to)?;
         self.process(&mut to)
     }
@@ -334,6 +335,27 @@ impl Scrape {
         family("hints", Some(&Unit::Bytes), help, |hints| hints.bytes as f64)?;
         let help = "How long the oldest of them has been kept";
         family("hints_oldest", Some(&Unit::Seconds), help, |hints| hints.oldest.as_secs_f64())
+    }
+
+    fn forgetting(&self, to: &mut Writer<'_>) -> Encoded {
+        let (counts, forgetting) = (&self.examined.counts, &self.examined.status.forgetting);
+        let help = "Tombstones forgotten, because all replicas had what they spoke of";
+        to.counter("tombstones_forgotten", help, counts.tombstones_forgotten)?;
+        let help = "Tombstones known to wait until all replicas have what they speak of";
+        to.gauge("tombstones_waiting", help, None, forgetting.waiting as f64)?;
+        let help = "Tombstones that all replicas have, kept for writes that may be tried again";
+        to.gauge("tombstones_kept_for_retries", help, None, forgetting.for_retries as f64)?;
+        let help = "Writes that are forgotten, of which only the dots are kept";
+        to.gauge("forgotten_dots", help, None, forgetting.dots as f64)?;
+        let help = "Runs of such dots, which is what they cost: 24 bytes of memory each";
+        to.gauge("forgotten_runs", help, None, forgetting.runs as f64)?;
+        let members = forgetting.blockers.iter().map(|blocker| {
+            let since = ConstGauge::new(blocker.since.as_secs_f64());
+            ([("peer", blocker.node.to_string())], since)
+        });
+        let help = "For how long the peer has lacked the same of what tombstones here speak of";
+        let unit = Some(&Unit::Seconds);
+        to.family(("tombstones_blocked", help, unit), MetricType::Gauge, members)
     }
 
     fn tables(&self, to: &mut Writer<'_>) -> Encoded {

@@ -33,6 +33,7 @@ use mutant::{Mutant, is};
 use replica::StoreError;
 
 use crate::exchange::Kept;
+use crate::exchange::blockers::Blockers;
 use crate::trees::{Place, Stored, Watched};
 use crate::{Disk, Node, Turn};
 
@@ -65,6 +66,8 @@ pub(crate) struct Tombstones {
     settled: DotSet,
     /// When some were forgotten last.
     forgot: Option<Now>,
+    /// Who holds them back.
+    pub(crate) blockers: Blockers,
 }
 
 /// When it is.
@@ -79,15 +82,32 @@ struct Time {
 impl Tombstones {
     /// There is one.
     pub(crate) fn note(&mut self, place: &Place) {
-        if self.known() < KNOWN_MAX {
+        if self.waiting() < KNOWN_MAX {
             self.unlooked.insert(place.0.clone());
         } else if !self.unlooked.contains(&place.0) && !self.unsettled.contains(&place.0) {
             self.leave_out(place);
         }
     }
 
-    fn known(&self) -> usize {
+    /// There is a value again.
+    pub(crate) fn is_over(&mut self, place: &Place) {
+        self.unlooked.remove(&place.0);
+        self.unsettled.remove(&place.0);
+    }
+
+    /// How many are known to wait until they are settled, or to be looked at.
+    pub(crate) fn waiting(&self) -> usize {
         self.unlooked.len() + self.unsettled.len()
+    }
+
+    /// How many are known that only their marks keep.
+    pub(crate) fn for_retries(&self) -> usize {
+        self.needed.len()
+    }
+
+    /// Whether there may be more than are known.
+    pub(crate) fn may_be_more(&self) -> bool {
+        self.unseen.is_some() || self.needed_more
     }
 
     /// There is one, and no room to remember it.
@@ -110,7 +130,7 @@ impl Tombstones {
 
     /// Whether there is nothing to look at, or to look for.
     pub(crate) fn is_idle(&self) -> bool {
-        self.known() == 0 && self.needed.is_empty() && self.unseen.is_none() && !self.needed_more
+        self.waiting() == 0 && self.needed.is_empty() && self.unseen.is_none() && !self.needed_more
     }
 
     /// Whether others may not have forgotten yet what was forgotten here.
@@ -122,6 +142,7 @@ impl Tombstones {
     fn next(&mut self, settled: &DotSet, wall_millis: u64, max: usize) -> Vec<Address> {
         if self.settled != *settled {
             self.settled.clone_from(settled);
+            self.blockers.settle(settled);
             self.unlooked.append(&mut self.unsettled);
         }
         let mut next = Vec::new();
@@ -184,8 +205,9 @@ impl Node {
         left: &mut usize,
         turn: &mut Turn<'_, D>,
     ) {
-        if self.shards.get(&shard).is_none_or(|kept| kept.tombstones.is_idle()) {
-            return;
+        let Some(kept) = self.shards.get_mut(&shard) else { return };
+        if kept.tombstones.is_idle() {
+            return kept.tombstones.blockers.clear();
         }
         let heard = self.heard_of_deletes(shard);
         let (now, wall_millis) = (turn.now, self.wall_millis(turn.now));
@@ -205,6 +227,7 @@ impl Node {
             kept.find_tombstones(&Stored::new(&*turn.disk, shard, &tables), left)
         });
         self.counts.failed_scrubs += u64::from(found.is_err());
+        self.look_for_blockers(shard, &heard, now);
     }
 }
 
@@ -234,7 +257,10 @@ impl Kept {
         for (address, object) in reaped.stay {
             match is_needed(&object) && settled.is_superset(object.context()) {
                 true => self.tombstones.need(until(&object), address),
-                false => drop(self.tombstones.unsettled.insert(address)),
+                false => {
+                    self.tombstones.blockers.add(object.context(), settled);
+                    self.tombstones.unsettled.insert(address);
+                }
             }
         }
         if reaped.forgotten != 0 {
@@ -249,7 +275,7 @@ impl Kept {
         stored: &Stored<'_, D>,
         left: &mut usize,
     ) -> Result<(), StoreError> {
-        let is_full = KNOWN_MAX / 2 < self.tombstones.known();
+        let is_full = KNOWN_MAX / 2 < self.tombstones.waiting();
         let Some(range) = self.tombstones.unseen.clone().filter(|_| !is_full && *left != 0) else {
             return Ok(());
         };

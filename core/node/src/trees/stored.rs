@@ -216,8 +216,9 @@ impl<D: Disk> Store for Watched<'_, D> {
         if !is(Mutant::TreeNotTold) {
             self.tree.change(&place, self.before.take(), Some(sum(&object)));
         }
-        if object.is_tombstone() {
-            self.tombstones.note(&place);
+        match object.is_tombstone() {
+            true => self.tombstones.note(&place),
+            false => self.tombstones.is_over(&place),
         }
         self.disk.commit(Change { shard, address: place.0, object, clock, news });
     }

@@ -11,6 +11,7 @@ mod declarations;
 mod exchange;
 mod explanations;
 mod feeds;
+mod forgetting;
 mod guests;
 mod harness;
 mod joins;

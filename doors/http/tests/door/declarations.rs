@@ -131,6 +131,11 @@ async fn the_status_names_nodes_keyspaces_and_tables() {
     assert_eq!(status["nodes"], json!([node]));
     let expected = json!({"disk": disk, "state": "enrolled", "shards": 8, "shards_whole": 3});
     assert_eq!(status["disk"], expected);
+    let expected = json!({
+        "tombstones_waiting": 4, "more": true, "kept_for_retries": 2, "forgotten": 1000, "forgotten_runs": 3,
+        "tombstones_blocked": [{"by": 2, "since_seconds": 61.5}],
+    });
+    assert_eq!(status["forgetting"], expected);
     assert_eq!(status["keyspaces"][0]["name"], "ks");
     assert_eq!(status["tables"][1]["keyspace"], "ks");
 }

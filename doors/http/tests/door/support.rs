@@ -16,11 +16,12 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use lattice::Lattice;
 use model::{
-    Ack, Declare, Declared, DiskId, DiskStatus, DiskStep, Electorate, Enrolment, Explained,
-    Failure, Fate, HintStatus, Holding, Key, Keyspace, KeyspaceId, Kind, List, Listed, Listing,
-    Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read, ReadNeed, ReadOptions,
-    Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Salvage, Salvaged, Session, ShardId,
-    Standing, Status, Table, TableId, Told, Value, Voter, Watched, Written,
+    Ack, Blocker, Declare, Declared, DiskId, DiskStatus, DiskStep, Electorate, Enrolment,
+    Explained, Failure, Fate, Forgetting, HintStatus, Holding, Key, Keyspace, KeyspaceId, Kind,
+    List, Listed, Listing, Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read,
+    ReadNeed, ReadOptions, Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Salvage,
+    Salvaged, Session, ShardId, Standing, Status, Table, TableId, Told, Value, Voter, Watched,
+    Written,
 };
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -376,6 +377,17 @@ impl State {
                 enrolment: self.enrolment,
                 shards: 8,
                 whole: 3,
+            },
+            forgetting: Forgetting {
+                waiting: 4,
+                more: true,
+                for_retries: 2,
+                dots: 1_000,
+                runs: 3,
+                blockers: vec![Blocker {
+                    node: NodeId::new(2),
+                    since: Duration::from_millis(61_500),
+                }],
             },
         }
     }

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use causality::Incarnation;
 use model::{
-    Ack, Cast, Declare, Declared, DiskId, DiskStatus, DiskStep, Enrolment, Explain, Explained,
-    Failure, Fate, Get, HintStatus, Holding, KeyspaceId, Kind, Lag, List, Listed, Listing,
-    Malformed, Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions, Recall, Recalled,
-    Receipt, Refusal, Reply, Request, Seen, Session, ShardId, Spread, Standing, Status, TableId,
-    Told, Voting, WriteOptions, Written,
+    Ack, Blocker, Cast, Declare, Declared, DiskId, DiskStatus, DiskStep, Enrolment, Explain,
+    Explained, Failure, Fate, Forgetting, Get, HintStatus, Holding, KeyspaceId, Kind, Lag, List,
+    Listed, Listing, Malformed, Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions,
+    Recall, Recalled, Receipt, Refusal, Reply, Request, Seen, Session, ShardId, Spread, Standing,
+    Status, TableId, Told, Voting, WriteOptions, Written,
 };
 use node::{
     Cause, Clocks, Digest, Doubt, Doubted, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack,
@@ -379,6 +379,17 @@ fn disk_states() -> impl Strategy<Value = DiskStatus> {
 }
 
 prop_compose! {
+    fn forgettings()(
+        (waiting, more, for_retries, dots, runs) in any::<(u64, bool, u64, u64, u64)>(),
+        blockers in vec((nodes(), times()), 0..3),
+    ) -> Forgetting {
+        let blocker = |(node, since)| Blocker { node, since };
+        let blockers = blockers.into_iter().map(blocker).collect();
+        Forgetting { waiting, more, for_retries, dots, runs, blockers }
+    }
+}
+
+prop_compose! {
     fn statuses()(
         (node, incarnation, uptime) in (nodes(), any::<u64>(), times()),
         nodes in vec(node_states(), 0..4),
@@ -390,11 +401,12 @@ prop_compose! {
         log_dropped: u64,
         hints in vec(hints(), 0..3),
         disk in disk_states(),
+        forgetting in forgettings(),
     ) -> Status {
         let incarnation = Incarnation::new(incarnation);
         Status {
             node, incarnation, uptime, nodes, catalog_version, keyspaces, tables, requests, read_repairs, log_dropped,
-            hints, disk,
+            hints, disk, forgetting,
         }
     }
 }

@@ -8,6 +8,7 @@
 mod absent;
 mod differences;
 mod disks;
+mod forgetting;
 mod hints;
 mod losses;
 mod shards;
@@ -97,6 +98,7 @@ pub(super) fn diagnose(seen: &[Seen]) -> Vec<Finding> {
         findings.extend(disks::disks(url, said));
     }
     findings.extend(said.iter().flat_map(|(_, said)| lags(said)));
+    findings.extend(forgetting::blocked(&said));
     findings.extend(stragglers(&said));
     findings.extend(clocks(&said));
     findings.extend(differences::differences(&said));

@@ -2,6 +2,7 @@
 
 use client::NodeState;
 
+use super::super::finding::Severity;
 use super::*;
 
 /// A node of three that is well and hears these.
@@ -30,6 +31,7 @@ fn node(number: u16, hears: [bool; 3]) -> Said {
         hints: Vec::new(),
         log_dropped: 0,
         disk: None,
+        forgetting: None,
     };
     let mut said =
         Said { status, before: Scrape::default(), now: Scrape::default(), ahead: (0.0, 0.001) };
@@ -344,4 +346,42 @@ fn a_node_with_another_disk_is_told_what_to_do() {
     said[1].status.nodes[2].joining = Some("d8".to_owned());
     let finding = diagnose(&seen(said)).remove(0);
     assert!(finding.evidence.contains("3 of 8 shards, and cannot copy from n3"), "{finding:?}");
+}
+
+#[test]
+fn a_replica_for_which_deleted_data_is_kept_is_named_once_with_what_to_do() {
+    let blocked = |said: &mut Said, by: u16, since_seconds: f64| {
+        let blockers = vec![client::Blocker { by, since_seconds }];
+        let told = client::Forgetting {
+            tombstones_waiting: 40 + u64::from(said.status.node),
+            tombstones_blocked: blockers,
+            ..client::Forgetting::default()
+        };
+        said.status.forgetting = Some(told);
+    };
+    let mut said = all();
+    said[0].status.forgetting = Some(client::Forgetting::default());
+    blocked(&mut said[1], 3, 590.0);
+    assert_eq!(causes(&seen(said.clone())), [""; 0], "it may be catching up");
+    blocked(&mut said[0], 3, 7_200.0);
+    blocked(&mut said[1], 3, 7_300.0);
+    let findings = diagnose(&seen(said.clone()));
+    assert_eq!(causes(&seen(said.clone())), ["tombstones_blocked"]);
+    assert_eq!(findings[0].severity, Severity::Warning);
+    assert!(findings[0].what.contains("n3"), "{findings:?}");
+    assert_eq!(
+        findings[0].evidence,
+        "n1, n2 wait for it since 7300 s, with up to 42 tombstones that they know of"
+    );
+    assert!(findings[0].do_this.contains("its log"), "{findings:?}");
+    said[0].status.nodes[2].alive = false;
+    said[1].status.nodes[2].alive = false;
+    said.remove(2);
+    let findings = diagnose(&seen(said.clone()));
+    let finding = findings.iter().find(|one| one.cause == "tombstones_blocked").unwrap();
+    assert!(finding.do_this.contains("merganser evict n3"), "{finding:?}");
+    said[0].status.nodes[2].joining = Some("d33".to_owned());
+    let findings = diagnose(&seen(said));
+    let finding = findings.iter().find(|one| one.cause == "tombstones_blocked").unwrap();
+    assert!(finding.do_this.contains("made whole"), "{finding:?}");
 }

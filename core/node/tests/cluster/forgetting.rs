@@ -1,0 +1,231 @@
+//! Deleted data that is forgotten, who holds that back, and what may not come back meanwhile.
+
+use model::{DiskStep, Forgetting, Marks, Token};
+
+use super::harness::*;
+
+/// After so long, three intervals of the exchange, all have forgotten what all have acknowledged.
+const SOON: u64 = 3_000;
+
+fn cluster() -> Cluster {
+    Cluster::with_limits(3, limits())
+}
+
+fn forgetting(cluster: &Cluster, id: u16) -> Forgetting {
+    let (node, _) = cluster.nodes.get(&NodeId::new(id)).unwrap();
+    node.status(cluster.now).forgetting
+}
+
+/// Who holds back what is deleted, as a node says, and for how many seconds.
+fn blocked(cluster: &Cluster, id: u16) -> Vec<(u16, u64)> {
+    let blockers = forgetting(cluster, id).blockers;
+    blockers.iter().map(|blocker| (blocker.node.number(), blocker.since.as_secs())).collect()
+}
+
+/// How many objects each of three disks holds.
+fn held(cluster: &Cluster) -> Vec<usize> {
+    cluster.nodes.values().map(|(_, disk)| disk.objects.len()).collect()
+}
+
+fn delete(cluster: &mut Cluster, at: u16, partition: &str, context: &DotSet) {
+    let delete = mutate(key(partition, ""), Mutation::Delete, context, WriteOptions::default());
+    let reply = cluster.ask(at, delete);
+    assert!(matches!(reply, Reply::Written(_)), "{reply:?}");
+}
+
+fn evict(cluster: &mut Cluster, at: u16, id: u16) {
+    let (node, step) = (NodeId::new(id), DiskStep::IsGone(DiskId::new(id.into())));
+    let reply = cluster.ask(at, Request::Declare(Declare::Disk { node, step }));
+    assert!(matches!(reply, Reply::Declared(_)), "{reply:?}");
+}
+
+/// A cluster in which `k` was written when all were there, and deleted when one was not.
+fn deleted_without(away: u16) -> Cluster {
+    let mut cluster = cluster();
+    let written = cluster.put(away, "k", "tea", &none());
+    cluster.wait(SOON);
+    cluster.stop(away);
+    delete(&mut cluster, away % 3 + 1, "k", &written.context);
+    cluster
+}
+
+#[test]
+fn what_is_deleted_is_gone_at_all_within_three_intervals_and_only_its_dots_are_kept() {
+    let mut cluster = cluster();
+    for number in 0..20 {
+        let written = cluster.put(1, &format!("k{number}"), "tea", &none());
+        delete(&mut cluster, 1, &format!("k{number}"), &written.context);
+    }
+    assert_eq!(held(&cluster), [20, 20, 20]);
+    assert_eq!((forgetting(&cluster, 1).waiting, forgetting(&cluster, 1).dots), (20, 0));
+    cluster.wait(SOON);
+    assert_eq!(held(&cluster), [0, 0, 0]);
+    let expected = Forgetting { dots: 40, runs: 1, ..Forgetting::default() };
+    for id in 1..=3 {
+        assert_eq!(forgetting(&cluster, id), expected);
+        let (node, _) = cluster.nodes.get(&NodeId::new(id)).unwrap();
+        assert_eq!(node.counts().tombstones_forgotten, 20);
+    }
+    let read = cluster.get(2, "k7", Level::All).object;
+    assert!(read.is_bottom(), "{read:?}");
+}
+
+#[test]
+fn a_tombstone_waits_for_a_node_that_is_away_and_the_answer_says_for_whom_and_since_when() {
+    for away in 1..=3 {
+        let mut cluster = deleted_without(away);
+        cluster.wait(60_000);
+        assert_eq!(held(&cluster), [1, 1, 1]);
+        for id in (1..=3).filter(|id| *id != away) {
+            assert_eq!(forgetting(&cluster, id).waiting, 1);
+            let blocked = blocked(&cluster, id);
+            let [(node, 57..=60)] = blocked[..] else { panic!("{blocked:?}") };
+            assert_eq!(node, away);
+        }
+        cluster.start(away);
+        cluster.wait(2 * SOON);
+        assert_eq!(held(&cluster), [0, 0, 0]);
+        assert_eq!((forgetting(&cluster, 1).waiting, blocked(&cluster, 1)), (0, vec![]));
+    }
+}
+
+#[test]
+fn a_replica_that_is_only_a_moment_behind_is_not_the_one_that_is_waited_for() {
+    let mut cluster = deleted_without(3);
+    for number in 0..60 {
+        let written = cluster.put(1, &format!("k{number}"), "tea", &none());
+        delete(&mut cluster, 1, &format!("k{number}"), &written.context);
+        cluster.wait(500);
+    }
+    let [ref others @ .., (3, 27..=30)] = blocked(&cluster, 1)[..] else {
+        panic!("{:?}", blocked(&cluster, 1));
+    };
+    assert!(others.iter().all(|(node, seconds)| *node == 2 && *seconds < 4), "{others:?}");
+}
+
+#[test]
+fn nobody_waits_for_a_node_that_is_given_up_and_its_new_disk_is_never_shown_what_was_deleted() {
+    let mut cluster = deleted_without(3);
+    cluster.wait(10_000);
+    assert_eq!(held(&cluster), [1, 1, 1]);
+    evict(&mut cluster, 1, 3);
+    cluster.wait(SOON);
+    assert_eq!(held(&cluster), [0, 0, 1]);
+    assert_eq!((forgetting(&cluster, 1).waiting, blocked(&cluster, 1)), (0, vec![]));
+    cluster.start_with(3, 33);
+    cluster.wait(3 * SOON);
+    assert_eq!(held(&cluster), [0, 0, 0]);
+    assert_eq!(forgetting(&cluster, 3).dots, 2, "it was told what is forgotten");
+    let read = cluster.get(3, "k", Level::All).object;
+    assert!(read.is_bottom(), "{read:?}");
+}
+
+#[test]
+fn a_key_that_is_written_again_waits_for_nobody() {
+    let mut cluster = deleted_without(3);
+    cluster.wait(SOON);
+    assert_eq!(forgetting(&cluster, 2).waiting, 1);
+    cluster.put(1, "k", "rum", &none());
+    cluster.wait(SOON);
+    assert_eq!((forgetting(&cluster, 2).waiting, blocked(&cluster, 2)), (0, vec![]));
+}
+
+#[test]
+fn more_tombstones_than_are_remembered_are_found_and_forgotten_all_the_same() {
+    let mut cluster = cluster();
+    cluster.stop(3);
+    for number in 0..1_500 {
+        let written = cluster.put(1, &format!("k{number}"), "tea", &none());
+        delete(&mut cluster, 1, &format!("k{number}"), &written.context);
+    }
+    cluster.wait(SOON);
+    let told = forgetting(&cluster, 1);
+    assert_eq!((told.waiting, told.more), (1_024, true));
+    cluster.start(3);
+    cluster.wait(20_000);
+    assert_eq!(held(&cluster), [0, 0, 0]);
+    let told = forgetting(&cluster, 1);
+    assert_eq!((told.waiting, told.more, told.dots), (0, false, 3_000));
+}
+
+#[test]
+fn a_delete_of_what_came_with_a_token_stays_as_long_as_anybody_may_ask_for_that() {
+    let (retry_window, token_ahead_max) = (Duration::from_secs(10), Duration::from_secs(5));
+    let mut cluster = Cluster::with_limits(3, Limits { retry_window, token_ahead_max, ..limits() });
+    let token = Token::new(cluster.now.as_micros() / 1_000, 1);
+    let once = |context: &DotSet, marks: &Marks| {
+        let Request::Put(put) = put("k", "once", context, WriteOptions::default()) else {
+            unreachable!("it is a put");
+        };
+        Request::Put(Put { token: Some(token), marks: marks.clone(), ..put })
+    };
+    let Reply::Written(written) = cluster.ask(1, once(&none(), &Marks::new())) else {
+        panic!("it is taken");
+    };
+    let read = cluster.get(1, "k", Level::All).object;
+    let Request::Put(put) =
+        mutate(key("k", ""), Mutation::Delete, read.context(), WriteOptions::default())
+    else {
+        unreachable!("it is a put");
+    };
+    let reply = cluster.ask(2, Request::Put(Put { marks: read.marks().clone(), ..put }));
+    assert!(matches!(reply, Reply::Written(_)), "{reply:?}");
+    cluster.wait(9_000);
+    assert_eq!(held(&cluster), [1, 1, 1]);
+    let told = forgetting(&cluster, 1);
+    assert_eq!((told.waiting, told.for_retries, blocked(&cluster, 1)), (0, 1, vec![]));
+    let Reply::Written(again) = cluster.ask(3, once(&none(), &Marks::new())) else {
+        panic!("it is known");
+    };
+    assert_eq!((again.repeated, again.receipt.dot), (true, written.receipt.dot));
+    cluster.wait(20_000);
+    assert_eq!(held(&cluster), [1, 1, 1], "twice as long as such a token is taken");
+    cluster.wait(SOON);
+    assert_eq!(held(&cluster), [0, 0, 0]);
+    assert_eq!(forgetting(&cluster, 1).for_retries, 0);
+}
+
+/// A cluster in which `k` is deleted and forgotten, and n3 runs from a copy of its disk from before.
+fn with_an_old_copy() -> Cluster {
+    let mut cluster = cluster();
+    let written = cluster.put(1, "k", "tea", &none());
+    cluster.wait(SOON);
+    let copy = cluster.nodes.get(&NodeId::new(3)).unwrap().1.clone();
+    delete(&mut cluster, 1, "k", &written.context);
+    cluster.wait(SOON);
+    assert_eq!(held(&cluster), [0, 0, 0]);
+    let clocks = [(written.receipt.shard, written.context)].into();
+    let config = config(NodeId::new(3), 9, &cluster.layout);
+    let node = Node::new(config, clocks, copy.acceptor.clone(), cluster.now);
+    cluster.nodes.insert(NodeId::new(3), (node, copy));
+    for other in [1, 2] {
+        cluster.inputs.push_back((NodeId::new(3), Input::Connected(NodeId::new(other))));
+    }
+    cluster.settle();
+    cluster
+}
+
+#[test]
+fn what_an_old_disk_brings_back_is_not_shown_to_a_quorum_and_goes_when_it_is_read() {
+    let mut cluster = with_an_old_copy();
+    assert_eq!(texts(&cluster.get(3, "k", Level::One).object), ["tea"], "alone it knows no better");
+    for (at, level) in [(1, Level::All), (2, Level::All), (3, Level::All), (3, Level::Quorum)] {
+        let mut cluster = with_an_old_copy();
+        let read = cluster.get(at, "k", level);
+        assert_eq!(texts(&read.object), [""; 0], "through n{at} at {level:?}");
+        let asked = if level == Level::All { 3 } else { 2 };
+        assert_eq!(read.receipt.acks.len(), asked);
+        assert_eq!(held(&cluster), [0, 0, 1]);
+        cluster.wait(2 * SOON);
+        assert_eq!(held(&cluster), [0, 0, 0]);
+    }
+}
+
+#[test]
+fn what_an_old_disk_brings_back_goes_though_nobody_reads_it() {
+    let mut cluster = with_an_old_copy();
+    assert_eq!(held(&cluster), [0, 0, 1]);
+    cluster.wait(2 * SOON);
+    assert_eq!(held(&cluster), [0, 0, 0]);
+    assert_eq!(forgetting(&cluster, 3).dots, 2);
+}
