@@ -180,7 +180,8 @@ impl Node {
             return;
         }
         let all = self.kept(shard).replica.forgotten().clone();
-        let rest = owed::from_on(all, after.map(|dot| Dot::new(dot.incarnation, dot.seq + 1)));
+        let next = after.map(|dot| Dot::new(dot.incarnation, dot.seq.saturating_add(1)));
+        let rest = owed::from_on(all, next);
         let forgotten = owed::first_runs(rest.clone());
         let more = forgotten != rest;
         let forgotten = if is(Mutant::ForgottenNotVouched) { DotSet::new() } else { forgotten };
@@ -211,12 +212,7 @@ impl Node {
         };
         let learned = self.joins.learning.iter().find(is_learned).map(|((shard, _), _)| *shard);
         let Some(shard) = joined.or(learned) else { return };
-        if !vouched.forgotten.is_empty() {
-            let adopt = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
-                replica.adopt(disk, &vouched.forgotten);
-            };
-            self.kept(shard).change(turn.disk, adopt);
-        }
+        self.adopt(shard, &vouched.forgotten, turn);
         if after.is_some() {
             return self.go_on_vouching((vouched.request, shard, from), after, turn);
         }
@@ -225,6 +221,16 @@ impl Node {
             return;
         }
         self.begin_comparison((shard, from), KeyRange::ALL, Purpose::Copy, turn);
+    }
+
+    /// Takes over what another replica has forgotten.
+    fn adopt<D: Disk>(&mut self, shard: ShardId, forgotten: &DotSet, turn: &mut Turn<'_, D>) {
+        if !forgotten.is_empty() {
+            let adopt = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
+                replica.adopt(disk, forgotten);
+            };
+            self.kept(shard).change(turn.disk, adopt);
+        }
     }
 
     /// Another replica has forgotten what this one has never heard of: its disk is an older copy of

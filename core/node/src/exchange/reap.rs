@@ -20,8 +20,8 @@
 //! too old to be asked for.
 //!
 //! A guest that keeps the deleted value for a replica is not waited for: every replica knows that the
-//! value is old news. Whoever reads from a guest may be shown it, as a guest shows it that
-//! has not heard of the delete yet; such an answer is not called strict.
+//! value is old news, and says so [when it is asked](crate::doubt). Whoever reads from guests alone may be
+//! shown it, as by a guest that has not heard of the delete yet; such an answer is not called strict.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
