@@ -102,6 +102,17 @@ impl Cluster {
         Ok(fs::write(path, format!("{option}\n{rest}"))?)
     }
 
+    /// Makes a node, for its next starts, one of the cluster with another number.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn renumber(&self, id: u16, cluster: u64) -> Result<(), Stop> {
+        let path = self.node_dir(id).join("node.toml");
+        let old = fs::read_to_string(&path)?;
+        Ok(fs::write(path, old.replace("\ncluster = 7\n", &format!("\ncluster = {cluster}\n")))?)
+    }
+
     /// From now on nodes are started behind this, as if typed before the program. In it,
     /// `{dir}` stands for the directory of the node that is started.
     pub fn start_behind(&mut self, wrapper: &[&str]) {
@@ -109,7 +120,7 @@ impl Cluster {
     }
 
     /// The numbers of the nodes.
-    pub fn ids(&self) -> impl Iterator<Item = u16> + use<> {
+    pub fn ids(&self) -> impl Iterator<Item = u16> + Clone + use<> {
         1..=u16::try_from(self.nodes.len()).unwrap_or(u16::MAX)
     }
 

@@ -17,6 +17,7 @@
 //! without a value. A counter is a register that counts: see [`Key::counted`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::time::SystemTime;
 
 /// What is known of a write.
@@ -66,6 +67,14 @@ impl Key {
     pub fn end(&mut self, index: usize, outcome: Outcome) {
         if let Some(write) = self.writes.get_mut(index) {
             write.outcome = outcome;
+        }
+    }
+
+    /// A write whose value was taken in beside whatever is there, and is kept from now on.
+    pub fn take_in(&mut self, index: usize) {
+        if let Some(write) = self.writes.get_mut(index) {
+            write.read.clear();
+            write.outcome = Outcome::Acknowledged;
         }
     }
 
@@ -128,18 +137,45 @@ impl Key {
     ///
     /// What is wrong, in words.
     pub fn check_read(&self, found: &[String], before: &BTreeSet<usize>) -> Result<(), String> {
-        self.known(found)?;
+        self.check_not_back(found, before)?;
         for (index, write) in self.writes.iter().enumerate() {
             let Some(value) = &write.value else { continue };
-            let is_found = found.contains(value);
-            if is_found && self.covering(index).any(|by| before.contains(&by)) {
-                return Err(format!("CAME BACK {value}: it was overwritten; found {found:?}"));
-            }
-            if before.contains(&index) && !is_found && !self.is_explained(index, found) {
+            let is_lost = !found.contains(value) && !self.is_explained(index, found);
+            if before.contains(&index) && is_lost {
                 return Err(format!("LOST {value}: it was acknowledged; found {found:?}"));
             }
         }
         Ok(())
+    }
+
+    /// Compares what was read, where that may be old, with what every replica that answered had
+    /// acknowledged before the read began: it may lack something, and shows nothing that was
+    /// overwritten or deleted.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, in words.
+    pub fn check_not_back(&self, found: &[String], before: &BTreeSet<usize>) -> Result<(), String> {
+        self.known(found)?;
+        for value in found {
+            let mut covering = self.indices(std::slice::from_ref(value)).into_iter();
+            if covering.any(|index| self.covering(index).any(|by| before.contains(&by))) {
+                return Err(format!("CAME BACK {value}: it was overwritten; found {found:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// All writes, for people.
+    pub fn history(&self) -> String {
+        let mut all = String::new();
+        for (index, Write { value, read, outcome, begun }) in self.writes.iter().enumerate() {
+            let what = value.as_deref().unwrap_or("a delete");
+            let at = begun.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let at = at.as_secs_f64();
+            let _ = write!(all, "\n  {index}: {what}, after {read:?}, {outcome:?}, at {at:.3}");
+        }
+        all
     }
 
     /// Checks a key whose values are `N#...`, each one more than what its client had read.

@@ -22,14 +22,17 @@
 //! run says so, with the reason, and is counted: it never passes by not having run.
 
 pub mod binary;
+pub mod book;
 pub mod cluster;
 pub mod declarations;
 pub mod expected;
+pub mod held;
 pub mod http;
 pub mod load;
 pub mod memory_group;
 pub mod outcome;
 pub mod process;
+pub mod readers;
 pub mod replicas;
 pub mod scenarios;
 pub mod strace;

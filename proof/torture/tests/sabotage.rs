@@ -88,6 +88,7 @@ fn a_fault_that_did_not_happen_is_noticed() {
         ("clock", "s from its clock"),
         ("net-split", "to be alive"),
         ("net-sloppy", "nobody had a guest"),
+        ("net-evict", "cut: nothing was stopped"),
     ] {
         is_noticed(scenario, Sabotage::Fault, words);
     }
@@ -97,6 +98,7 @@ fn a_fault_that_did_not_happen_is_noticed() {
 fn a_network_that_is_not_healed_is_noticed() {
     is_noticed("net-split", Sabotage::Heal, "to be alive, and");
     is_noticed("net-reset", Sabotage::Heal, "and is connected to");
+    is_noticed("net-evict", Sabotage::Heal, "is retired");
 }
 
 #[test]

@@ -115,7 +115,7 @@ enum Home {
 }
 
 /// All scenarios, by name.
-const ALL: [(&str, Home, Scenario); 23] = [
+const ALL: [(&str, Home, Scenario); 24] = [
     ("kill", Home::Disk, kill::run),
     ("retries", Home::Disk, retries::run),
     ("pause", Home::Disk, pause::run),
@@ -139,6 +139,7 @@ const ALL: [(&str, Home, Scenario); 23] = [
     ("net-lossy", Home::Memory, net::lossy),
     ("net-reset", Home::Memory, net::reset),
     ("net-sloppy", Home::Memory, net::sloppy),
+    ("net-evict", Home::Memory, net::evict),
 ];
 
 /// The names of all scenarios, in the order in which they are run.

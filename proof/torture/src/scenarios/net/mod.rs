@@ -25,6 +25,7 @@
 //! [`mod@sloppy`] has a cluster and demands of its own: where guests stand in for replicas, fewer
 //! nodes are enough.
 
+mod evict;
 mod lossy;
 mod oneway;
 mod reset;
@@ -46,6 +47,7 @@ use crate::process::sleep;
 use crate::witness::{Demand, Must, TABLE, Testimony, Witnesses};
 use crate::worker::Workers;
 
+pub(super) use evict::run as evict;
 pub(super) use lossy::run as lossy;
 pub(super) use oneway::run as oneway;
 pub(super) use reset::run as reset;
