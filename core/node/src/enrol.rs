@@ -16,7 +16,8 @@ use model::{Declare, DiskId, DiskStatus, DiskStep, Enrolment, NodeId, Now, Shard
 use mutant::{Mutant, is};
 
 use crate::flight::Client;
-use crate::{Disk, Node, Turn};
+use crate::shards::not_merged;
+use crate::{After, Disk, Fetch, Fetched, Found, Message, Node, Scan, Scanned, Turn};
 
 impl Node {
     /// What the disk of this node is to the cluster, as far as this node knows.
@@ -114,6 +115,68 @@ impl Node {
     /// Whether a declaration of this node itself is in hand, which is no request of a client.
     pub(crate) fn is_asking_itself(&self) -> bool {
         self.asks_itself.is_some_and(|id| self.flights.contains_key(&id))
+    }
+
+    /// Whether a message is of a node whose disk was given up, and speaks of data (R12). It counts for
+    /// nothing, also before that node has heard of it: what it holds alone may be salvaged, and
+    /// comes in no other way. Who waits for an answer is told that there is none.
+    pub(crate) fn refuses<D: Disk>(
+        &self,
+        from: NodeId,
+        message: &Message,
+        turn: &mut Turn<'_, D>,
+    ) -> bool {
+        if !self.in_force().is_evicted(from) {
+            return false;
+        }
+        match message {
+            Message::Merge(merge) => not_merged(from, merge.request, turn),
+            Message::Fetch(Fetch { request, .. }) => {
+                let (request, found) = (*request, Found::Failed);
+                let (durable, staleness, known, forgets) = (false, None, None, false);
+                let fetched = Fetched { request, found, durable, staleness, known, forgets };
+                turn.send(from, Message::Fetched(fetched), After::Now);
+            }
+            Message::Scan(Scan { request, .. }) => {
+                let (page, staleness, forgets) = (None, None, false);
+                let scanned = Scanned { request: *request, page, staleness, forgets };
+                turn.send(from, Message::Scanned(scanned), After::Now);
+            }
+            Message::Clocks(_)
+            | Message::Lack(_)
+            | Message::Sent(_)
+            | Message::Compare(_)
+            | Message::Compared(_)
+            | Message::Bring(_)
+            | Message::Spared(_)
+            | Message::Holding { .. }
+            | Message::Take { .. } => {}
+            Message::Merged(_)
+            | Message::Fetched(_)
+            | Message::Scanned(_)
+            | Message::Forward(_)
+            | Message::Forwarded(_)
+            | Message::Probe { .. }
+            | Message::Probed { .. }
+            | Message::Prepare { .. }
+            | Message::Promised { .. }
+            | Message::Accept { .. }
+            | Message::Accepted { .. }
+            | Message::Rejected { .. }
+            | Message::Learn { .. }
+            | Message::Gossip { .. }
+            | Message::Follow(_)
+            | Message::Followed(_)
+            | Message::Vouch(_)
+            | Message::Vouched(_)
+            | Message::Doubt(_)
+            | Message::Doubted(_)
+            | Message::Recognise(_)
+            | Message::Recognised(_)
+            | Message::Examine(_)
+            | Message::Examined(_) => return false,
+        }
+        true
     }
 
     /// Whether a shard is kept here by a node that takes part.

@@ -348,6 +348,9 @@ impl Node {
     }
 
     fn received<D: Disk>(&mut self, from: NodeId, message: Message, turn: &mut Turn<'_, D>) {
+        if self.refuses(from, &message, turn) {
+            return;
+        }
         match message {
             Message::Merge(merge) => self.merge(from, merge, turn),
             Message::Merged(merged) => self.merged(from, &merged, turn),

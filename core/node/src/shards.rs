@@ -40,7 +40,7 @@ fn in_millis(time: Duration) -> Duration {
 }
 
 /// Says that a write is not in, if somebody waits to hear.
-fn not_merged<D: Disk>(to: NodeId, request: RequestId, turn: &mut Turn<'_, D>) {
+pub(crate) fn not_merged<D: Disk>(to: NodeId, request: RequestId, turn: &mut Turn<'_, D>) {
     if request != RequestId::NOBODY {
         let merged = Merged { request, verdict: Verdict::Failed };
         turn.send(to, Message::Merged(merged), After::Now);

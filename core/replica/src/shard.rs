@@ -290,15 +290,20 @@ impl Replica {
         address: &Address,
         mut incoming: Object,
     ) -> Result<Repaired, StoreError> {
-        let mut here = match store.object(self.shard, address) {
+        let found = store.object(self.shard, address);
+        let is_damaged = matches!(found, Err(StoreError::Corrupt(_)));
+        let mut here = match found {
             Err(StoreError::Corrupt(_)) if !is(Mutant::DamagedStays) => Object::default(),
             found => found?.unwrap_or_default(),
         };
         let refuted = values_in(&incoming, &self.forgotten);
         incoming.drop_values(&refuted);
         let brings = incoming.context().clone();
-        let is_forgotten =
-            here.is_bottom() && incoming.values().is_empty() && self.forgotten.is_superset(&brings);
+        // A damaged record is replaced, also by what is forgotten, and goes then.
+        let is_forgotten = !is_damaged
+            && here.is_bottom()
+            && incoming.values().is_empty()
+            && self.forgotten.is_superset(&brings);
         if is_forgotten {
             let (change, is_ahead) = (lattice::Change::Unchanged, !refuted.is_empty());
             return Ok(Repaired { change, lost: 0, is_ahead, refuted });

@@ -276,7 +276,7 @@ impl World {
                 is_done = is_last(&reply);
                 // A shard with a record that cannot be read is read by nobody; and what was told from a
                 // record that is lost everywhere, as it may be here, all others wait for.
-                let is_lost = self.plan.destroys && self.oracle.losses.has_any();
+                let is_lost = self.oracle.losses.has_any();
                 if !is_done && (is_lost || self.hosts.values().any(|host| host.disk.has_damage())) {
                     return Ok(());
                 }

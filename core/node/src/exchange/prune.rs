@@ -247,7 +247,7 @@ impl Node {
         }
     }
 
-    /// The other replicas of a shard that were not evicted.
+    /// The other replicas of a shard that were not evicted, or have a new disk that copies what there is.
     pub(crate) fn awaited(&self, shard: ShardId) -> Vec<NodeId> {
         let mut others = self.others(shard);
         others.retain(|node| !self.in_force().is_evicted(*node));

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use antientropy::{Items, KeyRange};
 use causality::DotSet;
-use model::{Address, MARKS_REACH, NodeId, Now, Object, ShardId};
+use model::{Address, MARKS_REACH, Now, Object, ShardId};
 use mutant::{Mutant, is};
 use replica::StoreError;
 
@@ -186,18 +186,6 @@ impl Node {
         }
     }
 
-    /// The other replicas of a shard that have to have heard of a delete before it is forgotten: also
-    /// a new disk in the place of one that was evicted, while it copies what there is.
-    fn heard_of_deletes(&self, shard: ShardId) -> Vec<NodeId> {
-        let catalog = self.in_force();
-        let mut others = self.others(shard);
-        others.retain(|node| !catalog.is_evicted(*node) || catalog.joining(*node).is_some());
-        if is(Mutant::TombstonesByMajority) {
-            others.truncate(others.len().div_ceil(2));
-        }
-        others
-    }
-
     /// Forgets some tombstones of a shard of which everything is settled.
     pub(crate) fn reap<D: Disk>(
         &mut self,
@@ -209,7 +197,10 @@ impl Node {
         if kept.tombstones.is_idle() {
             return kept.tombstones.blockers.clear();
         }
-        let heard = self.heard_of_deletes(shard);
+        let mut heard = self.awaited(shard);
+        if is(Mutant::TombstonesByMajority) {
+            heard.truncate(heard.len().div_ceil(2));
+        }
         let (now, wall_millis) = (turn.now, self.wall_millis(turn.now));
         let time = Time { now, wall_millis, marks_kept: self.marks_kept(shard) };
         let tables = self.tables_of(shard);

@@ -274,3 +274,41 @@ fn a_shard_that_is_written_whenever_it_is_compared_is_copied_all_the_same() {
     assert_eq!(enrolment(&cluster, 3), Enrolment::Enrolled);
     assert_eq!(objects(&cluster, 3), 20);
 }
+
+#[test]
+fn a_node_that_was_given_up_and_does_not_know_it_brings_nothing_to_others() {
+    let mut cluster = filled(3, 1);
+    let lost = NodeId::new(3);
+    cluster.holds = |from, to, _| (from == NodeId::new(3)) != (to == NodeId::new(3));
+    let step = DiskStep::IsGone(DiskId::new(FIRST));
+    let told = cluster.begin(1, Request::Declare(Declare::Disk { node: lost, step }));
+    cluster.wait(3_000);
+    assert!(matches!(cluster.answers.remove(&told), Some(Reply::Declared(_))));
+    let one = WriteOptions { w: Some(Level::One), ..WriteOptions::default() };
+    let alone = cluster.ask(3, put("alone", "tea", &none(), one));
+    assert!(matches!(alone, Reply::Written(_)), "{alone:?}");
+    cluster.held.clear();
+    // It hears the others again, but not yet that it was given up.
+    cluster.holds = |_, to, message| {
+        let tells = matches!(
+            message,
+            Message::Probe { .. } | Message::Probed { .. } | Message::Learn { .. }
+        );
+        tells && to == NodeId::new(3)
+    };
+    assert!(node(&cluster, 3).takes_part());
+    let read = cluster.begin(3, get("alone", Level::Quorum));
+    let written = cluster.begin(3, put("k0", "rum", &none(), WriteOptions::default()));
+    cluster.wait(10_000);
+    for ticket in [read, written] {
+        let told = cluster.answers.remove(&ticket);
+        assert!(matches!(told, Some(Reply::Failed(_))), "{told:?}");
+    }
+    for at in [1, 2] {
+        assert!(texts(&cluster.get(at, "alone", Level::One).object).is_empty());
+        assert_eq!(texts(&cluster.get(at, "k0", Level::One).object), ["v0"]);
+    }
+    cluster.holds = |_, _, _| false;
+    cluster.wait(3_000);
+    assert_eq!(enrolment(&cluster, lost.number()), Enrolment::Retired);
+}

@@ -78,13 +78,6 @@ const REFUTED_MAX: Duration = Duration::from_secs(20);
 /// How long is looked at a node that must not take part in anything.
 const RETIRED: Duration = Duration::from_millis(1_000);
 
-/// A node that was given up while it was cut off does not know it for some hundred milliseconds after
-/// its network is back. Until then it answers requests with the help of others, who take in
-/// what it merges and count with it: a quorum read through it brings them what it alone has, unmarked, and is
-/// called strict. That is a fault of the core (R12). Make this false when others refuse it: then
-/// the scenario fails if anything gets through.
-const SERVES_UNTIL_TOLD: bool = true;
-
 /// How many answers each node has to give in a round at the least.
 const ANSWERS_MIN: u64 = 100;
 

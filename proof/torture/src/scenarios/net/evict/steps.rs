@@ -225,7 +225,7 @@ impl Arena<'_> {
 
     /// What only the old disk has comes back, once.
     pub(super) fn salvage(&self, round: &Round, old: &Path, alone: &Alone) -> Result<(), Stop> {
-        let alone = &self.without_leaks(round, alone)?;
+        self.look_for_leaks(round, alone)?;
         let expected: BTreeSet<String> = alone.values.keys().cloned().collect();
         let told = self.salvaged(old)?;
         let (recovered, deletes) = (keys(&told, "recovered"), keys(&told, "deletes_not_applied"));
@@ -253,38 +253,28 @@ impl Arena<'_> {
         Ok(())
     }
 
-    /// What the node alone has accepted, without what it has brought to others before it knew that it
-    /// was given up: see [`SERVES_UNTIL_TOLD`].
-    fn without_leaks(&self, round: &Round, alone: &Alone) -> Result<Alone, Stop> {
-        let (mut left, mut leaked) = (alone.clone(), Vec::new());
+    /// What the node alone has accepted it brings to nobody by itself, also before it has heard that
+    /// it was given up.
+    fn look_for_leaks(&self, round: &Round, alone: &Alone) -> Result<(), Stop> {
+        let mut leaked = Vec::new();
         for (name, value) in &alone.values {
-            let shown = self.desk.read(round.other, Level::All, name)?.0;
-            if shown.contains_key(value) {
-                let all: Vec<u16> = self.cluster.ids().collect();
-                self.within(FORGOTTEN_MAX, &format!("all have {value}"), |arena| {
-                    let has_all = |_: &str, held: Held| held.values == shown.len();
-                    Ok(arena.unlike([name], &all, has_all)?.is_empty())
-                })?;
-                left.values.remove(name);
-                self.desk.book.heard_of(name, value);
+            if self.desk.read(round.other, Level::All, name)?.0.contains_key(value) {
                 leaked.push(value);
             }
         }
         if let Some(name) = &alone.deleted
             && self.desk.read(round.other, Level::All, name)?.0.is_empty()
         {
-            left.deleted = None;
             leaked.push(name);
         }
-        if leaked.is_empty() {
-            return Ok(left);
+        match leaked.as_slice() {
+            [] => Ok(()),
+            _ => {
+                let why =
+                    format!("n{} was given up, and has brought others {leaked:?}", round.lost);
+                Err(Stop::Failed(why))
+            }
         }
-        let why = format!("n{} was given up, and has brought others {leaked:?}", round.lost);
-        match SERVES_UNTIL_TOLD {
-            true => eprintln!("KNOWN: {why}"),
-            false => return Err(Stop::Failed(why)),
-        }
-        Ok(left)
     }
 
     fn salvaged(&self, old: &Path) -> Result<serde_json::Value, Stop> {
