@@ -6,8 +6,8 @@
 //! be shown again; and what is told of nothing cannot say that it was deleted.
 //!
 //! So where replicas differ, and one that holds less has forgotten anything in its shard, it is asked
-//! before the client is answered: have you forgotten these? What it has is left out. That is
-//! one more round trip, of a read that met a write under way or met such a value.
+//! before the client is answered: have you forgotten these? What it has is left out, and whoever holds
+//! it is told that it is superseded. That is one more round trip, of a read that met a write under way or met such a value.
 //!
 //! ```text
 //! n1 ──Fetch──► n2   {a1: "tea"}            n2's record turned old
@@ -17,13 +17,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use causality::DotSet;
-use model::{NodeId, Now, Object, Reply, ShardId};
+use causality::{Dot, DotSet};
+use model::{Address, NodeId, Now, Object, Reply, ShardId};
 use mutant::{Mutant, is};
 
 use crate::flight::{Client, Flight, Work};
 use crate::message::{Doubt, Doubted};
-use crate::{After, Disk, Message, Node, RequestId, Turn};
+use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
 
 /// Which replicas may have forgotten which dots.
 pub(crate) type Doubts = BTreeMap<(NodeId, ShardId), DotSet>;
@@ -36,6 +36,8 @@ pub(crate) struct Doubting {
     fallback: Reply,
     asked: BTreeSet<(NodeId, ShardId)>,
     forgotten: BTreeMap<ShardId, DotSet>,
+    /// The key, if one was read.
+    address: Option<Address>,
 }
 
 /// Adds the values of an object to what a replica may have forgotten.
@@ -47,13 +49,14 @@ pub(crate) fn doubt(doubts: &mut Doubts, at: NodeId, shard: ShardId, object: &Ob
 }
 
 impl Node {
-    /// Answers a client, after those were asked who may have forgotten a part of the answer.
+    /// Answers a client, after those were asked who may have forgotten a part of the answer, which is
+    /// of one key or of many. If they do not say, the fallback is the answer.
     pub(crate) fn answer_undoubted<D: Disk>(
         &mut self,
         (client, begun, deadline): (Client, Now, Now),
-        reply: Reply,
+        (reply, fallback): (Reply, Reply),
         doubts: Doubts,
-        fallback: Reply,
+        address: Option<Address>,
         turn: &mut Turn<'_, D>,
     ) {
         if doubts.is_empty() || is(Mutant::NothingDoubted) {
@@ -68,7 +71,7 @@ impl Node {
             turn.send(node, Message::Doubt(Doubt { request, shard, dots }), After::Now);
         }
         let forgotten = BTreeMap::new();
-        let work = Work::Doubt(Box::new(Doubting { reply, fallback, asked, forgotten }));
+        let work = Work::Doubt(Box::new(Doubting { reply, fallback, asked, forgotten, address }));
         let flight = Flight { client, begun, deadline, timer: deadline, work };
         self.keep_until(request, flight);
     }
@@ -103,6 +106,7 @@ impl Node {
         if !doubting.asked.is_empty() {
             return self.keep_until(doubted.request, flight);
         }
+        self.refute_read(doubting, turn);
         self.leave_out(&mut doubting.reply, &doubting.forgotten);
         let reply = doubting.reply.clone();
         self.answer(flight.client, reply, turn);
@@ -124,6 +128,30 @@ impl Node {
                 let fallback = doubting.fallback.clone();
                 self.answer(flight.client, fallback, turn);
             }
+        }
+    }
+
+    /// Tells those who took part that what was read and is forgotten is superseded: one of them
+    /// holds it.
+    fn refute_read<D: Disk>(&mut self, doubting: &Doubting, turn: &mut Turn<'_, D>) {
+        let Doubting { reply: Reply::Read(read), address: Some(address), .. } = doubting else {
+            return;
+        };
+        let is_forgotten = |dot: &Dot| {
+            let forgotten = doubting.forgotten.get(&read.receipt.shard);
+            forgotten.is_some_and(|dots| dots.contains(*dot))
+        };
+        let dots: DotSet = read.object.values().keys().copied().filter(is_forgotten).collect();
+        if dots.is_empty() {
+            return;
+        }
+        let object = Object::from_parts(BTreeMap::new(), dots).expect("no value, no dot of one");
+        for ack in read.receipt.acks.iter().filter(|ack| ack.is_primary()) {
+            let (request, address) = (RequestId::NOBODY, address.clone());
+            let (object, sync, cause) = (object.clone(), false, Cause::ReadRepair);
+            let merge = Merge { request, address, object, sync, cause, stands_for: None };
+            turn.send(ack.node, Message::Merge(merge), After::Now);
+            self.read_repairs += 1;
         }
     }
 

@@ -249,7 +249,7 @@ impl Node {
         };
         let failure = lister.site.read_failure(Vec::new(), &lister.need);
         let (to, fallback) = ((client, begun, deadline), Reply::Failed(failure));
-        self.answer_undoubted(to, reply, lister.doubts, fallback, turn);
+        self.answer_undoubted(to, (reply, fallback), lister.doubts, None, turn);
     }
 }
 

@@ -62,7 +62,8 @@ impl Node {
                     let object = shown(object);
                     let reply = Reply::Read(Read { object, session, receipt });
                     let to = (flight.client, flight.begun, flight.deadline);
-                    self.answer_undoubted(to, reply, doubts, fallback, turn);
+                    let address = Some(getting.address.clone());
+                    self.answer_undoubted(to, (reply, fallback), doubts, address, turn);
                 }
                 GetEffect::Unmet(_) if getting.is_explaining() => {
                     // That nobody tells anything is an explanation, too.
