@@ -305,7 +305,7 @@ pub struct Bring {
     pub shard: ShardId,
     /// Under which keys.
     pub addresses: Vec<Address>,
-    /// What the sender holds there, of each the [bones](crate::trees::bones): nothing of what these
+    /// What the sender holds there, of each the bones, without bodies: nothing of what these
     /// have is to be sent. None where that is not told, and everything is to be sent.
     pub bones: Vec<Object>,
 }

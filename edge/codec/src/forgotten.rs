@@ -11,7 +11,7 @@
 //!
 //! `chunk` is what the numbers of its dots come to, divided by [`DOTS`]. A run that goes over the
 //! end of a chunk is in both, each with its part. The keys begin with that of the
-//! [clock](crate::clock) of the incarnation, so that they follow it.
+//! [clock](mod@crate::clock) of the incarnation, so that they follow it.
 
 use bytes::{BufMut, Bytes};
 use causality::{Incarnation, Run};
