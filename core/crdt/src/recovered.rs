@@ -16,7 +16,7 @@
 //! So the mark goes wherever contexts go, in every format there is, is merged like them, and
 //! is compared like them. It stays when the value was overwritten, as all of a context does.
 //!
-//! Whoever comes to forget dots of live objects has to leave the traces of the values that are held.
+//! Where dots of live objects are forgotten, the traces of the values that are held stay.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +50,11 @@ impl<V> Siblings<V> {
         let marks = self.marks.into_iter().filter(|(dot, _)| values.contains_key(dot));
         let marks = marks.collect::<Marks>();
         Self { values, context, marks }
+    }
+
+    /// The dots that say which of the values held here were recovered.
+    pub(crate) fn traces(&self) -> impl Iterator<Item = Dot> {
+        self.values.keys().map(|dot| trace(*dot))
     }
 
     /// Whether the write of a value that is held here was recovered.

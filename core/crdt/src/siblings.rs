@@ -112,6 +112,25 @@ impl<V> Siblings<V> {
     pub fn drop_values(&mut self, dots: &DotSet) {
         self.values.retain(|dot, _| !dots.contains(*dot));
     }
+
+    /// The dots of the context that no value here has, and that say nothing of one.
+    pub fn superseded(&self) -> DotSet {
+        let traces = self.traces();
+        let of_values = self.values.keys().copied().chain(traces).collect();
+        self.context.difference(&of_values)
+    }
+
+    /// Forgets those of these dots that are [superseded](Self::superseded), and their marks. This is
+    /// for a replica that remembers elsewhere that they are.
+    pub fn forget(&mut self, dots: &DotSet) {
+        let both = self.context.intersection(dots);
+        if both.is_empty() {
+            return;
+        }
+        let gone = both.intersection(&self.superseded());
+        self.context = self.context.difference(&gone);
+        self.marks.retain(|dot, _| !gone.contains(*dot));
+    }
 }
 
 impl<V> Lattice for Siblings<V> {

@@ -77,14 +77,14 @@ impl<V> Siblings<V> {
     pub fn may_have_forgotten(&self, token: Token) -> bool {
         [false, true].into_iter().any(|is_repeated| {
             let superseded =
-                self.superseded().filter(|(_, mark)| mark.is_repeated() == is_repeated);
+                self.superseded_marks().filter(|(_, mark)| mark.is_repeated() == is_repeated);
             let mut tokens = superseded.map(|(_, mark)| mark.token);
             MARKS_MAX <= tokens.clone().count() && tokens.all(|kept| token < kept)
         })
     }
 
     /// The marks of dots that are not held any more.
-    fn superseded(&self) -> impl Iterator<Item = (&Dot, &Mark)> + Clone {
+    fn superseded_marks(&self) -> impl Iterator<Item = (&Dot, &Mark)> + Clone {
         self.marks.iter().filter(|(dot, _)| !self.values.contains_key(dot))
     }
 
@@ -139,7 +139,7 @@ impl<V> Siblings<V> {
     }
 
     fn drop_twins(&mut self) {
-        let gone: BTreeSet<Mark> = self.superseded().map(|(_, mark)| mark.write()).collect();
+        let gone: BTreeSet<Mark> = self.superseded_marks().map(|(_, mark)| mark.write()).collect();
         let marks = &self.marks;
         self.values
             .retain(|dot, _| marks.get(dot).is_none_or(|mark| !gone.contains(&mark.write())));
@@ -155,7 +155,7 @@ impl<V> Siblings<V> {
         self.marks.retain(|dot, mark| {
             values.contains_key(dot) || youngest <= mark.token.millis().saturating_add(MARKS_REACH)
         });
-        let all = self.superseded().map(|(dot, mark)| (*mark, *dot));
+        let all = self.superseded_marks().map(|(dot, mark)| (*mark, *dot));
         let (repeated, once): (Vec<_>, Vec<_>) =
             all.partition(|(mark, _)| mark.is_repeated() && !is(Mutant::RepeatedMarkForgotten));
         for mut class in [repeated, once] {

@@ -33,6 +33,9 @@ pub struct Limits {
     /// For how long the places of writes are remembered after every replica has them, so that those
     /// who watch a table can be told of them. Zero remembers them for nobody.
     pub changes_retention: Duration,
+    /// How many runs of superseded dots, beside those that retries may ask for, the context of an
+    /// object may have before those go that all replicas know to be superseded.
+    pub context_runs_max: usize,
     /// Within which time everything that is stored is read again, to find what a disk has lost.
     pub scrub_interval: Duration,
     /// After which time without a proof that it is equal a shard is compared while it is written.
@@ -56,7 +59,8 @@ impl Default for Limits {
     /// at once, which takes a network some hundredths of a second; 1 MiB a second beside clients,
     /// which are 256 small objects, and about doubles the slowest answers of nodes that share two
     /// processors; 100,000 writes of a shard, which
-    /// are about 10 MB on disk; ten minutes for watchers, in which a program is restarted; a day for a scrub, which of 100 GB reads 1.2 MB a second; an hour
+    /// are about 10 MB on disk; ten minutes for watchers, in which a program is restarted; 16 superseded runs, which are some
+    /// 60 bytes, and make one more write for each 16; a day for a scrub, which of 100 GB reads 1.2 MB a second; an hour
     /// without a proof, after which a hot shard is compared; an hour for retries, in which a client restarts and a network
     /// is mended; five minutes between clocks, which anybody's time service keeps; 1 GiB of
     /// hints, a small part of a disk, and hours of writes at a laptop's pace.
@@ -72,6 +76,7 @@ impl Default for Limits {
             catch_up_rate: 1 << 20,
             log_entries_max: 100_000,
             changes_retention: Duration::from_secs(600),
+            context_runs_max: 16,
             scrub_interval: Duration::from_secs(24 * 3_600),
             repair_interval: Duration::from_secs(3_600),
             retry_window: Duration::from_secs(3_600),

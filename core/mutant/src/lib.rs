@@ -315,6 +315,12 @@ mutants! {
     NothingDoubted,
     /// A new disk is not told what was forgotten.
     ForgottenNotVouched,
+    /// No superseded dot of a live object is ever forgotten.
+    ContextsKept,
+    /// A superseded dot is forgotten when all replicas have it, whoever lacks what took its place.
+    SupersederNotAwaited,
+    /// Who forgets superseded dots tells nobody.
+    ForgottenNotTold,
 }
 
 #[cfg(feature = "on")]

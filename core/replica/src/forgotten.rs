@@ -14,6 +14,10 @@
 //! Without the set nobody could tell a value that was deleted long ago from one that this
 //! disk alone has lost, and which a repair has to bring back (R7).
 //!
+//! The context of an object that lives goes the same way. Each overwrite adds to it the dot of the
+//! value that it takes the place of; when all replicas know of one that it was superseded, it is
+//! forgotten here, and taken out there. An object is never stored with a dot that is forgotten.
+//!
 //! It costs little: runs of dots that are neighbours are one, and a shard cannot have more runs of
 //! forgotten dots than it has values and gaps between them. On disk it lies in [`Chunk`]s, so
 //! that forgetting one more dot writes at most a few KiB.
@@ -35,19 +39,43 @@ pub struct Chunk {
     pub runs: Vec<Run>,
 }
 
-/// Tombstones that are forgotten, and what is kept in their place. All of it becomes durable, or
-/// nothing.
+/// An object of which some dots are forgotten.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Trimmed {
+    /// Where it lives.
+    pub address: Address,
+    /// As it was.
+    pub before: Object,
+    /// As it is without them.
+    pub after: Object,
+}
+
+/// Tombstones and dots of other objects that are forgotten, and what is kept in their place. All of
+/// it becomes durable, or nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reaping {
     /// The shard that forgets.
     pub shard: ShardId,
     /// What is dropped, as it was.
     pub tombstones: Vec<(Address, Object)>,
+    /// What is stored anew.
+    pub trimmed: Vec<Trimmed>,
     /// The chunks of the shard's forgotten dots that have gained some.
     pub chunks: Vec<Chunk>,
     /// For each incarnation of which the shard's clock gained dots, all its runs. Only what another
     /// replica has forgotten adds to a clock.
     pub clock: Vec<(Incarnation, Vec<Run>)>,
+}
+
+impl Reaping {
+    /// Everything that the chunks have.
+    pub fn forgotten(&self) -> DotSet {
+        let mut all = DotSet::new();
+        for chunk in &self.chunks {
+            let _ = all.union(&DotSet::from_runs(chunk.runs.clone()).expect("chunks are in order"));
+        }
+        all
+    }
 }
 
 /// What became of tombstones that were to be forgotten.
@@ -81,6 +109,15 @@ fn part(runs: &[Run], number: u64) -> Vec<Run> {
     let from = runs.partition_point(|run| run.last < first);
     let here = runs.iter().skip(from).take_while(|run| run.first <= last);
     here.map(|run| Run { first: run.first.max(first), last: run.last.min(last), ..*run }).collect()
+}
+
+/// An object without these dots, of which nothing may be held any more. Nothing if that leaves it as
+/// it is.
+pub(crate) fn without(object: &Object, dots: &DotSet) -> Option<Object> {
+    let mut rest = object.clone();
+    rest.drop_values(dots);
+    rest.forget(dots);
+    (rest != *object).then_some(rest)
 }
 
 /// The values of an object that have one of these dots.

@@ -1,6 +1,6 @@
 //! The clock of one shard replica, and the transactions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use causality::{Dot, DotSet, Incarnation, Run};
 use crdt::MARKS_MAX;
@@ -10,8 +10,8 @@ use mutant::{Mutant, is};
 use thiserror::Error;
 
 use crate::bent::{self, without_first};
-use crate::forgotten::{chunks, values_in};
-use crate::{Change, Reaped, Reaping, Store, StoreError};
+use crate::forgotten::{chunks, values_in, without};
+use crate::{Change, Reaped, Reaping, Store, StoreError, Trimmed};
 
 /// Why a mutation was not applied. Nothing was changed, and no dot was minted.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
@@ -137,9 +137,8 @@ pub struct Repaired {
     pub lost: u64,
     /// Whether more is held here now than it brought.
     pub is_ahead: bool,
-    /// Values that it brought and that are forgotten here: whoever holds them is to be told that they
-    /// are superseded.
-    pub refuted: DotSet,
+    /// Dots that it brought and that are forgotten here: whoever holds them is to be told.
+    pub forgotten: DotSet,
 }
 
 /// One shard as one node holds it.
@@ -180,7 +179,7 @@ impl Replica {
         &self.clock
     }
 
-    /// The dots of tombstones that were dropped.
+    /// The dots that no object here speaks of any more.
     pub fn forgotten(&self) -> &DotSet {
         &self.forgotten
     }
@@ -261,7 +260,8 @@ impl Replica {
         incoming: Object,
     ) -> Result<lattice::Change, StoreError> {
         let mut here = self.held(store, address)?;
-        let incoming = self.without_old_news(&here, incoming);
+        let mut incoming = self.without_old_news(&here, incoming);
+        incoming.forget(&self.forgotten);
         if self.is_forgotten_tombstone(&here, &incoming) {
             return Ok(lattice::Change::Unchanged);
         }
@@ -296,18 +296,17 @@ impl Replica {
             Err(StoreError::Corrupt(_)) if !is(Mutant::DamagedStays) => Object::default(),
             found => found?.unwrap_or_default(),
         };
-        let refuted = values_in(&incoming, &self.forgotten);
-        incoming.drop_values(&refuted);
-        let brings = incoming.context().clone();
+        let forgotten = incoming.context().intersection(&self.forgotten);
+        incoming.drop_values(&forgotten);
         // A damaged record is replaced, also by what is forgotten, and goes then.
-        let is_forgotten = !is_damaged
-            && here.is_bottom()
-            && incoming.values().is_empty()
-            && self.forgotten.is_superset(&brings);
-        if is_forgotten {
-            let (change, is_ahead) = (lattice::Change::Unchanged, !refuted.is_empty());
-            return Ok(Repaired { change, lost: 0, is_ahead, refuted });
+        if !is_damaged || forgotten != *incoming.context() {
+            incoming.forget(&forgotten);
         }
+        if here.is_bottom() && incoming.is_bottom() {
+            let change = lattice::Change::Unchanged;
+            return Ok(Repaired { change, lost: 0, is_ahead: false, forgotten });
+        }
+        let brings = incoming.context().clone();
         let news = brings.difference(&self.clock);
         let lost = brings.difference(here.context()).difference(&news);
         let lost = lost.difference(&self.forgotten).len();
@@ -316,12 +315,11 @@ impl Replica {
         here.drop_values(&superseded);
         let change = here.merge(incoming);
         // Of two objects that have heard of the same, the merged one holds what both hold.
-        let is_other = *here.context() != brings || here.values().len() != values;
-        let is_ahead = is_other || !refuted.is_empty();
+        let is_ahead = *here.context() != brings || here.values().len() != values;
         if change == lattice::Change::Grew || !superseded.is_empty() {
             self.commit(store, address, here, &brings);
         }
-        Ok(Repaired { change, lost, is_ahead, refuted })
+        Ok(Repaired { change, lost, is_ahead, forgotten })
     }
 
     /// Forgets tombstones of which everything is settled (R5): their objects go, their dots stay.
@@ -355,21 +353,52 @@ impl Replica {
         }
         let forgotten = tombstones.len() as u64;
         if forgotten != 0 {
-            self.keep_forgotten(store, tombstones, &dots);
+            self.keep_forgotten(store, (tombstones, Vec::new()), &dots);
         }
         Ok(Reaped { forgotten, stay })
+    }
+
+    /// Forgets dots under their keys: those that every replica knows to be superseded, or that another
+    /// one has forgotten. Returns how many objects had any of them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] if the disk cannot be read; nothing was changed.
+    pub fn forget<S: Store>(
+        &mut self,
+        store: &mut S,
+        keys: &BTreeMap<Address, DotSet>,
+    ) -> Result<u64, StoreError> {
+        let (mut tombstones, mut trimmed, mut all) = (Vec::new(), Vec::new(), DotSet::new());
+        for (address, dots) in keys {
+            let before = match store.object(self.shard, address) {
+                Ok(before) => before.unwrap_or_default(),
+                // What cannot be read is for others to bring.
+                Err(StoreError::Corrupt(_)) => Object::default(),
+                Err(error) => return Err(error),
+            };
+            let _ = all.union(dots);
+            match without(&before, dots) {
+                Some(after) if after.is_bottom() => tombstones.push((address.clone(), before)),
+                Some(after) => trimmed.push(Trimmed { address: address.clone(), before, after }),
+                None => {}
+            }
+        }
+        let forgotten = (tombstones.len() + trimmed.len()) as u64;
+        self.keep_forgotten(store, (tombstones, trimmed), &all);
+        Ok(forgotten)
     }
 
     /// Takes over what another replica has forgotten (R6): this one need not hear of it, and is not
     /// to hold a value of it.
     pub fn adopt<S: Store>(&mut self, store: &mut S, forgotten: &DotSet) {
-        self.keep_forgotten(store, Vec::new(), forgotten);
+        self.keep_forgotten(store, Default::default(), forgotten);
     }
 
     fn keep_forgotten<S: Store>(
         &mut self,
         store: &mut S,
-        tombstones: Vec<(Address, Object)>,
+        (tombstones, trimmed): (Vec<(Address, Object)>, Vec<Trimmed>),
         dots: &DotSet,
     ) {
         let dots = if is(Mutant::ForgottenNotKept) { &DotSet::new() } else { dots };
@@ -377,7 +406,7 @@ impl Replica {
         let _ = self.forgotten.union(&news);
         let clock = self.take_in(&news.difference(&self.clock));
         let chunks = chunks(&self.forgotten, &news);
-        store.reap(Reaping { shard: self.shard, tombstones, chunks, clock });
+        store.reap(Reaping { shard: self.shard, tombstones, trimmed, chunks, clock });
     }
 
     /// What is held under a key. A value that is forgotten is there only because a record turned into
@@ -411,9 +440,13 @@ impl Replica {
         &mut self,
         store: &mut S,
         address: &Address,
-        object: Object,
+        mut object: Object,
         taken_in: &DotSet,
     ) {
+        // A tombstone of which everything is forgotten goes as one.
+        if !self.forgotten.is_superset(object.context()) {
+            object.forget(&self.forgotten);
+        }
         let news = taken_in.difference(&self.clock);
         let clock = self.take_in(&news);
         let (object, clock) = bent::commit(object, clock);

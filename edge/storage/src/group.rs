@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use catalog::Acceptor;
 use causality::{Dot, Incarnation, Run};
-use model::{NodeId, Object, ShardId};
+use model::{Address, NodeId, Object, ShardId};
 use node::{Hint, HintPlace};
 use replica::{Change, Entry, Reaping};
 
@@ -52,7 +52,7 @@ impl Group {
         }
     }
 
-    /// Drops objects, and takes in what is kept in their place.
+    /// Drops objects, or stores them anew, and takes in what is kept in the place of what is forgotten.
     pub(crate) fn reap(&mut self, reaping: Reaping) {
         let shard = reaping.shard;
         self.changes += 1;
@@ -60,6 +60,12 @@ impl Group {
             let key = record::object_key(address.table, shard, &address.key);
             self.bytes += key.len();
             self.objects.insert(key, None);
+        }
+        for trimmed in reaping.trimmed {
+            let Address { table, key } = &trimmed.address;
+            let key = record::object_key(*table, shard, key);
+            self.bytes += key.len() + weight(&trimmed.after);
+            self.objects.insert(key, Some(trimmed.after));
         }
         for chunk in reaping.chunks {
             self.bytes += size_of_val(chunk.runs.as_slice());

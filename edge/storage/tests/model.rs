@@ -180,12 +180,12 @@ impl Pair {
         let forgotten = self.plain.forgotten.entry(shard).or_default();
         let _ = forgotten.union(&DotSet::from_runs(vec![news]).unwrap());
         let chunks = chunks(forgotten, news);
-        let mut tombstones = Vec::new();
+        let (mut tombstones, mut trimmed) = (Vec::new(), Vec::new());
         for key in keys {
             self.plain.objects.remove(&(table, shard, key.clone()));
             tombstones.push((Address { table, key }, tombstone(last)));
         }
-        self.storage().reap(Reaping { shard, tombstones, chunks, clock });
+        self.storage().reap(Reaping { shard, tombstones, trimmed, chunks, clock });
     }
 
     /// Adds to a clock. Returns all of its runs, as a change has them.

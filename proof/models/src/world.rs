@@ -85,6 +85,9 @@ impl Store for Disk {
         if !reaping.tombstones.is_empty() {
             self.object = None;
         }
+        if let Some(trimmed) = reaping.trimmed.into_iter().next() {
+            self.object = Some(trimmed.after);
+        }
         self.clock.extend(reaping.clock);
     }
 }

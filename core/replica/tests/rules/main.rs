@@ -14,7 +14,7 @@ use site::{SHARD, Site, address, none};
 
 /// What a repair comes to that brings nothing which is forgotten.
 fn repaired(change: lattice::Change, lost: u64, is_ahead: bool) -> Repaired {
-    Repaired { change, lost, is_ahead, refuted: none() }
+    Repaired { change, lost, is_ahead, forgotten: none() }
 }
 
 #[test]

@@ -49,6 +49,9 @@ impl Store for Memory {
         for (address, _) in &reaping.tombstones {
             self.objects.remove(address);
         }
+        for trimmed in reaping.trimmed {
+            self.objects.insert(trimmed.address, trimmed.after);
+        }
         self.clock.extend(reaping.clock);
         self.commits += 1;
     }
@@ -89,6 +92,11 @@ impl Site {
     pub(crate) fn reap(&mut self, settled: &DotSet) -> u64 {
         let reaped = self.replica.reap(&mut self.disk, &[address()], settled, |_| false);
         reaped.unwrap().forgotten
+    }
+
+    pub(crate) fn forget(&mut self, dots: &DotSet) -> u64 {
+        let keys = [(address(), dots.clone())].into();
+        self.replica.forget(&mut self.disk, &keys).unwrap()
     }
 
     pub(crate) fn object(&self) -> Object {

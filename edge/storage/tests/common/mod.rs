@@ -84,6 +84,7 @@ pub fn reaping(partitions: &[&str], first: u64, last: u64) -> Reaping {
     Reaping {
         shard: SHARD,
         tombstones: partitions.iter().map(gone).collect(),
+        trimmed: Vec::new(),
         chunks: chunks(&forgotten, Run { first, ..up_to(last) }),
         clock: vec![(A, vec![up_to(last)])],
     }
