@@ -149,6 +149,7 @@ impl Node {
             | Message::Compared(_)
             | Message::Bring(_)
             | Message::Spared(_)
+            | Message::Forgot(_)
             | Message::Holding { .. }
             | Message::Take { .. } => {}
             Message::Merged(_)

@@ -38,6 +38,7 @@ pub(crate) mod prune;
 pub(crate) mod pulls;
 pub(crate) mod reap;
 pub(crate) mod throttle;
+pub(crate) mod trim;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -57,6 +58,7 @@ use acks::Acks;
 use prune::Lines;
 use pulls::{Price, Pull, Pulls};
 use reap::Tombstones;
+use trim::Contexts;
 
 /// The stamps remembered. An echo that takes longer than so many intervals says nothing.
 const STAMPS_MAX: usize = 64;
@@ -92,17 +94,18 @@ pub(crate) struct Kept {
     hash: Option<u64>,
     pub(crate) lines: Lines,
     pub(crate) tombstones: Tombstones,
+    pub(crate) contexts: Contexts,
     pub(crate) tree: Tree<Place>,
     pub(crate) scrub: Scrub,
 }
 
 impl Kept {
     /// The shard as it was found. What its disk holds has to be read first.
-    pub(crate) fn new(replica: Replica, salt: Salt) -> Self {
+    pub(crate) fn new(replica: Replica, salt: Salt, context_runs_max: usize) -> Self {
         let lines = Lines::found(replica.clock());
         let (tree, scrub) = (Tree::unread(salt), Scrub::default());
-        let tombstones = Tombstones::default();
-        Self { replica, hash: None, lines, tombstones, tree, scrub }
+        let (tombstones, contexts) = (Tombstones::default(), Contexts::new(context_runs_max));
+        Self { replica, hash: None, lines, tombstones, contexts, tree, scrub }
     }
 
     /// Changes the replica, on a disk that tells the tree.
@@ -112,8 +115,8 @@ impl Kept {
         change: impl FnOnce(&mut Replica, &mut Watched<'_, D>) -> T,
     ) -> T {
         self.hash = None;
-        let Self { replica, tree, tombstones, .. } = self;
-        change(replica, &mut Watched::new(disk, tree, tombstones))
+        let Self { replica, tree, tombstones, contexts, .. } = self;
+        change(replica, &mut Watched::new(disk, tree, (tombstones, contexts)))
     }
 
     fn hash(&mut self) -> u64 {

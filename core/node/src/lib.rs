@@ -77,9 +77,9 @@ pub use hints::{Hint, HintPlace, Owed};
 pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
     Bring, Cause, Changes, Clocks, Compare, Compared, Digest, Doubt, Doubted, Examine, Examined,
-    Fetch, Fetched, Follow, Followed, Forward, Forwarded, Found, Known, Lack, Leaves, Merge,
-    Merged, Message, Recognise, Recognised, Recognition, RequestId, Scan, Scanned, Sent, Spared,
-    Stamp, Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
+    Fetch, Fetched, Follow, Followed, Forgot, Forward, Forwarded, Found, Known, Lack, Leaves,
+    Merge, Merged, Message, Recognise, Recognised, Recognition, RequestId, Scan, Scanned, Sent,
+    Spared, Stamp, Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
 };
 pub use trees::{Place, sum_of};
 
@@ -415,6 +415,7 @@ impl Node {
             Message::Doubt(doubt) => self.doubt(from, &doubt, turn),
             Message::Doubted(doubted) => self.doubted(from, &doubted, turn),
             Message::Spared(spared) => self.spared(from, &spared, turn),
+            Message::Forgot(forgot) => self.forgot(from, forgot, turn),
             Message::Follow(follow) => self.follow(from, follow, turn),
             Message::Followed(followed) => self.followed(from, followed, turn),
             Message::Vouch(vouch) => self.vouch(from, &vouch, turn),

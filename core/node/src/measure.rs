@@ -81,6 +81,8 @@ pub struct Counts {
     pub differences: u64,
     /// Tombstones that were forgotten, because all replicas had what they spoke of.
     pub tombstones_forgotten: u64,
+    /// Objects of which superseded dots were forgotten here.
+    pub contexts_trimmed: u64,
     /// Leaves of hash trees that were read again, to see whether the disk still has what it had.
     pub leaves_scrubbed: u64,
     /// Those of them in which it had not.

@@ -4,6 +4,7 @@
 //! [`Fetch`] and [`Fetched`]. An answer repeats the [`RequestId`] of its question, and
 //! one that finds nobody waiting is dropped: it is late, or was sent twice.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use antientropy::{Answers, KeyRange, Questions};
@@ -130,6 +131,8 @@ pub enum Message {
     Bring(Bring),
     /// Answers [`Bring`] for some of its keys.
     Spared(Spared),
+    /// Not answered.
+    Forgot(Forgot),
     /// Answered by [`Followed`].
     Follow(Follow),
     /// Answers [`Follow`].
@@ -193,6 +196,7 @@ impl Message {
             | Self::Compared(_)
             | Self::Bring(_)
             | Self::Spared(_)
+            | Self::Forgot(_)
             | Self::Follow(_)
             | Self::Followed(_)
             | Self::Vouch(_)
@@ -601,6 +605,15 @@ pub struct Doubt {
     pub shard: ShardId,
     /// Dots of values that somebody else holds.
     pub dots: DotSet,
+}
+
+/// "These are superseded, and I have forgotten them. Do so, too."
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forgot {
+    /// Of which shard.
+    pub shard: ShardId,
+    /// Which dots, under which keys.
+    pub keys: BTreeMap<Address, DotSet>,
 }
 
 /// Says which dots are forgotten: their values are deleted.

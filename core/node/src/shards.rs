@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use causality::DotSet;
 use lattice::Change;
-use model::{Address, NodeId, Now, Object, ShardId, TableId};
+use model::{Address, Key, NodeId, Now, Object, ShardId, TableId};
 use mutant::{Mutant, is};
 use replica::{Repaired, Replica, StoreError};
 use xxhash_rust::xxh3::Xxh3;
@@ -13,8 +13,8 @@ use crate::exchange::Kept;
 use crate::exchange::throttle;
 use crate::trees::Watched;
 use crate::{
-    After, Cause, Digest, Disk, Fetch, Fetched, Found, Merge, Merged, Message, Node, RequestId,
-    Scan, Scanned, Turn, Verdict, Want,
+    After, Cause, Config, Digest, Disk, Fetch, Fetched, Found, Merge, Merged, Message, Node,
+    RequestId, Scan, Scanned, Turn, Verdict, Want,
 };
 
 /// What an object comes to: its values are named by their dots, so the dots are enough.
@@ -51,12 +51,12 @@ impl Node {
     /// A shard that this node keeps.
     pub(crate) fn kept(&mut self, shard: ShardId) -> &mut Kept {
         let (recovered, forgotten) = (&mut self.recovered, &mut self.forgotten);
-        let (incarnation, salt) = (self.config.incarnation, &self.config.salt);
+        let Config { incarnation, ref salt, limits, .. } = self.config;
         self.shards.entry(shard).or_insert_with(|| {
             let clock = recovered.remove(&shard).unwrap_or_default();
             let forgotten = forgotten.remove(&shard).unwrap_or_default();
             let replica = Replica::new(shard, incarnation, clock).with_forgotten(forgotten);
-            Kept::new(replica, salt.clone())
+            Kept::new(replica, salt.clone(), limits.context_runs_max)
         })
     }
 
@@ -163,11 +163,10 @@ impl Node {
     fn look_up<D: Disk>(&self, fetch: &Fetch, turn: &Turn<'_, D>) -> Found {
         let address = &fetch.address;
         let held = match self.shard_here(address.table, address.key.partition()) {
-            Some(shard) => turn.disk.object(shard, address).map(|object| {
-                let mut object = object.unwrap_or_default();
-                self.drop_forgotten(shard, &mut object);
-                object
-            }),
+            Some(shard) => match turn.disk.object(shard, address) {
+                Ok(Some(object)) if self.is_old(shard, &object) => return Found::Failed,
+                found => found.map(Option::unwrap_or_default),
+            },
             None => match self.hinted(address, turn.disk) {
                 Some(hinted) => hinted,
                 None => return Found::Failed,
@@ -188,10 +187,9 @@ impl Node {
             here.and_then(|shard| turn.disk.scan(shard, scan.table, &scan.span, scan.need).ok());
         // A list is whole or none.
         let page = page.filter(|page| page.unreadable.is_empty());
-        let page = page.zip(here).map(|(mut page, shard)| {
-            page.objects.iter_mut().for_each(|(_, object)| self.drop_forgotten(shard, object));
-            (page.objects, page.more)
-        });
+        let is_old = |(_, object): &(Key, Object)| here.is_some_and(|at| self.is_old(at, object));
+        let page = page.filter(|page| !page.objects.iter().any(is_old));
+        let page = page.map(|page| (page.objects, page.more));
         let staleness = here.and_then(|shard| self.known_staleness(shard, turn.now));
         let forgets = here.is_some_and(|shard| self.forgets(shard));
         let scanned = Scanned { request: scan.request, page, staleness, forgets };
@@ -218,12 +216,11 @@ impl Node {
         self.forgotten_in(shard).is_some_and(|dots| !dots.is_empty())
     }
 
-    /// A value that is forgotten is on a disk only if a record turned into what it was once. It is
-    /// told to nobody.
-    fn drop_forgotten(&self, shard: ShardId, object: &mut Object) {
-        if let Some(forgotten) = self.forgotten_in(shard) {
-            object.drop_values(forgotten);
-        }
+    /// Whether an object has a value that is forgotten. That is on a disk only if its record turned into
+    /// what it was once, and nobody can tell from it what came after: it is as good as damaged.
+    fn is_old(&self, shard: ShardId, object: &Object) -> bool {
+        let forgotten = self.forgotten_in(shard);
+        forgotten.is_some_and(|dots| object.values().keys().any(|dot| dots.contains(*dot)))
     }
 
     fn forgotten_in(&self, shard: ShardId) -> Option<&DotSet> {

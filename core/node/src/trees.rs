@@ -173,11 +173,13 @@ impl Node {
         let spread = self.rng.random_range(0.75..1.0);
         let interval = self.config.limits.scrub_interval.mul_f64(spread);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
-        let stored = Stored::new(&*turn.disk, shard, &tables);
+        let runs_max = kept.contexts.runs_max;
+        let stored = Stored::new(&*turn.disk, shard, &tables).with_contexts(runs_max);
         while 0 < *left {
             let done = kept.tend(&stored, *left, (turn.now, interval), &mut self.counts);
             self.counts.records_unreadable += stored.unreadable.take();
             stored.tombstones.take().iter().for_each(|place| kept.tombstones.note(place));
+            stored.long.take().into_iter().for_each(|address| kept.contexts.find(address));
             match done {
                 Ok(0) => return,
                 Ok(objects) => *left = left.saturating_sub(objects),

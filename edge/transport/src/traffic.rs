@@ -162,6 +162,7 @@ fn kind(message: &Message) -> &'static str {
         Message::Compared(_) => "compared",
         Message::Bring(_) => "bring",
         Message::Spared(_) => "spared",
+        Message::Forgot(_) => "forgot",
         Message::Follow(_) => "follow",
         Message::Followed(_) => "followed",
         Message::Vouch(_) => "vouch",

@@ -8,7 +8,9 @@ use node::{RequestId, Stamp, Sums};
 use prost::Message;
 
 use crate::batch::Batch;
-use crate::parts::{Objects, PlainDot, Usable, coded, narrow, put_disk, take_disk, wrong};
+use crate::parts::{
+    Address, Objects, PlainDot, Usable, coded, narrow, present, put_disk, take_disk, wrong,
+};
 
 /// Nineteen bytes for each shard, or some more.
 #[derive(Clone, PartialEq, Message)]
@@ -100,6 +102,24 @@ pub(crate) struct Doubt {
     #[prost(uint32, tag = "3")]
     shard: u32,
     #[prost(bytes = "bytes", tag = "4")]
+    dots: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Forgot {
+    #[prost(uint32, tag = "1")]
+    keyspace: u32,
+    #[prost(uint32, tag = "2")]
+    shard: u32,
+    #[prost(message, repeated, tag = "3")]
+    keys: Vec<ForgotKey>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ForgotKey {
+    #[prost(message, optional, tag = "1")]
+    address: Option<Address>,
+    #[prost(bytes = "bytes", tag = "2")]
     dots: Bytes,
 }
 
@@ -245,6 +265,27 @@ impl Sent {
             gaps: self.gaps,
             forgets: self.forgets,
         })
+    }
+}
+
+impl Forgot {
+    pub(crate) fn put(forgot: &node::Forgot) -> Self {
+        let key = |(address, set)| ForgotKey {
+            address: Some(Address::put(address)),
+            dots: coded(|out| dots::encode(set, out)),
+        };
+        Self {
+            keyspace: forgot.shard.keyspace.number(),
+            shard: forgot.shard.index.into(),
+            keys: forgot.keys.iter().map(key).collect(),
+        }
+    }
+
+    pub(crate) fn take(self) -> Usable<node::Forgot> {
+        let key = |key: ForgotKey| Ok((present(key.address)?.take()?, dots::decode(&key.dots)?));
+        let keys = self.keys.into_iter().map(key).collect::<Usable<_>>()?;
+        let keyspace = KeyspaceId::new(self.keyspace);
+        Ok(node::Forgot { shard: ShardId { keyspace, index: narrow(self.shard)? }, keys })
     }
 }
 

@@ -141,6 +141,7 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Compared(_)
         | Message::Bring(_)
         | Message::Spared(_)
+        | Message::Forgot(_)
         | Message::Follow(_)
         | Message::Vouch(_)
         | Message::Vouched(_)
@@ -225,6 +226,7 @@ fn put(message: &Message) -> Kind {
         Message::Compared(compared) => Kind::Compared(compare::Compared::put(compared)),
         Message::Bring(bring) => Kind::Bring(compare::Bring::put(bring)),
         Message::Spared(spared) => Kind::Spared(compare::Spared::put(spared)),
+        Message::Forgot(forgot) => Kind::Forgot(exchange::Forgot::put(forgot)),
         Message::Follow(follow) => Kind::Follow(feed::Follow::put(follow)),
         Message::Followed(followed) => Kind::Followed(feed::Followed::put(followed)),
         Message::Vouch(vouch) => Kind::Vouch(exchange::Vouch::put(vouch)),
@@ -318,6 +320,7 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Compared(compared) => Message::Compared(compared.take()?),
         Kind::Bring(bring) => Message::Bring(bring.take()?),
         Kind::Spared(spared) => Message::Spared(spared.take()),
+        Kind::Forgot(forgot) => Message::Forgot(forgot.take()?),
         Kind::Follow(follow) => Message::Follow(follow.take()?),
         Kind::Followed(followed) => Message::Followed(followed.take(objects)?),
         Kind::Vouch(vouch) => Message::Vouch(vouch.take()?),

@@ -65,6 +65,7 @@ fn kind(message: &Message) -> u8 {
         Message::Recognise(_) => 33,
         Message::Recognised(_) => 34,
         Message::Spared(_) => 35,
+        Message::Forgot(_) => 36,
     }
 }
 

@@ -341,6 +341,9 @@ impl Scrape {
         let (counts, forgetting) = (&self.examined.counts, &self.examined.status.forgetting);
         let help = "Tombstones forgotten, because all replicas had what they spoke of";
         to.counter("tombstones_forgotten", help, counts.tombstones_forgotten)?;
+        let help =
+            "Objects of which superseded dots were forgotten, because all replicas knew of them";
+        to.counter("contexts_trimmed", help, counts.contexts_trimmed)?;
         let help = "Tombstones known to wait until all replicas have what they speak of";
         to.gauge("tombstones_waiting", help, None, forgetting.waiting as f64)?;
         let help = "Tombstones that all replicas have, kept for writes that may be tried again";

@@ -180,6 +180,7 @@ impl Node {
         let shards: Vec<ShardId> = self.shards.range(from.1..).map(|(shard, _)| *shard).collect();
         for shard in shards {
             self.reap(shard, &mut left, turn);
+            self.trim(shard, &mut left, turn);
             self.prune_shard(shard, &mut left, turn);
             if left == 0 {
                 self.exchange.pruning = Some((turn.now + PAUSE, shard));

@@ -28,9 +28,9 @@ use std::time::Duration;
 
 use antientropy::{Items, KeyRange};
 use causality::DotSet;
-use model::{Address, MARKS_REACH, Now, Object, ShardId};
+use model::{Address, MARKS_REACH, Mark, Now, Object, ShardId};
 use mutant::{Mutant, is};
-use replica::StoreError;
+use replica::{Replica, StoreError};
 
 use crate::exchange::Kept;
 use crate::exchange::blockers::Blockers;
@@ -64,7 +64,7 @@ pub(crate) struct Tombstones {
     unseen: Option<KeyRange<Place>>,
     /// What was settled when they were looked at.
     settled: DotSet,
-    /// When some were forgotten last.
+    /// When anything of the shard was forgotten last.
     forgot: Option<Now>,
     /// Who holds them back.
     pub(crate) blockers: Blockers,
@@ -72,11 +72,32 @@ pub(crate) struct Tombstones {
 
 /// When it is.
 #[derive(Clone, Copy)]
-struct Time {
+pub(crate) struct Time {
     now: Now,
     wall_millis: u64,
     /// For how long marks are needed.
     marks_kept: Duration,
+}
+
+impl Time {
+    /// Until when a mark is needed, in milliseconds after 1970.
+    fn until(self, mark: &Mark) -> u64 {
+        let kept = u64::try_from(self.marks_kept.as_millis()).unwrap_or(u64::MAX);
+        mark.token.millis().saturating_add(kept)
+    }
+
+    /// Whether a mark is needed now.
+    pub(crate) fn needs(self, mark: &Mark) -> bool {
+        self.wall_millis < self.until(mark)
+    }
+
+    /// Until when the marks of a tombstone are needed. Zero if it has none.
+    fn until_all(self, object: &Object) -> u64 {
+        match is(Mutant::TombstonesDropMarks) {
+            true => 0,
+            false => object.marks().values().map(|mark| self.until(mark)).max().unwrap_or(0),
+        }
+    }
 }
 
 impl Tombstones {
@@ -133,6 +154,11 @@ impl Tombstones {
         self.waiting() == 0 && self.needed.is_empty() && self.unseen.is_none() && !self.needed_more
     }
 
+    /// Something was forgotten.
+    pub(crate) fn forget_now(&mut self, now: Now) {
+        self.forgot = Some(now);
+    }
+
     /// Whether others may not have forgotten yet what was forgotten here.
     pub(crate) fn differ(&self, now: Now, interval: Duration) -> bool {
         self.forgot.is_some_and(|at| now.since(at) < interval * ALIKE)
@@ -162,16 +188,6 @@ impl Tombstones {
     }
 }
 
-/// Until when the marks of a tombstone are needed, in milliseconds after 1970. Zero if it has none.
-fn needed_until(object: &Object, kept: Duration) -> u64 {
-    let youngest = object.marks().values().map(|mark| mark.token.millis()).max();
-    let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
-    match is(Mutant::TombstonesDropMarks) {
-        true => 0,
-        false => youngest.map_or(0, |millis| millis.saturating_add(kept)),
-    }
-}
-
 impl Node {
     /// For how long the marks of a tombstone are kept after the time of their tokens: twice as long as
     /// anybody takes such a token, so that nobody who asks meanwhile what became of it is
@@ -184,6 +200,10 @@ impl Node {
             true => taken.max(Duration::from_millis(MARKS_REACH)),
             false => taken,
         }
+    }
+
+    pub(crate) fn time_of_marks(&self, shard: ShardId, now: Now) -> Time {
+        Time { now, wall_millis: self.wall_millis(now), marks_kept: self.marks_kept(shard) }
     }
 
     /// Forgets some tombstones of a shard of which everything is settled.
@@ -201,8 +221,8 @@ impl Node {
         if is(Mutant::TombstonesByMajority) {
             heard.truncate(heard.len().div_ceil(2));
         }
-        let (now, wall_millis) = (turn.now, self.wall_millis(turn.now));
-        let time = Time { now, wall_millis, marks_kept: self.marks_kept(shard) };
+        let now = turn.now;
+        let time = self.time_of_marks(shard, now);
         let tables = self.tables_of(shard);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         let clock = kept.replica.clock();
@@ -235,10 +255,12 @@ impl Kept {
             return Ok(0);
         }
         *left = left.saturating_sub(next.len().div_ceil(COST));
-        let until = |object: &Object| needed_until(object, time.marks_kept);
+        let until = |object: &Object| time.until_all(object);
         let is_needed = |object: &Object| time.wall_millis < until(object);
-        let mut watched = Watched::new(disk, &mut self.tree, &mut self.tombstones);
-        let reaped = match self.replica.reap(&mut watched, &next, settled, is_needed) {
+        let reap = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
+            replica.reap(disk, &next, settled, is_needed)
+        };
+        let reaped = match self.change(disk, reap) {
             Ok(reaped) => reaped,
             Err(error) => {
                 self.tombstones.unlooked.extend(next);
@@ -255,7 +277,7 @@ impl Kept {
             }
         }
         if reaped.forgotten != 0 {
-            self.tombstones.forgot = Some(time.now);
+            self.tombstones.forget_now(time.now);
         }
         Ok(reaped.forgotten)
     }

@@ -196,11 +196,8 @@ impl Node {
         }
         let settled = self.exchange.acks.settled(shard, &self.awaited(shard), clock);
         let forgotten = self.shards.get(&shard).map(|kept| kept.replica.forgotten());
-        let mut settled = settled;
-        if let Some(forgotten) = forgotten {
-            let _ = settled.union(&missing.intersection(forgotten));
-        }
-        let mut page = Page::new(missing, settled);
+        let forgotten = forgotten.map(|dots| missing.intersection(dots)).unwrap_or_default();
+        let mut page = Page::new(missing, settled, forgotten);
         let Ok(more) = page.fill(shard, room, disk) else { return Told::Failed };
         if more && page.covered.is_empty() {
             // A page of lines of which none can be told: another replica may, and to be asked for the
@@ -245,6 +242,8 @@ fn read<D: Disk>(shard: ShardId, after: Option<Key>, room: &mut Room, disk: &D) 
 struct Page {
     missing: DotSet,
     settled: DotSet,
+    /// Of what is missing, the dots that no object speaks of any more.
+    forgotten: DotSet,
     /// Dots that the watcher has been told of then.
     covered: DotSet,
     /// Dots that have a line.
@@ -255,9 +254,11 @@ struct Page {
 }
 
 impl Page {
-    fn new(missing: DotSet, settled: DotSet) -> Self {
+    fn new(missing: DotSet, mut settled: DotSet, forgotten: DotSet) -> Self {
+        let _ = settled.union(&forgotten);
         let (covered, lined) = (DotSet::new(), DotSet::new());
-        Self { missing, settled, covered, lined, seen: BTreeMap::new(), entries: Vec::new() }
+        let (seen, entries) = (BTreeMap::new(), Vec::new());
+        Self { missing, settled, forgotten, covered, lined, seen, entries }
     }
 
     /// Collects objects while there is room. Returns whether there are more lines.
@@ -308,9 +309,10 @@ impl Page {
             return;
         }
         let is_settled = self.settled.is_superset(&dots);
+        let is_forgotten = self.forgotten.is_superset(&dots);
         match self.seen.get(&address.key) {
             _ if self.covered.is_superset(&dots) => return,
-            Some(is_bottom) if *is_bottom && is_settled => {
+            Some(is_bottom) if *is_bottom && is_settled || is_forgotten => {
                 let _ = self.covered.union(&dots);
                 return;
             }
@@ -320,8 +322,10 @@ impl Page {
         // What cannot be read is a gap, until it can.
         let Ok(held) = disk.object(shard, address) else { return };
         let object = held.unwrap_or_default();
+        // What took the place of a dot that is forgotten is held, or is forgotten as well.
         let carried = match object.is_bottom() {
             true if is_settled => dots,
+            false if is_forgotten => dots,
             true | false => self.missing.intersection(object.context()),
         };
         if carried.is_empty() {

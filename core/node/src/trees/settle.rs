@@ -8,24 +8,22 @@
 //! n1 ──Bring c──────► n2      when what has come is paid for
 //! ```
 //!
-//! Of a value that is forgotten here, whoever has it is told that it is superseded: its disk has
-//! lost the record that said so.
+//! Of a dot that is forgotten here, whoever brings it is told so: its disk has lost the record that said
+//! that it is superseded, or it was not heard that it may be forgotten.
 //!
 //! Of what it holds itself the one that asks tells the [bones]: an object that is older than that
 //! need not travel to be found to be older.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use antientropy::{Difference, Digest};
 use bytes::Bytes;
-use causality::DotSet;
 use lattice::Lattice as _;
 use model::{Address, NodeId, Now, Object, ShardId, Value};
 use mutant::{Mutant, is};
 
 use crate::exchange::throttle;
-use crate::message::{Bring, Spared};
+use crate::message::{Bring, Forgot, Spared};
 use crate::trees::compare::{Comparison, PATIENCE};
 use crate::trees::{PAUSE, Place};
 use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
@@ -147,10 +145,11 @@ impl Node {
         let Merge { request, address, object, .. } = merge;
         let (bytes, is_nothing) = (throttle::bytes(&object) as u64, object.is_bottom());
         let repaired = self.mend(shard, &address, object, turn);
-        let refuted = repaired.as_ref().map(|repaired| repaired.refuted.clone());
-        let refuted = refuted.unwrap_or_default();
-        if !refuted.is_empty() && !is(Mutant::RefutedNotTold) {
-            refute(shard, address.clone(), refuted, from, turn);
+        let forgotten = repaired.as_ref().map(|repaired| repaired.forgotten.clone());
+        let forgotten = forgotten.unwrap_or_default();
+        if !forgotten.is_empty() && !is(Mutant::RefutedNotTold) {
+            let keys = [(address.clone(), forgotten)].into();
+            turn.send(from, Message::Forgot(Forgot { shard, keys }), After::SyncedSometime);
         }
         let Some(comparison) = self.trees.comparisons.get_mut(&request) else { return };
         // What comes twice is no other answer.
@@ -174,8 +173,7 @@ impl Node {
         }
         comparison.weight += throttle::cost(bytes);
         comparison.until = turn.now + self.config.limits.exchange_interval * PATIENCE;
-        let is_ahead =
-            repaired.is_ok_and(|repaired| repaired.is_ahead && repaired.refuted.is_empty());
+        let is_ahead = repaired.is_ok_and(|repaired| repaired.is_ahead);
         // Of what was too much for once nothing is known yet.
         let is_member = !comparison.is_copy;
         if is_ahead && is_member && !is_nothing && !is(Mutant::AheadKeptBack) {
@@ -246,20 +244,6 @@ fn send_repair<D: Disk>(
 ) -> u64 {
     let object = turn.disk.object(shard, &address).ok().flatten().unwrap_or_default();
     send(request, address, object, to, turn)
-}
-
-/// Says that these dots are superseded, beside what is held under their key.
-fn refute<D: Disk>(
-    shard: ShardId,
-    address: Address,
-    refuted: DotSet,
-    to: NodeId,
-    turn: &mut Turn<'_, D>,
-) {
-    let mut object = turn.disk.object(shard, &address).ok().flatten().unwrap_or_default();
-    let superseded = Object::from_parts(BTreeMap::new(), refuted);
-    let _ = object.merge(superseded.expect("an object without values needs no context"));
-    send(RequestId::NOBODY, address, object, to, turn);
 }
 
 fn send<D: Disk>(

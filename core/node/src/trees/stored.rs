@@ -6,11 +6,12 @@ use antientropy::{Digest, Items, KeyRange, Salt, Tree, TreeKey};
 use causality::Run;
 use model::{Address, Object, ShardId, TableId};
 use mutant::{Mutant, is};
-use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError};
+use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError, Trimmed};
 
 use crate::Disk;
 use crate::exchange::reap::Tombstones;
 use crate::exchange::throttle;
+use crate::exchange::trim::{Contexts, excess};
 use crate::shards::digest;
 
 /// The most objects that are read of a range whose end is known: a leaf has 64 or so.
@@ -69,12 +70,21 @@ pub(crate) struct Stored<'a, D> {
     pub(crate) read: Cell<(usize, usize)>,
     /// Where tombstones were read.
     pub(crate) tombstones: RefCell<Vec<Place>>,
+    /// Where contexts were read that have more runs than so many beside what is held.
+    pub(crate) long: RefCell<Vec<Address>>,
+    runs_max: usize,
 }
 
 impl<'a, D: Disk> Stored<'a, D> {
     pub(crate) fn new(disk: &'a D, shard: ShardId, tables: &'a [TableId]) -> Self {
         let (unreadable, read) = (Cell::new(0), Cell::new((0, 0)));
-        Self { disk, shard, tables, unreadable, read, tombstones: RefCell::default() }
+        let (tombstones, long) = (RefCell::default(), RefCell::default());
+        Self { disk, shard, tables, unreadable, read, tombstones, long, runs_max: usize::MAX }
+    }
+
+    /// The same, and long contexts are looked for.
+    pub(crate) fn with_contexts(self, runs_max: usize) -> Self {
+        Self { runs_max, ..self }
     }
 
     /// What an object comes to that was read.
@@ -83,6 +93,9 @@ impl<'a, D: Disk> Stored<'a, D> {
         self.read.set((objects + 1, bytes + throttle::bytes(object)));
         if object.is_tombstone() {
             self.tombstones.borrow_mut().push(place.clone());
+        }
+        if self.runs_max < excess(object) {
+            self.long.borrow_mut().push(place.0.clone());
         }
         sum(object)
     }
@@ -162,7 +175,7 @@ impl<D: Disk> Items<Place> for Stored<'_, D> {
 }
 
 /// A disk on which one shard is changed, and the tree of that shard, which is told, as are those who
-/// look for tombstones.
+/// look for tombstones and for long contexts.
 ///
 /// A replica reads an object before it stages another in its place. What it read is what the tree
 /// takes out.
@@ -170,6 +183,7 @@ pub(crate) struct Watched<'a, D> {
     disk: &'a mut D,
     tree: &'a mut Tree<Place>,
     tombstones: &'a mut Tombstones,
+    contexts: &'a mut Contexts,
     before: Cell<Option<Digest>>,
 }
 
@@ -177,9 +191,9 @@ impl<'a, D: Disk> Watched<'a, D> {
     pub(crate) fn new(
         disk: &'a mut D,
         tree: &'a mut Tree<Place>,
-        tombstones: &'a mut Tombstones,
+        (tombstones, contexts): (&'a mut Tombstones, &'a mut Contexts),
     ) -> Self {
-        Self { disk, tree, tombstones, before: Cell::new(None) }
+        Self { disk, tree, tombstones, contexts, before: Cell::new(None) }
     }
 }
 
@@ -220,6 +234,7 @@ impl<D: Disk> Store for Watched<'_, D> {
             true => self.tombstones.note(&place),
             false => self.tombstones.is_over(&place),
         }
+        self.contexts.note(&place.0, &object);
         self.disk.commit(Change { shard, address: place.0, object, clock, news });
     }
 
@@ -230,6 +245,10 @@ impl<D: Disk> Store for Watched<'_, D> {
     fn reap(&mut self, reaping: Reaping) {
         for (address, object) in &reaping.tombstones {
             self.tree.change(&Place(address.clone()), Some(sum(object)), None);
+        }
+        for Trimmed { address, before, after } in &reaping.trimmed {
+            self.tree.change(&Place(address.clone()), Some(sum(before)), Some(sum(after)));
+            self.contexts.note(address, after);
         }
         self.disk.reap(reaping);
     }

@@ -1,5 +1,6 @@
 //! Deleted data that is forgotten, who holds that back, and what may not come back meanwhile.
 
+use causality::Dot;
 use model::{DiskStep, Forgetting, Marks, Token};
 
 use super::harness::*;
@@ -228,4 +229,67 @@ fn what_an_old_disk_brings_back_goes_though_nobody_reads_it() {
     cluster.wait(2 * SOON);
     assert_eq!(held(&cluster), [0, 0, 0]);
     assert_eq!(forgetting(&cluster, 3).dots, 2);
+}
+
+/// How many runs the context of a key has at each of three disks.
+fn runs(cluster: &Cluster, partition: &str) -> Vec<usize> {
+    let key = key(partition, "");
+    let of = |disk: &Memory| {
+        let mut objects = disk.objects.iter();
+        let object = objects.find(|((_, _, at), _)| *at == key).map(|(_, object)| object);
+        object.map_or(0, |object| object.context().runs().len())
+    };
+    cluster.nodes.values().map(|(_, disk)| of(disk)).collect()
+}
+
+/// Overwrites a key so often, and another one after each time, so that no two dots are neighbours.
+fn overwrite(cluster: &mut Cluster, times: u32, pause: u64) {
+    for number in 0..times {
+        let read = cluster.get(1, "hot", Level::Quorum).object;
+        cluster.put(1, "hot", &number.to_string(), read.context());
+        cluster.put(1, &format!("cold{number}"), "tea", &none());
+        cluster.wait(pause);
+    }
+}
+
+#[test]
+fn a_key_that_is_overwritten_for_ever_does_not_grow() {
+    let mut cluster = cluster();
+    overwrite(&mut cluster, 400, 100);
+    let most = 16 + 40;
+    for runs in runs(&cluster, "hot") {
+        assert!(runs <= most, "{runs} runs, while it was written each tenth of a second");
+    }
+    cluster.wait(SOON);
+    let settled = runs(&cluster, "hot");
+    assert!(settled.iter().all(|runs| *runs <= 16 + 2), "{settled:?}");
+    let read = cluster.get(2, "hot", Level::All).object;
+    let texts: Vec<_> = read.values().values().map(|value| value.body.clone()).collect();
+    assert_eq!(texts, ["399"], "and is what was written last");
+}
+
+#[test]
+fn while_a_replica_is_away_nothing_is_forgotten_and_when_it_is_back_all_is() {
+    let mut cluster = cluster();
+    let first = cluster.put(3, "hot", "seen by n3", &none());
+    cluster.wait(SOON);
+    cluster.stop(3);
+    overwrite(&mut cluster, 60, 0);
+    cluster.wait(SOON);
+    let here: Vec<usize> = runs(&cluster, "hot");
+    assert!(here.iter().take(2).all(|runs| 60 <= *runs), "{here:?}");
+    let read = cluster.get(1, "hot", Level::Quorum).object;
+    assert!(
+        first
+            .context
+            .runs()
+            .iter()
+            .all(|run| { read.context().contains(Dot::new(run.incarnation, run.first)) }),
+        "what n3 holds was superseded, and it does not know by what"
+    );
+    cluster.start(3);
+    cluster.wait(4 * SOON);
+    let all = runs(&cluster, "hot");
+    assert!(all.iter().all(|runs| *runs <= 16 + 2), "{all:?}");
+    assert_eq!(cluster.get(3, "hot", Level::One).object.values().len(), 1);
 }

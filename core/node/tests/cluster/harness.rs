@@ -89,6 +89,9 @@ impl Store for Memory {
         for (Address { table, key }, _) in reaping.tombstones {
             self.objects.remove(&(reaping.shard, table, key));
         }
+        for replica::Trimmed { address: Address { table, key }, after, .. } in reaping.trimmed {
+            self.objects.insert((reaping.shard, table, key), after);
+        }
     }
 }
 

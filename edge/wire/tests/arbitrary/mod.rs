@@ -21,9 +21,9 @@ use model::{
     Status, TableId, Told, Voting, WriteOptions, Written,
 };
 use node::{
-    Cause, Clocks, Digest, Doubt, Doubted, Fetch, Fetched, Forward, Forwarded, Found, Known, Lack,
-    Merge, Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict, Vouch, Vouched,
-    Want,
+    Cause, Clocks, Digest, Doubt, Doubted, Fetch, Fetched, Forgot, Forward, Forwarded, Found,
+    Known, Lack, Merge, Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict,
+    Vouch, Vouched, Want,
 };
 use parts::{
     ballots, bytes, catalogs, contexts, dot_sets, dots, durabilities, keys, keyspaces, levels,
@@ -556,9 +556,12 @@ fn exchange() -> impl Strategy<Value = Message> {
     let doubted = (requests_ids(), shards(), dot_sets()).prop_map(|(request, shard, forgotten)| {
         Message::Doubted(Doubted { request, shard, forgotten })
     });
+    let keys = collection::btree_map(addresses(), dot_sets(), 0..4);
+    let forgot = (shards(), keys).prop_map(|(shard, keys)| Message::Forgot(Forgot { shard, keys }));
     prop_oneof![
         vouch,
         vouched,
+        forgot,
         doubt,
         doubted,
         clocks.prop_map(|(stamp, echo, is_busy, shards)| {

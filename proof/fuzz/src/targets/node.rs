@@ -105,6 +105,9 @@ impl Store for Memory {
         for (Address { table, key }, _) in reaping.tombstones {
             self.objects.remove(&(reaping.shard, table, key));
         }
+        for replica::Trimmed { address: Address { table, key }, after, .. } in reaping.trimmed {
+            self.objects.insert((reaping.shard, table, key), after);
+        }
     }
 }
 
@@ -387,6 +390,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         | Message::Clocks(_)
         | Message::Sent(_)
         | Message::Spared(_)
+        | Message::Forgot(_)
         | Message::Followed(_)
         | Message::Compared(_)
         | Message::Examined(_)

@@ -64,6 +64,9 @@ impl Store for FakeDisk {
         for (address, _) in reaping.tombstones {
             self.objects.remove(&(reaping.shard, address));
         }
+        for trimmed in reaping.trimmed {
+            self.objects.insert((reaping.shard, trimmed.address), trimmed.after);
+        }
         self.staged += 1;
     }
 }

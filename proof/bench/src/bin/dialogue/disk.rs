@@ -111,6 +111,9 @@ impl Store for Memory {
                 objects.remove(&address.key);
             }
         }
+        for trimmed in &reaping.trimmed {
+            self.plant(reaping.shard, &trimmed.address, &trimmed.after);
+        }
     }
 }
 

@@ -122,6 +122,7 @@ fn kind(message: &Message) -> &'static str {
         | Message::Followed(_)
         | Message::Vouch(_)
         | Message::Vouched(_)
+        | Message::Forgot(_)
         | Message::Doubt(_)
         | Message::Doubted(_)
         | Message::Recognise(_)
