@@ -32,6 +32,7 @@ pub(crate) enum Part {
     Trees,
     Repairs,
     Watchers,
+    Contexts,
 }
 
 /// The chance of one part of the world.

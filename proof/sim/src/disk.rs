@@ -62,8 +62,10 @@ pub(crate) struct SimDisk {
     touched: Vec<(Place, DotSet)>,
     /// What was dropped from logs since this was asked last.
     forgotten: Vec<(ShardId, Run)>,
-    /// The tombstones dropped since this was asked last.
-    reaped: Vec<(Place, Object)>,
+    /// The objects of which something was forgotten since this was asked last, before and after.
+    reaped: Vec<(Place, Object, Object)>,
+    /// What shards have newly forgotten since this was asked last.
+    adopted: Vec<(ShardId, DotSet)>,
     hinted: Vec<(HintPlace, Object)>,
     /// The places synced since this was asked last.
     fresh: Vec<Place>,
@@ -147,9 +149,14 @@ impl SimDisk {
         std::mem::take(&mut self.forgotten)
     }
 
-    /// The tombstones dropped since this was asked last.
-    pub(crate) fn take_reaped(&mut self) -> Vec<(Place, Object)> {
+    /// The objects of which something was forgotten since this was asked last, before and after.
+    pub(crate) fn take_reaped(&mut self) -> Vec<(Place, Object, Object)> {
         std::mem::take(&mut self.reaped)
+    }
+
+    /// What shards have newly forgotten since this was asked last.
+    pub(crate) fn take_adopted(&mut self) -> Vec<(ShardId, DotSet)> {
+        std::mem::take(&mut self.adopted)
     }
 
     /// The places whose objects were synced since this was asked last.

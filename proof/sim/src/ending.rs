@@ -75,9 +75,8 @@ impl Oracle {
                 return complain(format!("w{} is not what there is to hold, in {read:?}", id.0));
             }
             let mut twins = self.twins(id, dot, read.context());
-            let is_claimed =
-                self.is_claimed(spot, dot) || twins.any(|twin| self.is_claimed(spot, twin));
-            if held.is_none() && is_latest && !is_claimed {
+            let is_gone = |dot| self.is_claimed(spot, dot) || self.is_forgotten(spot, dot);
+            if held.is_none() && is_latest && !is_gone(dot) && !twins.any(is_gone) {
                 return complain(format!(
                     "w{} is not held, and nothing in {read:?} had read it",
                     id.0
@@ -111,6 +110,7 @@ impl World {
         if self.oracle.look != Look::Answers {
             self.check_clocks()?;
             self.check_no_tombstones()?;
+            self.check_contexts()?;
         }
         self.check_watchers()?;
         self.check_catalogs()?;

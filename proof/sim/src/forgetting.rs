@@ -6,8 +6,8 @@
 //! looks at what a replica holds, or at what a client was told, it adds the forgotten dots of that
 //! key, which it knows by their writes.
 //!
-//! Besides, each tombstone is looked at when it goes: all replicas have what it spoke of on disk. And
-//! in the end, none is left that could go.
+//! Besides, each tombstone, and each part of a context, is looked at when it goes: all replicas have what it
+//! spoke of on disk, and nobody holds a value that it says is gone. And in the end, none is left that could go.
 
 use causality::DotSet;
 use model::{NodeId, Object, Read, ShardId};
@@ -15,7 +15,7 @@ use model::{NodeId, Object, Read, ShardId};
 use crate::disk::Contents;
 use crate::host::Host;
 use crate::invariant::Invariant;
-use crate::oracle::{Look, Oracle};
+use crate::oracle::{Look, Oracle, dots};
 use crate::report::Broken;
 use crate::world::World;
 
@@ -30,7 +30,7 @@ fn aware(object: &Object, of: &DotSet) -> Object {
 
 impl Oracle {
     /// The part of some dots that are of writes to a key.
-    fn of_key(&self, spot: usize, dots: &DotSet) -> DotSet {
+    pub(crate) fn of_key(&self, spot: usize, dots: &DotSet) -> DotSet {
         self.named_at(spot).map(|named| named.intersection(dots)).unwrap_or_default()
     }
 
@@ -50,6 +50,26 @@ impl Oracle {
             Some(forgotten) => aware(object, forgotten),
             None => object.clone(),
         }
+    }
+}
+
+impl Oracle {
+    /// What is forgotten is a delete, or a value that was superseded, by whomever.
+    fn check_superseded(&self, at: NodeId, shard: ShardId, news: &DotSet) -> Result<(), Broken> {
+        for index in 0..self.spots.len() {
+            if self.spot(index).shard != shard {
+                continue;
+            }
+            for dot in dots(&self.of_key(index, news)) {
+                let is_value =
+                    self.named(index, dot).is_some_and(|id| self.write(id).value.is_some());
+                if is_value && !self.is_ever_superseded(index, dot) {
+                    let detail = format!("{at} forgets {dot}, which nothing has superseded");
+                    return Err(Broken::of(Invariant::ForgottenIsSettled, index, detail));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -87,21 +107,35 @@ impl World {
 
     /// What a node has just forgotten is on the disks of all replicas.
     pub(crate) fn check_reaped(&mut self, at: NodeId) -> Result<(), Broken> {
-        for (place, object) in self.host(at).disk.take_reaped() {
-            *self.requests.entry(("tombstones", "forgotten")).or_default() += 1;
+        for (shard, news) in self.host(at).disk.take_adopted() {
+            self.oracle.note_forgotten((at, self.now), shard, &news);
+            self.oracle.check_superseded(at, shard, &news)?;
+        }
+        for (place, object, after) in self.host(at).disk.take_reaped() {
+            let kind = if after.is_bottom() { "tombstones" } else { "contexts" };
+            *self.requests.entry((kind, "forgotten")).or_default() += 1;
             let index = self.oracle.spot_of(&place)?;
-            self.oracle.note_forgotten((at, self.now), index, object.context());
+            let gone = object.context().difference(after.context());
             if self.oracle.look != Look::Everywhere {
                 continue;
             }
             let replicas = self.oracle.spot(index).replicas.clone();
             for host in replicas.iter().filter_map(|node| self.hosts.get(node)) {
-                let lacks = object.context().difference(&clock(host, place.0));
+                let lacks = gone.difference(&clock(host, place.0));
                 if !host.is_astray && host.id != at && !lacks.is_empty() {
                     let detail = format!(
-                        "{at} forgets {object:?}, and {} does not have {lacks:?} on disk",
+                        "{at} forgets {gone:?} of {object:?}, and {} does not have {lacks:?} on disk",
                         host.id
                     );
+                    return Err(Broken::of(Invariant::ForgottenIsSettled, index, detail));
+                }
+                let held = host.disk.contents().objects.get(&place).cloned().unwrap_or_default();
+                let mut rest = held.clone();
+                rest.drop_values(&gone);
+                // A record that turned old holds what was superseded, and nobody can know.
+                let is_sound = self.plan.disk.rot == 0 && !self.plan.destroys;
+                if is_sound && !host.is_astray && host.id != at && rest != held {
+                    let detail = format!("{at} forgets {gone:?}, and {} holds {held:?}", host.id);
                     return Err(Broken::of(Invariant::ForgottenIsSettled, index, detail));
                 }
             }
@@ -109,6 +143,31 @@ impl World {
             if !known.context().is_superset(object.context()) {
                 let detail = format!("{at} forgets {object:?}, and knows {known:?} then");
                 return Err(Broken::of(Invariant::ReplicasOnlyGrow, index, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Long after all faults, no context is longer than it may be.
+    pub(crate) fn check_contexts(&self) -> Result<(), Broken> {
+        for (index, spot) in self.oracle.spots.iter().enumerate() {
+            let place = spot.place();
+            for host in spot.replicas.iter().filter_map(|node| self.hosts.get(node)) {
+                let held = host.disk.view().objects.get(&place).filter(|held| !held.is_tombstone());
+                let is_long = |held: &&Object| {
+                    let kept = held.marks().len() + 2 * held.values().len();
+                    self.limits.context_runs_max + kept < held.context().runs().len()
+                };
+                let is_settled = |held: &&Object| {
+                    let mut hosts = spot.replicas.iter().filter_map(|node| self.hosts.get(node));
+                    hosts.all(|other| clock(other, spot.shard).is_superset(held.context()))
+                };
+                let is_damaged = host.disk.damaged().contains(&place);
+                let held = held.filter(is_long).filter(is_settled).filter(|_| !is_damaged);
+                if let Some(held) = held {
+                    let detail = format!("long after all faults {} holds {held:?}", host.id);
+                    return Err(Broken::of(Invariant::ContextsAreShort, index, detail));
+                }
             }
         }
         Ok(())

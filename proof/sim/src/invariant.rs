@@ -106,10 +106,13 @@ every! {
         NewDisksAreWhole,
         /// A node with a new disk takes part in the end.
         NewDisksJoin,
-        /// A tombstone is forgotten when all replicas have what it speaks of on disk.
+        /// A tombstone is forgotten when all replicas have what it speaks of on disk, and a superseded dot
+        /// when none holds its value.
         ForgottenIsSettled,
         /// In the end no tombstone is left that could be forgotten.
         TombstonesGo,
+        /// In the end no context is longer than it may be.
+        ContextsAreShort,
         /// What guests keep is handed over once its replicas are there.
         HintsAreHandedOver,
         /// In a sloppy keyspace no write is left alone while its node can count on enough others,
@@ -223,8 +226,9 @@ impl Invariant {
             }
             Invariant::NewDisksJoin => "A node with a new disk takes part in the end.",
             Invariant::ForgottenIsSettled => {
-                "A tombstone is forgotten when all replicas have what it speaks of on disk."
+                "A tombstone is forgotten when all replicas have what it speaks of on disk, and a superseded dot when none holds its value."
             }
+            Invariant::ContextsAreShort => "In the end no context is longer than it may be.",
             Invariant::TombstonesGo => "In the end no tombstone is left that could be forgotten.",
             Invariant::ClocksAreExact => {
                 "The clock on a disk says exactly what the objects on it have heard."
@@ -292,7 +296,9 @@ impl Invariant {
             | Invariant::NodesDoNotPanic
             | Invariant::NewDisksAreWhole
             | Invariant::ProvedIsEqual => &[Stepped],
-            Invariant::NewDisksJoin | Invariant::TombstonesGo => &[Quiet],
+            Invariant::NewDisksJoin | Invariant::TombstonesGo | Invariant::ContextsAreShort => {
+                &[Quiet]
+            }
             Invariant::ForgottenIsSettled => &[Stepped],
             Invariant::RefusalsAreTrue => &[Stepped, Answered],
             Invariant::ReplicasOnlyGrow => &[Stored],
@@ -340,8 +346,8 @@ pub const PROMISES: &[Promise] = {
         ),
         promise(
             "nothing is forgotten that somebody may not have heard of",
-            &[ForgottenIsSettled, ReplicasOnlyGrow, TombstonesGo],
-            "dots of live objects are not forgotten yet",
+            &[ForgottenIsSettled, ReplicasOnlyGrow, TombstonesGo, ContextsAreShort],
+            "",
         ),
         promise("strict means that quorums meet", &[ReceiptsAreTrue, QuorumsMeet], ""),
         promise(

@@ -30,7 +30,7 @@
 //! a claim first must be one, and only what was claimed so may be missing elsewhere. A delete
 //! is never left out, and excuses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use causality::{Dot, DotSet};
 use model::{Ack, NodeId, Object};
@@ -56,6 +56,8 @@ pub(crate) struct Losses {
     by_spot: BTreeMap<usize, DotSet>,
     /// What guests had on disk for a replica and lost, by guest, replica and key.
     hints: BTreeMap<(NodeId, NodeId, usize), DotSet>,
+    /// Nodes that have had another disk, which may be an old copy of the one before.
+    replaced: BTreeSet<NodeId>,
     /// What came back, and when.
     regained: BTreeMap<(NodeId, usize), Vec<(u64, DotSet)>>,
 }
@@ -165,6 +167,11 @@ impl Losses {
 
     fn lost(&self, node: NodeId, spot: usize) -> Option<&Lost> {
         self.records.get(&node)?.get(&spot)
+    }
+
+    /// Whether what a node holds under a key may be what it was once.
+    pub(crate) fn may_be_old(&self, node: NodeId, spot: usize) -> bool {
+        self.replaced.contains(&node) || self.lost(node, spot).is_some()
     }
 
     /// What one node lost, by key.
@@ -310,6 +317,7 @@ impl Oracle {
         now: u64,
     ) {
         self.forget_bases(node);
+        self.losses.replaced.insert(node);
         let clocks = after.clocks();
         for index in 0..self.spots.len() {
             let place = self.spot(index).place();

@@ -287,10 +287,23 @@ impl Oracle {
         self.by_dot.insert((shard, dot), id)
     }
 
-    /// A replica has forgotten these.
-    pub(crate) fn note_forgotten(&mut self, (at, now): (NodeId, u64), spot: usize, dots: &DotSet) {
-        let _ = self.forgotten.entry(spot).or_default().union(dots);
-        self.forgotten_at.entry((at, spot)).or_default().push((now, dots.clone()));
+    /// A replica has forgotten these, of whatever keys they are.
+    pub(crate) fn note_forgotten(
+        &mut self,
+        (at, now): (NodeId, u64),
+        shard: ShardId,
+        dots: &DotSet,
+    ) {
+        for spot in 0..self.spots.len() {
+            let of_key = match self.spot(spot).shard == shard {
+                true => self.of_key(spot, dots),
+                false => continue,
+            };
+            if !of_key.is_empty() {
+                let _ = self.forgotten.entry(spot).or_default().union(&of_key);
+                self.forgotten_at.entry((at, spot)).or_default().push((now, of_key));
+            }
+        }
     }
 
     /// What a replica had forgotten of a key before some moment, whether or not it still has.
@@ -364,6 +377,20 @@ impl Oracle {
         Ok(())
     }
 
+    /// Whether a value that every replica knew to be superseded, and has forgotten, may be back because a
+    /// disk is what it was once. What is written there then had not read it.
+    fn may_be_old(&self, viewer: Viewer, spot: usize, dot: Dot) -> bool {
+        let is_forgotten = self.forgotten_of(spot).is_some_and(|all| all.contains(dot));
+        let is_old = |node: &NodeId| self.losses.may_be_old(*node, spot);
+        is_forgotten
+            && match viewer {
+                Viewer::Replica(node) => is_old(&node),
+                Viewer::Client => self.spot(spot).replicas.iter().any(is_old),
+                // It holds what it was given, and was not told by what that was superseded.
+                Viewer::Guest(_) => true,
+            }
+    }
+
     /// Each value was written, here, by the write that its dot names, and nothing that
     /// this object has heard of supersedes it.
     fn check_values(&self, viewer: Viewer, spot: usize, object: &Object) -> Result<(), Broken> {
@@ -373,7 +400,8 @@ impl Oracle {
                 let detail = format!("{viewer:?} has a foreign value under {dot} of w{}", id.0);
                 return Err(Broken::of(Invariant::NothingIsInvented, spot, detail));
             }
-            if let Some(cover) = self.cover(spot, *dot, object.context()) {
+            let cover = self.cover(spot, *dot, object.context());
+            if let Some(cover) = cover.filter(|_| !self.may_be_old(viewer, spot, *dot)) {
                 let detail = format!(
                     "{viewer:?} holds {dot} (w{}) beside w{}, which had read it",
                     id.0, cover.0
@@ -407,9 +435,8 @@ impl Oracle {
             if is_delete || object.values().contains_key(&dot) {
                 continue;
             }
-            let forgotten = self.forgotten_of(spot).and_then(|all| self.cover(spot, dot, all));
-            let cover = self.cover(spot, dot, object.context()).or(forgotten);
-            if cover.is_some() || self.is_claimed(spot, dot) {
+            let is_covered = self.cover(spot, dot, object.context()).is_some();
+            if is_covered || self.is_forgotten(spot, dot) || self.is_claimed(spot, dot) {
                 continue;
             }
             let may_claim = self.may_claim(viewer, spot, dot);
@@ -478,6 +505,23 @@ impl Oracle {
         covers.iter().find(heard).copied()
     }
 
+    /// Whether a dot was forgotten by some replica, or a write that had read it. That it was superseded was
+    /// looked at then.
+    pub(crate) fn is_forgotten(&self, spot: usize, dot: Dot) -> bool {
+        let all = self.forgotten_of(spot);
+        all.is_some_and(|all| all.contains(dot) || self.cover(spot, dot, all).is_some())
+    }
+
+    /// Whether some write had read a dot, or a twin of it, or may be gone without a trace.
+    pub(crate) fn is_ever_superseded(&self, spot: usize, dot: Dot) -> bool {
+        let shard = self.spot(spot).shard;
+        let family = self.named(spot, dot).map(|id| self.family(id)).unwrap_or_default();
+        let twins = family.iter().filter_map(|twin| self.write(*twin).dot);
+        twins
+            .chain([dot])
+            .any(|dot| self.is_claimed(spot, dot) || self.covered_by.contains_key(&(shard, dot)))
+    }
+
     /// Whether a key may hold no value although a write to it, `dot`, was heard of: of those
     /// that have superseded it, one after the other, one is a delete, or may be gone without a
     /// trace.
@@ -485,7 +529,7 @@ impl Oracle {
         let shard = self.spot(spot).shard;
         let (mut next, mut seen) = (vec![dot], BTreeSet::new());
         while let Some(dot) = next.pop() {
-            if self.is_claimed(spot, dot) {
+            if self.is_claimed(spot, dot) || self.may_be_old(Viewer::Client, spot, dot) {
                 return true;
             }
             for cover in self.covered_by.get(&(shard, dot)).into_iter().flatten() {

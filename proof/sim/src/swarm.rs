@@ -46,6 +46,9 @@ pub struct Plan {
     /// The most writes of a shard that a log remembers.
     #[serde(default = "long_log")]
     pub log_entries_max: usize,
+    /// How many runs of superseded dots a context may have.
+    #[serde(default = "long_context")]
+    pub context_runs_max: usize,
     /// The most bytes that a node keeps for replicas that are away.
     #[serde(default = "roomy")]
     pub hint_bytes_max: u64,
@@ -230,6 +233,10 @@ fn long_log() -> usize {
     100_000
 }
 
+fn long_context() -> usize {
+    16
+}
+
 /// Room for more than any run writes.
 fn roomy() -> u64 {
     1 << 30
@@ -268,6 +275,7 @@ impl Plan {
             requests_max: dice.pick(&[10_000, 10_000, 10_000, 4]),
             page_objects_max: dice.pick(&[1_000, 1_000, 5, 2]),
             log_entries_max: Dice::new(seed, Part::Logs).pick(&[long_log(), long_log(), 200, 20]),
+            context_runs_max: Dice::new(seed, Part::Contexts).pick(&[0, 0, 1, 4, 16]),
             hint_bytes_max: Dice::new(seed, Part::Rooms).pick(&[
                 roomy(),
                 roomy(),

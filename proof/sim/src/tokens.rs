@@ -107,6 +107,7 @@ impl Oracle {
             let is_superseded = self.cover(spot, twin, object.context()).is_some();
             is_shown
                 || is_superseded
+                || self.is_forgotten(spot, twin)
                 || self.is_claimed(spot, twin)
                 || self.may_claim(viewer, spot, twin)
         })

@@ -164,6 +164,7 @@ impl World {
             requests_max,
             page_objects_max,
             log_entries_max,
+            context_runs_max,
             hint_bytes_max,
             ..
         } = plan;
@@ -172,6 +173,7 @@ impl World {
             requests_max,
             page_objects_max,
             log_entries_max,
+            context_runs_max,
             hint_bytes_max,
             retry_window: tokens::WINDOW,
             token_ahead_max: tokens::WINDOW,

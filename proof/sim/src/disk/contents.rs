@@ -6,7 +6,7 @@ use catalog::Acceptor;
 use causality::{Dot, DotSet, Incarnation, Run};
 use model::{DiskId, NodeId, Object, ShardId};
 use node::{Hint, HintPlace};
-use replica::{Change, Chunk, Log, Reaping};
+use replica::{Change, Chunk, Log, Reaping, Trimmed};
 
 use super::Place;
 
@@ -33,6 +33,7 @@ pub(crate) struct Contents {
 pub(super) enum Record {
     Change(Change),
     Reap(Reaping),
+    Trim(ShardId, Trimmed),
     Forget(ShardId, Vec<Run>),
     Mark(ShardId, NodeId, bool),
     Acceptor(Acceptor),
@@ -45,6 +46,7 @@ impl Record {
     pub(super) fn place(&self) -> Option<Place> {
         match self {
             Record::Change(change) => Some((change.shard, change.address.clone())),
+            Record::Trim(shard, trimmed) => Some((*shard, trimmed.address.clone())),
             Record::Reap(_)
             | Record::Forget(..)
             | Record::Mark(..)
@@ -58,6 +60,7 @@ impl Record {
         match self {
             Record::Hint(place, _) => Some(place),
             Record::Change(_)
+            | Record::Trim(..)
             | Record::Reap(_)
             | Record::Forget(..)
             | Record::Mark(..)
@@ -84,6 +87,9 @@ impl Contents {
                 }
                 self.forgotten.insert(shard, self.chunks_of(shard));
                 self.take_clock(shard, &reaping.clock);
+            }
+            Record::Trim(shard, trimmed) => {
+                self.objects.insert((*shard, trimmed.address.clone()), trimmed.after.clone());
             }
             Record::Forget(shard, runs) => self.log.forget(*shard, runs),
             Record::Mark(shard, node, true) => drop(self.marks.insert((*shard, *node))),

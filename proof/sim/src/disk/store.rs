@@ -6,7 +6,7 @@ use catalog::Acceptor;
 use causality::Run;
 use model::{Address, Key, NodeId, Object, ShardId, TableId};
 use node::{Disk, Hint, HintPlace};
-use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError};
+use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError, Trimmed};
 
 use super::contents::Record;
 use super::{Place, SimDisk};
@@ -82,10 +82,22 @@ impl Store for SimDisk {
         self.stage(Record::Forget(shard, runs.to_vec()));
     }
 
-    fn reap(&mut self, reaping: Reaping) {
+    fn reap(&mut self, mut reaping: Reaping) {
+        let shard = reaping.shard;
         for (address, object) in &reaping.tombstones {
-            self.reaped.push(((reaping.shard, address.clone()), object.clone()));
+            self.reaped.push(((shard, address.clone()), object.clone(), Object::default()));
         }
+        // They are of one group, which is never torn.
+        for trimmed in std::mem::take(&mut reaping.trimmed) {
+            let Trimmed { address, before, after } = trimmed.clone();
+            self.reaped.push(((shard, address), before, after));
+            self.stage(Record::Trim(shard, trimmed));
+        }
+        let mut news = reaping.forgotten();
+        if let Some(before) = self.view.forgotten(shard) {
+            news = news.difference(before);
+        }
+        self.adopted.push((shard, news));
         self.stage(Record::Reap(reaping));
     }
 }
