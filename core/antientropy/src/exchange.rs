@@ -19,7 +19,11 @@
 //! a range and the other has not, the responder answers [`Cut`](crate::Answer::Cut) with its own
 //! cuts, and the initiator sums up its objects between those.
 //!
-//! A leaf is settled when the objects that both have, and those that were named, come to the
+//! A leaf in which one side has one object more, and which is the same otherwise, needs no list:
+//! the difference of its two sums is the hash of that object, and who has it sees that. It is
+//! found at once by the initiator, or named at once by the responder.
+//!
+//! Any other leaf is settled when the objects that both have, and those that were named, come to the
 //! sum of the responder. That is a proof, but for 2⁻⁶⁴. Otherwise something has changed
 //! meanwhile or short fingerprints were equal by chance, and it is listed again, in full.
 
@@ -27,7 +31,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use crate::listing::{Item, Naming};
+use crate::listing::{Item, Naming, hashed, sum};
 use crate::message::{Answers, Ask, Limits, Questions, Width};
 use crate::range::scan;
 use crate::size::Meter;
@@ -188,7 +192,8 @@ impl<K: TreeKey> Exchange<K> {
             return Ok(None);
         }
         self.outcome.rounds += 1;
-        Ok(Some(Questions { salt: tree.salt().tag(), round: self.outcome.rounds, asks }))
+        let (salt, round) = (tree.salt().tag(), self.outcome.rounds);
+        Ok(Some(Questions { salt, round, hears_lacked: true, asks }))
     }
 
     /// Takes in the answers to the last questions, and adds to `found` the keys that differ:
@@ -268,7 +273,11 @@ impl<K: TreeKey, S: Items<K>> Here<'_, K, S> {
                 let parts = self.tree.parts(range, &cuts, self.store)?;
                 (Task::Compare(cuts.at), Ask::Compare(parts))
             }
-            Task::List(width, attempt) => (Task::List(width, attempt), Ask::List(width)),
+            Task::List(width, attempt) => {
+                let sum = (attempt == 0).then(|| self.tree.summary(range, self.store));
+                let sum = sum.transpose()?.map(|summary| summary.sum);
+                (Task::List(width, attempt), Ask::List(width, sum))
+            }
             Task::Name(naming, wanted) => {
                 let ask = Ask::Name(naming.width, wanted.clone());
                 (Task::Name(naming, wanted), ask)
@@ -284,7 +293,20 @@ impl<K: TreeKey, S: Items<K>> Here<'_, K, S> {
     }
 
     pub(crate) fn hashed(&self, items: Vec<(K, Digest)>) -> Vec<Item<K>> {
-        let item = |(key, digest)| Item { hash: self.tree.salt().item(&key, digest), key, digest };
-        items.into_iter().map(item).collect()
+        hashed(self.tree.salt(), items)
+    }
+
+    /// The one object without which we would have what comes to `theirs`, where we have one leaf.
+    pub(crate) fn besides(
+        &self,
+        range: &KeyRange<K>,
+        theirs: u64,
+    ) -> Result<Option<Item<K>>, S::Error> {
+        if !self.tree.cuts_at(0, range).is_empty() {
+            return Ok(None);
+        }
+        let items = self.items(range)?;
+        let difference = sum(&items).wrapping_sub(theirs);
+        Ok(items.into_iter().find(|item| item.hash == difference))
     }
 }

@@ -7,7 +7,7 @@ use crate::exchange::{Difference, Exchange, Here, Stopped, Task};
 use crate::listing::{Item, Naming};
 use crate::message::{Answer, Listing, Parts, Width, Within};
 use crate::respond::LISTED_MAX;
-use crate::{Items, KeyRange, TreeKey};
+use crate::{Digest, Items, KeyRange, TreeKey};
 
 /// How often a range is listed before it is given up. One more than once is needed where
 /// fingerprints were equal by chance; others where something was changed just then.
@@ -28,10 +28,13 @@ impl<K: TreeKey> Exchange<K> {
                 self.compared(here, &range, &cuts, differing, found)
             }
             (Task::Compare(_), Answer::Cut { level, at, sums }) => {
-                self.cut(here, &range, level, &at, &sums)
+                self.cut(here, &range, (level, &at, &sums), found)
             }
             (Task::List(width, attempt), Answer::Listed(listing)) => {
                 self.listed(here, range, (width, attempt), listing, found)
+            }
+            (Task::List(_, attempt), Answer::Named { sum, items }) => {
+                self.lacked(here, range, attempt, (sum, items), found)
             }
             (Task::Name(naming, _), Answer::Named { sum, items }) => {
                 if !crate::range::is_read_of(&range, &items) {
@@ -71,9 +74,12 @@ impl<K: TreeKey> Exchange<K> {
                 return Err(Stopped::Malformed("parts out of order, or that there are not"));
             };
             match within {
-                Within::Parts(theirs) => self.compare(here, part, &theirs)?,
+                Within::Parts(theirs) => self.compare(here, part, &theirs, found)?,
                 Within::Leaf(listing) => {
                     self.listed(here, part, (Width::Short, 0), listing, found)?;
+                }
+                Within::Lacked { sum, key, digest } => {
+                    self.lacked(here, part, 0, (sum, vec![(key, digest)]), found)?;
                 }
             }
         }
@@ -86,6 +92,7 @@ impl<K: TreeKey> Exchange<K> {
         here: &Here<'_, K, S>,
         range: KeyRange<K>,
         theirs: &Parts,
+        found: &mut Vec<Difference<K>>,
     ) -> Result<(), Stopped<S::Error>> {
         if theirs.sums.len() < 2 {
             return Err(Stopped::Malformed("parts that are no finer"));
@@ -97,7 +104,7 @@ impl<K: TreeKey> Exchange<K> {
             self.push(range, Task::Compare(Vec::new()));
             return Ok(());
         }
-        self.push_differing(here, &range, &cuts, &theirs.sums, theirs.level == 0)
+        self.push_differing(here, &range, (&cuts, &theirs.sums), theirs.level == 0, found)
     }
 
     /// The responder cuts the range differently: at these keys.
@@ -105,9 +112,8 @@ impl<K: TreeKey> Exchange<K> {
         &mut self,
         here: &Here<'_, K, S>,
         range: &KeyRange<K>,
-        level: u8,
-        at: &[K],
-        sums: &[u64],
+        (level, at, sums): (u8, &[K], &[u64]),
+        found: &mut Vec<Difference<K>>,
     ) -> Result<(), Stopped<S::Error>> {
         let in_order = at.iter().zip(at.iter().skip(1)).all(|(a, b)| a < b);
         if !in_order || !at.iter().all(|key| range.can_be_cut_at(key)) {
@@ -116,16 +122,16 @@ impl<K: TreeKey> Exchange<K> {
         if sums.len() != at.len() + 1 {
             return Err(Stopped::Malformed("not a sum for each part"));
         }
-        self.push_differing(here, range, at, sums, level == 0 || at.is_empty())
+        self.push_differing(here, range, (at, sums), level == 0 || at.is_empty(), found)
     }
 
     fn push_differing<S: Items<K>>(
         &mut self,
         here: &Here<'_, K, S>,
         range: &KeyRange<K>,
-        cuts: &[K],
-        sums: &[u64],
+        (cuts, sums): (&[K], &[u64]),
         are_leaves: bool,
+        found: &mut Vec<Difference<K>>,
     ) -> Result<(), Stopped<S::Error>> {
         let ours = here.tree.part_sums(range, cuts, here.store).map_err(Stopped::Store)?;
         if ours == sums {
@@ -133,8 +139,16 @@ impl<K: TreeKey> Exchange<K> {
         }
         let task = if are_leaves { Task::List(Width::Short, 0) } else { Task::Compare(Vec::new()) };
         for (part, (ours, theirs)) in range.parts(cuts).zip(ours.iter().zip(sums)) {
-            if ours != theirs {
-                self.push(part, task.clone());
+            if ours == theirs {
+                continue;
+            }
+            let besides = if are_leaves { here.besides(&part, *theirs) } else { Ok(None) };
+            match besides.map_err(Stopped::Store)? {
+                Some(Item { key, digest, .. }) => {
+                    self.outcome.differences += 1;
+                    found.push(Difference { key, ours: Some(digest), theirs: None });
+                }
+                None => self.push(part, task.clone()),
             }
         }
         Ok(())
@@ -169,6 +183,30 @@ impl<K: TreeKey> Exchange<K> {
         } else {
             self.push(range, Task::Name(naming, wanted));
         }
+        Ok(())
+    }
+
+    /// The responder has what we have, and one object besides.
+    fn lacked<S: Items<K>>(
+        &mut self,
+        here: &Here<'_, K, S>,
+        range: KeyRange<K>,
+        attempt: u8,
+        (sum, items): (u64, Vec<(K, Digest)>),
+        found: &mut Vec<Difference<K>>,
+    ) -> Result<(), Stopped<S::Error>> {
+        if items.len() != 1 || !crate::range::is_read_of(&range, &items) {
+            return Err(Stopped::Malformed("names that were not asked for"));
+        }
+        if self.split(here, &range, &Task::List(Width::Short, attempt)) {
+            return Ok(());
+        }
+        let (mut all, named) = (here.items(&range).map_err(Stopped::Store)?, here.hashed(items));
+        all.extend(named.iter().cloned());
+        let prints = all.iter().map(|item| item.hash).collect();
+        let naming = Naming::new(Width::Long, attempt, sum, prints);
+        all.truncate(all.len() - named.len());
+        self.settle(range, &naming, &all, &named, found);
         Ok(())
     }
 

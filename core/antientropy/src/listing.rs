@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exchange::Difference;
 use crate::message::Width;
-use crate::{Digest, TreeKey};
+use crate::{Digest, Salt, TreeKey};
 
 /// An object that is held, with its hash.
 #[derive(Clone, Debug)]
@@ -12,6 +12,17 @@ pub(crate) struct Item<K> {
     pub(crate) key: K,
     pub(crate) digest: Digest,
     pub(crate) hash: u64,
+}
+
+/// Objects with their hashes.
+pub(crate) fn hashed<K: TreeKey>(salt: &Salt, items: Vec<(K, Digest)>) -> Vec<Item<K>> {
+    let item = |(key, digest)| Item { hash: salt.item(&key, digest), key, digest };
+    items.into_iter().map(item).collect()
+}
+
+/// What objects come to.
+pub(crate) fn sum<'a, K: 'a>(items: impl IntoIterator<Item = &'a Item<K>>) -> u64 {
+    items.into_iter().fold(0, |sum, item| sum.wrapping_add(item.hash))
 }
 
 /// What the responder said is in a range.
@@ -51,7 +62,7 @@ impl Naming {
         let is_unmatched = |item: &&Item<K>| unmatched.contains(&self.width.of(item.hash));
         let (only_ours, shared): (Vec<_>, Vec<_>) = ours.iter().partition(is_unmatched);
         let theirs = shared.into_iter().chain(named);
-        if theirs.fold(0, |sum: u64, item| sum.wrapping_add(item.hash)) != self.sum {
+        if sum(theirs) != self.sum {
             return None;
         }
         let mut by_key: BTreeMap<&K, (Option<Digest>, Option<Digest>)> = BTreeMap::new();

@@ -34,6 +34,8 @@ pub struct Questions<K> {
     pub salt: u64,
     /// Which round of the exchange it is, from 1.
     pub round: u64,
+    /// Whether the initiator understands [`Within::Lacked`]. Older ones do not.
+    pub hears_lacked: bool,
     /// One for each range. Ranges are in order and do not overlap.
     pub asks: Vec<(KeyRange<K>, Ask)>,
 }
@@ -43,8 +45,9 @@ pub struct Questions<K> {
 pub enum Ask {
     /// Which of these parts differ? Answered by [`Answer::Compared`] or [`Answer::Cut`].
     Compare(Parts),
-    /// What is in it? Answered by [`Answer::Listed`].
-    List(Width),
+    /// What is in it, if it comes to this sum here? Answered by [`Answer::Listed`], or by
+    /// [`Answer::Named`] if one more object explains the difference. Without a sum it is listed.
+    List(Width, Option<u64>),
     /// Which keys have these fingerprints? Answered by [`Answer::Named`].
     Name(Width, Vec<u64>),
 }
@@ -116,7 +119,8 @@ pub enum Answer<K> {
     },
     /// What is in the range.
     Listed(Listing<K>),
-    /// Keys with the fingerprints that were asked for.
+    /// Keys with the fingerprints that were asked for; or, where a listing was asked for, what
+    /// the responder has besides.
     Named {
         /// The sum of the range at this moment.
         sum: u64,
@@ -132,6 +136,15 @@ pub enum Within<K> {
     Parts(Parts),
     /// One leaf, in 16 bits for each object.
     Leaf(Listing<K>),
+    /// One leaf, of which the initiator lacks one object and has everything else.
+    Lacked {
+        /// The sum of the leaf.
+        sum: u64,
+        /// The key of the object.
+        key: K,
+        /// Its digest.
+        digest: Digest,
+    },
 }
 
 /// The objects of a range, by parts of their hashes.

@@ -7,6 +7,7 @@ use std::cell::Cell;
 
 use thiserror::Error;
 
+use crate::listing::{Item, hashed, sum};
 use crate::message::{Answer, Answers, Ask, Limits, Listing, Parts, Questions, Width, Within};
 use crate::size::Meter;
 use crate::sums::PARTS_MAX;
@@ -54,7 +55,8 @@ pub fn respond<K: TreeKey, S: Items<K>>(
         return Err(Refused::OtherSalt);
     }
     well_formed(questions, limits).map_err(Refused::Malformed)?;
-    let responder = Responder { tree, store: Counted { store, items: Cell::new(0) } };
+    let store = Counted { store, items: Cell::new(0) };
+    let responder = Responder { tree, store, names_lacked: questions.hears_lacked };
     let mut meter = Meter::default();
     let mut answers = Vec::new();
     for (range, ask) in &questions.asks {
@@ -84,7 +86,7 @@ fn well_formed<K: TreeKey>(questions: &Questions<K>, limits: &Limits) -> Result<
     }
     let count = |ask: &Ask| match ask {
         Ask::Compare(parts) => parts.sums.len(),
-        Ask::List(_) => 1,
+        Ask::List(..) => 1,
         Ask::Name(_, fingerprints) => fingerprints.len(),
     };
     if asks.iter().any(|(_, ask)| count(ask) == 0) {
@@ -92,7 +94,7 @@ fn well_formed<K: TreeKey>(questions: &Questions<K>, limits: &Limits) -> Result<
     }
     let too_many = |ask: &Ask| match ask {
         Ask::Compare(_) => count(ask) > PARTS_MAX,
-        Ask::List(_) | Ask::Name(..) => count(ask) > LISTED_MAX,
+        Ask::List(..) | Ask::Name(..) => count(ask) > LISTED_MAX,
     };
     if asks.iter().any(|(_, ask)| too_many(ask)) {
         return Err("too many parts or fingerprints");
@@ -119,13 +121,15 @@ impl<K, S: Items<K>> Items<K> for Counted<'_, S> {
 struct Responder<'a, K, S> {
     tree: &'a Tree<K>,
     store: Counted<'a, S>,
+    /// Whether the initiator understands it.
+    names_lacked: bool,
 }
 
 impl<K: TreeKey, S: Items<K>> Responder<'_, K, S> {
     fn answer(&self, range: &KeyRange<K>, ask: &Ask) -> Result<Answer<K>, S::Error> {
         match ask {
             Ask::Compare(theirs) => self.compare(range, theirs),
-            Ask::List(width) => Ok(Answer::Listed(self.list(range, *width)?)),
+            Ask::List(width, theirs) => self.list(range, *width, *theirs),
             Ask::Name(width, fingerprints) => self.name(range, *width, fingerprints),
         }
     }
@@ -140,7 +144,7 @@ impl<K: TreeKey, S: Items<K>> Responder<'_, K, S> {
         let mut differing = Vec::new();
         for (index, (part, sum)) in (0..).zip(range.parts(&cuts).zip(&theirs.sums)) {
             if self.tree.summary(&part, &self.store)?.sum != *sum {
-                differing.push((index, self.within(&part)?));
+                differing.push((index, self.within(&part, *sum)?));
             }
         }
         Ok(Answer::Compared(differing))
@@ -152,24 +156,41 @@ impl<K: TreeKey, S: Items<K>> Responder<'_, K, S> {
         Ok(Answer::Cut { level: cuts.level, at: cuts.at, sums })
     }
 
-    fn within(&self, part: &KeyRange<K>) -> Result<Within<K>, S::Error> {
+    fn within(&self, part: &KeyRange<K>, theirs: u64) -> Result<Within<K>, S::Error> {
         let cuts = self.tree.cuts(part);
-        if cuts.at.is_empty() {
-            return Ok(Within::Leaf(self.list(part, Width::Short)?));
+        if !cuts.at.is_empty() {
+            return Ok(Within::Parts(self.tree.parts(part, &cuts, &self.store)?));
         }
-        Ok(Within::Parts(self.tree.parts(part, &cuts, &self.store)?))
+        let held = self.hold(part)?;
+        Ok(match held.besides(theirs).filter(|_| self.names_lacked) {
+            Some(Item { key, digest, .. }) => {
+                Within::Lacked { sum: held.sum, key: key.clone(), digest: *digest }
+            }
+            None => Within::Leaf(held.list(Width::Short)),
+        })
     }
 
-    fn list(&self, range: &KeyRange<K>, width: Width) -> Result<Listing<K>, S::Error> {
+    fn list(
+        &self,
+        range: &KeyRange<K>,
+        width: Width,
+        theirs: Option<u64>,
+    ) -> Result<Answer<K>, S::Error> {
+        let held = self.hold(range)?;
+        Ok(match theirs.and_then(|theirs| held.besides(theirs)) {
+            Some(Item { key, digest, .. }) => {
+                Answer::Named { sum: held.sum, items: vec![(key.clone(), *digest)] }
+            }
+            None => Answer::Listed(held.list(width)),
+        })
+    }
+
+    fn hold(&self, range: &KeyRange<K>) -> Result<Held<K>, S::Error> {
         // One more, which says where the listing ends.
         let mut items = self.store.read(range, LISTED_MAX + 1)?;
-        let next = if items.len() > LISTED_MAX { items.pop() } else { None };
-        let hashes = items.iter().map(|(key, digest)| self.tree.salt().item(key, *digest));
-        Ok(Listing {
-            to: next.map(|(key, _)| key),
-            sum: Summary::of(self.tree.salt(), &items).sum,
-            fingerprints: hashes.map(|hash| width.of(hash)).collect(),
-        })
+        let to = if items.len() > LISTED_MAX { items.pop() } else { None };
+        let items = hashed(self.tree.salt(), items);
+        Ok(Held { to: to.map(|(key, _)| key), sum: sum(&items), items })
     }
 
     fn name(
@@ -188,5 +209,26 @@ impl<K: TreeKey, S: Items<K>> Responder<'_, K, S> {
             wanted.binary_search(&width.of(salt.item(key, *digest))).is_ok()
         });
         Ok(Answer::Named { sum, items })
+    }
+}
+
+/// What the responder holds in a range, or in the first part of it.
+struct Held<K> {
+    /// Where the part ends.
+    to: Option<K>,
+    sum: u64,
+    items: Vec<Item<K>>,
+}
+
+impl<K: TreeKey> Held<K> {
+    /// The one object without which all would come to what the initiator has.
+    fn besides(&self, theirs: u64) -> Option<&Item<K>> {
+        let is_all = self.to.is_none();
+        self.items.iter().find(|item| is_all && item.hash == self.sum.wrapping_sub(theirs))
+    }
+
+    fn list(self, width: Width) -> Listing<K> {
+        let fingerprints = self.items.iter().map(|item| width.of(item.hash)).collect();
+        Listing { to: self.to, sum: self.sum, fingerprints }
     }
 }

@@ -22,7 +22,7 @@ impl Meter {
         }
         match ask {
             Ask::Compare(parts) => self.parts(parts),
-            Ask::List(_) => {}
+            Ask::List(_, sum) => self.bytes += sum.map_or(0, |_| 8),
             Ask::Name(width, fingerprints) => self.fingerprints(*width, fingerprints),
         }
     }
@@ -38,6 +38,10 @@ impl Meter {
                     match within {
                         Within::Parts(parts) => self.parts(parts),
                         Within::Leaf(listing) => self.listing(Width::Short, listing),
+                        Within::Lacked { key, .. } => {
+                            self.bytes += 16;
+                            self.key(key);
+                        }
                     }
                 }
             }
@@ -47,7 +51,7 @@ impl Meter {
                 at.iter().for_each(|key| self.key(key));
             }
             Answer::Listed(listing) => {
-                let width = if let Ask::List(width) = ask { *width } else { Width::Long };
+                let width = if let Ask::List(width, _) = ask { *width } else { Width::Long };
                 self.listing(width, listing);
             }
             Answer::Named { items, .. } => {
@@ -94,7 +98,7 @@ impl Meter {
 impl<K: TreeKey> Questions<K> {
     /// How many bytes they take.
     pub fn bytes(&self) -> usize {
-        let mut meter = Meter { bytes: 8, ..Meter::default() };
+        let mut meter = Meter { bytes: 9, ..Meter::default() };
         meter.number(usize::try_from(self.round).unwrap_or(usize::MAX));
         meter.number(self.asks.len());
         self.asks.iter().for_each(|(range, ask)| meter.ask(range, ask));

@@ -7,7 +7,8 @@ mod shelf;
 use std::collections::BTreeSet;
 
 use antientropy::{
-    Difference, Digest, Exchange, KeyRange, Limits, Outcome, Refused, Salt, Stopped, Tree, respond,
+    Answer, Ask, Difference, Digest, Exchange, KeyRange, Limits, Outcome, Questions, Refused, Salt,
+    Stopped, Tree, Within, respond,
 };
 use proptest::prelude::*;
 use shelf::{Shelf, salt};
@@ -57,9 +58,32 @@ fn run(
     range: KeyRange<Key>,
     limits: Limits,
 ) -> (Vec<Difference<Key>>, Outcome) {
+    run_with(here, there, range, limits, false)
+}
+
+/// What an initiator asks that does not say what it lacks, or whom the responder does not understand.
+fn make_old(questions: &mut Questions<Key>) {
+    questions.hears_lacked = false;
+    for (_, ask) in &mut questions.asks {
+        if let Ask::List(_, sum) = ask {
+            *sum = None;
+        }
+    }
+}
+
+fn run_with(
+    here: &Replica,
+    there: &Replica,
+    range: KeyRange<Key>,
+    limits: Limits,
+    is_old: bool,
+) -> (Vec<Difference<Key>>, Outcome) {
     let mut exchange = Exchange::new(range, limits);
     let mut found = Vec::new();
-    while let Some(questions) = exchange.ask(&here.tree, &here.shelf).unwrap() {
+    while let Some(mut questions) = exchange.ask(&here.tree, &here.shelf).unwrap() {
+        if is_old {
+            make_old(&mut questions);
+        }
         let answers = respond(&there.tree, &there.shelf, &questions, &limits).unwrap();
         exchange.step(answers, &here.tree, &here.shelf, &mut found).unwrap();
         assert!(exchange.outcome().rounds < 20_000, "it does not end");
@@ -74,12 +98,14 @@ fn check(here: &Replica, there: &Replica, range: &KeyRange<Key>) -> Result<usize
     let real = here.differences(there, range);
     for limits in [Limits::default(), TIGHT] {
         for (here, there) in [(here, there), (there, here)] {
-            let (found, outcome) = run(here, there, range.clone(), limits);
-            prop_assert_eq!(&found, &here.differences(there, range));
-            prop_assert_eq!(outcome.differences, real.len() as u64);
-            prop_assert_eq!(outcome.unsettled, 0);
-            if !real.is_empty() {
-                prop_assert_eq!(outcome.vanished, 0);
+            for is_old in [false, true] {
+                let (found, outcome) = run_with(here, there, range.clone(), limits, is_old);
+                prop_assert_eq!(&found, &here.differences(there, range));
+                prop_assert_eq!(outcome.differences, real.len() as u64);
+                prop_assert_eq!(outcome.unsettled, 0);
+                if !real.is_empty() {
+                    prop_assert_eq!(outcome.vanished, 0);
+                }
             }
         }
     }
@@ -185,6 +211,69 @@ fn as_many_leaves_that_begin_at_other_keys_are_compared_by_keys() {
         there.shelf.put(&mut there.tree, &pair[1], None);
         assert_eq!(check(&here, &there, &KeyRange::ALL).unwrap(), 2);
     }
+}
+
+/// Whichever side has the object, and whichever of the two finds the leaf.
+#[test]
+fn one_object_that_one_side_has_besides_is_found_without_a_listing() {
+    for count in [40, 300, 3_000] {
+        for number in (0..count).step_by(37) {
+            let (all, mut less) = (Replica::of(0..count), Replica::of(0..count));
+            less.put(number, None);
+            let found = |here: &Replica, there: &Replica| {
+                let mut exchange = Exchange::new(KeyRange::ALL, Limits::default());
+                let (mut found, mut listings) = (Vec::new(), 0);
+                while let Some(questions) = exchange.ask(&here.tree, &here.shelf).unwrap() {
+                    let answers =
+                        respond(&there.tree, &there.shelf, &questions, &Limits::default()).unwrap();
+                    listings += answers.answers.iter().map(listed).sum::<usize>();
+                    exchange.step(answers, &here.tree, &here.shelf, &mut found).unwrap();
+                }
+                (found, listings)
+            };
+            let lacked = Difference { key: key(number), ours: None, theirs: Some(Digest(1)) };
+            assert_eq!(found(&less, &all), (vec![lacked.clone()], 0), "{number} of {count}");
+            // The responder cannot see it, and lists, where it is the one that finds the leaf.
+            let had = Difference { ours: lacked.theirs, theirs: None, ..lacked };
+            assert_eq!(found(&all, &less).0, [had]);
+        }
+    }
+}
+
+fn listed(answer: &Answer<Key>) -> usize {
+    match answer {
+        Answer::Compared(differing) => {
+            differing.iter().filter(|(_, within)| matches!(within, Within::Leaf(_))).count()
+        }
+        Answer::Listed(_) => 1,
+        Answer::Cut { .. } | Answer::Named { .. } => 0,
+    }
+}
+
+/// A write that arrives between question and answer makes the proof fail, and the leaf is looked
+/// at again.
+#[test]
+fn what_is_named_at_once_and_is_not_all_that_differs_any_more_is_found_all_the_same() {
+    let (mut here, there) = (Replica::of(0..300), Replica::of(0..300));
+    here.put(42, None);
+    let mut exchange = Exchange::new(KeyRange::ALL, Limits::default());
+    let mut found = Vec::new();
+    while let Some(questions) = exchange.ask(&here.tree, &here.shelf).unwrap() {
+        let answers = respond(&there.tree, &there.shelf, &questions, &Limits::default()).unwrap();
+        let told = |within: &Within<Key>| matches!(within, Within::Lacked { .. });
+        if let Some(Answer::Compared(differing)) = answers.answers.first()
+            && differing.iter().any(|(_, within)| told(within))
+        {
+            // In the same leaf: all keys are, whose cuts lie between the same two.
+            let leaf = here.tree.leaf(Some(&key(42))).unwrap();
+            let other = (0..300).map(key).find(|other| *other != key(42) && leaf.contains(other));
+            here.shelf.put(&mut here.tree, &other.unwrap(), Some(Digest(9)));
+        }
+        exchange.step(answers, &here.tree, &here.shelf, &mut found).unwrap();
+    }
+    found.sort();
+    assert_eq!(found, here.differences(&there, &KeyRange::ALL));
+    assert_eq!(found.len(), 2);
 }
 
 #[test]

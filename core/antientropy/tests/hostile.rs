@@ -45,7 +45,7 @@ fn parts(sums: usize) -> Ask {
 #[test]
 fn malformed_questions_are_refused_and_nothing_is_read() {
     let (tree, shelf) = replica();
-    let list = Ask::List(Width::Short);
+    let list = Ask::List(Width::Short, None);
     let unordered = vec![(range(5, 6), list.clone()), (range(3, 4), list.clone())];
     let overlapping = vec![(range(1, 6), list.clone()), (range(5, 9), list.clone())];
     let twice = vec![(KeyRange::ALL, list.clone()), (KeyRange::ALL, list.clone())];
@@ -73,7 +73,7 @@ fn malformed_questions_are_refused_and_nothing_is_read() {
     ];
     let limits = Limits { ranges_max: 100, ..Limits::default() };
     for asks in all {
-        let questions = Questions { salt: salt().tag(), round: 1, asks };
+        let questions = Questions { salt: salt().tag(), round: 1, hears_lacked: true, asks };
         let refused = respond(&tree, &shelf, &questions, &limits);
         assert!(matches!(refused, Err(Refused::Malformed(_))), "{questions:?}: {refused:?}");
     }
@@ -83,8 +83,8 @@ fn malformed_questions_are_refused_and_nothing_is_read() {
 #[test]
 fn one_message_causes_no_more_work_than_it_may() {
     let (tree, shelf) = replica();
-    let asks = (0..250).map(|at| (range(at, at + 1), Ask::List(Width::Long))).collect();
-    let questions = Questions { salt: salt().tag(), round: 1, asks };
+    let asks = (0..250).map(|at| (range(at, at + 1), Ask::List(Width::Long, None))).collect();
+    let questions = Questions { salt: salt().tag(), round: 1, hears_lacked: true, asks };
     let limits = Limits { items_max: 200, ..Limits::default() };
     let answers = respond(&tree, &shelf, &questions, &limits).unwrap();
     assert!((200..230).contains(&shelf.1.get()), "{} objects were read", shelf.1.get());
@@ -100,6 +100,7 @@ fn malformed_answers_end_the_exchange() {
     let sums = |count: usize| Parts { level: 0, cuts: 0, sums: vec![1; count] };
     let listing = |to, count| Listing { to, sum: 0, fingerprints: vec![0; count] };
     let leaf = |at, listing| Answer::Compared(vec![(at, Within::Leaf(listing))]);
+    let lacked = |key| Within::Lacked { sum: 0, key, digest: Digest(1) };
     let cut = |at: &[u8], count| Answer::Cut {
         level: 1,
         at: at.iter().map(|byte| vec![*byte]).collect(),
@@ -117,6 +118,7 @@ fn malformed_answers_end_the_exchange() {
         cut(&[3], 3),
         Answer::Named { sum: 0, items: Vec::new() },
         Answer::Listed(listing(None, 1)),
+        Answer::Compared(vec![(0, lacked(vec![255, 255, 255]))]),
     ];
     let mut all: Vec<Answers<Key>> =
         one.map(|answer| Answers { round: 1, answers: vec![answer] }).into();
@@ -156,7 +158,7 @@ fn any_ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         (any::<u8>(), any::<u64>(), prop::collection::vec(any::<u64>(), 0..300))
             .prop_map(|(level, cuts, sums)| Ask::Compare(Parts { level, cuts, sums })),
-        width.clone().prop_map(Ask::List),
+        (width.clone(), any::<Option<u64>>()).prop_map(|(w, sum)| Ask::List(w, sum)),
         (width, prop::collection::vec(0..70_000u64, 0..300)).prop_map(|(w, f)| Ask::Name(w, f)),
     ]
 }
@@ -169,7 +171,7 @@ proptest! {
         let (tree, shelf) = replica();
         let one = |end: Option<u8>| end.map(|byte| vec![byte]);
         let asks = asks.into_iter().map(|((from, to), ask)| (KeyRange { from: one(from), to: one(to) }, ask)).collect();
-        let questions = Questions { salt: salt().tag(), round: 1, asks };
+        let questions = Questions { salt: salt().tag(), round: 1, hears_lacked: true, asks };
         match respond(&tree, &shelf, &questions, &Limits::default()) {
             Ok(answers) => prop_assert_eq!(answers.answers.len(), questions.asks.len()),
             Err(refused) => {

@@ -26,6 +26,9 @@ pub(crate) struct Compare {
     round: u64,
     #[prost(message, repeated, tag = "6")]
     asks: Vec<Ask>,
+    /// Whoever does not know it lists every leaf, which is as good.
+    #[prost(bool, tag = "7")]
+    hears_lacked: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -36,6 +39,9 @@ struct Ask {
     to: Option<Address>,
     #[prost(oneof = "Question", tags = "3, 4, 5")]
     question: Option<Question>,
+    /// What the range comes to, where a listing is asked for. Whoever does not know it lists.
+    #[prost(fixed64, optional, tag = "6")]
+    sum: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
@@ -111,7 +117,7 @@ struct Differing {
 struct Part {
     #[prost(uint32, tag = "1")]
     number: u32,
-    #[prost(oneof = "In", tags = "2, 3")]
+    #[prost(oneof = "In", tags = "2, 3, 4")]
     within: Option<In>,
 }
 
@@ -121,6 +127,19 @@ enum In {
     Parts(Parts),
     #[prost(message, tag = "3")]
     Leaf(Listing),
+    #[prost(message, tag = "4")]
+    Lacked(Lacked),
+}
+
+/// Only to those who say that they hear it.
+#[derive(Clone, PartialEq, Message)]
+struct Lacked {
+    #[prost(fixed64, tag = "1")]
+    sum: u64,
+    #[prost(message, optional, tag = "2")]
+    place: Option<Address>,
+    #[prost(fixed64, tag = "3")]
+    digest: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -232,6 +251,7 @@ impl Compare {
             salt: questions.salt,
             round: questions.round,
             asks: questions.asks.iter().map(|(range, ask)| Ask::put(range, ask)).collect(),
+            hears_lacked: questions.hears_lacked,
         }
     }
 
@@ -241,7 +261,12 @@ impl Compare {
         Ok(node::Compare {
             request: RequestId(self.request),
             shard: ShardId { keyspace, index: narrow(self.shard)? },
-            questions: trees::Questions { salt: self.salt, round: self.round, asks },
+            questions: trees::Questions {
+                salt: self.salt,
+                round: self.round,
+                hears_lacked: self.hears_lacked,
+                asks,
+            },
         })
     }
 }
@@ -250,17 +275,18 @@ impl Ask {
     fn put(range: &KeyRange<Place>, ask: &trees::Ask) -> Self {
         let question = match ask {
             trees::Ask::Compare(parts) => Question::Compare(Parts::put(parts)),
-            trees::Ask::List(width) => Question::List(*width == Width::Long),
+            trees::Ask::List(width, _) => Question::List(*width == Width::Long),
             trees::Ask::Name(width, prints) => Question::Name(Prints::put(*width, prints)),
         };
         let (from, to) = (range.from.as_ref().map(put_place), range.to.as_ref().map(put_place));
-        Self { from, to, question: Some(question) }
+        let sum = if let trees::Ask::List(_, sum) = ask { *sum } else { None };
+        Self { from, to, question: Some(question), sum }
     }
 
     fn take(self) -> Usable<(KeyRange<Place>, trees::Ask)> {
         let ask = match self.question.ok_or(Unusable::Unknown)? {
             Question::Compare(parts) => trees::Ask::Compare(parts.take()?),
-            Question::List(is_long) => trees::Ask::List(width(is_long)),
+            Question::List(is_long) => trees::Ask::List(width(is_long), self.sum),
             Question::Name(prints) => {
                 let width = width(prints.is_long);
                 trees::Ask::Name(width, prints.take()?)
@@ -348,6 +374,11 @@ impl Answer {
                     within: Some(match within {
                         Within::Parts(parts) => In::Parts(Parts::put(parts)),
                         Within::Leaf(listing) => In::Leaf(Listing::put(listing)),
+                        Within::Lacked { sum, key, digest } => In::Lacked(Lacked {
+                            sum: *sum,
+                            place: Some(put_place(key)),
+                            digest: digest.0,
+                        }),
                     }),
                 });
                 Told::Compared(Differing { parts: parts.collect() })
@@ -394,6 +425,9 @@ impl Part {
         let within = match self.within.ok_or(Unusable::Unknown)? {
             In::Parts(parts) => Within::Parts(parts.take()?),
             In::Leaf(listing) => Within::Leaf(listing.take()?),
+            In::Lacked(Lacked { sum, place, digest }) => {
+                Within::Lacked { sum, key: take_place(present(place)?)?, digest: Digest(digest) }
+            }
         };
         Ok((narrow(self.number)?, within))
     }

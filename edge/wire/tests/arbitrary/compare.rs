@@ -39,7 +39,8 @@ prop_compose! {
 fn asks() -> impl Strategy<Value = (KeyRange<Place>, Ask)> {
     let ask = prop_oneof![
         parts().prop_map(Ask::Compare),
-        any::<bool>().prop_map(|long| Ask::List(if long { Width::Long } else { Width::Short })),
+        any::<(bool, Option<u64>)>()
+            .prop_map(|(long, sum)| Ask::List(if long { Width::Long } else { Width::Short }, sum)),
         prints().prop_map(|(width, prints)| Ask::Name(width, prints)),
     ];
     (option::of(places()), option::of(places()), ask)
@@ -47,7 +48,15 @@ fn asks() -> impl Strategy<Value = (KeyRange<Place>, Ask)> {
 }
 
 fn answers() -> impl Strategy<Value = Answer<Place>> {
-    let within = prop_oneof![parts().prop_map(Within::Parts), listings().prop_map(Within::Leaf)];
+    let within = prop_oneof![
+        parts().prop_map(Within::Parts),
+        listings().prop_map(Within::Leaf),
+        (places(), any::<(u64, u64)>()).prop_map(|(key, (sum, digest))| Within::Lacked {
+            sum,
+            key,
+            digest: Digest(digest),
+        }),
+    ];
     let items = vec((places(), any::<u64>().prop_map(Digest)), 0..4);
     prop_oneof![
         vec((any::<u16>(), within), 0..4).prop_map(Answer::Compared),
@@ -59,8 +68,9 @@ fn answers() -> impl Strategy<Value = Answer<Place>> {
 }
 
 pub(crate) fn comparisons() -> impl Strategy<Value = Message> {
-    let questions = (any::<(u64, u64)>(), vec(asks(), 0..4))
-        .prop_map(|((salt, round), asks)| Questions { salt, round, asks });
+    let questions = (any::<(u64, u64, bool)>(), vec(asks(), 0..4)).prop_map(
+        |((salt, round, hears_lacked), asks)| Questions { salt, round, hears_lacked, asks },
+    );
     let told = (any::<u64>(), vec(answers(), 0..4))
         .prop_map(|(round, answers)| Answers { round, answers });
     prop_oneof![

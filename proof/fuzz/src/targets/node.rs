@@ -325,17 +325,19 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         Message::Compare(compare) => {
             let table = catalog().tables.values().next()?.id;
             let place = node::Place(Address { table, key: samples::first_key() });
+            let digest = antientropy::Digest(how.into());
             let listing = Listing { to: None, sum: u64::from(how), fingerprints: vec![how.into()] };
             let answers = [
                 Answer::Compared(vec![(u16::from(how % 3), Within::Leaf(listing.clone()))]),
                 Answer::Cut { level: how % 3, at: vec![place.clone()], sums: vec![1, how.into()] },
                 Answer::Listed(listing),
-                Answer::Named {
-                    sum: how.into(),
-                    items: vec![(place, antientropy::Digest(how.into()))],
-                },
+                Answer::Compared(vec![(
+                    u16::from(how % 3),
+                    Within::Lacked { sum: how.into(), key: place.clone(), digest },
+                )]),
+                Answer::Named { sum: how.into(), items: vec![(place, digest)] },
             ];
-            let answer = answers.into_iter().nth(usize::from(how) % 4)?;
+            let answer = answers.into_iter().nth(usize::from(how) % 5)?;
             let round = compare.questions.round;
             let answers =
                 (!how.is_multiple_of(7)).then(|| Answers { round, answers: vec![answer] });
