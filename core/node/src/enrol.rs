@@ -143,6 +143,7 @@ impl Node {
                 turn.send(from, Message::Scanned(scanned), After::Now);
             }
             Message::Clocks(_)
+            | Message::Alike(_)
             | Message::Lack(_)
             | Message::Sent(_)
             | Message::Compare(_)

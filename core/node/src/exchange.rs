@@ -6,7 +6,8 @@
 //! which it lacks, and the log of whoever has them says under which keys they are.
 //!
 //! ```text
-//! every second  n1 ──Clocks: s7 is 5e1f..──► n2        s7 is 5e1f.. here, too: done
+//! every second  n1 ──Clocks: s7 is 5e1f..──► n2        s7 is 5e1f.. here, too: done, and
+//!                                                      said in few bytes from then on: see [`alike`]
 //!                                            n2        s7 is something else here: n2 asks
 //!               n1 ◄──Lack: s7, my clock──── n2        up to so many bytes
 //!               n1 ──Merge "map"───────────► n2        each key once, as it is at this moment;
@@ -32,6 +33,7 @@
 //! hints as places in the log after Cassandra's mutation tracking (CEP-45).
 
 pub(crate) mod acks;
+pub(crate) mod alike;
 pub(crate) mod blockers;
 pub(crate) mod owed;
 pub(crate) mod prune;
@@ -55,6 +57,7 @@ use crate::message::{Clocks, Lack, Sent, Stamp, Sums};
 use crate::trees::{Place, Scrub, Watched};
 use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
 use acks::Acks;
+use alike::Said;
 use prune::Lines;
 use pulls::{Price, Pull, Pulls};
 use reap::Tombstones;
@@ -74,6 +77,7 @@ pub(crate) struct Exchange {
     stamps: VecDeque<(Stamp, Now)>,
     /// The last stamp heard from each node.
     echoes: BTreeMap<NodeId, Stamp>,
+    said: Said,
     /// Messages of clients' requests since the last round, to see how busy this node is.
     pub(crate) served: u64,
     is_busy: bool,
@@ -119,6 +123,13 @@ impl Kept {
         change(replica, &mut Watched::new(disk, tree, (tombstones, contexts)))
     }
 
+    /// What is told of it, if anything was ever written to it.
+    fn sums(&mut self, shard: ShardId) -> Option<Sums> {
+        let tree = self.tree.total().map(|total| total.sum);
+        let is_told = !self.replica.clock().is_empty();
+        is_told.then(|| Sums { shard, clock: self.hash(), tree })
+    }
+
     fn hash(&mut self) -> u64 {
         let clock = self.replica.clock();
         *self.hash.get_or_insert_with(|| hash(clock))
@@ -146,6 +157,7 @@ impl Exchange {
             due: now,
             stamps: VecDeque::from([(Stamp(first), now)]),
             echoes: BTreeMap::new(),
+            said: Said::default(),
             served: 0,
             is_busy: false,
             pruning: None,
@@ -220,16 +232,16 @@ impl Node {
         self.join(turn);
         let shards: Vec<ShardId> = self.shards.keys().copied().collect();
         shards.into_iter().for_each(|shard| self.look(shard));
-        let (is_busy, catalog_version) = (self.exchange.is_busy, self.in_force().version);
         for (to, shards) in self.clocks_by_node() {
-            let (stamp, echo) = self.exchange.stamps_for(to);
-            let clocks = Clocks { stamp, echo, is_busy, catalog_version, shards };
+            let clocks = self.clocks_of(to, shards);
+            let alike = self.exchange.shorten(to, &clocks);
+            let message = alike.map_or_else(|| Message::Clocks(clocks), Message::Alike);
             // A write that waits for no disk should not wait for one because of this.
             let after = match is(Mutant::ClocksOvertake) {
                 true => After::Now,
                 false => After::SyncedSometime,
             };
-            turn.send(to, Message::Clocks(clocks), after);
+            turn.send(to, message, after);
         }
         self.pull(turn);
         self.expire_comparisons(turn.now);
@@ -252,12 +264,18 @@ impl Node {
         let mut told: BTreeMap<NodeId, Vec<Sums>> = BTreeMap::new();
         for (shard, replicas) in self.contracts.kept_by(self.config.id) {
             let others = replicas.iter().copied().filter(|node| *node != self.config.id);
-            let kept = self.shards.get_mut(&shard).filter(|kept| !kept.replica.clock().is_empty());
-            let sum = |kept: &Kept| kept.tree.total().map(|total| total.sum);
-            let of_it = kept.map(|kept| Sums { shard, clock: kept.hash(), tree: sum(kept) });
-            others.for_each(|node| told.entry(node).or_default().extend(of_it));
+            let sums = self.shards.get_mut(&shard).and_then(|kept| kept.sums(shard));
+            others.for_each(|node| told.entry(node).or_default().extend(sums));
         }
         told
+    }
+
+    /// The same of those that one other node keeps.
+    fn clocks_for(&mut self, node: NodeId) -> Vec<Sums> {
+        let shared = self.contracts.kept_by(self.config.id);
+        let shared = shared.filter(|(_, replicas)| replicas.contains(&node));
+        let sums = |(shard, _)| self.shards.get_mut(&shard).and_then(|kept| kept.sums(shard));
+        shared.filter_map(sums).collect()
     }
 
     /// A node says what its clocks come to. Those that are not like ours are asked for.
@@ -268,6 +286,7 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) {
         let since = self.exchange.hear(from, clocks.stamp, clocks.echo, turn.now);
+        self.exchange.hear_all(from, clocks);
         self.exchange.pulls.hear(from, clocks.is_busy);
         if !self.is_to_be_believed(from, clocks.catalog_version) || !self.takes_part() {
             return;
@@ -401,6 +420,7 @@ impl Node {
     /// The connection to a node broke.
     pub(crate) fn exchange_lost(&mut self, node: NodeId) {
         self.exchange.pulls.lost(node);
+        self.exchange.said.lost(node);
         self.comparisons_lost(node);
     }
 

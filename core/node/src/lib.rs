@@ -76,10 +76,10 @@ pub use effect::{After, Disk, Effect, Input, Ticket};
 pub use hints::{Hint, HintPlace, Owed};
 pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
-    Bring, Cause, Changes, Clocks, Compare, Compared, Digest, Doubt, Doubted, Examine, Examined,
-    Fetch, Fetched, Follow, Followed, Forgot, Forward, Forwarded, Found, Known, Lack, Leaves,
-    Merge, Merged, Message, Recognise, Recognised, Recognition, RequestId, Scan, Scanned, Sent,
-    Spared, Stamp, Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
+    Alike, Bring, Cause, Changes, Clocks, Compare, Compared, Digest, Doubt, Doubted, Examine,
+    Examined, Fetch, Fetched, Follow, Followed, Forgot, Forward, Forwarded, Found, Known, Lack,
+    Leaves, Merge, Merged, Message, Recognise, Recognised, Recognition, RequestId, Scan, Scanned,
+    Sent, Spared, Stamp, Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
 };
 pub use trees::{Place, sum_of};
 
@@ -407,6 +407,7 @@ impl Node {
                 let _ = self.membership.gossip(&packet, turn.now);
             }
             Message::Clocks(clocks) => self.clocks(from, &clocks, turn),
+            Message::Alike(alike) => self.alike(from, alike, turn),
             Message::Lack(lack) => self.lack(from, lack, turn),
             Message::Sent(sent) => self.sent(from, sent, turn),
             Message::Compare(compare) => self.answer_questions(from, &compare, turn),

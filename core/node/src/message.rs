@@ -119,6 +119,8 @@ pub enum Message {
     /// What the sender's clocks come to. Answered by [`Lack`] where those of the receiver
     /// come to something else.
     Clocks(Clocks),
+    /// Stands for [`Clocks`], where these would say what the receiver has just said.
+    Alike(Alike),
     /// Answered by [`Merge`]s, and by [`Sent`].
     Lack(Lack),
     /// Answers [`Lack`].
@@ -190,6 +192,7 @@ impl Message {
             | Self::Take { .. }
             | Self::Gossip { .. }
             | Self::Clocks(_)
+            | Self::Alike(_)
             | Self::Lack(_)
             | Self::Sent(_)
             | Self::Compare(_)
@@ -265,8 +268,23 @@ pub struct Clocks {
     pub is_busy: bool,
     /// The sender's catalog is of this version: it tells who is joining.
     pub catalog_version: u64,
+    /// Whether the sender understands [`Alike`]. Older programs do not.
+    pub hears_alike: bool,
     /// The shards that both keep, if anything was ever written to them at the sender.
     pub shards: Vec<Sums>,
+}
+
+/// "What I would tell you of my clocks, on disk, is what you have just told me of yours."
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Alike {
+    /// The last bits of the sender's round.
+    pub stamp: u16,
+    /// The last bits of the last round of the receiver that the sender has heard of.
+    pub echo: u16,
+    /// As in [`Clocks`].
+    pub is_busy: bool,
+    /// What the clocks come to, with the version of the catalog and both rounds.
+    pub sum: u64,
 }
 
 /// What a node tells of one shard, of one moment.

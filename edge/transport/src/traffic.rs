@@ -156,6 +156,7 @@ fn kind(message: &Message) -> &'static str {
         Message::Holding { .. } => "holding",
         Message::Take { .. } => "take",
         Message::Clocks(_) => "clocks",
+        Message::Alike(_) => "alike",
         Message::Lack(_) => "lack",
         Message::Sent(_) => "sent",
         Message::Compare(_) => "compare",

@@ -25,6 +25,22 @@ pub(crate) struct Clocks {
     is_busy: bool,
     #[prost(uint64, tag = "5")]
     catalog_version: u64,
+    /// Whoever does not know it is told everything, always.
+    #[prost(bool, tag = "6")]
+    hears_alike: bool,
+}
+
+/// Thirty bytes with its frame, however many shards there are. Only to those who say that they hear
+/// it: others would wait for clocks.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Alike {
+    /// The stamp in the lower half, and its echo in the upper one.
+    #[prost(fixed32, tag = "1")]
+    stamps: u32,
+    #[prost(fixed64, tag = "2")]
+    sum: u64,
+    #[prost(bool, tag = "3")]
+    is_busy: bool,
 }
 
 /// One shard and one hash after the other, as many of these as of those; and the sums of those whose
@@ -157,7 +173,8 @@ impl Clocks {
         }
         let (stamp, echo) = (clocks.stamp.0, clocks.echo.0);
         let (is_busy, catalog_version) = (clocks.is_busy, clocks.catalog_version);
-        Self { stamp, echo, keyspaces, is_busy, catalog_version }
+        let hears_alike = clocks.hears_alike;
+        Self { stamp, echo, keyspaces, is_busy, catalog_version, hears_alike }
     }
 
     pub(crate) fn take(self) -> Usable<node::Clocks> {
@@ -178,7 +195,21 @@ impl Clocks {
         }
         let (stamp, echo) = (Stamp(self.stamp), Stamp(self.echo));
         let (is_busy, catalog_version) = (self.is_busy, self.catalog_version);
-        Ok(node::Clocks { stamp, echo, is_busy, catalog_version, shards })
+        let hears_alike = self.hears_alike;
+        Ok(node::Clocks { stamp, echo, is_busy, catalog_version, hears_alike, shards })
+    }
+}
+
+impl Alike {
+    pub(crate) fn put(alike: node::Alike) -> Self {
+        let node::Alike { stamp, echo, is_busy, sum } = alike;
+        Self { stamps: u32::from(echo) << 16 | u32::from(stamp), sum, is_busy }
+    }
+
+    pub(crate) fn take(self) -> Usable<node::Alike> {
+        let Self { stamps, sum, is_busy } = self;
+        let (stamp, echo) = (narrow(stamps & 0xffff)?, narrow(stamps >> 16)?);
+        Ok(node::Alike { stamp, echo, is_busy, sum })
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::{Message, Oneof};
 
 use crate::compare::{Bring, Compare, Compared, Examine, Examined, Spared};
-use crate::exchange::{Clocks, Doubt, Forgot, Lack, Sent, Vouch, Vouched};
+use crate::exchange::{Alike, Clocks, Doubt, Forgot, Lack, Sent, Vouch, Vouched};
 use crate::feed::{Follow, Followed};
 use crate::parts::{Address, Ballot, Key, Seen};
 use crate::reply::Reply;
@@ -21,7 +21,7 @@ use crate::salvage::{Recognise, Recognised};
 pub(crate) struct Header {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 34, 35, 40, 41, 42, 43, 50, 51, 60, 61, 62, 64"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 32, 34, 35, 40, 41, 42, 43, 50, 51, 60, 61, 62, 63, 64"
     )]
     pub(crate) kind: Option<Kind>,
 }
@@ -109,6 +109,8 @@ pub(crate) enum Kind {
     Recognised(Recognised),
     #[prost(message, tag = "62")]
     Spared(Spared),
+    #[prost(message, tag = "63")]
+    Alike(Alike),
     #[prost(message, tag = "64")]
     Forgot(Forgot),
 }

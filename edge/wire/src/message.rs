@@ -136,6 +136,7 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Take { .. }
         | Message::Gossip { .. }
         | Message::Clocks(_)
+        | Message::Alike(_)
         | Message::Lack(_)
         | Message::Compare(_)
         | Message::Compared(_)
@@ -220,6 +221,7 @@ fn put(message: &Message) -> Kind {
         Message::Take { bytes } => Kind::Take(header::Take { bytes: *bytes }),
         Message::Gossip { packet } => Kind::Gossip(header::Gossip { packet: packet.clone() }),
         Message::Clocks(clocks) => Kind::Clocks(exchange::Clocks::put(clocks)),
+        Message::Alike(alike) => Kind::Alike(exchange::Alike::put(*alike)),
         Message::Lack(lack) => Kind::Lack(exchange::Lack::put(lack)),
         Message::Sent(sent) => Kind::Sent(exchange::Sent::put(sent)),
         Message::Compare(compare) => Kind::Compare(compare::Compare::put(compare)),
@@ -314,6 +316,7 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Take(header::Take { bytes }) => Message::Take { bytes },
         Kind::Gossip(header::Gossip { packet }) => Message::Gossip { packet },
         Kind::Clocks(clocks) => Message::Clocks(clocks.take()?),
+        Kind::Alike(alike) => Message::Alike(alike.take()?),
         Kind::Lack(lack) => Message::Lack(lack.take()?),
         Kind::Sent(sent) => Message::Sent(sent.take(objects)?),
         Kind::Compare(compare) => Message::Compare(compare.take()?),

@@ -65,7 +65,8 @@ fn kind(message: &Message) -> u8 {
         Message::Recognise(_) => 33,
         Message::Recognised(_) => 34,
         Message::Spared(_) => 35,
-        Message::Forgot(_) => 36,
+        Message::Alike(_) => 36,
+        Message::Forgot(_) => 37,
     }
 }
 
@@ -84,7 +85,7 @@ fn messages_of_every_kind_arrive_as_they_were_sent() {
         assert_eq!(decode(&mut buffer), Ok(Some(message.clone())));
     }
     assert_eq!(decode(&mut buffer), Ok(None));
-    assert_eq!(seen, (0..36).collect());
+    assert_eq!(seen, (0..37).collect());
 }
 
 proptest! {

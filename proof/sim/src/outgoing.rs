@@ -165,6 +165,7 @@ pub(crate) fn identify(message: &Message) -> (u64, u64, &'static str) {
         Message::Learn { catalog } => (16, catalog.version, "learn"),
         Message::Gossip { packet } => (17, packet.len() as u64, "gossip"),
         Message::Clocks(clocks) => (18, clocks.stamp.0, "clocks"),
+        Message::Alike(alike) => (63, alike.stamp.into(), "alike"),
         Message::Lack(lack) => (19, lack.request.0, "lack"),
         Message::Sent(sent) => (20, sent.request.0, "sent"),
         Message::Holding { count, .. } => (21, *count, "holding"),

@@ -4,7 +4,7 @@ use crate::harness::*;
 
 impl Cluster {
     /// A node that was away is back, in the same life.
-    fn come_back(&mut self, node: u16) {
+    pub(crate) fn come_back(&mut self, node: u16) {
         let node = NodeId::new(node);
         self.down.remove(&node);
         for other in self.layout.members.keys().copied().filter(|other| *other != node) {

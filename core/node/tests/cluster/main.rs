@@ -7,6 +7,7 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod alike;
 mod declarations;
 mod exchange;
 mod explanations;

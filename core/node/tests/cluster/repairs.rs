@@ -93,7 +93,7 @@ fn sum(job: &RepairJob, figure: fn(&RepairPair) -> u64) -> u64 {
 
 /// Nobody hears what the others hold, so that nothing is compared by itself.
 fn no_clocks(_: NodeId, _: NodeId, message: &Message) -> bool {
-    matches!(message, Message::Clocks(_))
+    matches!(message, Message::Clocks(_) | Message::Alike(_))
 }
 
 #[test]
@@ -139,7 +139,10 @@ fn a_preview_says_what_differs_and_changes_nothing() {
     cluster.lose(1, |key| key == "k007");
     cluster.lose(2, |key| key.starts_with("k10"));
     cluster.holds = |_, _, message| {
-        matches!(message, Message::Clocks(_) | Message::Bring(_) | Message::Merge(_))
+        matches!(
+            message,
+            Message::Clocks(_) | Message::Alike(_) | Message::Bring(_) | Message::Merge(_)
+        )
     };
     let job = cluster.repaired(1, of_all(RepairMode::Preview));
     assert_eq!(states(&job), [PairState::Compared; 2]);
@@ -147,7 +150,7 @@ fn a_preview_says_what_differs_and_changes_nothing() {
     assert_eq!(differences, [11, 1], "n2 lacks ten, and n1 one");
     assert_eq!(job.pairs[1].keys, [(name("t"), key("k007", ""))]);
     let is_clocks = |(_, input): &(NodeId, Input)| {
-        matches!(input, Input::Received { message: Message::Clocks(_), .. })
+        matches!(input, Input::Received { message: Message::Clocks(_) | Message::Alike(_), .. })
     };
     assert!(cluster.held.iter().all(is_clocks), "something was sent");
     assert_eq!((cluster.held_at(1), cluster.held_at(2)), (199, 190));
@@ -273,7 +276,7 @@ fn what_is_written_meanwhile_does_not_keep_a_repair_from_its_end() {
     cluster.lose(2, |key| key == "k010");
     // What is written does not reach n2, so that each comparison finds something.
     cluster.holds = |_, to, message| match message {
-        Message::Clocks(_) => true,
+        Message::Clocks(_) | Message::Alike(_) => true,
         Message::Merge(merge) => to == NodeId::new(2) && merge.cause == Cause::Write,
         _ => false,
     };
@@ -293,7 +296,7 @@ fn what_differs_each_time_is_never_called_proved() {
     let mut cluster = filled(50);
     cluster.lose(2, |key| key == "k010" || key == "k011");
     cluster.holds = |_, to, message| match message {
-        Message::Clocks(_) => true,
+        Message::Clocks(_) | Message::Alike(_) => true,
         Message::Merge(merge) => to == NodeId::new(2) && merge.cause == Cause::Repair,
         _ => false,
     };
@@ -307,7 +310,10 @@ fn messages_that_are_lost_are_sent_again() {
     let mut cluster = filled(200);
     cluster.lose(2, |key| key == "k010");
     cluster.holds = |_, _, message| {
-        matches!(message, Message::Clocks(_) | Message::Examined(_) | Message::Compared(_))
+        matches!(
+            message,
+            Message::Clocks(_) | Message::Alike(_) | Message::Examined(_) | Message::Compared(_)
+        )
     };
     cluster.start_repair(1, of_all(RepairMode::Full));
     cluster.wait(10_000);

@@ -115,7 +115,9 @@ fn one_replica_that_has_heard_of_it_is_enough() {
     let (dot, table) =
         (*lost.values().keys().next().unwrap(), disk.objects.keys().next().unwrap().1);
     let deleted = Object::deleted(Dot::new(Incarnation::new(77), 1), [dot].into_iter().collect());
-    cluster.holds = |_, _, message| matches!(message, Message::Clocks(_) | Message::Lack(_));
+    cluster.holds = |_, _, message| {
+        matches!(message, Message::Clocks(_) | Message::Alike(_) | Message::Lack(_))
+    };
     let merge = node::Merge {
         request: node::RequestId::NOBODY,
         address: Address { table, key: key("k", "") },

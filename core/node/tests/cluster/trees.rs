@@ -241,7 +241,8 @@ fn a_shard_that_is_written_all_the_time_is_compared_when_that_is_overdue() {
     let write_on = |cluster: &mut Cluster, steps: u32| {
         for step in 0..steps {
             cluster.put(1, &format!("w{step}"), "v", &none());
-            cluster.holds = |_, _, message| matches!(message, Message::Clocks(_));
+            cluster.holds =
+                |_, _, message| matches!(message, Message::Clocks(_) | Message::Alike(_));
             cluster.wait(100);
             cluster.put(2, &format!("x{step}"), "v", &none());
             cluster.holds = |_, _, _| false;

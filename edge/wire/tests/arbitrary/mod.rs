@@ -21,9 +21,9 @@ use model::{
     Status, TableId, Told, Voting, WriteOptions, Written,
 };
 use node::{
-    Cause, Clocks, Digest, Doubt, Doubted, Fetch, Fetched, Forgot, Forward, Forwarded, Found,
-    Known, Lack, Merge, Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Sums, Verdict,
-    Vouch, Vouched, Want,
+    Alike, Cause, Clocks, Digest, Doubt, Doubted, Fetch, Fetched, Forgot, Forward, Forwarded,
+    Found, Known, Lack, Merge, Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Sums,
+    Verdict, Vouch, Vouched, Want,
 };
 use parts::{
     ballots, bytes, catalogs, contexts, dot_sets, dots, durabilities, keys, keyspaces, levels,
@@ -540,6 +540,9 @@ fn exchange() -> impl Strategy<Value = Message> {
     let told = (shards(), any::<u64>(), option::of(any::<u64>()))
         .prop_map(|(shard, clock, tree)| Sums { shard, clock, tree });
     let clocks = (stamps(), stamps(), any::<bool>(), vec(told, 0..6));
+    let alike = any::<(u16, u16, bool, u64)>().prop_map(|(stamp, echo, is_busy, sum)| {
+        Message::Alike(Alike { stamp, echo, is_busy, sum })
+    });
     let lack = (requests_ids(), shards(), dot_sets(), option::of(dots()), any::<u32>(), stamps());
     let objects = vec((addresses(), any_objects()), 0..4);
     let sent = (requests_ids(), objects, option::of(dots()), any::<u64>(), any::<bool>());
@@ -565,9 +568,10 @@ fn exchange() -> impl Strategy<Value = Message> {
         doubt,
         doubted,
         clocks.prop_map(|(stamp, echo, is_busy, shards)| {
-            let catalog_version = stamp.0 / 5;
-            Message::Clocks(Clocks { stamp, echo, is_busy, catalog_version, shards })
+            let (catalog_version, hears_alike) = (stamp.0 / 5, echo.0 % 2 == 0);
+            Message::Clocks(Clocks { stamp, echo, is_busy, catalog_version, hears_alike, shards })
         }),
+        alike,
         lack.prop_map(|(request, shard, clock, after, credit, stamp)| {
             let credit = usize::try_from(credit).unwrap();
             let echo = Stamp(!stamp.0);

@@ -390,6 +390,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         | Message::Gossip { .. }
         | Message::Take { .. }
         | Message::Clocks(_)
+        | Message::Alike(_)
         | Message::Sent(_)
         | Message::Spared(_)
         | Message::Forgot(_)

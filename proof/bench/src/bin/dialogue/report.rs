@@ -8,6 +8,8 @@ use serde_json::json;
 
 use crate::tally::Tally;
 
+/// The messages that say what clocks come to.
+const OF_CLOCKS: [&str; 2] = ["clocks", "alike"];
 /// The messages that bring what the log covers.
 const OF_LOGS: [&str; 3] = ["lack", "sent", "merge"];
 /// The messages that find what differs, and ask for it.
@@ -98,7 +100,7 @@ impl Scene {
     }
 
     fn clocks(&self) -> Vec<Figure> {
-        let clocks = self.tally.sum(&["clocks"]);
+        let clocks = self.tally.sum(&OF_CLOCKS);
         let message = clocks.bytes as f64 / clocks.messages.max(1) as f64;
         let one_way = message / f64::from(self.shards);
         let figure = |what, measured, aim| Figure { what, measured, aim };

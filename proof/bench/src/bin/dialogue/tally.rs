@@ -93,6 +93,7 @@ fn kind(message: &Message) -> &'static str {
     match message {
         Message::Merge(Merge { cause: Cause::Exchange | Cause::Repair, .. }) => "merge",
         Message::Clocks(_) => "clocks",
+        Message::Alike(_) => "alike",
         Message::Lack(_) => "lack",
         Message::Sent(_) => "sent",
         Message::Compare(_) => "compare",
