@@ -35,6 +35,7 @@
 pub(crate) mod acks;
 pub(crate) mod alike;
 pub(crate) mod blockers;
+pub(crate) mod grouped;
 pub(crate) mod owed;
 pub(crate) mod prune;
 pub(crate) mod pulls;
@@ -53,13 +54,13 @@ use rand::RngExt;
 use replica::Replica;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::message::{Clocks, Lack, Sent, Stamp, Sums};
+use crate::message::{Clocks, Lack, Stamp, Sums};
 use crate::trees::{Place, Scrub, Watched};
-use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
+use crate::{After, Disk, Message, Node, Turn};
 use acks::Acks;
 use alike::Said;
 use prune::Lines;
-use pulls::{Price, Pull, Pulls};
+use pulls::{Price, Pulls};
 use reap::Tombstones;
 use trim::Contexts;
 
@@ -287,7 +288,7 @@ impl Node {
     ) {
         let since = self.exchange.hear(from, clocks.stamp, clocks.echo, turn.now);
         self.exchange.hear_all(from, clocks);
-        self.exchange.pulls.hear(from, clocks.is_busy);
+        self.exchange.pulls.hear(from, clocks);
         if !self.is_to_be_believed(from, clocks.catalog_version) || !self.takes_part() {
             return;
         }
@@ -327,6 +328,7 @@ impl Node {
 
     /// Asks for what is lacking, as much at once as this node can bear.
     fn pull<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        let mut lacks: Vec<(NodeId, Lack)> = Vec::new();
         while let Some(pull) = self.exchange.pulls.next(self.exchange.is_busy, turn.now) {
             let kept = self.kept(pull.shard);
             if pull.hash.is_some_and(|theirs| theirs == kept.hash()) {
@@ -337,25 +339,25 @@ impl Node {
             let (stamp, echo) = self.exchange.stamps_for(pull.from);
             let (shard, after) = (pull.shard, pull.after);
             let credit = self.credit(pull.from);
-            let catalog_version = self.in_force().version;
-            turn.send(
-                pull.from,
-                Message::Lack(Lack {
-                    request,
-                    shard,
-                    clock,
-                    after,
-                    credit,
-                    is_together: true,
-                    catalog_version,
-                    stamp,
-                    echo,
-                }),
-                After::Synced,
-            );
+            let lack = Lack {
+                request,
+                shard,
+                clock,
+                after,
+                credit,
+                is_together: true,
+                catalog_version: self.in_force().version,
+                stamp,
+                echo,
+                others: Vec::new(),
+            };
+            lacks.push((pull.from, lack));
             let until = turn.now + self.config.limits.exchange_interval;
             let price = self.price(pull.from, credit);
             self.exchange.pulls.begin(request, pull, until, price, turn.now);
+        }
+        for (to, lack) in self.grouped(lacks) {
+            turn.send(to, Message::Lack(lack), After::Synced);
         }
     }
 
@@ -379,27 +381,6 @@ impl Node {
         const PER_SECOND: f64 = 20.0;
         let per_second = self.exchange.served as f64 / since.as_secs_f64().max(0.001);
         PER_SECOND < per_second
-    }
-
-    /// A node has sent what we had asked for, or a part of it.
-    pub(crate) fn sent<D: Disk>(&mut self, from: NodeId, sent: Sent, turn: &mut Turn<'_, D>) {
-        for (address, object) in sent.objects {
-            let (request, sync, cause) = (RequestId::NOBODY, false, Cause::Exchange);
-            let merge = Merge { request, address, object, sync, cause, stands_for: None };
-            self.merge(from, merge, turn);
-        }
-        let (rate, pulls) = (self.config.limits.catch_up_rate, &mut self.exchange.pulls);
-        let Some(pull) = pulls.end(sent.request, from, rate, turn.now) else { return };
-        let (shard, gaps) = (pull.shard, sent.gaps);
-        if sent.forgets {
-            self.learn_forgotten(shard, from, turn);
-        }
-        self.exchange.acks.gaps(from, shard, pull.after.is_some(), gaps);
-        self.look(shard);
-        if sent.next.is_some() {
-            self.exchange.pulls.again(Pull { after: sent.next, hash: None, ..pull });
-        }
-        self.pull(turn);
     }
 
     /// Looks whether a shard has caught up with what was heard of it.

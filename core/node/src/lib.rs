@@ -78,8 +78,8 @@ pub use measure::{Counts, Latencies, Replied, Times};
 pub use message::{
     Alike, Bring, Cause, Changes, Clocks, Compare, Compared, Digest, Doubt, Doubted, Examine,
     Examined, Fetch, Fetched, Follow, Followed, Forgot, Forward, Forwarded, Found, Known, Lack,
-    Leaves, Merge, Merged, Message, Recognise, Recognised, Recognition, RequestId, Scan, Scanned,
-    Sent, Spared, Stamp, Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
+    Lacking, Leaves, Merge, Merged, Message, Recognise, Recognised, Recognition, RequestId, Rest,
+    Scan, Scanned, Sent, Spared, Stamp, Stand, Sums, Told, Verdict, Vouch, Vouched, Want,
 };
 pub use trees::{Place, sum_of};
 

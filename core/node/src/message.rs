@@ -270,6 +270,8 @@ pub struct Clocks {
     pub catalog_version: u64,
     /// Whether the sender understands [`Alike`]. Older programs do not.
     pub hears_alike: bool,
+    /// Whether the sender understands a [`Lack`] of several shards. Older programs do not.
+    pub hears_others: bool,
     /// The shards that both keep, if anything was ever written to them at the sender.
     pub shards: Vec<Sums>,
 }
@@ -393,6 +395,20 @@ pub struct Lack {
     pub stamp: Stamp,
     /// The last round of the receiver that the sender has heard of.
     pub echo: Stamp,
+    /// The same of other shards of this keyspace, in requests that follow this one without a gap.
+    /// None where the receiver has not said that it understands them.
+    pub others: Vec<Lacking>,
+}
+
+/// "This is my clock of another shard."
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lacking {
+    /// Which.
+    pub shard: ShardId,
+    /// What the sender has.
+    pub clock: DotSet,
+    /// As in [`Lack`].
+    pub after: Option<Dot>,
 }
 
 /// Asks a replica of a shard whether everything that it holds may be copied to a new disk.
@@ -461,6 +477,20 @@ pub struct Sent {
     pub gaps: u64,
     /// Whether the sender has forgotten some of what was asked for. All replicas had it once, so that
     /// the disk of who asks is not what it was.
+    pub forgets: bool,
+    /// How it stands with the other shards, in the order in which they were asked for. Those that
+    /// are not answered are asked for again.
+    pub others: Vec<Rest>,
+}
+
+/// How it stands with a shard of which something was lacking: see [`Sent`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Rest {
+    /// Where to go on, if there is more.
+    pub next: Option<Dot>,
+    /// How many dots could not be produced.
+    pub gaps: u64,
+    /// Whether some are forgotten.
     pub forgets: bool,
 }
 

@@ -49,7 +49,11 @@ pub fn decode(bytes: &Bytes) -> Result<DotSet, Malformed> {
 }
 
 /// Reads the set that comes next.
-pub(crate) fn read(reader: &mut Reader<'_>) -> Result<DotSet, Malformed> {
+///
+/// # Errors
+///
+/// [`Malformed`] if the bytes are not what [`encode`] makes.
+pub fn read(reader: &mut Reader<'_>) -> Result<DotSet, Malformed> {
     let groups = reader.count(GROUP_BYTES_MIN)?;
     let mut runs = Vec::with_capacity(groups);
     let mut before = None;

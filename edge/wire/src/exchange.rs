@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use causality::DotSet;
-use codec::dots;
+use codec::{Reader, dots};
 use model::{KeyspaceId, ShardId};
-use node::{RequestId, Stamp, Sums};
+use node::{Lacking, RequestId, Stamp, Sums};
 use prost::Message;
 
 use crate::batch::Batch;
@@ -28,6 +28,9 @@ pub(crate) struct Clocks {
     /// Whoever does not know it is told everything, always.
     #[prost(bool, tag = "6")]
     hears_alike: bool,
+    /// Whoever does not know it is asked for each shard by itself.
+    #[prost(bool, tag = "7")]
+    hears_others: bool,
 }
 
 /// Thirty bytes with its frame, however many shards there are. Only to those who say that they hear
@@ -82,6 +85,23 @@ pub(crate) struct Lack {
     /// Whoever does not know it sends each object in a message of its own, which is as good.
     #[prost(bool, tag = "10")]
     is_together: bool,
+    /// Other shards of the keyspace, as many clocks one after the other, and where some go on. Only to
+    /// those who say that they hear it: others would answer for the first one.
+    #[prost(uint32, repeated, tag = "11")]
+    others: Vec<u32>,
+    #[prost(bytes = "bytes", tag = "12")]
+    clocks: Bytes,
+    #[prost(message, repeated, tag = "13")]
+    afters: Vec<After>,
+}
+
+/// Where one of the other shards goes on, which are counted from zero.
+#[derive(Clone, PartialEq, Message)]
+struct After {
+    #[prost(uint32, tag = "1")]
+    number: u32,
+    #[prost(message, optional, tag = "2")]
+    after: Option<PlainDot>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -152,7 +172,28 @@ pub(crate) struct Sent {
     batches: Vec<Batch>,
     #[prost(bool, tag = "5")]
     forgets: bool,
+    /// How many other shards are answered, and what is to be said of some of them.
+    #[prost(uint32, tag = "6")]
+    others: u32,
+    #[prost(message, repeated, tag = "7")]
+    rests: Vec<Rest>,
 }
+
+/// How it stands with one of the other shards, which are counted from zero.
+#[derive(Clone, PartialEq, Message)]
+struct Rest {
+    #[prost(uint32, tag = "1")]
+    number: u32,
+    #[prost(message, optional, tag = "2")]
+    next: Option<PlainDot>,
+    #[prost(uint64, tag = "3")]
+    gaps: u64,
+    #[prost(bool, tag = "4")]
+    forgets: bool,
+}
+
+/// More shards than any node asks for at once: a number that is larger is no number of shards.
+const OTHERS_MAX: usize = 1 << 16;
 
 impl Clocks {
     pub(crate) fn put(clocks: &node::Clocks) -> Self {
@@ -173,8 +214,8 @@ impl Clocks {
         }
         let (stamp, echo) = (clocks.stamp.0, clocks.echo.0);
         let (is_busy, catalog_version) = (clocks.is_busy, clocks.catalog_version);
-        let hears_alike = clocks.hears_alike;
-        Self { stamp, echo, keyspaces, is_busy, catalog_version, hears_alike }
+        let (hears_alike, hears_others) = (clocks.hears_alike, clocks.hears_others);
+        Self { stamp, echo, keyspaces, is_busy, catalog_version, hears_alike, hears_others }
     }
 
     pub(crate) fn take(self) -> Usable<node::Clocks> {
@@ -194,9 +235,15 @@ impl Clocks {
             }
         }
         let (stamp, echo) = (Stamp(self.stamp), Stamp(self.echo));
-        let (is_busy, catalog_version) = (self.is_busy, self.catalog_version);
-        let hears_alike = self.hears_alike;
-        Ok(node::Clocks { stamp, echo, is_busy, catalog_version, hears_alike, shards })
+        Ok(node::Clocks {
+            stamp,
+            echo,
+            is_busy: self.is_busy,
+            catalog_version: self.catalog_version,
+            hears_alike: self.hears_alike,
+            hears_others: self.hears_others,
+            shards,
+        })
     }
 }
 
@@ -215,6 +262,10 @@ impl Alike {
 
 impl Lack {
     pub(crate) fn put(lack: &node::Lack) -> Self {
+        let others = &lack.others;
+        let after = |(number, other): (u32, &node::Lacking)| {
+            Some(After { number, after: Some(PlainDot::put(other.after?)) })
+        };
         Self {
             request: lack.request.0,
             keyspace: lack.shard.keyspace.number(),
@@ -226,6 +277,9 @@ impl Lack {
             echo: lack.echo.0,
             catalog_version: lack.catalog_version,
             is_together: lack.is_together,
+            others: others.iter().map(|other| other.shard.index.into()).collect(),
+            clocks: coded(|out| others.iter().for_each(|other| dots::encode(&other.clock, out))),
+            afters: (0..).zip(others).filter_map(after).collect(),
         }
     }
 
@@ -241,8 +295,29 @@ impl Lack {
             echo: Stamp(self.echo),
             catalog_version: self.catalog_version,
             is_together: self.is_together,
+            others: take_others(keyspace, self.others, &self.clocks, self.afters)?,
         })
     }
+}
+
+fn take_others(
+    keyspace: KeyspaceId,
+    indices: Vec<u32>,
+    clocks: &Bytes,
+    afters: Vec<After>,
+) -> Usable<Vec<Lacking>> {
+    let mut reader = Reader::new(clocks);
+    let other = |index| {
+        let shard = ShardId { keyspace, index: narrow(index)? };
+        Ok(Lacking { shard, clock: dots::read(&mut reader)?, after: None })
+    };
+    let mut others = indices.into_iter().map(other).collect::<Usable<Vec<_>>>()?;
+    reader.finish()?;
+    for After { number, after } in afters {
+        let other = others.get_mut(narrow::<usize, _>(number)?);
+        other.ok_or(wrong("where no shard goes on"))?.after = Some(present(after)?.take());
+    }
+    Ok(others)
 }
 
 impl Vouch {
@@ -282,8 +357,20 @@ impl Vouched {
 impl Sent {
     pub(crate) fn put(sent: &node::Sent) -> Self {
         let batches = Batch::put(sent.objects.iter().map(|(address, _)| address));
-        let next = sent.next.map(PlainDot::put);
-        Self { request: sent.request.0, next, gaps: sent.gaps, batches, forgets: sent.forgets }
+        let is_told = |(_, rest): &(u32, &node::Rest)| **rest != Default::default();
+        let rest = |(number, rest): (u32, &node::Rest)| {
+            let node::Rest { next, gaps, forgets } = *rest;
+            Rest { number, next: next.map(PlainDot::put), gaps, forgets }
+        };
+        Self {
+            request: sent.request.0,
+            next: sent.next.map(PlainDot::put),
+            gaps: sent.gaps,
+            batches,
+            forgets: sent.forgets,
+            others: u32::try_from(sent.others.len()).unwrap_or(u32::MAX),
+            rests: (0..).zip(&sent.others).filter(is_told).map(rest).collect(),
+        }
     }
 
     pub(crate) fn take(self, objects: &mut Objects<'_>) -> Usable<node::Sent> {
@@ -295,8 +382,23 @@ impl Sent {
             next: self.next.map(PlainDot::take),
             gaps: self.gaps,
             forgets: self.forgets,
+            others: take_standings(self.others, self.rests)?,
         })
     }
+}
+
+fn take_standings(others: u32, rests: Vec<Rest>) -> Usable<Vec<node::Rest>> {
+    let count = narrow(others)?;
+    if OTHERS_MAX < count {
+        return Err(wrong("more shards than there can be"));
+    }
+    let mut others = vec![node::Rest::default(); count];
+    for Rest { number, next, gaps, forgets } in rests {
+        let other = others.get_mut(narrow::<usize, _>(number)?);
+        let next = next.map(PlainDot::take);
+        *other.ok_or(wrong("how it stands with no shard"))? = node::Rest { next, gaps, forgets };
+    }
+    Ok(others)
 }
 
 impl Forgot {

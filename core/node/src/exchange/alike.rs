@@ -86,7 +86,15 @@ impl Node {
     pub(crate) fn clocks_of(&self, node: NodeId, shards: Vec<Sums>) -> Clocks {
         let (stamp, echo) = self.exchange.stamps_for(node);
         let (is_busy, catalog_version) = (self.exchange.is_busy, self.in_force().version);
-        Clocks { stamp, echo, is_busy, catalog_version, hears_alike: true, shards }
+        Clocks {
+            stamp,
+            echo,
+            is_busy,
+            catalog_version,
+            hears_alike: true,
+            hears_others: true,
+            shards,
+        }
     }
 }
 

@@ -5,15 +5,16 @@
 //! has few gaps on the way. Each key is sent once, in its current state: what was
 //! superseded meanwhile is in the context.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use causality::{Dot, DotSet, Run};
 use lattice::Lattice as _;
-use model::{Address, NodeId, Object, ShardId};
+use model::{Address, NodeId, Now, Object, ShardId};
 use mutant::{Mutant, is};
 
+use crate::exchange::pulls::PULLS_MAX;
 use crate::exchange::throttle;
-use crate::message::{Lack, Sent};
+use crate::message::{Lack, Lacking, Rest, Sent};
 use crate::{After, Cause, Disk, Merge, Message, Node, RequestId, Turn};
 
 /// The most lines of the log that are looked at in one step. Each may be a read from the disk,
@@ -38,6 +39,12 @@ const TOGETHER_BYTES_MAX: usize = 4 << 10;
 /// What a mark counts for.
 const MARK_BYTES: usize = 32;
 
+/// The same of all shards together where several are asked for, which is where there are no clients.
+const ENTRIES_OF_ALL_MAX: usize = 1_024;
+
+/// After so many bytes nothing of further shards is sent. A message is far from filling a frame.
+const BYTES_OF_ALL_MAX: usize = 1 << 20;
+
 /// What is on its way to a replica that had asked.
 struct Parcel {
     shard: ShardId,
@@ -51,14 +58,54 @@ struct Parcel {
 }
 
 impl Node {
-    /// A node says what it has of a shard. It is sent what it lacks, up to its credit.
+    /// A node says what it has of a shard, or of several. It is sent what it lacks, up to its credit
+    /// for each.
     pub(crate) fn lack<D: Disk>(&mut self, from: NodeId, lack: Lack, turn: &mut Turn<'_, D>) {
-        let Lack { request, shard, clock, after, credit, is_together, .. } = lack;
-        let Lack { catalog_version, stamp, echo, .. } = lack;
-        if !self.is_shared(shard, from) || !self.is_to_be_believed(from, catalog_version) {
+        let Lack { request, shard, clock, after, credit, is_together, others, .. } = lack;
+        if !self.is_shared(shard, from) || !self.is_to_be_believed(from, lack.catalog_version) {
             return;
         }
-        let since = self.exchange.hear(from, stamp, echo, turn.now);
+        let since = self.exchange.hear(from, lack.stamp, lack.echo, turn.now);
+        let first = Lacking { shard, clock, after };
+        let (mut objects, mut rests) = (Vec::new(), VecDeque::new());
+        let (mut left, mut bytes) = (ENTRIES_OF_ALL_MAX, 0);
+        for lacking in std::iter::once(first).chain(others).take(PULLS_MAX) {
+            if !self.is_shared(lacking.shard, from) {
+                break;
+            }
+            let looked = ENTRIES_MAX.saturating_sub(left);
+            let (parcel, rest) = self.fill(from, lacking, since, (credit, looked), turn);
+            // Of those that it is too late for is told where they begin.
+            bytes += credit - parcel.credit;
+            let is_full = BYTES_OF_ALL_MAX <= bytes;
+            left = if is_full { 0 } else { left.saturating_sub(parcel.looked - looked) };
+            objects.extend(parcel.objects);
+            rests.push_back(rest);
+        }
+        let is_small = |(_, object): &(Address, Object)| is_together && is_small(object);
+        let (mut objects, alone): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_small);
+        // Each table is named once.
+        objects.sort_by_key(|(address, _)| address.table);
+        for (address, object) in alone {
+            let (request, sync, cause) = (RequestId::NOBODY, false, Cause::Exchange);
+            let merge = Merge { request, address, object, sync, cause, stands_for: None };
+            turn.send(from, Message::Merge(merge), After::Now);
+        }
+        let Rest { next, gaps, forgets } = rests.pop_front().unwrap_or_default();
+        let sent = Sent { request, objects, next, gaps, forgets, others: rests.into() };
+        turn.send(from, Message::Sent(sent), After::Now);
+    }
+
+    /// What a node lacks of one shard, and how it stands with the rest.
+    fn fill<D: Disk>(
+        &mut self,
+        from: NodeId,
+        lacking: Lacking,
+        since: Option<Now>,
+        (credit, looked): (usize, usize),
+        turn: &Turn<'_, D>,
+    ) -> (Parcel, Rest) {
+        let Lacking { shard, clock, after } = lacking;
         self.kept(shard);
         let kept = self.shards.get(&shard).expect("it was looked at above");
         let ours = kept.replica.clock();
@@ -72,7 +119,7 @@ impl Node {
             seen: BTreeSet::new(),
             objects: Vec::new(),
             credit,
-            looked: 0,
+            looked,
         };
         let next = parcel.fill(turn.disk);
         if LAGS_MIN <= lacks && !parcel.objects.is_empty() {
@@ -83,17 +130,7 @@ impl Node {
         let absent = examined.difference(&parcel.covered);
         let gaps = absent.difference(kept.replica.forgotten());
         let (forgets, gaps) = (gaps != absent, gaps.len());
-        let is_small = |(_, object): &(Address, Object)| is_together && is_small(object);
-        let (mut objects, alone): (Vec<_>, Vec<_>) = parcel.objects.into_iter().partition(is_small);
-        // Each table is named once.
-        objects.sort_by_key(|(address, _)| address.table);
-        for (address, object) in alone {
-            let (request, sync, cause) = (RequestId::NOBODY, false, Cause::Exchange);
-            let merge = Merge { request, address, object, sync, cause, stands_for: None };
-            turn.send(from, Message::Merge(merge), After::Now);
-        }
-        let sent = Sent { request, objects, next, gaps, forgets };
-        turn.send(from, Message::Sent(sent), After::Now);
+        (parcel, Rest { next, gaps, forgets })
     }
 }
 

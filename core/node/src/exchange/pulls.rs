@@ -18,6 +18,7 @@ use model::{NodeId, Now, ShardId};
 
 use crate::RequestId;
 use crate::exchange::throttle;
+use crate::message::Clocks;
 
 /// How many shards are pulled at once by a node with nothing else to do. Each round of one is
 /// a round trip and a sync, so that few would take long for many shards that are far away.
@@ -62,6 +63,8 @@ pub(crate) struct Pulls {
     arrived: BTreeMap<NodeId, u64>,
     /// Nodes that have said that they have clients to serve.
     busy: BTreeSet<NodeId>,
+    /// Nodes that can be asked for several shards at once.
+    grouping: BTreeSet<NodeId>,
 }
 
 #[derive(Debug)]
@@ -85,12 +88,21 @@ impl Pulls {
         }
     }
 
-    /// A node says whether it has clients to serve.
-    pub(crate) fn hear(&mut self, from: NodeId, is_busy: bool) {
-        match is_busy {
-            true => self.busy.insert(from),
-            false => self.busy.remove(&from),
-        };
+    /// A node says whether it has clients to serve, and how it can be asked.
+    pub(crate) fn hear(&mut self, from: NodeId, clocks: &Clocks) {
+        let said = [(clocks.is_busy, &mut self.busy), (clocks.hears_others, &mut self.grouping)];
+        for (is_so, nodes) in said {
+            if is_so {
+                nodes.insert(from)
+            } else {
+                nodes.remove(&from)
+            };
+        }
+    }
+
+    /// Whether a node can be asked for several shards at once.
+    pub(crate) fn is_grouping(&self, node: NodeId) -> bool {
+        self.grouping.contains(&node)
     }
 
     /// Whether a node, or any if none is named, has clients to serve, as far as was heard.
@@ -181,5 +193,6 @@ impl Pulls {
         self.wanted.retain(|pull| pull.from != node);
         self.arrived.remove(&node);
         self.busy.remove(&node);
+        self.grouping.remove(&node);
     }
 }

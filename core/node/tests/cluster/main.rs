@@ -13,6 +13,7 @@ mod exchange;
 mod explanations;
 mod feeds;
 mod forgetting;
+mod grouped;
 mod guests;
 mod harness;
 mod joins;

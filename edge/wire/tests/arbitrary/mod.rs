@@ -22,8 +22,8 @@ use model::{
 };
 use node::{
     Alike, Cause, Clocks, Digest, Doubt, Doubted, Fetch, Fetched, Forgot, Forward, Forwarded,
-    Found, Known, Lack, Merge, Merged, Message, RequestId, Scan, Scanned, Sent, Stamp, Sums,
-    Verdict, Vouch, Vouched, Want,
+    Found, Known, Lack, Lacking, Merge, Merged, Message, RequestId, Rest, Scan, Scanned, Sent,
+    Stamp, Sums, Verdict, Vouch, Vouched, Want,
 };
 use parts::{
     ballots, bytes, catalogs, contexts, dot_sets, dots, durabilities, keys, keyspaces, levels,
@@ -543,9 +543,12 @@ fn exchange() -> impl Strategy<Value = Message> {
     let alike = any::<(u16, u16, bool, u64)>().prop_map(|(stamp, echo, is_busy, sum)| {
         Message::Alike(Alike { stamp, echo, is_busy, sum })
     });
+    let others = vec((any::<u16>(), dot_sets(), option::of(dots())), 0..4);
     let lack = (requests_ids(), shards(), dot_sets(), option::of(dots()), any::<u32>(), stamps());
     let objects = vec((addresses(), any_objects()), 0..4);
     let sent = (requests_ids(), objects, option::of(dots()), any::<u64>(), any::<bool>());
+    let rest = (option::of(dots()), 0..3_u64, any::<bool>());
+    let rests = vec(rest.prop_map(|(next, gaps, forgets)| Rest { next, gaps, forgets }), 0..4);
     let disk = any::<u128>().prop_map(DiskId::new);
     let vouch = (requests_ids(), shards(), disk, option::of(dots())).prop_map(
         |(request, shard, disk, after)| Message::Vouch(Vouch { request, shard, disk, after }),
@@ -568,11 +571,24 @@ fn exchange() -> impl Strategy<Value = Message> {
         doubt,
         doubted,
         clocks.prop_map(|(stamp, echo, is_busy, shards)| {
-            let (catalog_version, hears_alike) = (stamp.0 / 5, echo.0 % 2 == 0);
-            Message::Clocks(Clocks { stamp, echo, is_busy, catalog_version, hears_alike, shards })
+            let catalog_version = stamp.0 / 5;
+            let (hears_alike, hears_others) = (echo.0 % 2 == 0, echo.0 % 3 == 0);
+            Message::Clocks(Clocks {
+                stamp,
+                echo,
+                is_busy,
+                catalog_version,
+                hears_alike,
+                hears_others,
+                shards,
+            })
         }),
         alike,
-        lack.prop_map(|(request, shard, clock, after, credit, stamp)| {
+        (lack, others).prop_map(|((request, shard, clock, after, credit, stamp), others)| {
+            let other = |(index, clock, after)| {
+                let shard = ShardId { index, ..shard };
+                Lacking { shard, clock, after }
+            };
             let credit = usize::try_from(credit).unwrap();
             let echo = Stamp(!stamp.0);
             let catalog_version = stamp.0 / 3;
@@ -586,10 +602,11 @@ fn exchange() -> impl Strategy<Value = Message> {
                 catalog_version,
                 stamp,
                 echo,
+                others: others.into_iter().map(other).collect(),
             })
         }),
-        sent.prop_map(|(request, objects, next, gaps, forgets)| {
-            Message::Sent(Sent { request, objects, next, gaps, forgets })
+        (sent, rests).prop_map(|((request, objects, next, gaps, forgets), others)| {
+            Message::Sent(Sent { request, objects, next, gaps, forgets, others })
         }),
     ]
 }

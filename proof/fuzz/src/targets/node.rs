@@ -321,6 +321,7 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             next: how.is_multiple_of(2).then_some(lack.after).flatten(),
             gaps: u64::from(how),
             forgets: how.is_multiple_of(2),
+            others: vec![node::Rest::default(); usize::from(how % 4)],
         }),
         Message::Compare(compare) => {
             let table = catalog().tables.values().next()?.id;

@@ -149,7 +149,8 @@ mod tests {
         let value = Value { content_type: Bytes::new(), body: Bytes::from("body") };
         let object = Object::written(Dot::new(Incarnation::new(1), 1), DotSet::new(), value);
         let objects = vec![(address, object)];
-        let sent = Sent { request: RequestId(3), objects, next: None, gaps: 0, forgets: false };
+        let (request, next, others) = (RequestId(3), None, Vec::new());
+        let sent = Sent { request, objects, next, gaps: 0, forgets: false, others };
         let message = Message::Sent(sent);
         let mut frame = BytesMut::new();
         wire::encode(&message, &mut frame).unwrap();
