@@ -161,3 +161,29 @@ fn who_does_not_understand_it_is_told_everything() {
         assert!(cluster.staleness(node, shard).unwrap() < Duration::from_secs(3), "n{node}");
     }
 }
+
+/// As one would be that comes from another life, or a day late: only the last bits of its stamps fit.
+#[test]
+fn stamps_of_which_the_last_bits_fit_by_chance_are_those_of_nobody() {
+    let (mut cluster, shard) = in_sync();
+    cluster.holds = |from, _, message| from == NodeId::new(2) && is_alike(message);
+    cluster.wait(1_300);
+    let (to, input) = cluster.take_held().pop().unwrap();
+    let Input::Received { from, message: Message::Alike(alike) } = input else { panic!() };
+    cluster.holds = |from, _, _| from == NodeId::new(2);
+    cluster.wait(20_000);
+    for later in 1..60 {
+        for stamp in [0, later] {
+            let (stamp, echo) = (alike.stamp.wrapping_add(stamp), alike.echo.wrapping_add(later));
+            let message = Message::Alike(node::Alike { stamp, echo, ..alike });
+            cluster.inputs.push_back((to, Input::Received { from, message }));
+        }
+    }
+    cluster.settle();
+    assert!(cluster.staleness(1, shard).unwrap() >= Duration::from_secs(20));
+    // As it was said it is true.
+    let before = cluster.staleness(1, shard);
+    cluster.inputs.push_back((to, Input::Received { from, message: Message::Alike(alike) }));
+    cluster.settle();
+    assert!(cluster.staleness(1, shard) < before);
+}
