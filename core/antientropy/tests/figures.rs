@@ -120,7 +120,7 @@ fn comparing_a_million_objects_costs_some_hundred_bytes_for_each_that_differs() 
         [rng.next_u64().to_be_bytes(), rng.next_u64().to_be_bytes()].concat()
     };
     let bounds =
-        [(0, 8), (1, 1_250), (10, 950), (100, 660), (1_000, 450), (10_000, 230), (100_000, 60)];
+        [(0, 8), (1, 1_250), (10, 850), (100, 530), (1_000, 360), (10_000, 190), (100_000, 60)];
     table("random keys of 16 bytes", random, &bounds);
     let counted = |number: u64| format!("customer/{number:012}/profile").into_bytes();
     table("keys as customer/000000123456/profile", counted, &bounds);
