@@ -7,9 +7,10 @@
 //!
 //! ```text
 //! every second  n1 ──Clocks: s7 is 5e1f..──► n2        s7 is 5e1f.. here, too: done, and
-//!                                                      said in few bytes from then on: see [`alike`]
+//!                                                      said in few bytes from then on (alike.rs)
 //!                                            n2        s7 is something else here: n2 asks
-//!               n1 ◄──Lack: s7, my clock──── n2        up to so many bytes
+//!               n1 ◄──Lack: s7, my clock──── n2        up to so many bytes, and many shards
+//!                                                      in one (grouped.rs)
 //!               n1 ──Merge "map"───────────► n2        each key once, as it is at this moment;
 //!               n1 ──Sent: "tea", "rum";───► n2        small ones all in one
 //!                    goes on at a7             n2        n2 asks again, at its own pace

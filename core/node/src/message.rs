@@ -478,12 +478,12 @@ pub struct Sent {
     /// Whether the sender has forgotten some of what was asked for. All replicas had it once, so that
     /// the disk of who asks is not what it was.
     pub forgets: bool,
-    /// How it stands with the other shards, in the order in which they were asked for. Those that
+    /// What is left of the other shards, in the order in which they were asked for. Those that
     /// are not answered are asked for again.
     pub others: Vec<Rest>,
 }
 
-/// How it stands with a shard of which something was lacking: see [`Sent`].
+/// What is left of a shard of which something was lacking: see [`Sent`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Rest {
     /// Where to go on, if there is more.

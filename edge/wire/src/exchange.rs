@@ -179,7 +179,7 @@ pub(crate) struct Sent {
     rests: Vec<Rest>,
 }
 
-/// How it stands with one of the other shards, which are counted from zero.
+/// What is left of one of the other shards, which are counted from zero.
 #[derive(Clone, PartialEq, Message)]
 struct Rest {
     #[prost(uint32, tag = "1")]
@@ -396,7 +396,7 @@ fn take_standings(others: u32, rests: Vec<Rest>) -> Usable<Vec<node::Rest>> {
     for Rest { number, next, gaps, forgets } in rests {
         let other = others.get_mut(narrow::<usize, _>(number)?);
         let next = next.map(PlainDot::take);
-        *other.ok_or(wrong("how it stands with no shard"))? = node::Rest { next, gaps, forgets };
+        *other.ok_or(wrong("what is left of no shard"))? = node::Rest { next, gaps, forgets };
     }
     Ok(others)
 }

@@ -96,7 +96,7 @@ impl Node {
         turn.send(from, Message::Sent(sent), After::Now);
     }
 
-    /// What a node lacks of one shard, and how it stands with the rest.
+    /// What a node lacks of one shard, and what is left of it.
     fn fill<D: Disk>(
         &mut self,
         from: NodeId,

@@ -7,17 +7,26 @@ fn in_sync() -> (Cluster, ShardId) {
     let mut cluster = Cluster::with_table(2, 2);
     cluster.put(1, "k", "v", &none());
     cluster.wait(5_000);
-    let shard = *cluster.nodes[&NodeId::new(1)].1.objects.keys().map(|(at, ..)| at).next().unwrap();
+    let shard = *cluster
+        .nodes
+        .get(&NodeId::new(1))
+        .unwrap()
+        .1
+        .objects
+        .keys()
+        .map(|(at, ..)| at)
+        .next()
+        .unwrap();
     (cluster, shard)
 }
 
 impl Cluster {
     fn lines_at(&self, node: u16) -> usize {
-        self.nodes[&NodeId::new(node)].1.log.len()
+        self.nodes.get(&NodeId::new(node)).unwrap().1.log.len()
     }
 
     fn staleness(&self, node: u16, shard: ShardId) -> Option<Duration> {
-        self.nodes[&NodeId::new(node)].0.staleness(shard, self.now)
+        self.nodes.get(&NodeId::new(node)).unwrap().0.staleness(shard, self.now)
     }
 
     /// A node begins a new life, with its clocks, which here are what its objects say.
@@ -71,7 +80,7 @@ fn a_write_is_told_with_the_next_round_and_then_they_are_alike_again() {
     cluster.ask(1, put("other", "v", &none(), one));
     cluster.holds = |_, _, _| false;
     cluster.wait(1_300);
-    let objects = |node| &cluster.nodes[&NodeId::new(node)].1.objects;
+    let objects = |node| &cluster.nodes.get(&NodeId::new(node)).unwrap().1.objects;
     assert_eq!((objects(2).len(), objects(2)), (2, objects(1)), "it came within a round");
     cluster.wait(3_000);
     assert_eq!([1, 2].map(|node| cluster.lines_at(node)), [0, 0], "both know that both have it");

@@ -41,7 +41,7 @@ impl Cluster {
 }
 
 fn objects(cluster: &Cluster, node: u16) -> &BTreeMap<(ShardId, TableId, Key), Object> {
-    &cluster.nodes[&NodeId::new(node)].1.objects
+    &cluster.nodes.get(&NodeId::new(node)).unwrap().1.objects
 }
 
 /// Brings the second up to date. Returns for each question how many shards it was about, and for
