@@ -562,7 +562,7 @@ fn exchange() -> impl Strategy<Value = Message> {
     let doubted = (requests_ids(), shards(), dot_sets()).prop_map(|(request, shard, forgotten)| {
         Message::Doubted(Doubted { request, shard, forgotten })
     });
-    let keys = collection::btree_map(addresses(), dot_sets(), 0..4);
+    let keys = proptest::collection::btree_map(addresses(), dot_sets(), 0..4);
     let forgot = (shards(), keys).prop_map(|(shard, keys)| Message::Forgot(Forgot { shard, keys }));
     prop_oneof![
         vouch,
