@@ -16,8 +16,11 @@ use model::{Declare, DiskId, DiskStatus, DiskStep, Enrolment, NodeId, Now, Shard
 use mutant::{Mutant, is};
 
 use crate::flight::Client;
+use crate::message::Told;
 use crate::shards::not_merged;
-use crate::{After, Disk, Fetch, Fetched, Found, Message, Node, Scan, Scanned, Turn};
+use crate::{
+    After, Disk, Fetch, Fetched, Found, Message, Node, RequestId, Scan, Scanned, Turn, Verdict,
+};
 
 impl Node {
     /// What the disk of this node is to the cluster, as far as this node knows.
@@ -117,30 +120,41 @@ impl Node {
         self.asks_itself.is_some_and(|id| self.flights.contains_key(&id))
     }
 
-    /// Whether a message is of a node whose disk was given up, and speaks of data (R12). It counts for
-    /// nothing, also before that node has heard of it: what it holds alone may be salvaged, and
-    /// comes in no other way. Who waits for an answer is told that there is none.
-    pub(crate) fn refuses<D: Disk>(
-        &self,
+    /// What counts of a message (R12). A node whose disk was given up counts for nothing where data is
+    /// spoken of, also before it has heard of that: what it holds alone may be salvaged, and comes
+    /// in no other way. What it asks is not done, and who waits for an answer is told that there is
+    /// none; what it answers is that it has failed.
+    pub(crate) fn hear_of_data<D: Disk>(
+        &mut self,
         from: NodeId,
-        message: &Message,
+        mut message: Message,
         turn: &mut Turn<'_, D>,
-    ) -> bool {
+    ) -> Option<Message> {
         if !self.in_force().is_evicted(from) {
-            return false;
+            return Some(message);
         }
+        if self.refuses(from, &message, turn) {
+            self.counts.evicted_messages += 1;
+            return None;
+        }
+        if let Message::Forwarded(forwarded) = &message {
+            self.counts.evicted_messages += 1;
+            self.forward_refused(forwarded.request, turn);
+            return None;
+        }
+        self.counts.evicted_messages += u64::from(fail(&mut message));
+        Some(message)
+    }
+
+    /// Whether a node whose disk was given up asks or tells what only one that serves may.
+    fn refuses<D: Disk>(&self, from: NodeId, message: &Message, turn: &mut Turn<'_, D>) -> bool {
         match message {
             Message::Merge(merge) => not_merged(from, merge.request, turn),
             Message::Fetch(Fetch { request, .. }) => {
-                let (request, found) = (*request, Found::Failed);
-                let (durable, staleness, known, forgets) = (false, None, None, false);
-                let fetched = Fetched { request, found, durable, staleness, known, forgets };
-                turn.send(from, Message::Fetched(fetched), After::Now);
+                turn.send(from, Message::Fetched(not_fetched(*request)), After::Now);
             }
             Message::Scan(Scan { request, .. }) => {
-                let (page, staleness, forgets) = (None, None, false);
-                let scanned = Scanned { request: *request, page, staleness, forgets };
-                turn.send(from, Message::Scanned(scanned), After::Now);
+                turn.send(from, Message::Scanned(not_scanned(*request)), After::Now);
             }
             Message::Clocks(_)
             | Message::Alike(_)
@@ -190,4 +204,31 @@ impl Node {
     pub(crate) fn is_placed_here(&self, shard: ShardId) -> bool {
         self.contracts.replicas(shard).contains(&self.config.id)
     }
+}
+
+/// Turns an answer of data into one that it has failed. Returns whether it was one.
+fn fail(answer: &mut Message) -> bool {
+    if let Message::Merged(merged) = answer {
+        merged.verdict = Verdict::Failed;
+    } else if let Message::Fetched(fetched) = answer {
+        *fetched = not_fetched(fetched.request);
+    } else if let Message::Scanned(scanned) = answer {
+        *scanned = not_scanned(scanned.request);
+    } else if let Message::Followed(followed) = answer {
+        followed.shards.iter_mut().for_each(|(_, told)| *told = Told::Failed);
+    } else if let Message::Recognised(recognised) = answer {
+        recognised.found = None;
+    } else {
+        return false;
+    }
+    true
+}
+
+fn not_fetched(request: RequestId) -> Fetched {
+    let (found, durable, staleness) = (Found::Failed, false, None);
+    Fetched { request, found, durable, staleness, known: None, forgets: false }
+}
+
+fn not_scanned(request: RequestId) -> Scanned {
+    Scanned { request, page: None, staleness: None, forgets: false }
 }

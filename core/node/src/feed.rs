@@ -134,6 +134,7 @@ impl Node {
             let is_lagging = behind.is_some_and(|at| now.since(*at) < LAGGING);
             match self.membership.reach(*node, now) {
                 _ if *node == self.config.id => Some((is_lagging, 0)),
+                _ if !self.serves(*node, now) => None,
                 Reach::Steady => Some((is_lagging, 1)),
                 Reach::Shaky => Some((is_lagging, 2)),
                 Reach::Away => None,

@@ -276,6 +276,15 @@ impl Node {
         self.answer(flight.client, forwarded.reply, turn);
     }
 
+    /// A node has answered whose disk was given up: it is as if it had not.
+    pub(crate) fn forward_refused<D: Disk>(&mut self, id: RequestId, turn: &mut Turn<'_, D>) {
+        if let Some(Flight { work: Work::Forward(_), .. }) = self.flights.get(&id)
+            && let Some(flight) = self.take(id)
+        {
+            self.forward_failed(flight, turn);
+        }
+    }
+
     /// The other node did not answer. It may have done what was asked. A write with a token can
     /// be asked of the next one all the same.
     pub(crate) fn forward_failed<D: Disk>(&mut self, mut flight: Flight, turn: &mut Turn<'_, D>) {

@@ -348,9 +348,7 @@ impl Node {
     }
 
     fn received<D: Disk>(&mut self, from: NodeId, message: Message, turn: &mut Turn<'_, D>) {
-        if self.refuses(from, &message, turn) {
-            return;
-        }
+        let Some(message) = self.hear_of_data(from, message, turn) else { return };
         match message {
             Message::Merge(merge) => self.merge(from, merge, turn),
             Message::Merged(merged) => self.merged(from, &merged, turn),

@@ -79,6 +79,14 @@ pub struct Counts {
     pub comparisons: u64,
     /// Keys that they have found to differ.
     pub differences: u64,
+    /// Values that this node knew to be forgotten and others still held, in answers of theirs to a
+    /// read or a comparison.
+    pub refuted_values: u64,
+    /// Messages of nodes whose disks were given up, and who had not heard of that.
+    pub evicted_messages: u64,
+    /// How often a disk was found to be an older copy of what it was, or to have been copied from one
+    /// that had lost something: another replica had forgotten what it had never heard of. By shard.
+    pub old_copies: u64,
     /// Tombstones that were forgotten, because all replicas had what they spoke of.
     pub tombstones_forgotten: u64,
     /// Objects of which superseded dots were forgotten here.

@@ -312,3 +312,83 @@ fn a_node_that_was_given_up_and_does_not_know_it_brings_nothing_to_others() {
     cluster.wait(3_000);
     assert_eq!(enrolment(&cluster, lost.number()), Enrolment::Retired);
 }
+
+/// Three nodes, of which n1 and n2 have given up n3, whose network is back before it has heard of
+/// that. What n1 asks of n2 takes long.
+fn with_one_that_does_not_know() -> Cluster {
+    let mut cluster = filled(3, 1);
+    cluster.holds = |from, to, _| (from == NodeId::new(3)) != (to == NodeId::new(3));
+    let step = DiskStep::IsGone(DiskId::new(FIRST));
+    let gone = Declare::Disk { node: NodeId::new(3), step };
+    let told = cluster.begin(1, Request::Declare(gone));
+    cluster.wait(3_000);
+    assert!(matches!(cluster.answers.remove(&told), Some(Reply::Declared(_))));
+    cluster.held.clear();
+    cluster.holds = |from, to, message| {
+        let tells = matches!(
+            message,
+            Message::Probe { .. } | Message::Probed { .. } | Message::Learn { .. }
+        );
+        let asks = matches!(message, Message::Merge(_) | Message::Fetch(_) | Message::Scan(_));
+        let is_slow = from == NodeId::new(1) && to == NodeId::new(2) && asks;
+        tells && to == NodeId::new(3) || is_slow
+    };
+    assert!(node(&cluster, 3).takes_part());
+    cluster
+}
+
+#[test]
+fn what_a_node_answers_that_was_given_up_counts_for_nothing() {
+    let mut cluster = with_one_that_does_not_know();
+    let written = cluster.begin(1, put("new", "rum", &none(), WriteOptions::default()));
+    let read = cluster.begin(1, get("k0", Level::Quorum));
+    let range = Range::Table { shard: 0, after: None };
+    let options = ReadOptions { r: Some(Level::Quorum), ..ReadOptions::default() };
+    let timeout = Duration::from_secs(5);
+    let (keyspace, table, limit) = (name("ks"), name("t"), 10);
+    let list = List { keyspace, table, range, limit, options, timeout };
+    let listed = cluster.begin(1, Request::List(list));
+    cluster.wait(1_500);
+    for ticket in [written, read, listed] {
+        assert_eq!(cluster.answers.get(&ticket), None, "n2 has not answered");
+    }
+    assert_ne!(node(&cluster, 1).counts().evicted_messages, 0);
+    let held = std::mem::take(&mut cluster.held);
+    cluster.holds = |_, _, _| false;
+    cluster.inputs.extend(held);
+    cluster.settle();
+    let who = |acks: &[model::Ack]| acks.iter().map(|ack| ack.node.number()).collect::<Vec<_>>();
+    let Some(Reply::Written(written)) = cluster.answers.remove(&written) else { panic!() };
+    assert_eq!(who(&written.receipt.acks), [1, 2]);
+    let Some(Reply::Read(read)) = cluster.answers.remove(&read) else { panic!() };
+    assert_eq!((who(&read.receipt.acks), texts(&read.object)), (vec![1, 2], vec!["v0".to_owned()]));
+    assert!(matches!(cluster.answers.remove(&listed), Some(Reply::Listed(_))));
+}
+
+#[test]
+fn a_watcher_does_not_follow_a_node_that_was_given_up() {
+    let mut cluster = with_one_that_does_not_know();
+    // n1 and n2 tell nothing: only n3 would be left to ask.
+    cluster.holds = |_, to, message| {
+        let tells = matches!(
+            message,
+            Message::Probe { .. } | Message::Probed { .. } | Message::Learn { .. }
+        );
+        let is_three = to == NodeId::new(3);
+        tells && is_three || matches!(message, Message::Follow(_)) && !is_three
+    };
+    let watch = model::Watch {
+        keyspace: name("ks"),
+        table: name("t"),
+        since: model::Position::beginning(),
+        limit: 10,
+        wait: Duration::ZERO,
+        timeout: Duration::from_secs(8),
+    };
+    let watched = cluster.begin(1, Request::Watch(watch));
+    cluster.wait(10_000);
+    let told = cluster.answers.remove(&watched);
+    assert!(matches!(told, Some(Reply::Failed(Failure::NotAttempted { .. }))), "{told:?}");
+    let asked_three = cluster.held.iter().any(|(to, _)| *to == NodeId::new(3));
+    assert!(asked_three, "it is there, and does not hear that it was given up");
+}
