@@ -313,6 +313,10 @@ mutants! {
     RefutedNotTold,
     /// A value that others have forgotten is shown.
     NothingDoubted,
+    /// A list shows values that another replica may have forgotten, and does not ask it.
+    ListsNotDoubted,
+    /// Watchers are told values that the replica which tells them has forgotten.
+    ForgottenToldToWatchers,
     /// A new disk is not told what was forgotten.
     ForgottenNotVouched,
     /// No superseded dot of a live object is ever forgotten.

@@ -59,7 +59,9 @@ impl Node {
         address: Option<Address>,
         turn: &mut Turn<'_, D>,
     ) {
-        if doubts.is_empty() || is(Mutant::NothingDoubted) {
+        let is_list = matches!(reply, Reply::Listed(_));
+        let is_blind = is(Mutant::NothingDoubted) || is_list && is(Mutant::ListsNotDoubted);
+        if doubts.is_empty() || is_blind {
             return self.answer(client, reply, turn);
         }
         if self.config.limits.requests_max <= self.doubting {

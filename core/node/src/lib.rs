@@ -53,6 +53,7 @@ mod room;
 mod salvage;
 mod session;
 mod shards;
+mod shown;
 mod status;
 mod tokens;
 mod trees;

@@ -135,7 +135,7 @@ impl Node {
     ) -> Option<Recognition> {
         let Recognise { address, dots, .. } = recognise;
         let shard = self.contracts.shard_of(address).filter(|shard| self.keeps(*shard))?;
-        let held = turn.disk.object(shard, address).ok()?.unwrap_or_default();
+        let held = self.shown(shard, &*turn.disk).object(address).ok()?;
         let unheard = dots.difference(self.kept(shard).replica.clock());
         // What this life is to write yet is on no disk: whoever says so would make it old news.
         let mine = |run: &&Run| run.incarnation == self.config.incarnation;

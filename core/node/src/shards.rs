@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use causality::DotSet;
 use lattice::Change;
-use model::{Address, Key, NodeId, Now, Object, ShardId, TableId};
+use model::{Address, NodeId, Now, Object, ShardId, TableId};
 use mutant::{Mutant, is};
 use replica::{Repaired, Replica, StoreError};
 use xxhash_rust::xxh3::Xxh3;
@@ -163,10 +162,7 @@ impl Node {
     fn look_up<D: Disk>(&self, fetch: &Fetch, turn: &Turn<'_, D>) -> Found {
         let address = &fetch.address;
         let held = match self.shard_here(address.table, address.key.partition()) {
-            Some(shard) => match turn.disk.object(shard, address) {
-                Ok(Some(object)) if self.is_old(shard, &object) => return Found::Failed,
-                found => found.map(Option::unwrap_or_default),
-            },
+            Some(shard) => self.shown(shard, &*turn.disk).object(address),
             None => match self.hinted(address, turn.disk) {
                 Some(hinted) => hinted,
                 None => return Found::Failed,
@@ -183,12 +179,10 @@ impl Node {
         let keyspace = self.contracts.keyspace_of(scan.table).map(|keyspace| keyspace.id);
         let shard = keyspace.map(|keyspace| ShardId { keyspace, index: scan.shard });
         let here = shard.filter(|shard| self.keeps(*shard));
-        let page =
-            here.and_then(|shard| turn.disk.scan(shard, scan.table, &scan.span, scan.need).ok());
+        let shown = here.map(|shard| self.shown(shard, &*turn.disk));
+        let page = shown.and_then(|shown| shown.scan(scan.table, &scan.span, scan.need).ok());
         // A list is whole or none.
         let page = page.filter(|page| page.unreadable.is_empty());
-        let is_old = |(_, object): &(Key, Object)| here.is_some_and(|at| self.is_old(at, object));
-        let page = page.filter(|page| !page.objects.iter().any(is_old));
         let page = page.map(|page| (page.objects, page.more));
         let staleness = here.and_then(|shard| self.known_staleness(shard, turn.now));
         let forgets = here.is_some_and(|shard| self.forgets(shard));
@@ -209,23 +203,6 @@ impl Node {
             return None;
         }
         Some(in_millis(self.staleness(shard, now)?))
-    }
-
-    /// Whether anything was forgotten in a shard.
-    fn forgets(&self, shard: ShardId) -> bool {
-        self.forgotten_in(shard).is_some_and(|dots| !dots.is_empty())
-    }
-
-    /// Whether an object has a value that is forgotten. That is on a disk only if its record turned into
-    /// what it was once, and nobody can tell from it what came after: it is as good as damaged.
-    fn is_old(&self, shard: ShardId, object: &Object) -> bool {
-        let forgotten = self.forgotten_in(shard);
-        forgotten.is_some_and(|dots| object.values().keys().any(|dot| dots.contains(*dot)))
-    }
-
-    fn forgotten_in(&self, shard: ShardId) -> Option<&DotSet> {
-        let kept = self.shards.get(&shard).map(|kept| kept.replica.forgotten());
-        kept.or(self.forgotten.get(&shard))
     }
 
     /// The shard of a key, if this node knows the table and keeps the shard.

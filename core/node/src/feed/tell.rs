@@ -18,7 +18,9 @@
 //!
 //! **Evidence.** A write counts as told if the object that is told carries it. If the record was
 //! lost, nothing is told, and the write stays a gap of the watcher. But where nothing at all is held
-//! under the key, and all replicas have the write, the key was deleted and that is forgotten.
+//! under the key, and all replicas have the write, the key was deleted and that is forgotten. What is
+//! forgotten and still on the disk is [not shown](crate::shown): nobody is told of the key when it is
+//! read, and that nothing is left of it when its line is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,6 +32,7 @@ use replica::{PageNeed, Span, StoreError};
 
 use crate::exchange::throttle;
 use crate::message::{Changes, Follow, Followed, Stand, Told};
+use crate::shown::Shown;
 use crate::{After, Disk, Message, Node, Turn};
 
 /// How often it is looked whether there is something new for somebody who waits.
@@ -178,7 +181,7 @@ impl Node {
             },
             Stand::Reading(told, after) => match lacking(&told, clock) {
                 Some(lacks) => Told::Behind(lacks),
-                None => read(shard, after, room, disk),
+                None => read(&self.shown_to_watchers(shard, disk), after, room),
             },
         }
     }
@@ -198,7 +201,9 @@ impl Node {
         let forgotten = self.shards.get(&shard).map(|kept| kept.replica.forgotten());
         let forgotten = forgotten.map(|dots| missing.intersection(dots)).unwrap_or_default();
         let mut page = Page::new(missing, settled, forgotten);
-        let Ok(more) = page.fill(shard, room, disk) else { return Told::Failed };
+        let Ok(more) = page.fill(&self.shown_to_watchers(shard, disk), room) else {
+            return Told::Failed;
+        };
         if more && page.covered.is_empty() {
             // A page of lines of which none can be told: another replica may, and to be asked for the
             // same again would lead nowhere.
@@ -223,10 +228,10 @@ fn lacking(told: &DotSet, clock: &DotSet) -> Option<DotSet> {
 }
 
 /// The next keys of a shard.
-fn read<D: Disk>(shard: ShardId, after: Option<Key>, room: &mut Room, disk: &D) -> Told {
+fn read<D: Disk>(shown: &Shown<'_, D>, after: Option<Key>, room: &mut Room) -> Told {
     let span = Span { partition: None, after };
     let need = PageNeed { objects_max: room.objects.max(1), bytes_max: room.bytes.max(1) };
-    let page = match disk.scan(shard, room.table, &span, need) {
+    let page = match shown.scan(room.table, &span, need) {
         // What cannot be read must not be passed over.
         Ok(page) if page.unreadable.is_empty() => page,
         Ok(_) | Err(_) => return Told::Failed,
@@ -262,26 +267,21 @@ impl Page {
     }
 
     /// Collects objects while there is room. Returns whether there are more lines.
-    fn fill<D: Disk>(
-        &mut self,
-        shard: ShardId,
-        room: &mut Room,
-        disk: &D,
-    ) -> Result<bool, StoreError> {
+    fn fill<D: Disk>(&mut self, shown: &Shown<'_, D>, room: &mut Room) -> Result<bool, StoreError> {
         for run in self.missing.clone().runs() {
             let mut rest = *run;
             loop {
                 if room.is_used_up() {
                     return Ok(true);
                 }
-                let lines = disk.log(shard, rest, room.lines)?;
+                let lines = shown.disk.log(shown.shard, rest, room.lines)?;
                 let is_last = lines.len() < room.lines;
                 for line in &lines {
                     if room.is_used_up() {
                         return Ok(true);
                     }
                     room.lines -= 1;
-                    self.add(shard, line.run, &line.address, room, disk);
+                    self.add(shown, line.run, &line.address, room);
                 }
                 match lines.last().map(|line| line.run.last).filter(|_| !is_last) {
                     Some(last) if last < rest.last => rest.first = last + 1,
@@ -293,14 +293,7 @@ impl Page {
     }
 
     /// Adds what is held at an address, if a dot of the line was not told yet.
-    fn add<D: Disk>(
-        &mut self,
-        shard: ShardId,
-        run: Run,
-        address: &Address,
-        room: &mut Room,
-        disk: &D,
-    ) {
+    fn add<D: Disk>(&mut self, shown: &Shown<'_, D>, run: Run, address: &Address, room: &mut Room) {
         let dots = DotSet::from_runs(vec![run]).expect("a run of a log is a set");
         let dots = dots.intersection(&self.missing);
         let _ = self.lined.union(&dots);
@@ -320,8 +313,7 @@ impl Page {
             None => {}
         }
         // What cannot be read is a gap, until it can.
-        let Ok(held) = disk.object(shard, address) else { return };
-        let object = held.unwrap_or_default();
+        let Ok(object) = shown.object(address) else { return };
         // What took the place of a dot that is forgotten is held, or is forgotten as well.
         let carried = match object.is_bottom() {
             true if is_settled => dots,

@@ -366,3 +366,39 @@ fn a_full_log_forgets_what_is_kept_for_watchers_before_what_a_replica_lacks() {
     assert_eq!(cluster.nodes[&NodeId::new(1)].1.log.len(), 5);
     assert!(cluster.nodes[&NodeId::new(1)].1.marks.is_empty(), "it lacks no line");
 }
+
+#[test]
+fn a_replica_whose_record_turned_old_shows_watchers_nothing_that_is_forgotten() {
+    for from_the_log in [false, true] {
+        let mut cluster = watched_cluster(Duration::from_secs(if from_the_log { 600 } else { 1 }));
+        let began = cluster.ask(3, watch(&Position::beginning(), 100, Duration::ZERO));
+        let Reply::Watched(began) = began else { panic!("{began:?}") };
+        let written = cluster.put(1, "k", "tea", &none());
+        cluster.wait(3_000);
+        let n3 = NodeId::new(3);
+        let old = cluster.nodes[&n3].1.objects.clone();
+        let options = WriteOptions::default();
+        let delete = mutate(key("k", ""), Mutation::Delete, &written.context, options);
+        assert!(matches!(cluster.ask(1, delete), Reply::Written(_)));
+        cluster.wait(20_000);
+        assert_eq!(cluster.nodes[&n3].0.status(cluster.now).forgetting.dots, 2);
+        assert_eq!(cluster.nodes[&n3].1.objects.len(), 0);
+        cluster.nodes.get_mut(&n3).unwrap().1.objects.extend(old);
+        let mut since = if from_the_log { began.position } else { Position::beginning() };
+        let mut told = 0;
+        for _ in 0..4 {
+            let answer = cluster.ask(3, watch(&since, 100, Duration::ZERO));
+            let Reply::Watched(watched) = answer else { panic!("{answer:?}") };
+            for change in &watched.changes {
+                assert!(change.object.values().is_empty(), "{change:?}");
+            }
+            told += watched.changes.len();
+            since = watched.position;
+        }
+        assert_eq!(
+            told,
+            usize::from(from_the_log),
+            "that it is deleted is told to who may know it"
+        );
+    }
+}
