@@ -272,7 +272,7 @@ impl World {
                 let detail = format!("the last list is answered {reply:?}");
                 return Err(Broken::new(Invariant::HealthyRequestsSucceed, detail));
             };
-            self.oracle.listed(&list, &listed, (at, begun))?;
+            self.listed(&list, &listed, (at, begun))?;
             all.extend(listed.listings.into_iter().map(|listing| (listing.key, listing.object)));
             next = listed.next;
         }

@@ -13,23 +13,53 @@
 //!
 //! A page tells who took part in the last shard only, so of the others the check takes what
 //! the list asked for: if the replicas that must have the write still cannot be done without,
-//! one of them was asked.
+//! one of them was asked. So it is with what is forgotten: a value on the page that one of those who
+//! took part in the last shard knew to be deleted, before it was asked, is one too many.
 
-use model::{Key, List, Listed, Listing, NodeId, Range};
+use model::{Key, List, Listed, Listing, NodeId, Object, Range, Read};
 
 use crate::answers::lie;
 use crate::invariant::Invariant;
 use crate::levels::{Poll, replicas};
 use crate::oracle::{Look, Oracle, Outcome, Spot, Viewer, WriteId};
 use crate::report::Broken;
+use crate::world::World;
 
-impl Oracle {
-    /// Checks one page of a list against what it was to be, each object on it, and that no
-    /// key is missing.
+impl World {
+    /// Checks one page of a list. Who took part is known of its last shard: what those have forgotten
+    /// counts there, as for a read. Of the others what anybody has forgotten excuses what is missing.
     pub(crate) fn listed(
         &mut self,
         list: &List,
         listed: &Listed,
+        (at, begun): (NodeId, u64),
+    ) -> Result<(), Broken> {
+        let (mut told, mut remembered) = (Vec::new(), listed.clone());
+        for Listing { key, object } in &mut remembered.listings {
+            let spot = self.oracle.listed_spot(list, key);
+            let is_last = |spot: &usize| self.oracle.spot(*spot).shard == listed.receipt.shard;
+            let (receipt, session) = (listed.receipt.clone(), None);
+            let read = Read { object: object.clone(), session, receipt };
+            let last = spot.filter(is_last);
+            told.push(last.map_or(read.object.clone(), |spot| self.told(spot, begun, &read)));
+            match (last, spot) {
+                (Some(spot), _) => *object = self.remembered_read(spot, &read).object,
+                (None, Some(spot)) => *object = self.oracle.remembered(spot, object),
+                (None, None) => {}
+            }
+        }
+        self.oracle.listed(list, listed, (&told, &remembered), (at, begun))
+    }
+}
+
+impl Oracle {
+    /// Checks one page of a list against what it was to be, each object on it, with what was forgotten
+    /// of it before it was asked for, and that no key is missing, with all that was.
+    fn listed(
+        &mut self,
+        list: &List,
+        listed: &Listed,
+        (told, remembered): (&[Object], &Listed),
         (at, begun): (NodeId, u64),
     ) -> Result<(), Broken> {
         if self.look == Look::Quiet {
@@ -42,7 +72,7 @@ impl Oracle {
         if list.limit < listed.listings.len() {
             return complain("more than the limit");
         }
-        for listing in &listed.listings {
+        for (listing, told) in listed.listings.iter().zip(told) {
             let Some(spot) = self.listed_spot(list, &listing.key) else {
                 return complain("a key that nobody wrote");
             };
@@ -52,7 +82,7 @@ impl Oracle {
             if !is_covered(list, listed, self.spot(spot)) {
                 return complain("a key outside of the range");
             }
-            self.check(Viewer::Client, spot, &listing.object)?;
+            self.check(Viewer::Client, spot, told)?;
         }
         let order = |listing: &Listing| {
             let spot = self.spots.iter().find(|spot| spot.key == listing.key);
@@ -62,13 +92,7 @@ impl Oracle {
             return complain("keys out of order");
         }
         self.check_page(list, listed, at)?;
-        let mut remembered = listed.clone();
-        for Listing { key, object } in &mut remembered.listings {
-            if let Some(spot) = self.listed_spot(list, key) {
-                *object = self.remembered(spot, object);
-            }
-        }
-        self.check_whole(list, &remembered, (at, begun))
+        self.check_whole(list, remembered, (at, begun))
     }
 
     fn listed_spot(&self, list: &List, key: &Key) -> Option<usize> {

@@ -31,6 +31,7 @@ impl World {
             Effect::Located { .. } => {}
             Effect::Send { to, message, after } => {
                 self.remember(at, &message, write);
+                self.check_told_to_watchers(at, &message)?;
                 if let Some(message) = self.host(at).disk.hold(after, to, message) {
                     return self.send(at, to, &message);
                 }

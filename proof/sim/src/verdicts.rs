@@ -64,7 +64,7 @@ impl World {
             }
             (Op::List(list), Reply::Listed(listed)) => {
                 self.count(&open.op, "answered");
-                self.oracle.listed(list, listed, (open.at, open.begun))?;
+                self.listed(list, listed, (open.at, open.begun))?;
                 self.check_bound_of_list(list, listed, open.begun)?;
             }
             (op, Reply::Failed(failure)) => self.judge_failure(open, op, failure)?,

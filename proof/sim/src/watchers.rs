@@ -8,6 +8,7 @@
 //! | what is looked at | when |
 //! | --- | --- |
 //! | nothing that is told of a key is older than what was told before, unless it is said | each answer |
+//! | no value is told that the replica which tells it has forgotten | each message to a watcher |
 //! | what was told last of each key is what its replicas hold, and nothing else is held | at the end |
 //!
 //! Where a record was lost, nobody can tell what it was, and its key is excused. Who was told that
@@ -16,13 +17,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use causality::Dot;
 use codec::cursor::Place;
 use codec::feed;
 use codec::token::TokenKey;
 use model::{
-    Changed, Failure, Key, Name, NodeId, Now, Object, Position, Refusal, Reply, Request, Watch,
-    Watched,
+    Changed, Failure, Key, Name, NodeId, Now, Object, Position, Refusal, Reply, Request, Value,
+    Watch, Watched,
 };
+use node::{Message, Told};
 
 use crate::dice::Dice;
 use crate::invariant::Invariant;
@@ -241,6 +244,49 @@ impl World {
             | Reply::Salvaged(_)
             | Reply::Status(_) => Ok(()),
         }
+    }
+
+    /// A replica tells whoever watches nothing that it has forgotten itself.
+    pub(crate) fn check_told_to_watchers(
+        &self,
+        at: NodeId,
+        message: &Message,
+    ) -> Result<(), Broken> {
+        let Message::Followed(followed) = message else { return Ok(()) };
+        let Some(host) = self.hosts.get(&at).filter(|_| self.oracle.look == Look::Everywhere)
+        else {
+            return Ok(());
+        };
+        for (shard, told) in &followed.shards {
+            let entries = match told {
+                Told::Changed(changes) => &changes.entries,
+                Told::Read { entries, .. } => entries,
+                Told::Same | Told::Behind(_) | Told::Gone | Told::Failed => continue,
+            };
+            for (key, object) in entries {
+                let spots = self.oracle.spots.iter().enumerate();
+                let spots =
+                    spots.filter(|(_, spot)| spot.key == *key && spot.shard.index == *shard);
+                for (index, spot) in spots {
+                    // The message does not say of which keyspace it is, but each value is of one write.
+                    let is_of = |(dot, value): &(&Dot, &Value)| {
+                        let id = self.oracle.named(index, **dot);
+                        id.is_some_and(|id| self.oracle.write(id).value.as_ref() == Some(*value))
+                    };
+                    let forgotten = host.disk.view().forgotten(spot.shard);
+                    let is_forgotten = |(dot, _): &(&Dot, &Value)| {
+                        forgotten.is_some_and(|dots| dots.contains(**dot))
+                    };
+                    let all = object.values().iter().filter(is_of);
+                    if let Some((dot, _)) = { all }.find(is_forgotten) {
+                        let detail =
+                            format!("{at} tells a watcher {object:?}, and has forgotten {dot}");
+                        return Err(Broken::of(Invariant::WatchersMissNothing, index, detail));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A watcher was told something wrong of a key, unless a record of that was lost.

@@ -135,6 +135,12 @@ fn of_records_that_turn_old(seed: u64) -> Plan {
     plan
 }
 
+/// The same where many watch, and go back to what is remembered for them.
+#[cfg(feature = "mutants")]
+fn of_watched_records_that_turn_old(seed: u64) -> Plan {
+    Plan { watchers: 3, changes_retention: 600_000_000, ..of_records_that_turn_old(seed) }
+}
+
 /// A world in which records vanish, nothing is scrubbed, and operators repair all the time.
 #[cfg(feature = "mutants")]
 fn of_operators_who_repair(seed: u64) -> Plan {
@@ -566,6 +572,8 @@ fn inside() -> Vec<Row> {
         (In::ForgottenNotKept, any, &[ReplicasOnlyGrow]),
         (In::RefutedNotTold, of_records_that_turn_old, &[LossesAreHealed, NoFalseSibling]),
         (In::NothingDoubted, of_records_that_turn_old, &[NoFalseSibling]),
+        (In::ListsNotDoubted, of_records_that_turn_old, &[NoFalseSibling]),
+        (In::ForgottenToldToWatchers, of_watched_records_that_turn_old, &[WatchersMissNothing]),
         (In::ForgottenNotVouched, of_replaced_disks, &[NewDisksAreWhole]),
         (In::ContextsKept, any, &[ContextsAreShort]),
         (In::SupersederNotAwaited, any, &[ForgottenIsSettled, NoFalseSibling]),
