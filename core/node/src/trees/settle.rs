@@ -46,7 +46,7 @@ impl Node {
             false => SETTLED_AT_ONCE,
         };
         let bytes_max = self.bytes_at_once(with);
-        let (mut wanted, mut held) = (Vec::new(), Vec::new());
+        let (mut wanted, mut told) = (Vec::new(), Vec::new());
         for _ in 0..most {
             if bytes_max < comparison.weight {
                 break;
@@ -56,7 +56,10 @@ impl Node {
             if theirs.is_some() {
                 let is_told = ours.is_some() && !comparison.is_copy;
                 let ours = is_told.then(|| turn.disk.object(comparison.shard, &address));
-                held.push(ours.and_then(Result::ok).flatten().unwrap_or_default());
+                let ours = ours.and_then(Result::ok).flatten();
+                let bones = ours.as_ref().map(bones).unwrap_or_default();
+                comparison.weight += throttle::bytes(&bones) as u64;
+                told.push(bones);
                 wanted.push(address);
             } else if !comparison.is_copy && !is(Mutant::OnlyOursKeptBack) {
                 let bytes = send_repair(RequestId::NOBODY, comparison.shard, address, with, turn);
@@ -67,8 +70,8 @@ impl Node {
         comparison.awaited = wanted.iter().cloned().collect();
         comparison.asked.clone_from(&wanted);
         if !wanted.is_empty() {
-            let (shard, bones) = (comparison.shard, held.iter().map(bones).collect());
-            let bring = Bring { request, shard, addresses: wanted, bones };
+            let shard = comparison.shard;
+            let bring = Bring { request, shard, addresses: wanted, bones: told };
             turn.send(with, Message::Bring(bring), After::Now);
         }
     }
@@ -104,7 +107,8 @@ impl Node {
         }
     }
 
-    /// Sends what the other one lacks of some objects, and has nothing of that is not here.
+    /// Of some objects the other one holds nothing that is not held here. It is sent what is, as much as
+    /// may be sent at once; the rest stays among what was found.
     pub(crate) fn spared<D: Disk>(
         &mut self,
         from: NodeId,
@@ -112,6 +116,7 @@ impl Node {
         turn: &mut Turn<'_, D>,
     ) {
         let Spared { request, numbers } = spared;
+        let bytes_max = self.bytes_at_once(from);
         let comparison = self.trees.comparisons.get_mut(request);
         let Some(comparison) = comparison.filter(|comparison| comparison.with == from) else {
             return;
@@ -124,7 +129,13 @@ impl Node {
                 continue;
             }
             comparison.brought += 1;
-            if !comparison.is_copy && !is(Mutant::AheadKeptBack) {
+            if comparison.is_copy || is(Mutant::AheadKeptBack) {
+                continue;
+            }
+            if bytes_max < comparison.weight {
+                let (key, ours) = (Place(address), Some(Digest(0)));
+                comparison.found.push_back(Difference { key, ours, theirs: None });
+            } else {
                 let shard = comparison.shard;
                 let bytes = send_repair(RequestId::NOBODY, shard, address, from, turn);
                 comparison.sent(bytes);

@@ -281,3 +281,35 @@ fn more_than_may_be_sent_at_once_is_brought_piece_by_piece() {
     assert_eq!(disk(&mut cluster, 3).objects.len(), 201);
     assert!(most < 50, "{most} came at once");
 }
+
+#[test]
+fn large_objects_that_are_newer_here_are_sent_piece_by_piece() {
+    for old in [1, 3] {
+        let scrub_interval = Duration::from_millis(SCRUB);
+        let limits = Limits { scrub_interval, exchange_bytes_max: 256 << 10, ..limits() };
+        let mut cluster = Cluster::with_limits(3, limits);
+        let large = "v".repeat(64 << 10);
+        let contexts: Vec<DotSet> =
+            (0..40).map(|number| cluster.put(2, &named(number), &large, &none()).context).collect();
+        cluster.wait(3_000);
+        let before = disk(&mut cluster, old).objects.clone();
+        for (number, context) in (0..).zip(&contexts) {
+            cluster.put(2, &named(number), &large, context);
+        }
+        cluster.wait(3_000);
+        disk(&mut cluster, old).objects = before.clone();
+        let mut most = 0;
+        let mut left = 40;
+        for _ in 0..300 {
+            cluster.wait(100);
+            let here = &disk(&mut cluster, old).objects;
+            let now = before.iter().filter(|(place, object)| here.get(place) == Some(object));
+            let now = now.count();
+            most = most.max(left - now);
+            left = now;
+        }
+        assert_eq!(left, 0, "all are new again");
+        // Two may send at once.
+        assert!(most <= 12, "{most} came at once to n{old}");
+    }
+}
