@@ -211,6 +211,12 @@ impl Kept {
             scrub.begin(now, interval, tree);
             return read.map(|_| objects_max);
         }
+        let found = self.find_tombstones(stored, objects_max)?;
+        stored.read.take();
+        if found != 0 {
+            return Ok(found);
+        }
+        let Self { tree, scrub, .. } = self;
         // A cut that fails does not keep other leaves from being scrubbed.
         let cut = (tree.cuts_overdue() != 0).then(|| tree.cut(stored, 1));
         let is_due = scrub.due.is_none_or(|due| due <= now) && !is(Mutant::NothingScrubbed);

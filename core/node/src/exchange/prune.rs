@@ -179,9 +179,9 @@ impl Node {
         let mut left = ENTRIES_MAX;
         let shards: Vec<ShardId> = self.shards.range(from.1..).map(|(shard, _)| *shard).collect();
         for shard in shards {
+            self.prune_shard(shard, &mut left, turn);
             self.reap(shard, &mut left, turn);
             self.trim(shard, &mut left, turn);
-            self.prune_shard(shard, &mut left, turn);
             if left == 0 {
                 self.exchange.pruning = Some((turn.now + PAUSE, shard));
                 return;
@@ -248,7 +248,8 @@ impl Node {
         }
     }
 
-    /// The other replicas of a shard that were not evicted, or have a new disk that copies what there is.
+    /// The other replicas of a shard, but for those that were evicted and have no new disk yet. One that
+    /// is joining is awaited.
     pub(crate) fn awaited(&self, shard: ShardId) -> Vec<NodeId> {
         let mut others = self.others(shard);
         others.retain(|node| !self.in_force().is_evicted(*node));

@@ -13,7 +13,8 @@
 //!
 //! **Which.** Those that were stored in this life are remembered, up to a bound; so are those that the
 //! tree of the shard has met while it was read after the start. Where there are more, the shard is
-//! read on from the first that was left out, as soon as there is room.
+//! read on from the first that was left out, as soon as there is room, as [trees are](crate::trees): little
+//! at once, and less while there are clients.
 //!
 //! **What else a tombstone is good for.** It has the marks of the writes that it superseded: a
 //! client that tries one of those again is told that it is done. So one with marks stays until they are
@@ -42,9 +43,6 @@ const KNOWN_MAX: usize = 1_024;
 
 /// How many tombstones count for one line of a log: together they make one change of what is forgotten.
 const COST: usize = 4;
-
-/// The most objects that are read at once to find more.
-const READ_MAX: usize = 64;
 
 /// After how many intervals of the exchange others have forgotten, too, what this node has.
 const ALIKE: u32 = 3;
@@ -223,7 +221,6 @@ impl Node {
         }
         let now = turn.now;
         let time = self.time_of_marks(shard, now);
-        let tables = self.tables_of(shard);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         let clock = kept.replica.clock();
         let by_timer = is(Mutant::TombstonesByTimer) && now.as_micros() / 1_000_000 % 10 == 0;
@@ -232,12 +229,10 @@ impl Node {
             false => self.exchange.acks.settled(shard, &heard, clock),
         };
         // A disk that cannot be read keeps its tombstones for now.
-        let reaped = kept.reap(&settled, left, time, turn.disk);
-        let found = reaped.and_then(|forgotten| {
-            self.counts.tombstones_forgotten += forgotten;
-            kept.find_tombstones(&Stored::new(&*turn.disk, shard, &tables), left)
-        });
-        self.counts.failed_scrubs += u64::from(found.is_err());
+        match kept.reap(&settled, left, time, turn.disk) {
+            Ok(forgotten) => self.counts.tombstones_forgotten += forgotten,
+            Err(_) => self.counts.failed_scrubs += 1,
+        }
         self.look_for_blockers(shard, &heard, now);
     }
 }
@@ -282,27 +277,23 @@ impl Kept {
         Ok(reaped.forgotten)
     }
 
-    /// Reads on for tombstones that there was no room for, when there is.
-    fn find_tombstones<D: Disk>(
+    /// Reads on for tombstones that there was no room for, when there is. Returns how many objects
+    /// were read. Those among them that are tombstones whoever asked notes.
+    pub(crate) fn find_tombstones<D: Disk>(
         &mut self,
         stored: &Stored<'_, D>,
-        left: &mut usize,
-    ) -> Result<(), StoreError> {
+        objects_max: usize,
+    ) -> Result<usize, StoreError> {
         let is_full = KNOWN_MAX / 2 < self.tombstones.waiting();
-        let Some(range) = self.tombstones.unseen.clone().filter(|_| !is_full && *left != 0) else {
-            return Ok(());
+        let Some(range) = self.tombstones.unseen.clone().filter(|_| !is_full) else {
+            return Ok(0);
         };
-        let mut read = stored.read(&range, READ_MAX)?;
-        *left = left.saturating_sub(read.len());
-        // The last one is where it goes on.
-        let next = if read.len() < READ_MAX { None } else { read.pop() };
-        let to = next.map(|(place, _)| place);
-        self.tombstones.unseen = to.clone().map(|from| KeyRange { from: Some(from), to: None });
-        for place in stored.tombstones.take() {
-            if to.as_ref() != Some(&place) {
-                self.tombstones.note(&place);
-            }
-        }
-        Ok(())
+        // The last one is where it goes on, and is read again: two are a step.
+        let objects_max = self.scrub.in_one_step(objects_max).max(2);
+        let read = stored.read(&range, objects_max)?;
+        let last = read.last().filter(|_| read.len() == objects_max);
+        self.tombstones.unseen =
+            last.map(|(place, _)| KeyRange { from: Some(place.clone()), to: None });
+        Ok(read.len())
     }
 }
