@@ -346,6 +346,14 @@ pub enum Refusal {
         /// Which disk. It would make every failure larger.
         disk: Box<DiskId>,
     },
+    /// What may have been deleted is not salvaged.
+    #[error(
+        "{dots} writes that were found have idempotency keys: their clients may have sent them again, and what came of that may have been deleted and forgotten; if the value is still wanted, read it on the disk and write it anew. Nothing was changed"
+    )]
+    MayBeDeleted {
+        /// How many writes.
+        dots: u64,
+    },
     /// A node does one repair at a time.
     #[error(
         "repair {id:016x} is under way at this node, and there is one at a time; wait for its end, or cancel it with DELETE /v1/repair"

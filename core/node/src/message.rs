@@ -462,6 +462,8 @@ pub struct Recognition {
     pub unheard: DotSet,
     /// What it holds at the address.
     pub held: Object,
+    /// Whether it has forgotten anything in the shard.
+    pub forgets: bool,
 }
 
 /// Says that what was lacking is sent, or a part of it.

@@ -23,10 +23,13 @@
 //! once is not to hang on one disk again.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use causality::{Dot, DotSet, Run};
 use lattice::Lattice;
-use model::{Ack, Address, Enrolment, Failure, NodeId, Object, Refusal, Reply, Salvage, Salvaged};
+use model::{
+    Ack, Address, Enrolment, Failure, Mark, NodeId, Object, Refusal, Reply, Salvage, Salvaged,
+};
 
 use crate::flight::{Client, Flight, Work};
 use crate::put::refusal;
@@ -49,6 +52,8 @@ pub(crate) struct Salvaging {
     unheard: DotSet,
     /// What those hold together.
     held: Object,
+    /// Whether one of those has forgotten anything in the shard.
+    forgets: bool,
     /// What is answered when all have it on their disks. Nothing while they are asked.
     taken_in: Option<Salvaged>,
 }
@@ -86,6 +91,7 @@ impl Node {
             asked: all.clone(),
             waiting: all,
             held: Object::default(),
+            forgets: false,
             taken_in: None,
         };
         let deadline = turn.now + asked.timeout;
@@ -141,7 +147,8 @@ impl Node {
         let mine = |run: &&Run| run.incarnation == self.config.incarnation;
         let made_up = unheard.runs().iter().filter(mine).copied().collect();
         let made_up = DotSet::from_runs(made_up).expect("a part of a set is one");
-        Some(Recognition { unheard: unheard.difference(&made_up), held })
+        let (unheard, forgets) = (unheard.difference(&made_up), self.forgets(shard));
+        Some(Recognition { unheard, held, forgets })
     }
 
     /// A replica has said what it has not heard of.
@@ -157,7 +164,7 @@ impl Node {
         };
         let Some(mut flight) = self.take_salvage(id, is_awaited) else { return };
         let Work::Salvage(salvaging) = &mut flight.work else { return };
-        let Some(Recognition { unheard, held }) = recognised.found else {
+        let Some(Recognition { unheard, held, forgets }) = recognised.found else {
             let Salvaging { site, asked, .. } = &**salvaging;
             let failure = not_asked(site, asked, &[from], "joining, or cannot read its disk");
             return self.fail(flight.client, failure, turn);
@@ -165,6 +172,7 @@ impl Node {
         salvaging.waiting.remove(&from);
         salvaging.unheard = salvaging.unheard.intersection(&unheard);
         let _ = salvaging.held.merge(held);
+        salvaging.forgets |= forgets;
         if salvaging.waiting.is_empty() {
             return self.take_in(id, flight, turn);
         }
@@ -175,6 +183,12 @@ impl Node {
     fn take_in<D: Disk>(&mut self, id: RequestId, mut flight: Flight, turn: &mut Turn<'_, D>) {
         let Work::Salvage(salvaging) = &mut flight.work else { return };
         let (unheard, twins) = (salvaging.unheard.clone(), salvaging.twins());
+        let kept = self.marks_kept(salvaging.site.shard);
+        let doubtful = salvaging.doubtful(self.wall_millis(turn.now), kept);
+        if !doubtful.is_empty() {
+            let refusal = Refusal::MayBeDeleted { dots: doubtful.len() };
+            return self.fail(flight.client, refusal.into(), turn);
+        }
         let found = std::mem::take(&mut salvaging.found);
         let object = found.recovered(&unheard.difference(&twins));
         let recovered: DotSet = object.values().keys().copied().collect();
@@ -261,6 +275,18 @@ impl Salvaging {
         };
         let unheard = self.found.marks().keys().filter(|dot| self.unheard.contains(**dot));
         unheard.copied().filter(is_known).collect()
+    }
+
+    /// Writes that nobody has heard of, and that their clients may have sent again so long ago that whoever
+    /// had heard of that has forgotten it: the key was deleted then, and nothing is left of it.
+    fn doubtful(&self, wall_millis: u64, kept: Duration) -> DotSet {
+        if !self.forgets || !self.held.marks().is_empty() {
+            return DotSet::new();
+        }
+        let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+        let is_old = |mark: &Mark| mark.token.millis().saturating_add(kept) <= wall_millis;
+        let old = self.found.marks().iter().filter(|(_, mark)| is_old(mark));
+        old.map(|(dot, _)| *dot).filter(|dot| self.unheard.contains(*dot)).collect()
     }
 
     fn receipt(&self) -> model::Receipt {

@@ -252,7 +252,7 @@ problems! {
     /// Of taking in what only a disk has.
     SalvageProblems: [
         DiskFailed, MalformedName, MalformedKey, InvalidContract, UnknownKeyspace, UnknownTable,
-        DiskNotRetired, TooManySiblings, ValueTooLarge, BodyTooLarge, NotAttempted, UnknownOutcome
+        DiskNotRetired, MayBeDeleted, TooManySiblings, ValueTooLarge, BodyTooLarge, NotAttempted, UnknownOutcome
     ],
     /// Of the beginning of a repair.
     RepairProblems: [

@@ -109,6 +109,7 @@ codes! {
     ExistsDifferently "exists_differently"  409 "The name exists with another contract",
     OtherDisk         "other_disk"          409 "The node is not enrolled with this disk",
     DiskNotRetired    "disk_not_retired"    409 "The disk was not given up",
+    MayBeDeleted      "may_be_deleted"      409 "What was found may have been deleted",
     RepairRuns        "repair_runs"         409 "A repair is under way at the node",
     BackupUnderWay    "backup_under_way"    409 "The node sends a backup to somebody else",
     TooManySiblings   "too_many_siblings"   409 "The key holds too many concurrent values",
@@ -338,6 +339,7 @@ impl From<Refusal> for Problem {
             Refusal::Disk(_) => Code::DiskFailed,
             Refusal::NoSuchShard { .. } => Code::UnknownShard,
             Refusal::DiskNotRetired { .. } => Code::DiskNotRetired,
+            Refusal::MayBeDeleted { .. } => Code::MayBeDeleted,
             Refusal::RepairRuns { id } => {
                 return Self::new(Code::RepairRuns, detail)
                     .with(Facts { repair: Some(id), ..Facts::default() });

@@ -215,6 +215,7 @@ impl Refused {
                 let (node, disk) = (NodeId::new(parts.number()?), Box::new(parts.disk()?));
                 Refusal::DiskNotRetired { node, disk }
             }
+            61 => Refusal::MayBeDeleted { dots: parts.number()? },
             34 => Refusal::RepairRuns { id: parts.number()? },
             35 => Refusal::NoSuchShard {
                 keyspace: parts.name()?,
@@ -275,6 +276,7 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<Cow<'_, str>>, Vec<u64>) {
         Refusal::DiskNotRetired { node, disk } => {
             return (60, vec![disk.to_string().into()], vec![node.number().into()]);
         }
+        Refusal::MayBeDeleted { dots } => (61, vec![], vec![*dots]),
         Refusal::RepairRuns { id } => (34, vec![], vec![*id]),
         Refusal::NoSuchShard { keyspace, shard, shards } => {
             (35, vec![keyspace.as_str()], vec![(*shard).into(), (*shards).into()])

@@ -137,19 +137,22 @@ pub(crate) struct Recognised {
     request: u64,
     #[prost(bytes = "bytes", optional, tag = "2")]
     unheard: Option<Bytes>,
+    #[prost(bool, tag = "3")]
+    forgets: bool,
 }
 
 impl Recognised {
     pub(crate) fn put(recognised: &node::Recognised) -> Self {
         let unheard = recognised.found.as_ref().map(|found| put_dots(&found.unheard));
-        Self { request: recognised.request.0, unheard }
+        let forgets = recognised.found.as_ref().is_some_and(|found| found.forgets);
+        Self { request: recognised.request.0, unheard, forgets }
     }
 
     pub(crate) fn take(self, objects: &mut Objects<'_>) -> Usable<node::Recognised> {
         let found = match self.unheard {
             Some(unheard) => {
                 let (unheard, held) = (dots::decode(&unheard)?, objects.next()?);
-                Some(node::Recognition { unheard, held })
+                Some(node::Recognition { unheard, held, forgets: self.forgets })
             }
             None => None,
         };

@@ -235,6 +235,7 @@ impl World {
             | Refusal::RepairRuns { .. }
             | Refusal::NoSuchShard { .. }
             | Refusal::DiskNotRetired { .. }
+            | Refusal::MayBeDeleted { .. }
             | Refusal::Disk(_) => false,
             Refusal::Overloaded { max } => *max == self.plan.requests_max,
         }

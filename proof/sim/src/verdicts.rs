@@ -206,6 +206,7 @@ impl World {
                 | Refusal::Joining { .. }
                 | Refusal::RepairRuns { .. }
                 | Refusal::DiskNotRetired { .. }
+                | Refusal::MayBeDeleted { .. }
                 | Refusal::NoSuchShard { .. }
                 | Refusal::EmptyDelete => true,
             };
@@ -341,6 +342,7 @@ impl World {
             Refusal::Malformed(_)
             | Refusal::NoSuchShard { .. }
             | Refusal::DiskNotRetired { .. }
+            | Refusal::MayBeDeleted { .. }
             | Refusal::Exists { .. }
             | Refusal::Contract(_)
             | Refusal::MayMiss { .. }

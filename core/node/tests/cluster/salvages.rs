@@ -251,3 +251,33 @@ fn a_key_holds_no_more_values_for_it_than_it_may() {
     assert_eq!(reply, Reply::Failed(full.into()));
     assert_eq!(cluster.get(1, "k", Level::Two).object.values().len(), 3);
 }
+
+#[test]
+fn what_may_have_been_sent_again_and_deleted_and_forgotten_is_left_to_the_operator() {
+    for waits in [8_000_000, 1_000] {
+        let (mut cluster, disk) = given_up(&[("k", "lost")]);
+        let token = Token::new(0, 7);
+        let options = WriteOptions::default();
+        let Request::Put(again) = put("k", "lost", &none(), options) else { panic!() };
+        let again = Put { token: Some(token), repeated: true, ..again };
+        assert!(matches!(cluster.ask(1, Request::Put(again)), Reply::Written(_)));
+        let held = cluster.get(1, "k", Level::Two).object;
+        let mark = *held.marks().values().next().unwrap();
+        let delete = mutate(key("k", ""), Mutation::Delete, held.context(), options);
+        let Request::Put(delete) = delete else { panic!() };
+        let delete = Put { marks: held.marks().clone(), ..delete };
+        assert!(matches!(cluster.ask(1, Request::Put(delete)), Reply::Written(_)));
+        cluster.wait(waits);
+        let (shard, lost) = found(&disk, "k");
+        let dot = *lost.values().keys().next().unwrap();
+        let lost = (shard, lost.marked([(dot, mark.write())].into()));
+        let told = cluster.ask(2, asked("k", lost));
+        match (waits, told) {
+            (1_000, Reply::Salvaged(told)) => assert_eq!(told.twins.len(), 1, "{told:?}"),
+            (_, told) => {
+                assert_eq!(told, Reply::Failed(Refusal::MayBeDeleted { dots: 1 }.into()));
+            }
+        }
+        assert!(texts(&cluster.get(1, "k", Level::Two).object).is_empty());
+    }
+}

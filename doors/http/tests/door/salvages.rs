@@ -106,6 +106,7 @@ async fn each_failure_says_what_to_do() {
     for (failure, problem, says) in [
         (Refusal::DiskNotRetired { node, disk }.into(), "409 disk_not_retired", "evict n3"),
         (not_asked, "503 not_attempted", "n2 is away"),
+        (Refusal::MayBeDeleted { dots: 1 }.into(), "409 may_be_deleted", "write it anew"),
         (
             Refusal::ManySiblings { siblings: 9, max: 9 }.into(),
             "409 too_many_siblings",

@@ -325,7 +325,10 @@ fn refusals() -> impl Strategy<Value = Refusal> {
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeValue { bytes, max }),
         any::<(usize, usize)>().prop_map(|(siblings, max)| Refusal::ManySiblings { siblings, max }),
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeObject { bytes, max }),
-        any::<u64>().prop_map(|id| Refusal::RepairRuns { id }),
+        prop_oneof![
+            any::<u64>().prop_map(|id| Refusal::RepairRuns { id }),
+            any::<u64>().prop_map(|dots| Refusal::MayBeDeleted { dots }),
+        ],
         (nodes(), any::<u128>())
             .prop_map(|(node, disk)| (node, Box::new(DiskId::new(disk))))
             .prop_map(|(node, disk)| Refusal::DiskNotRetired { node, disk }),

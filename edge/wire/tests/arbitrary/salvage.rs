@@ -35,8 +35,8 @@ pub(super) fn recognitions() -> impl Strategy<Value = Message> {
         (requests_ids(), addresses(), dot_sets()).prop_map(|(request, address, dots)| {
             Message::Recognise(Recognise { request, address, dots })
         });
-    let found =
-        (dot_sets(), any_objects()).prop_map(|(unheard, held)| Recognition { unheard, held });
+    let found = (dot_sets(), any_objects(), any::<bool>())
+        .prop_map(|(unheard, held, forgets)| Recognition { unheard, held, forgets });
     let recognised = (requests_ids(), option::of(found))
         .prop_map(|(request, found)| Message::Recognised(Recognised { request, found }));
     prop_oneof![recognise, recognised]

@@ -378,7 +378,9 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
         }
         Message::Recognise(recognise) => {
             let (unheard, held) = (recognise.dots, object);
-            let found = (!how.is_multiple_of(5)).then_some(node::Recognition { unheard, held });
+            let forgets = how.is_multiple_of(2);
+            let found = node::Recognition { unheard, held, forgets };
+            let found = (!how.is_multiple_of(5)).then_some(found);
             Message::Recognised(node::Recognised { request: recognise.request, found })
         }
         Message::Merged(_)
