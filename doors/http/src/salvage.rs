@@ -21,7 +21,7 @@ use crate::body::{self, Held};
 use crate::door::Door;
 use crate::evict::disk_named;
 use crate::json::{bytes, decode_base64};
-use crate::kv::json;
+use crate::kv::{content_type, json};
 use crate::openapi::{SalvageParams, SalvageProblems};
 use crate::params::{self, Query};
 use crate::problem::Problem;
@@ -135,6 +135,8 @@ fn found(bytes: &Bytes) -> Result<Object, Problem> {
     let found = object::read_marked(&mut reader);
     let found = found.and_then(|found| reader.finish().map(|()| found));
     let found = found.map_err(|error| Problem::malformed(format_args!("object: {error}")))?;
+    // What a put would refuse could be a header line that nobody meant.
+    found.values().values().try_for_each(|value| content_type(&value.content_type).map(drop))?;
     match found.is_bottom() {
         true => Err(Problem::malformed("the object has heard of nothing")),
         false => Ok(found),

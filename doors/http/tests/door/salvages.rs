@@ -91,6 +91,13 @@ async fn what_is_no_object_of_a_disk_is_refused() {
         let answer = salvage(&api, &wrong).await;
         assert!(answer.problem().starts_with("400 "), "{field}: {}", answer.problem());
     }
+    for content_type in ["", "text/plain\r\nMerganser-Recovered: true", "text/pl\u{e4}in"] {
+        let content_type = Bytes::copy_from_slice(content_type.as_bytes());
+        let value = Value { content_type, body: Bytes::new() };
+        let object = Object::written(Dot::new(Incarnation::new(0xdead), 7), DotSet::new(), value);
+        let answer = salvage(&api, &asked(&object)).await;
+        assert_eq!(answer.problem(), "400 malformed_request", "{object:?}");
+    }
     // Any page may send a form.
     let form = api.send("POST", "/v1/salvage", &[], asked(&found(Vec::new())).to_string()).await;
     assert_eq!(form.problem(), "400 malformed_request");
