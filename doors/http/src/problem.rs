@@ -44,9 +44,10 @@ pub(crate) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// The header that says what is wrong with an answer that is a success.
 pub(crate) const WARNING: HeaderName = HeaderName::from_static("merganser-warning");
 
-/// The header that carries a receipt.
 /// That only a disk had a value that does not come back.
 pub(crate) const RECOVERED: HeaderName = HeaderName::from_static("merganser-recovered");
+
+/// The header that carries a receipt.
 pub(crate) const RECEIPT: HeaderName = HeaderName::from_static("merganser-receipt");
 
 macro_rules! codes {
