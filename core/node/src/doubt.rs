@@ -147,13 +147,13 @@ impl Node {
         if dots.is_empty() {
             return;
         }
+        self.counts.refuted_values += dots.len();
         let object = Object::from_parts(BTreeMap::new(), dots).expect("no value, no dot of one");
         for ack in read.receipt.acks.iter().filter(|ack| ack.is_primary()) {
             let (request, address) = (RequestId::NOBODY, address.clone());
             let (object, sync, cause) = (object.clone(), false, Cause::ReadRepair);
             let merge = Merge { request, address, object, sync, cause, stands_for: None };
             turn.send(ack.node, Message::Merge(merge), After::Now);
-            self.read_repairs += 1;
         }
     }
 

@@ -249,6 +249,7 @@ impl Node {
         let request = self.new_request();
         let until = turn.now + self.config.limits.exchange_interval * PATIENCE;
         self.joins.learning.insert((shard, from), (request, until));
+        self.counts.old_copies += 1;
         self.go_on_vouching((request, shard, from), None, turn);
     }
 

@@ -344,6 +344,12 @@ impl Scrape {
         let help =
             "Objects of which superseded dots were forgotten, because all replicas knew of them";
         to.counter("contexts_trimmed", help, counts.contexts_trimmed)?;
+        let help = "Values that were forgotten here and that others still held";
+        to.counter("refuted_values", help, counts.refuted_values)?;
+        let help = "Messages of nodes whose disks were given up";
+        to.counter("evicted_messages", help, counts.evicted_messages)?;
+        let help = "Shards found to be of an older copy of this disk, each time they were";
+        to.counter("old_copies", help, counts.old_copies)?;
         let help = "Tombstones known to wait until all replicas have what they speak of";
         to.gauge("tombstones_waiting", help, None, forgetting.waiting as f64)?;
         let help = "Tombstones that all replicas have, kept for writes that may be tried again";

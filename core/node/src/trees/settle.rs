@@ -155,6 +155,7 @@ impl Node {
     ) {
         let Merge { request, address, object, .. } = merge;
         let (bytes, is_nothing) = (throttle::bytes(&object) as u64, object.is_bottom());
+        self.counts.refuted_values += self.forgotten_values(shard, &object);
         let repaired = self.mend(shard, &address, object, turn);
         let forgotten = repaired.as_ref().map(|repaired| repaired.forgotten.clone());
         let forgotten = forgotten.unwrap_or_default();

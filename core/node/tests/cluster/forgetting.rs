@@ -217,6 +217,8 @@ fn what_an_old_disk_brings_back_is_not_shown_to_a_quorum_and_goes_when_it_is_rea
         let asked = if level == Level::All { 3 } else { 2 };
         assert_eq!(read.receipt.acks.len(), asked);
         assert_eq!(held(&cluster), [0, 0, 1]);
+        let counts = cluster.nodes[&NodeId::new(at)].0.counts();
+        assert_eq!(counts.refuted_values, 1);
         cluster.wait(2 * SOON);
         assert_eq!(held(&cluster), [0, 0, 0]);
     }
@@ -229,6 +231,32 @@ fn what_an_old_disk_brings_back_goes_though_nobody_reads_it() {
     cluster.wait(2 * SOON);
     assert_eq!(held(&cluster), [0, 0, 0]);
     assert_eq!(forgetting(&cluster, 3).dots, 2);
+    let old_copies = cluster.nodes.values().map(|(node, _)| node.counts().old_copies);
+    assert_eq!(old_copies.map(|count| 0 < count).collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[test]
+fn while_a_shard_is_searched_for_tombstones_its_log_is_pruned_all_the_same() {
+    let mut cluster = cluster();
+    for number in 0..2_000 {
+        cluster.put(1, &format!("lives{number}"), "tea", &none());
+    }
+    cluster.wait(10_000);
+    assert!(cluster.nodes[&NodeId::new(1)].1.log.is_empty());
+    cluster.stop(3);
+    // More than are remembered: the others have to be looked for among all that is there.
+    for number in 0..1_100 {
+        let written = cluster.put(1, &format!("k{number}"), "tea", &none());
+        delete(&mut cluster, 1, &format!("k{number}"), &written.context);
+    }
+    cluster.start(3);
+    cluster.wait(2_000);
+    let lines = |cluster: &Cluster| cluster.nodes[&NodeId::new(1)].1.log.len();
+    let before = lines(&cluster);
+    cluster.wait(2_000);
+    assert!(lines(&cluster) + 300 < before, "{before} lines, then {}", lines(&cluster));
+    cluster.wait(20_000);
+    assert_eq!((lines(&cluster), held(&cluster)), (0, vec![2_000; 3]));
 }
 
 /// How many runs the context of a key has at each of three disks.

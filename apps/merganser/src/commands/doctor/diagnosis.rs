@@ -94,6 +94,7 @@ pub(super) fn diagnose(seen: &[Seen]) -> Vec<Finding> {
         findings.extend(load(url, said));
         findings.extend(hints::hints(url, said));
         findings.extend(losses::losses(url, said));
+        findings.extend(losses::old_copies(url, said));
         findings.extend(losses::unproven(url, said));
         findings.extend(disks::disks(url, said));
     }

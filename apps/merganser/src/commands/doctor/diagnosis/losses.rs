@@ -25,6 +25,24 @@ pub(super) fn losses(url: &str, said: &Said) -> Option<Finding> {
     )
 }
 
+/// Nodes that were started from an older copy of their directory, and brought up to date since.
+pub(super) fn old_copies(url: &str, said: &Said) -> Option<Finding> {
+    let shards = said.now.value("old_copies_total").filter(|count| 0.0 < *count)?;
+    let node = said.status.node;
+    let what = format!("n{node} was started from an older copy of its directory");
+    Some(
+        Finding::warning("old_copy", what)
+            .because(format!(
+                "{url} was told {shards:.0} times that a shard had forgotten what it had never heard of"
+            ))
+            .so(format!(
+                "it heals by itself, and meanwhile reads from n{node} alone may have shown what was \
+                 deleted: do not start nodes from snapshots; give the old disk up with \
+                 `merganser evict n{node}` and start with an empty one"
+            )),
+    )
+}
+
 /// Shards that were not shown to be equal, nor compared, for a day. That takes an absence, or
 /// comparisons that come to no end.
 pub(super) fn unproven(url: &str, said: &Said) -> Option<Finding> {

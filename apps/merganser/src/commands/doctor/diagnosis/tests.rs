@@ -302,6 +302,15 @@ fn a_disk_that_has_lost_records_is_named() {
 }
 
 #[test]
+fn a_node_that_was_started_from_an_old_copy_is_named() {
+    let mut all = all();
+    metrics(&mut all[2], "merganser_old_copies_total 0");
+    assert!(causes(&seen(all.clone())).is_empty());
+    metrics(&mut all[2], "merganser_old_copies_total 2");
+    assert_eq!(causes(&seen(all)), ["old_copy"]);
+}
+
+#[test]
 fn what_was_not_proven_for_a_day_is_named_with_what_proves_it() {
     let mut all = all();
     metrics(&mut all[1], "merganser_unproven_seconds 86000");
