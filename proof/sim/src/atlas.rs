@@ -138,7 +138,7 @@ impl World {
             Harm::Disk(node, with) if node == host.id => has_heard_of(with.objects.get(&place)),
             Harm::Record(node, older) if node == host.id => has_heard_of(older),
             Harm::None | Harm::Disk(..) | Harm::Record(..) | Harm::Hint(..) => {
-                host.disk.has_copy(&place, dot)
+                host.given_up.is_none() && host.disk.has_copy(&place, dot)
             }
         };
         let has_hint = |host: &Host, hint: &HintPlace| match harm {
@@ -149,7 +149,7 @@ impl World {
                 has_heard_of(older)
             }
             Harm::None | Harm::Disk(..) | Harm::Record(..) | Harm::Hint(..) => {
-                host.disk.has_hint(hint, dot)
+                host.given_up.is_none() && host.disk.has_hint(hint, dot)
             }
         };
         let waits_for_it = |hint: &HintPlace| match (harm, self.hosts.get(&hint.target)) {

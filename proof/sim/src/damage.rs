@@ -2,9 +2,10 @@
 
 use model::NodeId;
 
-use crate::disk::Crash;
+use crate::disk::{Contents, Crash};
 use crate::faults::{Fault, FaultKind, Replacement, Ways};
 use crate::host::Doom;
+use crate::losses::Records;
 use crate::mutant;
 use crate::oracle::{Look, Outcome};
 use crate::report::Broken;
@@ -152,22 +153,45 @@ impl World {
             *self.fault_counts.entry("disk spared by the atlas").or_default() += 1;
             return Ok(false);
         }
-        self.crash(node, Crash::Kill { flying: true })?;
-        self.host(node).disk.write_back();
-        self.note_synced(node);
+        self.stop_for_disk(node)?;
         if with == Replacement::Copy {
             self.put_copy_aside(node);
         }
+        self.put_disk(node, disk, lost, lasts)?;
+        Ok(true)
+    }
+
+    /// A process dies, and what it had left to the operating system comes to its disk.
+    pub(crate) fn stop_for_disk(&mut self, node: NodeId) -> Result<(), Broken> {
+        self.crash(node, Crash::Kill { flying: true })?;
+        self.host(node).disk.write_back();
+        self.note_synced(node);
+        Ok(())
+    }
+
+    /// A node that is down starts with this disk, which had lost these records.
+    pub(crate) fn put_disk(
+        &mut self,
+        node: NodeId,
+        disk: Contents,
+        lost: Records,
+        lasts: u64,
+    ) -> Result<(), Broken> {
+        let is_empty = disk.id.is_none();
         let before = self.host(node).disk.replace(disk.clone());
         self.oracle.losses.put_records(node, lost);
         self.oracle.note_replaced(node, &before, &disk, self.now);
-        self.host(node).is_astray = true;
-        if with == Replacement::Empty {
-            self.host(node).replaced_at = Some(self.now);
+        let unhealed = self.healing.forget(node);
+        *self.requests.entry(("losses", "with a disk that was replaced")).or_default() += unhealed;
+        let now = self.now;
+        let host = self.host(node);
+        host.is_astray = true;
+        if is_empty {
+            (host.replaced_at, host.outside_at, host.given_up) = (Some(now), Some(now), None);
         }
         self.check_disk(node)?;
         self.arrange(lasts, Event::Restart { at: node });
-        Ok(true)
+        Ok(())
     }
 
     /// Puts a copy of what is on a disk aside, as a backup would.
@@ -184,6 +208,7 @@ impl World {
         }
         self.trace.note(self.now, &[11], || format!("cut {ways:?}"));
         self.network.cut(&ways);
+        self.note_cut(&ways);
         ways.iter().for_each(|way| self.tell_ends(*way, false));
         self.arrange(lasts, Event::Mend(ways));
     }
@@ -200,6 +225,7 @@ impl World {
     pub(crate) fn mend(&mut self, ways: &[(NodeId, NodeId)]) {
         self.trace.note(self.now, &[8], || format!("mend {ways:?}"));
         self.network.mend(ways);
+        self.note_mended();
         ways.iter().for_each(|way| self.tell_ends(*way, true));
     }
 
@@ -234,6 +260,7 @@ impl World {
             return Ok(!lost.is_empty());
         }
         self.abandon_requests(at)?;
+        self.note_down(at);
         let others: Vec<NodeId> =
             self.hosts.values().filter(|host| host.is_up()).map(|host| host.id).collect();
         others.into_iter().for_each(|other| self.tell_ends((at, other), false));
@@ -323,6 +350,7 @@ impl World {
             host.doom = Some(Doom { effects, lasts, kind: FaultKind::CrashLoop });
         }
         self.note_synced(at);
+        self.note_up(at);
         self.found_kept(at);
         let words = [6, u64::from(at.number()), incarnation.bits()];
         self.trace.note(now, &words, || format!("{at} starts as {incarnation}"));
@@ -340,6 +368,7 @@ impl World {
     /// taken away where nothing looks for it. What stands still goes on in a while.
     pub(crate) fn end_faults(&mut self) -> Result<(), Broken> {
         self.network.set_faulty(false);
+        self.note_mended();
         for at in self.layout.members.keys().copied().collect::<Vec<_>>() {
             let rate = self.host(at).usual_rate;
             self.set_rate(at, rate);

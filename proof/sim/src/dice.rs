@@ -33,6 +33,8 @@ pub(crate) enum Part {
     Repairs,
     Watchers,
     Contexts,
+    Aimed,
+    Evictions,
 }
 
 /// The chance of one part of the world.

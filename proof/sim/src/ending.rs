@@ -99,6 +99,7 @@ impl World {
         self.go_on(2 * SECOND)?;
         self.check_idle()?;
         for (index, read) in reads.iter().enumerate() {
+            self.oracle.check_gone(index, read, self.plan.destroys)?;
             let read = &self.remembered_read(index, read);
             self.oracle.check_kept(index, read, self.plan.destroys)?;
             if self.oracle.look != Look::Answers {
@@ -112,6 +113,7 @@ impl World {
             self.check_no_tombstones()?;
             self.check_contexts()?;
         }
+        self.count_unhealed();
         self.check_watchers()?;
         self.check_catalogs()?;
         self.count_effects(&reads);
@@ -153,6 +155,7 @@ impl World {
                 let detail = format!("the last read is answered {reply:?}");
                 return Err(Broken::of(Invariant::HealthyRequestsSucceed, index, detail));
             };
+            self.check_deleted(index, begun, &read)?;
             let remembered = self.remembered_read(index, &read);
             let told = self.told(index, begun, &read);
             self.oracle.read(index, at_all(), (at, begun), (&remembered, &told))?;

@@ -90,7 +90,10 @@ impl World {
     ) -> Result<(), Broken> {
         let (shard, place) = (spot.shard, spot.place());
         // Who was not there before has as long as everybody else.
-        let takes_part = |host: &&Host| host.outside_at.is_none_or(|at| at + SETTLE <= self.now);
+        let takes_part = |host: &&Host| {
+            let since = host.outside_at.is_none_or(|at| at + SETTLE <= self.now);
+            since && host.given_up.is_none()
+        };
         let hosts =
             || spot.replicas.iter().filter_map(|node| self.hosts.get(node)).filter(takes_part);
         // Who cannot read its own record can merge nothing into it until that is healed.

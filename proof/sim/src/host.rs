@@ -62,6 +62,8 @@ pub(crate) struct Host {
     pub(crate) is_astray: bool,
     /// When it got an empty disk, until it takes part again.
     pub(crate) replaced_at: Option<u64>,
+    /// Since when the operators give up its disk, until it has another.
+    pub(crate) given_up: Option<u64>,
     /// When it last took no part.
     pub(crate) outside_at: Option<u64>,
     /// The catalog that this life of the node had last.
@@ -94,6 +96,7 @@ impl Host {
             aside: None,
             is_astray: false,
             replaced_at: None,
+            given_up: None,
             outside_at: None,
             catalog_version: 0,
             clock: Clock::new(0, 0, rate),

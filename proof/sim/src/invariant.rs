@@ -86,6 +86,9 @@ every! {
         /// What was superseded at a replica is not held there again, even if the record that
         /// says so is lost.
         SupersededStaysAway,
+        /// What was deleted is not shown once all replicas have that or its tombstone is forgotten,
+        /// and not held in the end.
+        DeletedStaysAway,
         /// The clock on a disk says exactly what the objects on it have heard.
         ClocksAreExact,
         /// A request that no cluster can carry out is refused, and says why.
@@ -221,6 +224,9 @@ impl Invariant {
             Invariant::SupersededStaysAway => {
                 "What was superseded at a replica is not held there again, even if the record that says so is lost."
             }
+            Invariant::DeletedStaysAway => {
+                "What was deleted is not shown once all replicas have that or its tombstone is forgotten, and not held in the end."
+            }
             Invariant::NewDisksAreWhole => {
                 "A node with a new disk takes part when it has what it had acknowledged, and not before."
             }
@@ -290,6 +296,7 @@ impl Invariant {
             | Invariant::TokensAreBound => &[Answered],
             Invariant::OutcomesAreTrue => &[Stored, Answered],
             Invariant::DurableIsOnDisk => &[Answered, Lost],
+            Invariant::DeletedStaysAway => &[Answered, Quiet],
             Invariant::ListsAgree | Invariant::WatchersMissNothing => &[Answered, Quiet],
             Invariant::RefusedStaysAway | Invariant::SupersededStaysAway => &[Stored, Answered],
             Invariant::EveryRequestIsAnswered
@@ -399,7 +406,7 @@ pub const PROMISES: &[Promise] = {
         ),
         promise(
             "what was superseded is not read again",
-            &[NoFalseSibling, SupersededStaysAway, QuorumsMeet],
+            &[NoFalseSibling, SupersededStaysAway, DeletedStaysAway, QuorumsMeet],
             "anti-entropy: a partial read may ask a replica that has not heard of a delete",
         ),
         promise("counters are exact", &[], "counters"),

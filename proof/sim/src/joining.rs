@@ -30,6 +30,11 @@ impl World {
     pub(crate) fn check_whole(&mut self, at: NodeId) -> Result<(), Broken> {
         let host = self.host(at);
         let takes_part = host.node.as_ref().is_some_and(node::Node::takes_part);
+        if host.given_up.is_some() {
+            // It may not know yet that the others refuse it.
+            self.troubles.of_node(at, self.now);
+        }
+        let host = self.host(at);
         if !takes_part {
             // Nobody can count on it.
             self.host(at).outside_at = Some(self.now);
@@ -89,7 +94,8 @@ impl World {
         let version = |host: &Host| host.node.as_ref().map(node::Node::catalog_version);
         let newest = self.hosts.values().filter_map(version).max();
         let is_out = |host: &&Host| {
-            version(host) != newest
+            host.given_up.is_some()
+                || version(host) != newest
                 || host.node.as_ref().is_none_or(|node| node.enrolment() != Enrolment::Enrolled)
         };
         self.hosts.values().find(is_out).map(|host| host.id)

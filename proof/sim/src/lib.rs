@@ -45,13 +45,16 @@ mod contexts;
 mod contracts;
 mod copies;
 mod damage;
+mod deleted;
 mod dice;
 mod disk;
 mod ending;
+mod evictions;
 mod every;
 mod exchanged;
 mod faults;
 mod forgetting;
+mod healing;
 mod host;
 mod inspect;
 mod invariant;
@@ -64,6 +67,7 @@ mod monotonic;
 mod mutant;
 mod network;
 mod oracle;
+mod outages;
 mod outcomes;
 mod outgoing;
 mod reach;
@@ -79,6 +83,7 @@ mod steps;
 mod summary;
 mod swarm;
 mod tables;
+mod tally;
 mod tokens;
 mod trace;
 mod trees;
@@ -103,7 +108,8 @@ pub use oracle::Look;
 pub use report::{Report, Violation};
 pub use shrink::{faults_of, shrink};
 pub use summary::Summary;
-pub use swarm::{ClientPlan, DiskPlan, FaultPlan, NetworkPlan, Plan, TablePlan};
+pub use swarm::{ClientPlan, DiskPlan, FaultPlan, NetworkPlan, Plan, TablePlan, Worlds};
+pub use tally::{Goal, Tally, tally};
 
 use report::Broken;
 use trace::Keep;
@@ -114,6 +120,8 @@ use world::World;
 pub struct Options {
     /// The world, instead of the one that the seed draws.
     pub plan: Option<Plan>,
+    /// Of what kind the world is that the seed draws.
+    pub worlds: Worlds,
     /// Where the oracle looks. What is wrong is found later, or not at all, if it does not
     /// look everywhere; it shows that each check can fail.
     pub look: Look,
@@ -142,7 +150,7 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Violation>> {
         // Events were not put into words, which takes long; the same happens once more.
         (world, _) = attempt(seed, options, Keep::Last, None);
     }
-    Err(Box::new(world.violation(seed, broken)))
+    Err(Box::new(world.violation(seed, options.worlds, broken)))
 }
 
 /// Runs a seed, to its end or until so many lines of its trace are told. What is wrong comes
@@ -153,7 +161,7 @@ fn attempt(
     keep: Keep,
     lines_max: Option<u64>,
 ) -> (World, Result<(), Broken>) {
-    let mut plan = options.plan.clone().unwrap_or_else(|| Plan::draw(seed));
+    let mut plan = options.plan.clone().unwrap_or_else(|| options.worlds.draw(seed));
     plan.destroys |= options.destroys;
     let layout = scenario::layout(&plan);
     let mut world = World::new(seed, plan, layout, options.mutant);
@@ -187,7 +195,7 @@ impl World {
         }
     }
 
-    fn violation(self, seed: u64, broken: Broken) -> Violation {
+    fn violation(self, seed: u64, worlds: Worlds, broken: Broken) -> Violation {
         Violation {
             seed,
             plan: format!("{:?}", self.plan),
@@ -196,6 +204,7 @@ impl World {
             at: self.now,
             faults: self.fault_number,
             destroys: self.plan.destroys,
+            worlds,
             history: broken.key.map(|key| self.oracle.tell(key)).unwrap_or_default(),
             events: self.trace.into_lines(),
         }
@@ -213,7 +222,7 @@ pub fn trace(seed: u64, options: &Options) -> (Vec<String>, Result<Report, Box<V
     let lines = world.trace.lines();
     let outcome = match broken {
         Ok(()) => Ok(world.report(seed)),
-        Err(broken) => Err(Box::new(world.violation(seed, broken))),
+        Err(broken) => Err(Box::new(world.violation(seed, options.worlds, broken))),
     };
     (lines, outcome)
 }

@@ -54,6 +54,41 @@ pub fn run_many(
     first.map_or(Ok(whole), Err)
 }
 
+/// Runs all seeds on so many threads, and returns those with a violation beside the sum of the others, in
+/// order.
+pub(crate) fn run_all(
+    seeds: std::ops::Range<u64>,
+    threads: usize,
+    options: &Options,
+) -> (Summary, Vec<Box<Violation>>) {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let at_work = on_core();
+        let (mut summary, mut violations) = (Summary::default(), Vec::new());
+        let take = || Some(next.fetch_add(1, Relaxed)).filter(|seed| *seed < seeds.end);
+        while let Some(seed) = take() {
+            match run(seed, options) {
+                Ok(report) => summary.add(&report),
+                Err(violation) => violations.push(violation),
+            }
+        }
+        let spent = on_core().zip(at_work).map(|(after, before)| after.saturating_sub(before));
+        summary.core_time = spent.unwrap_or_default();
+        (summary, violations)
+    };
+    let results: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("runs catch panics")).collect()
+    });
+    let (mut whole, mut all) = (Summary::default(), Vec::new());
+    for (summary, violations) in results {
+        whole.merge(&summary);
+        all.extend(violations);
+    }
+    all.sort_by_key(|violation| violation.seed);
+    (whole, all)
+}
+
 /// What one thread does.
 fn run_each(
     mut take: impl FnMut() -> Option<u64>,

@@ -103,6 +103,11 @@ impl Network {
         }
     }
 
+    /// Whether a way is cut.
+    pub(crate) fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        self.cuts.contains_key(&(from, to))
+    }
+
     /// Which ways of a node are cut or clogged, in words.
     pub(crate) fn tell_ways(&self, now: u64, node: NodeId) -> impl Iterator<Item = String> {
         let is_of = move |(from, to): &(NodeId, NodeId)| *from == node || *to == node;

@@ -317,6 +317,19 @@ impl Oracle {
         before
     }
 
+    /// When a replica had first forgotten a dot of a key.
+    pub(crate) fn first_forgotten(&self, at: NodeId, spot: usize, dot: Dot) -> Option<u64> {
+        let forgotten = self.forgotten_at.get(&(at, spot))?;
+        forgotten.iter().find(|(_, dots)| dots.contains(dot)).map(|(then, _)| *then)
+    }
+
+    /// The writes that had read what a dot of this key's shard names.
+    pub(crate) fn superseding(&self, spot: usize, dot: Dot) -> impl Iterator<Item = WriteId> + '_ {
+        let of_dot = self.covered_by.get(&(self.spot(spot).shard, dot));
+        let of_key = move |id: &WriteId| self.write(*id).spot == spot;
+        of_dot.into_iter().flatten().copied().filter(of_key)
+    }
+
     /// What any replica has forgotten of a key.
     pub(crate) fn forgotten_of(&self, spot: usize) -> Option<&DotSet> {
         self.forgotten.get(&spot)

@@ -103,6 +103,15 @@ impl World {
         }
     }
 
+    /// Whether two nodes are up, and nothing was wrong with either or between them since then.
+    pub(crate) fn can_talk(&self, a: NodeId, b: NodeId, since: u64) -> bool {
+        let is_sound = |node: NodeId| {
+            self.troubles.is_sound(node, since)
+                && self.hosts.get(&node).is_some_and(crate::host::Host::is_up)
+        };
+        is_sound(a) && is_sound(b) && self.troubles.is_clear(a, b, since)
+    }
+
     /// Whether nothing that a node has under a key keeps it from taking more: what it cannot read
     /// it does not write over.
     fn can_take(&self, node: NodeId, spot: &Spot) -> bool {

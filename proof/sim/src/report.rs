@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::invariant::Invariant;
+use crate::swarm::Worlds;
 
 /// What happened in a run that found nothing wrong.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -81,6 +82,8 @@ pub struct Violation {
     pub faults: u64,
     /// Whether it was a world that destroys everything.
     pub destroys: bool,
+    /// Of what kind the world was.
+    pub worlds: Worlds,
     /// The writes to the key that it is about, in the order of their requests.
     pub history: Vec<String>,
     /// The last events before it.
@@ -97,6 +100,7 @@ impl fmt::Display for Violation {
             lines.iter().try_for_each(|line| writeln!(f, "    {line}"))?;
         }
         let how = if self.destroys { " --destroy" } else { "" };
+        let how = format!("{}{how}", self.worlds.option());
         writeln!(f, "  again with:   merganser sim replay --seed {}{how} --trace", self.seed)?;
         write!(f, "  smaller with: merganser sim shrink --seed {}{how}", self.seed)
     }

@@ -41,6 +41,11 @@ impl Rot {
         Self { dice, gap: plan.rot, weights: plan.rots }
     }
 
+    /// Whether any record is damaged.
+    pub(crate) fn is_on(&self) -> bool {
+        self.gap != 0
+    }
+
     fn draw(&mut self) -> Damage {
         let [lost, rolled_back, flipped] = self.weights;
         self.dice.weighted(&[
@@ -93,6 +98,7 @@ impl World {
         }
         let Some(object) = self.host(at).disk.lose(place) else { return Ok(()) };
         self.repairs.note_loss(at);
+        self.note_unhealed(at, place, &object, None);
         self.note_lost(at, place, &object, None, "record lost")
     }
 
@@ -105,6 +111,7 @@ impl World {
             return Ok(());
         };
         self.repairs.note_loss(at);
+        self.note_unhealed(at, place, &object, Some(&older));
         self.note_lost(at, place, &object, Some(&older), "record rolled back")
     }
 
@@ -117,6 +124,7 @@ impl World {
         bytes::damage_record(place, &object, bits, self.mutant)?;
         self.host(at).disk.damage(place);
         self.repairs.note_loss(at);
+        self.note_unhealed(at, place, &object, None);
         *self.fault_counts.entry("record flipped").or_default() += 1;
         self.trace.note(self.now, &[14, u64::from(at.number())], || {
             format!("{at} cannot read {place:?}")

@@ -89,6 +89,8 @@ impl World {
         self.arrange_declaring();
         self.arrange_repairing();
         self.arrange_rot();
+        self.arrange_evicting();
+        self.arrange_looking();
         self.go_on(self.plan.safety)?;
         self.phase = Phase::Quiet;
         self.end_faults()?;

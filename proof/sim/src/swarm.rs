@@ -8,12 +8,15 @@
 //!
 //! Source: Groce et al., "Swarm Testing" (ISSTA 2012).
 
+mod aimed;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Durability, Level};
 use serde::{Deserialize, Serialize};
 
+pub use self::aimed::Worlds;
 use crate::dice::{Dice, Part};
 use crate::faults::FaultKind;
 use crate::words;
@@ -59,6 +62,9 @@ pub struct Plan {
     /// Mean microseconds between two repairs that operators begin. Zero for none.
     #[serde(default)]
     pub repairs: u64,
+    /// Mean microseconds between two nodes whose disks operators give up. Zero for none.
+    #[serde(default)]
+    pub evictions: u64,
     /// Programs that watch a table.
     #[serde(default)]
     pub watchers: usize,
@@ -286,6 +292,7 @@ impl Plan {
             ]),
             scrubs: Dice::new(seed, Part::Trees).chance(600),
             repairs: Dice::new(seed, Part::Repairs).pick(&[0, 0, SECOND, 3 * SECOND]),
+            evictions: 0,
             watchers,
             changes_retention: retention.filter(|_| 0 < watchers).unwrap_or(0),
             declares: dice.pick(&[0, 0, often, 2 * SECOND]),

@@ -33,11 +33,13 @@ impl World {
                 self.count_kind(written.receipt.kind);
                 self.oracle.check_written(*id, *options, written)?;
                 self.oracle.acked(*id, written, self.now);
+                self.leave_out_given_up(*id);
                 self.check_on_disk(*id, &written.receipt.acks)?;
             }
             (Op::Read { spot, options, monotonic }, Reply::Read(read)) => {
                 self.count(&open.op, "answered");
                 self.count_kind(read.receipt.kind);
+                self.check_deleted(*spot, open.begun, read)?;
                 let told = self.told(*spot, open.begun, read);
                 let read = &self.remembered_read(*spot, read);
                 self.oracle.read(*spot, *options, (open.at, open.begun), (read, &told))?;

@@ -57,6 +57,12 @@ pub(crate) enum Event {
     Declare,
     /// An operator begins a repair.
     Repair,
+    /// An operator gives up the disk of a node.
+    Evict,
+    /// An operator says so of this node, once more if nobody has heard.
+    GiveUp { at: NodeId },
+    /// The losses that are not healed are looked at.
+    LookAtLosses,
     /// Something goes wrong.
     Fault,
     /// A record on a disk is damaged.
@@ -128,6 +134,9 @@ pub(crate) struct World {
     pub(crate) returned: crate::monotonic::Returned,
     pub(crate) rot: Rot,
     pub(crate) repairs: crate::repairs::Repairs,
+    pub(crate) evictions: crate::evictions::Evictions,
+    pub(crate) outages: crate::outages::Outages,
+    pub(crate) healing: crate::healing::Healing,
     /// Which guests had no room for what.
     pub(crate) rooms: crate::rooms::Rooms,
     /// How many faults have come so far.
@@ -207,6 +216,9 @@ impl World {
             rooms: crate::rooms::Rooms::default(),
             rot: Rot::new(&plan.disk, dice(Part::Rot)),
             repairs: crate::repairs::Repairs::new(plan.repairs, dice(Part::Repairs)),
+            evictions: crate::evictions::Evictions::new(plan.evictions, dice(Part::Evictions)),
+            outages: crate::outages::Outages::default(),
+            healing: crate::healing::Healing::default(),
             fault_number: 0,
             left_out: BTreeSet::new(),
             requests: BTreeMap::new(),
@@ -264,6 +276,9 @@ impl World {
             Event::Overdue { ticket } => self.overdue(ticket),
             Event::Declare => self.declare_something(),
             Event::Repair => self.begin_repair(),
+            Event::Evict => self.evict(),
+            Event::GiveUp { at } => self.give_up(at),
+            Event::LookAtLosses => self.look_at_losses(),
             Event::Fault => self.fault(),
             Event::Rot => self.rot(),
             Event::Cut { ways, lasts } => {
@@ -333,6 +348,7 @@ impl World {
             return Ok(());
         }
         self.check_expired(to, &message, waited)?;
+        self.note_late_hint(&message);
         self.step(to, Input::Received { from, message: *message })
     }
 
