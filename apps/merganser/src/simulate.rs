@@ -11,7 +11,8 @@ use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use sim::{Case, Options, Plan, Question, Summary, Violation};
+use serde_json::{Map, Value, json};
+use sim::{Case, Goal, Options, Plan, Question, Summary, Tally, Violation, Worlds};
 
 /// Runs a simulated cluster under faults, and checks that it keeps its promises.
 ///
@@ -32,7 +33,8 @@ enum Action {
     Promises,
 }
 
-/// Runs many seeds, and stops at the first violation.
+/// Runs many seeds, and stops at the first violation. With a number of deletes or losses it goes on,
+/// and counts violations.
 #[derive(Args, Debug)]
 struct Run {
     /// The first seed. Without, one that nobody has seen before.
@@ -46,6 +48,20 @@ struct Run {
     /// Go on until clusters were under load for so many hours together.
     #[arg(long, value_name = "HOURS")]
     hours: Option<u64>,
+
+    /// Run worlds of many deletes, until so many were acknowledged, and print what they had to
+    /// survive and whether anything came back.
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "hours", "losses"])]
+    deletes: Option<u64>,
+
+    /// Run worlds of many lost, rolled-back and damaged records, until there were so many, and
+    /// print what became of them.
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "hours"])]
+    losses: Option<u64>,
+
+    /// Print JSON. For --deletes and --losses.
+    #[arg(long)]
+    json: bool,
 
     /// How many run at once. Without, as many as there are cores.
     #[arg(long, value_name = "COUNT")]
@@ -67,8 +83,12 @@ struct Which {
     #[arg(long)]
     destroy: bool,
 
+    /// Of what kind the world is that the seed draws: any, deletes or losses.
+    #[arg(long, value_name = "KIND", default_value = "any", value_parser = worlds)]
+    worlds: Worlds,
+
     /// A run that was kept as a file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "destroy"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "destroy", "worlds"])]
     case: Option<PathBuf>,
 }
 
@@ -104,6 +124,11 @@ struct Shrink {
     runs: usize,
 }
 
+fn worlds(text: &str) -> Result<Worlds, String> {
+    let known = Worlds::ALL.iter().copied().find(|worlds| worlds.name() == text);
+    known.ok_or_else(|| format!("{text} is none of any, deletes and losses"))
+}
+
 impl Sim {
     /// Does it.
     pub(crate) fn run(self) -> ExitCode {
@@ -137,6 +162,9 @@ impl Run {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or_else(cores);
         let options = Options { destroys: self.destroy, ..Options::default() };
+        if let Some(goal) = self.goal() {
+            return self.tally(goal, first, threads, &options);
+        }
         println!("from seed {first}, on {threads} threads");
         let mut whole = Summary::default();
         let mut next = first;
@@ -156,6 +184,33 @@ impl Run {
         Ok(ExitCode::SUCCESS)
     }
 
+    fn goal(&self) -> Option<Goal> {
+        self.deletes.map(Goal::Deletes).or(self.losses.map(Goal::Losses))
+    }
+
+    /// Tries something often, and tells what came of it.
+    fn tally(
+        &self,
+        goal: Goal,
+        first: u64,
+        threads: usize,
+        options: &Options,
+    ) -> io::Result<ExitCode> {
+        let tell = |tally: &Tally| {
+            let (worlds, deletes, losses) = (tally.count(), tally.deletes(), tally.losses());
+            eprint!("\r{worlds} worlds, {deletes} deletes acknowledged, {losses} losses");
+        };
+        let tally = sim::tally(goal, first, threads, options, tell);
+        eprintln!();
+        if self.json {
+            println!("{:#}", as_json(&tally));
+        } else {
+            println!("{tally}");
+        }
+        let is_clean = tally.violations.is_empty();
+        Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
     fn wants_more(&self, done: u64, whole: &Summary) -> bool {
         match self.hours {
             #[expect(clippy::cast_precision_loss, reason = "nobody waits for 2^52 hours")]
@@ -163,6 +218,28 @@ impl Run {
             None => done < self.seeds,
         }
     }
+}
+
+fn as_json(tally: &Tally) -> Value {
+    let counts: Map<String, Value> =
+        tally.rows().into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
+    let violation = |violation: &Violation| {
+        json!({
+            "seed": violation.seed,
+            "invariant": format!("{:?}", violation.invariant),
+            "detail": violation.detail,
+        })
+    };
+    let violations: Vec<Value> = tally.violations.values().flatten().map(violation).collect();
+    json!({
+        "worlds": tally.worlds.name(),
+        "first_seed": tally.first,
+        "last_seed": (tally.first + tally.count()).saturating_sub(1),
+        "hours": tally.summary.hours(),
+        "core_seconds": tally.summary.core_time.as_secs(),
+        "counts": counts,
+        "violations": violations,
+    })
 }
 
 impl Which {
@@ -176,7 +253,7 @@ impl Which {
             return Case::parse(&text).map_err(|error| of_file(&error));
         }
         let seed = self.seed.unwrap_or(0);
-        let plan = Plan { destroys: self.destroy, ..Plan::draw(seed) };
+        let plan = Plan { destroys: self.destroy, ..self.worlds.draw(seed) };
         Ok(Case::new(seed, plan, Default::default(), String::new()))
     }
 }
@@ -303,6 +380,16 @@ mod tests {
             let nothing = |_: u64, _: &Question| panic!("{asked:?} is no question");
             assert_eq!(step(&lines, &mut asked.as_bytes(), nothing).unwrap(), shown, "{asked:?}");
         }
+    }
+
+    #[test]
+    fn a_tally_as_json_names_each_count_and_the_seeds() {
+        let tally = sim::tally(Goal::Worlds(2), 7, 1, &Options::default(), |_| {});
+        let json = as_json(&tally);
+        assert_eq!(json["counts"]["worlds"], 2);
+        assert_eq!(json["counts"]["resurrections"], 0);
+        assert_eq!((&json["first_seed"], &json["last_seed"]), (&json!(7), &json!(8)));
+        assert_eq!(json["violations"], json!([]));
     }
 
     #[test]

@@ -40,14 +40,19 @@ impl Oracle {
         let replicas = &self.spot(spot).replicas;
         let has = |node: &NodeId| write.acks.iter().any(|ack| is_on_disk(ack) && ack.node == *node);
         let by_all = replicas.iter().all(has).then_some(write.ended);
-        let forgotten = replicas.iter().filter_map(|node| {
-            write.dot.and_then(|dot| self.first_forgotten(*node, spot, dot))
-        });
+        let forgotten = replicas
+            .iter()
+            .filter_map(|node| write.dot.and_then(|dot| self.first_forgotten(*node, spot, dot)));
         forgotten.chain(by_all).min()
     }
 
     /// In the end nothing is held that was deleted.
-    pub(crate) fn check_gone(&self, spot: usize, read: &Read, destroys: bool) -> Result<(), Broken> {
+    pub(crate) fn check_gone(
+        &self,
+        spot: usize,
+        read: &Read,
+        destroys: bool,
+    ) -> Result<(), Broken> {
         for dot in read.object.values().keys() {
             let must = |(_, write): &(WriteId, &Write)| {
                 let was_durable = !destroys && write.acks.iter().any(|ack| ack.durable);
@@ -68,12 +73,7 @@ fn is_on_disk(ack: &Ack) -> bool {
 
 impl World {
     /// A read shows nothing whose delete was settled before it began.
-    pub(crate) fn check_deleted(
-        &self,
-        spot: usize,
-        begun: u64,
-        read: &Read,
-    ) -> Result<(), Broken> {
+    pub(crate) fn check_deleted(&self, spot: usize, begun: u64, read: &Read) -> Result<(), Broken> {
         if self.oracle.look == Look::Quiet {
             return Ok(());
         }

@@ -54,9 +54,8 @@ impl World {
         let nodes: Vec<NodeId> = self.hosts.keys().copied().collect();
         let at = self.evictions.dice.pick(&nodes);
         let lasts = self.evictions.dice.micros(self.plan.faults.lasts, 0);
-        let is_rest_whole = |host: &crate::host::Host| {
-            host.given_up.is_none() && host.replaced_at.is_none()
-        };
+        let is_rest_whole =
+            |host: &crate::host::Host| host.given_up.is_none() && host.replaced_at.is_none();
         let may = |world: &Self| world.may_replace(at, &Default::default());
         if !self.count_fault() || !self.hosts.values().all(is_rest_whole) || !may(self) {
             return Ok(());
@@ -76,7 +75,8 @@ impl World {
     /// An operator says that the disk of a node will not come back, unless that is known. Some time
     /// after it is, and after the node came back with it, it gets an empty one.
     pub(crate) fn give_up(&mut self, at: NodeId) -> Result<(), Broken> {
-        let (Some(_), Some(disk)) = (self.host(at).given_up, self.host(at).disk.contents().id) else {
+        let (Some(_), Some(disk)) = (self.host(at).given_up, self.host(at).disk.contents().id)
+        else {
             return Ok(());
         };
         if self.is_given_up(at, disk) {
@@ -107,17 +107,25 @@ impl World {
     /// Whether a node serves with a catalog that says so.
     fn is_given_up(&self, at: NodeId, disk: DiskId) -> bool {
         let others = self.hosts.values().filter(|host| host.id != at);
-        others.filter_map(|host| host.node.as_ref()).any(|node| {
-            node.disks().get(&at).is_some_and(|disks| disks.retired.contains(&disk))
-        })
+        others
+            .filter_map(|host| host.node.as_ref())
+            .any(|node| node.disks().get(&at).is_some_and(|disks| disks.retired.contains(&disk)))
+    }
+
+    /// Whether a node is given up, as far as the operators or this node know, and no other disk of it
+    /// has been heard of.
+    pub(crate) fn has_no_disk(&self, known_to: NodeId, node: NodeId) -> bool {
+        let knows = self.hosts.get(&known_to).and_then(|host| host.node.as_ref());
+        let disks = knows.and_then(|knows| knows.disks().get(&node));
+        disks.is_some_and(|disks| disks.enrolled.is_none() && disks.joining.is_none())
+            || self.hosts.get(&node).is_some_and(|host| host.given_up.is_some())
     }
 
     /// Nobody relies on what a node acknowledges whose disk is given up.
     pub(crate) fn leave_out_given_up(&mut self, id: WriteId) {
         let hosts = &self.hosts;
-        let is_there = |ack: &model::Ack| {
-            hosts.get(&ack.node).is_some_and(|host| host.given_up.is_none())
-        };
+        let is_there =
+            |ack: &model::Ack| hosts.get(&ack.node).is_some_and(|host| host.given_up.is_none());
         self.oracle.write_mut(id).acks.retain(is_there);
     }
 }

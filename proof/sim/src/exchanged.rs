@@ -179,7 +179,7 @@ impl World {
                 is_astray(node) || lost.is_some_and(|lost| lost.contains(dot))
             };
             // What guests have taken in they keep, or have handed over.
-            let is_with_guests = !write.acks.iter().any(Ack::is_primary);
+            let is_with_guests = !write.acks.is_empty() && !write.acks.iter().any(Ack::is_primary);
             let is_kept = is_with_guests || losses.keepers(write, 0).next().is_some();
             if is_kept && !readers.iter().any(has_lost) {
                 let detail = format!(

@@ -117,8 +117,7 @@ impl World {
             self.healing.losses.insert((at, spot), loss);
         }
         self.healing.looked = self.now;
-        self.healing.is_looking =
-            self.phase == Phase::Safety || !self.healing.losses.is_empty();
+        self.healing.is_looking = self.phase == Phase::Safety || !self.healing.losses.is_empty();
         if self.healing.is_looking {
             self.arrange(EVERY, Event::LookAtLosses);
         }
@@ -138,12 +137,12 @@ impl World {
         let (of, since) = (self.oracle.spot(spot), self.healing.looked);
         let place = of.place();
         let known = self.known(at, spot);
-        let is_damaged = self.hosts.get(&at).is_some_and(|host| host.disk.damaged().contains(&place));
+        let is_damaged =
+            self.hosts.get(&at).is_some_and(|host| host.disk.damaged().contains(&place));
         let missing =
             if is_damaged { loss.gone.clone() } else { loss.gone.difference(known.context()) };
         let can_help = |node: &NodeId| {
-            let is_damaged =
-                |host: &crate::host::Host| host.disk.damaged().contains(&place);
+            let is_damaged = |host: &crate::host::Host| host.disk.damaged().contains(&place);
             let holds = |host: &crate::host::Host| {
                 let held = host.disk.view().objects.get(&place);
                 held.is_some_and(|held| !missing.intersection(held.context()).is_empty())

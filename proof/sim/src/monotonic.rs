@@ -78,7 +78,12 @@ impl World {
         let spot = self.oracle.spot(index);
         let losses = &self.oracle.losses;
         let has = |node: &NodeId| {
-            let disk = self.hosts.get(node).map(|host| host.disk.contents());
+            let host = self.hosts.get(node);
+            // Who was given up, or has a new disk, answers no such read.
+            if host.is_some_and(|host| host.given_up.is_some() || host.replaced_at.is_some()) {
+                return true;
+            }
+            let disk = host.map(|host| host.disk.contents());
             let known = disk.map(|disk| self.oracle.known(index, disk)).unwrap_or_default();
             let lacks = context.difference(known.context());
             dots(&lacks).all(|dot| losses.may_lack(*node, index, dot, 0))

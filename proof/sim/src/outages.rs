@@ -69,7 +69,8 @@ impl World {
         let values = merge.object.values().keys();
         let mut written = values.clone().filter_map(|dot| self.oracle.named(index, *dot));
         let is_late = written.any(|id| self.oracle.write(id).begun + LONG <= self.now);
-        let is_deleted = values.clone().any(|dot| self.oracle.deletes_of(index, *dot).next().is_some());
+        let is_deleted =
+            values.clone().any(|dot| self.oracle.deletes_of(index, *dot).next().is_some());
         *self.requests.entry(("hints", "handed over")).or_default() += 1;
         if is_late {
             *self.requests.entry(("hints", "older than 15 s")).or_default() += 1;

@@ -138,7 +138,9 @@ impl World {
         // the node that was asked is none, others have their part in it.
         let has_seen = matches!(&open.request, Request::Put(Put { sessions: Some(seen), .. }) if !seen.is_empty());
         let is_able = spot_of.replicas.contains(&open.at) && !open.behind.contains(&open.at);
-        if has_seen && !is_able {
+        // Nobody stands in for who was given up, until another disk is there.
+        let is_given_up = spot_of.replicas.iter().any(|node| self.has_no_disk(open.at, *node));
+        if has_seen && !is_able || is_given_up {
             return Ok(());
         }
         let is_judged = match failure {

@@ -11,12 +11,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::Options;
 use crate::invariant::Invariant;
 use crate::many::run_all;
 use crate::report::Violation;
 use crate::summary::Summary;
 use crate::swarm::Worlds;
-use crate::Options;
 
 /// Worlds between two looks at how far it has come.
 const BATCH: u64 = 50;
@@ -206,6 +206,10 @@ impl fmt::Display for Tally {
                 writeln!(f, "  {class}: seed {seed}, {invariant:?}: {detail}")?;
             }
         }
-        write!(f, "  seconds of core time              {:>14.0}", self.summary.core_time.as_secs_f64())
+        write!(
+            f,
+            "  seconds of core time              {:>14.0}",
+            self.summary.core_time.as_secs_f64()
+        )
     }
 }

@@ -6,7 +6,7 @@
 //! | worlds | full of |
 //! | --- | --- |
 //! | [`Deletes`](Worlds::Deletes) | deletes, while replicas are away for longer than any timer, guests hand over late, old copies of disks come back, disks are lost and given up |
-//! | [`Losses`](Worlds::Losses) | records that vanish, turn old or lose their sense, every few milliseconds, on all disks, while everything is read again all the time |
+//! | [`Losses`](Worlds::Losses) | records that vanish, turn old or lose their sense, up to twenty a second, on all disks, while everything is read again all the time |
 //!
 //! The rest of such a world is what the seed draws anyhow. Writes have no tokens in them: the marks
 //! of a token keep its tombstone for longer than a world lasts.
@@ -103,9 +103,10 @@ fn of_losses(plan: Plan, dice: &mut Dice) -> Plan {
     plan.shards = dice.pick(&[1, 2, 8]);
     plan.clients.weights = dice.pick(&[[40, 10, 45, 5], [30, 30, 35, 5]]);
     plan.clients.think = 100 * MILLISECOND;
-    (plan.disk.rot, plan.disk.rots) = (20 * MILLISECOND, [1, 1, 1]);
+    plan.disk.rot = dice.pick(&[50 * MILLISECOND, 100 * MILLISECOND, 200 * MILLISECOND]);
+    plan.disk.rots = [1, 1, 1];
     (plan.scrubs, plan.disk.unreadable) = (true, 0);
-    plan.safety = 30 * SECOND;
+    plan.safety = 60 * SECOND;
     (plan.faults.gap, plan.faults.lasts) = (4 * SECOND, 2 * SECOND);
     plan.faults.kinds.clear();
     // In half of them nothing else goes wrong, so that each pair is connected all the time.

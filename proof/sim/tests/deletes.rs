@@ -1,0 +1,74 @@
+//! What was deleted does not come back, and what disks lose does: in worlds that try it.
+//!
+//! `merganser sim run --deletes 1000000` and `--losses 100000` are the same worlds, many of them.
+//! With tombstones that are forgotten by a timer, as others do, something comes back; how often is
+//! printed by
+//!
+//! ```text
+//! SIM_WORLDS=500 cargo test --release -p sim --features mutants --test deletes -- --nocapture
+//! ```
+
+use sim::{Goal, Options, Tally, Worlds, tally};
+
+/// As many as take a few seconds.
+const FIXED: u64 = 12;
+
+fn run(worlds: Worlds, options: Options) -> Tally {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let asked = std::env::var("SIM_WORLDS").ok().and_then(|count| count.parse().ok());
+    let goal = Goal::Worlds(asked.unwrap_or(FIXED));
+    let tally = tally(goal, 1, threads, &Options { worlds, ..options }, |_| {});
+    println!("{tally}");
+    tally
+}
+
+fn expect(tally: &Tally, rows: &[&str]) {
+    for name in rows {
+        let count = tally.rows().into_iter().find(|(row, _)| row == name);
+        assert!(count.is_some_and(|(_, count)| 0 < count), "no {name}: {tally}");
+    }
+}
+
+#[test]
+fn nothing_that_was_deleted_comes_back() {
+    let tally = run(Worlds::Deletes, Options::default());
+    assert!(tally.violations.is_empty(), "{tally}");
+    expect(
+        &tally,
+        &[
+            "deletes acknowledged",
+            "tombstones forgotten",
+            "nodes down for over 15 s",
+            "ways cut for over 15 s",
+            "disks given up",
+            "disks wiped",
+            "old copies restored",
+            "hints older than 15 s",
+            "hints of what was deleted",
+        ],
+    );
+}
+
+#[test]
+fn what_disks_lose_is_healed() {
+    let tally = run(Worlds::Losses, Options::default());
+    assert!(tally.violations.is_empty(), "{tally}");
+    expect(
+        &tally,
+        &["records lost", "records rolled back", "records damaged", "healed within 4 s"],
+    );
+}
+
+/// A client who watches for it sees what comes back, and in the end it is held by all.
+#[cfg(feature = "mutants")]
+#[test]
+fn with_tombstones_that_a_timer_forgets_something_comes_back() {
+    use sim::{Inside, Look, Mutant};
+    for look in [Look::Answers, Look::Quiet] {
+        let mutant = Some(Mutant::Inside(Inside::TombstonesByTimer));
+        let of_mutant = run(Worlds::Deletes, Options { look, mutant, ..Options::default() });
+        assert!(0 < of_mutant.returned(), "{look:?}: {of_mutant}");
+        let without = run(Worlds::Deletes, Options { look, ..Options::default() });
+        assert_eq!(without.returned(), 0, "{look:?}: {without}");
+    }
+}
