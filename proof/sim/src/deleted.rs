@@ -96,8 +96,11 @@ impl World {
                 let mut readers = read.receipt.acks.iter().filter(|ack| ack.is_primary());
                 if let Some(reader) = readers.find(|ack| !lacks(ack.node)) {
                     let detail = format!(
-                        "a read begun at {begun} shows {dot}, which w{} had deleted: acknowledged at {}, settled at {at}, and {} took part",
-                        id.0, write.ended, reader.node
+                        "a {} read begun at {begun} shows {dot}, which w{} had deleted: acknowledged at {}, settled at {at}, and {} took part",
+                        read.receipt.kind.as_str(),
+                        id.0,
+                        write.ended,
+                        reader.node
                     );
                     return Err(Broken::of(Invariant::DeletedStaysAway, spot, detail));
                 }

@@ -11,6 +11,7 @@ use node::{Cause, Message};
 
 use crate::faults::Ways;
 use crate::network::LATE_MAX;
+use crate::oracle::Spot;
 use crate::world::World;
 
 /// Microseconds: longer than any message is on its way.
@@ -63,7 +64,8 @@ impl World {
     /// A guest hands over what was written long ago, or deleted meanwhile.
     pub(crate) fn note_late_hint(&mut self, message: &Message) {
         let Message::Merge(merge) = message else { return };
-        let of = |spot: &crate::oracle::Spot| spot.address() == merge.address;
+        let of =
+            |spot: &Spot| spot.table.id == merge.address.table && spot.key == merge.address.key;
         let index = (merge.cause == Cause::Handoff).then(|| self.oracle.spots.iter().position(of));
         let Some(index) = index.flatten() else { return };
         let values = merge.object.values().keys();

@@ -185,6 +185,7 @@ const HEALED: &[&str] = &[
     "healed within 8 s",
     "healed within 12 s",
     "healed within 16 s",
+    "healed later, under writes",
     "of what was not healed yet",
     "with a disk that was replaced",
     "of what nobody else held",

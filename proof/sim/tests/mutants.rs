@@ -119,6 +119,12 @@ fn of_replaced_disks(seed: u64) -> Plan {
     plan
 }
 
+/// A world in which much is deleted while much is away.
+#[cfg(feature = "mutants")]
+fn of_deletes(seed: u64) -> Plan {
+    sim::Worlds::Deletes.draw(seed)
+}
+
 /// A world in which much is deleted, and records turn into what they were.
 #[cfg(feature = "mutants")]
 fn of_records_that_turn_old(seed: u64) -> Plan {
@@ -719,6 +725,7 @@ const BREAKS: &[(Invariant, Mutant, Worlds, Look)] = {
         (HealthyRequestsSucceed, Mutant::Inside(In::DeadForEver), ANY, ALL),
         (ReplicasOnlyGrow, Mutant::Inside(In::TombstoneForgotten), ANY, ALL),
         (SupersededStaysAway, Mutant::Inside(In::OldNewsTaken), ANY, ALL),
+        (DeletedStaysAway, Mutant::Inside(In::TombstonesByTimer), of_deletes, Look::Answers),
         (ClocksAreExact, Mutant::Inside(In::ClockNotStored), ANY, ALL),
         (ClocksAreExact, Mutant::ClockLost, ANY, Look::Quiet),
         (ImproperIsRefused, Mutant::LargeTaken, ANY, ALL),

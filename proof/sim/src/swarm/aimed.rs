@@ -11,7 +11,7 @@
 //! The rest of such a world is what the seed draws anyhow. Writes have no tokens in them: the marks
 //! of a token keep its tombstone for longer than a world lasts.
 
-use model::Durability;
+use model::{Durability, Level};
 
 use super::{MILLISECOND, Plan, SECOND, table};
 use crate::dice::{Dice, Part};
@@ -84,7 +84,12 @@ fn small(mut plan: Plan, dice: &mut Dice) -> Plan {
 fn of_deletes(plan: Plan, dice: &mut Dice) -> Plan {
     use FaultKind::{Copy, Isolate, Kill, OneWay, Partial, Pause, Power, Restore, Split, Wipe};
     let mut plan = small(plan, dice);
-    (plan.clients.weights, plan.clients.think) = ([35, 35, 25, 5], 5 * MILLISECOND);
+    (plan.clients.weights, plan.clients.think) = ([38, 40, 18, 4], 5 * MILLISECOND);
+    plan.clients.sessions = 0;
+    for table in &mut plan.tables {
+        table.write = dice.pick(&[Level::Quorum, Level::Quorum, Level::One]);
+        table.read = dice.pick(&[Level::Quorum, Level::Quorum, Level::One]);
+    }
     plan.clients.partitions = dice.pick(&[8, 40, 100]);
     plan.clients.hot = 0;
     plan.safety = 60 * SECOND;
