@@ -157,7 +157,7 @@ impl World {
         if with == Replacement::Copy {
             self.put_copy_aside(node);
         }
-        self.put_disk(node, disk, lost, lasts)?;
+        self.put_disk(node, &disk, lost, lasts)?;
         Ok(true)
     }
 
@@ -173,14 +173,14 @@ impl World {
     pub(crate) fn put_disk(
         &mut self,
         node: NodeId,
-        disk: Contents,
+        disk: &Contents,
         lost: Records,
         lasts: u64,
     ) -> Result<(), Broken> {
         let is_empty = disk.id.is_none();
         let before = self.host(node).disk.replace(disk.clone());
         self.oracle.losses.put_records(node, lost);
-        self.oracle.note_replaced(node, &before, &disk, self.now);
+        self.oracle.note_replaced(node, &before, disk, self.now);
         let unhealed = self.healing.forget(node);
         *self.requests.entry(("losses", "with a disk that was replaced")).or_default() += unhealed;
         let now = self.now;

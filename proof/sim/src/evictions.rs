@@ -87,7 +87,7 @@ impl World {
             }
             *self.requests.entry(("disks", "given up")).or_default() += 1;
             self.stop_for_disk(at)?;
-            return self.put_disk(at, Default::default(), Default::default(), 0);
+            return self.put_disk(at, &Default::default(), Default::default(), 0);
         }
         let up = self.hosts.values().filter(|host| host.id != at && host.is_up());
         let up: Vec<NodeId> = up.map(|host| host.id).collect();

@@ -85,6 +85,10 @@ impl World {
     ) {
         let Ok(spot) = self.oracle.spot_of(place) else { return };
         *self.requests.entry(("losses", "of records")).or_default() += 1;
+        if !self.healing.is_looking {
+            *self.requests.entry(("losses", "where nothing is scrubbed")).or_default() += 1;
+            return;
+        }
         let left = older.map(|older| older.context().clone()).unwrap_or_default();
         let gone = object.context().difference(&left);
         let since = self.now;

@@ -60,7 +60,7 @@ pub(crate) fn run_all(
     seeds: std::ops::Range<u64>,
     threads: usize,
     options: &Options,
-) -> (Summary, Vec<Box<Violation>>) {
+) -> (Summary, Vec<Violation>) {
     let next = AtomicU64::new(seeds.start);
     let work = || {
         let at_work = on_core();
@@ -69,7 +69,7 @@ pub(crate) fn run_all(
         while let Some(seed) = take() {
             match run(seed, options) {
                 Ok(report) => summary.add(&report),
-                Err(violation) => violations.push(violation),
+                Err(violation) => violations.push(*violation),
             }
         }
         let spent = on_core().zip(at_work).map(|(after, before)| after.saturating_sub(before));

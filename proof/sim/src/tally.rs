@@ -86,23 +86,11 @@ pub fn tally(
         whole.summary.merge(&summary);
         for violation in violations {
             let of = whole.violations.entry(class(violation.invariant)).or_default();
-            of.push(*violation);
+            of.push(violation);
         }
         tell(&whole);
     }
     whole
-}
-
-/// What a broken promise means for data.
-fn class(invariant: Invariant) -> &'static str {
-    use Invariant as I;
-    match invariant {
-        I::DeletedStaysAway | I::SupersededStaysAway | I::NoFalseSibling => RETURNED,
-        I::NoFalseDominance => DROPPED,
-        I::AcknowledgedIsKept | I::HistoryIsHeld => LOST,
-        I::LossesAreHealed | I::ReplicasConverge => UNHEALED,
-        _ => OTHER,
-    }
 }
 
 const RETURNED: &str = "resurrections";
@@ -110,6 +98,23 @@ const DROPPED: &str = "losses that became deletes";
 const LOST: &str = "lost versions";
 const UNHEALED: &str = "losses not healed in time";
 const OTHER: &str = "other violations";
+
+/// What broken promises mean for data.
+const CLASSES: &[(&str, &[Invariant])] = {
+    use Invariant::*;
+    &[
+        (RETURNED, &[DeletedStaysAway, SupersededStaysAway, NoFalseSibling]),
+        (DROPPED, &[NoFalseDominance]),
+        (LOST, &[AcknowledgedIsKept, HistoryIsHeld]),
+        (UNHEALED, &[LossesAreHealed, ReplicasConverge]),
+    ]
+};
+
+/// What a broken promise means for data.
+fn class(invariant: Invariant) -> &'static str {
+    let of = CLASSES.iter().find(|(_, invariants)| invariants.contains(&invariant));
+    of.map_or(OTHER, |(class, _)| class)
+}
 
 impl Tally {
     /// Worlds, with and without violations.
@@ -189,6 +194,7 @@ const HEALED: &[&str] = &[
     "of what was not healed yet",
     "with a disk that was replaced",
     "of what nobody else held",
+    "where nothing is scrubbed",
 ];
 
 impl fmt::Display for Tally {

@@ -8,7 +8,9 @@
 //! SIM_WORLDS=500 cargo test --release -p sim --features mutants --test deletes -- --nocapture
 //! ```
 
-use sim::{Goal, Options, Tally, Worlds, tally};
+#![cfg(feature = "mutants")]
+
+use sim::{Goal, Inside, Look, Mutant, Options, Tally, Worlds, tally};
 
 /// As many as take some seconds, and show everything that is asked for.
 const FIXED: u64 = 20;
@@ -60,10 +62,8 @@ fn what_disks_lose_is_healed() {
 }
 
 /// The oracle looks at nothing but what clients are told.
-#[cfg(feature = "mutants")]
 #[test]
 fn with_tombstones_that_a_timer_forgets_clients_are_shown_what_was_deleted() {
-    use sim::{Inside, Look, Mutant};
     let look = Look::Answers;
     let mutant = Some(Mutant::Inside(Inside::TombstonesByTimer));
     let of_mutant = run(Worlds::Deletes, Options { look, mutant, ..Options::default() });
