@@ -13,7 +13,7 @@ use model::{Address, Durability, Key, Object, ShardId, TableId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use replica::{Change, Log, Page, PageNeed, Reaping, Span, Store as _};
+use replica::{Change, Log, Page, PageNeed, Reaping, Span, Store as _, Trimmed};
 use storage::{FlushError, Storage};
 use tempfile::{TempDir, tempdir};
 
@@ -173,7 +173,8 @@ impl Pair {
         self.storage().commit(change);
     }
 
-    /// Drops what is under some keys, and forgets some dots, perhaps of several chunks.
+    /// Drops what is under some keys, stores something else under others, and forgets some dots, perhaps of
+    /// several chunks.
     fn reap(&mut self, (table, shard): (TableId, ShardId), keys: Vec<Key>, first: u64, last: u64) {
         let news = Run { first, ..up_to(last) };
         let clock = self.advance(shard, news);
@@ -181,9 +182,17 @@ impl Pair {
         let _ = forgotten.union(&DotSet::from_runs(vec![news]).unwrap());
         let chunks = chunks(forgotten, news);
         let (mut tombstones, mut trimmed) = (Vec::new(), Vec::new());
-        for key in keys {
-            self.plain.objects.remove(&(table, shard, key.clone()));
-            tombstones.push((Address { table, key }, tombstone(last)));
+        for (number, key) in keys.into_iter().enumerate() {
+            let place = (table, shard, key.clone());
+            let address = Address { table, key };
+            if number.is_multiple_of(2) {
+                self.plain.objects.remove(&place);
+                tombstones.push((address, tombstone(last)));
+            } else {
+                let after = object(last, format!("trimmed {last}"));
+                self.plain.objects.insert(place, after.clone());
+                trimmed.push(Trimmed { address, before: tombstone(last), after });
+            }
         }
         self.storage().reap(Reaping { shard, tombstones, trimmed, chunks, clock });
     }

@@ -223,7 +223,8 @@ impl Node {
         let time = self.time_of_marks(shard, now);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         let clock = kept.replica.clock();
-        let by_timer = is(Mutant::TombstonesByTimer) && now.as_micros() / 1_000_000 % 10 == 0;
+        let seconds = now.as_micros() / 1_000_000;
+        let by_timer = is(Mutant::TombstonesByTimer) && seconds.is_multiple_of(10);
         let settled = match by_timer {
             true => clock.clone(),
             false => self.exchange.acks.settled(shard, &heard, clock),
