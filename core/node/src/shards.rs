@@ -145,6 +145,7 @@ impl Node {
     pub(crate) fn fetch<D: Disk>(&mut self, from: NodeId, fetch: &Fetch, turn: &mut Turn<'_, D>) {
         self.exchange.served += 1;
         let found = self.look_up(fetch, turn);
+        self.look_for_old(fetch, &found, turn);
         let (durable, after) = match fetch.sync {
             true if is(Mutant::RecallNotSynced) => (true, After::Now),
             true => (true, After::Synced),
@@ -157,6 +158,18 @@ impl Node {
         let request = fetch.request;
         let fetched = Fetched { request, found, durable, staleness, known, forgets };
         turn.send(from, Message::Fetched(fetched), after);
+    }
+
+    /// A record that is readable and not shown is older than what is forgotten. Its shard is read
+    /// again at once, by which others are told that it differs.
+    fn look_for_old<D: Disk>(&mut self, fetch: &Fetch, found: &Found, turn: &Turn<'_, D>) {
+        let Fetch { address, .. } = fetch;
+        let shard = self.shard_here(address.table, address.key.partition());
+        if let (Found::Failed, Some(shard)) = (found, shard)
+            && turn.disk.object(shard, address).is_ok()
+        {
+            self.hurry_scrub(shard, turn.now);
+        }
     }
 
     fn look_up<D: Disk>(&self, fetch: &Fetch, turn: &Turn<'_, D>) -> Found {

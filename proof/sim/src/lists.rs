@@ -26,8 +26,8 @@ use crate::report::Broken;
 use crate::world::World;
 
 impl World {
-    /// Checks one page of a list. Who took part is known of its last shard: what those have forgotten
-    /// counts there, as for a read. Of the others what anybody has forgotten excuses what is missing.
+    /// Checks one page of a list. Who took part is known of its last shard, if that was read to the end: no
+    /// value is shown there that those have forgotten. What anybody has forgotten was heard of.
     pub(crate) fn listed(
         &mut self,
         list: &List,
@@ -35,17 +35,16 @@ impl World {
         (at, begun): (NodeId, u64),
     ) -> Result<(), Broken> {
         let (mut told, mut remembered) = (Vec::new(), listed.clone());
+        let is_whole = usize::from(listed.receipt.wanted) <= listed.receipt.acks.len();
         for Listing { key, object } in &mut remembered.listings {
             let spot = self.oracle.listed_spot(list, key);
             let is_last = |spot: &usize| self.oracle.spot(*spot).shard == listed.receipt.shard;
             let (receipt, session) = (listed.receipt.clone(), None);
             let read = Read { object: object.clone(), session, receipt };
-            let last = spot.filter(is_last);
+            let last = spot.filter(is_last).filter(|_| is_whole);
             told.push(last.map_or(read.object.clone(), |spot| self.told(spot, begun, &read)));
-            match (last, spot) {
-                (Some(spot), _) => *object = self.remembered_read(spot, &read).object,
-                (None, Some(spot)) => *object = self.oracle.remembered(spot, object),
-                (None, None) => {}
+            if let Some(spot) = spot {
+                *object = self.oracle.remembered(spot, object);
             }
         }
         self.oracle.listed(list, listed, (&told, &remembered), (at, begun))
