@@ -25,7 +25,8 @@
 //!
 //! Any other leaf is settled when the objects that both have, and those that were named, come to the
 //! sum of the responder. That is a proof, but for 2⁻⁶⁴. Otherwise something has changed
-//! meanwhile or short fingerprints were equal by chance, and it is listed again, in full.
+//! meanwhile or short fingerprints were equal by chance, and it is listed again, in full. A leaf that has
+//! changed each time is given up: nothing is proved of it, and what seemed to differ is said.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +64,7 @@ pub struct Outcome {
     /// Keys that were found to differ.
     pub differences: u64,
     /// Ranges that changed each time they were looked at, and were given up. They may hold
-    /// differences that were not found.
+    /// differences that were not found, and some that were found may be none any more.
     pub unsettled: u64,
     /// Ranges that differed, and in which no difference was found. If nothing was changed
     /// meanwhile, one of the trees does not say what is stored, and a scrub is due.

@@ -40,12 +40,11 @@ impl<K: TreeKey> Exchange<K> {
                 if !crate::range::is_read_of(&range, &items) {
                     return Err(Stopped::Malformed("names that were not asked for"));
                 }
-                if naming.sum == sum {
-                    let ours = here.items(&range).map_err(Stopped::Store)?;
-                    let named = here.hashed(items);
-                    self.settle(range, &naming, &ours, &named, found);
-                } else {
-                    self.again(range, naming.attempt);
+                let ours = here.items(&range).map_err(Stopped::Store)?;
+                let named = here.hashed(items);
+                match naming.sum == sum {
+                    true => self.settle(range, &naming, &ours, &named, found),
+                    false => self.again(range, &naming, (&ours, &named), found),
                 }
                 Ok(())
             }
@@ -220,8 +219,7 @@ impl<K: TreeKey> Exchange<K> {
         found: &mut Vec<Difference<K>>,
     ) {
         let Some(differences) = naming.differences(ours, named) else {
-            self.again(range, naming.attempt);
-            return;
+            return self.again(range, naming, (ours, named), found);
         };
         if differences.is_empty() {
             self.outcome.vanished += 1;
@@ -230,11 +228,22 @@ impl<K: TreeKey> Exchange<K> {
         found.extend(differences);
     }
 
-    fn again(&mut self, range: KeyRange<K>, attempt: u8) {
-        if attempt + 1 < ATTEMPTS_MAX {
-            self.push(range, Task::List(Width::Long, attempt + 1));
-        } else {
-            self.outcome.unsettled += 1;
+    /// Lists a range once more. If it has changed each time, it is given up, and what seemed to differ is
+    /// settled all the same: where it is written all the time, what is lost beside that is brought.
+    fn again(
+        &mut self,
+        range: KeyRange<K>,
+        naming: &Naming,
+        (ours, named): (&[Item<K>], &[Item<K>]),
+        found: &mut Vec<Difference<K>>,
+    ) {
+        if naming.attempt + 1 < ATTEMPTS_MAX {
+            self.push(range, Task::List(Width::Long, naming.attempt + 1));
+            return;
         }
+        self.outcome.unsettled += 1;
+        let differences = naming.likely(ours, named);
+        self.outcome.differences += differences.len() as u64;
+        found.extend(differences);
     }
 }

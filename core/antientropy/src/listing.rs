@@ -59,14 +59,22 @@ impl Naming {
         named: &[Item<K>],
     ) -> Option<Vec<Difference<K>>> {
         let unmatched = self.unmatched(ours);
+        let is_shared = |item: &&Item<K>| !unmatched.contains(&self.width.of(item.hash));
+        let theirs = ours.iter().filter(is_shared).chain(named);
+        (sum(theirs) == self.sum).then(|| self.likely(ours, named))
+    }
+
+    /// The same without a proof: what was named is there, and what was not listed may have been written
+    /// since.
+    pub(crate) fn likely<K: TreeKey>(
+        &self,
+        ours: &[Item<K>],
+        named: &[Item<K>],
+    ) -> Vec<Difference<K>> {
+        let unmatched = self.unmatched(ours);
         let is_unmatched = |item: &&Item<K>| unmatched.contains(&self.width.of(item.hash));
-        let (only_ours, shared): (Vec<_>, Vec<_>) = ours.iter().partition(is_unmatched);
-        let theirs = shared.into_iter().chain(named);
-        if sum(theirs) != self.sum {
-            return None;
-        }
         let mut by_key: BTreeMap<&K, (Option<Digest>, Option<Digest>)> = BTreeMap::new();
-        for item in only_ours {
+        for item in ours.iter().filter(is_unmatched) {
             by_key.entry(&item.key).or_default().0 = Some(item.digest);
         }
         for item in named {
@@ -75,7 +83,7 @@ impl Naming {
         let differing = by_key.into_iter().filter(|(_, (ours, theirs))| ours != theirs);
         let difference =
             |(key, (ours, theirs)): (&K, _)| Difference { key: key.clone(), ours, theirs };
-        Some(differing.map(difference).collect())
+        differing.map(difference).collect()
     }
 
     /// The fingerprints of which the two sides do not have as many.

@@ -376,3 +376,21 @@ fn a_tree_that_does_not_say_what_is_stored_is_noticed() {
 fn key(number: u16) -> Vec<u8> {
     number.wrapping_mul(40_503).to_be_bytes().to_vec()
 }
+
+#[test]
+fn what_is_missing_in_a_leaf_that_is_written_all_the_time_is_found_and_nothing_is_proved() {
+    let (mut here, mut there) = (Replica::of(0..40), Replica::of(0..40));
+    let lost: BTreeSet<Key> = [10, 14].into_iter().map(key).collect();
+    lost.iter().for_each(|key| here.shelf.put(&mut here.tree, key, None));
+    let mut exchange = Exchange::new(KeyRange::ALL, Limits::default());
+    let (mut found, mut writes) = (Vec::new(), 0..100);
+    while let Some(questions) = exchange.ask(&here.tree, &here.shelf).unwrap() {
+        let written = Digest(writes.next().expect("it comes to an end"));
+        there.shelf.put(&mut there.tree, &key(12), Some(written));
+        let answers = respond(&there.tree, &there.shelf, &questions, &Limits::default()).unwrap();
+        exchange.step(answers, &here.tree, &here.shelf, &mut found).unwrap();
+    }
+    let found: BTreeSet<Key> = found.into_iter().map(|difference| difference.key).collect();
+    assert!(found.is_superset(&lost), "found {found:?}");
+    assert_eq!(exchange.outcome().unsettled, 1);
+}
