@@ -393,7 +393,7 @@ impl Oracle {
     /// Whether a value that every replica knew to be superseded, and has forgotten, may be back because a
     /// disk is what it was once. What is written there then had not read it.
     fn may_be_old(&self, viewer: Viewer, spot: usize, dot: Dot) -> bool {
-        let is_forgotten = self.forgotten_of(spot).is_some_and(|all| all.contains(dot));
+        let is_forgotten = self.is_forgotten(spot, dot);
         let is_old = |node: &NodeId| self.losses.may_be_old(*node, spot);
         is_forgotten
             && match viewer {

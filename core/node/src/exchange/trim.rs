@@ -157,8 +157,10 @@ impl Node {
             return;
         }
         let others = self.awaited(shard);
+        if !self.is_first(&others, turn.now) {
+            return;
+        }
         let settled = self.exchange.acks.settled(shard, &others, kept.replica.clock());
-        let is_first = self.is_first(&others, turn.now);
         let time = self.time_of_marks(shard, turn.now);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         // A disk that cannot be read keeps its contexts for now.
@@ -166,7 +168,7 @@ impl Node {
             self.counts.failed_scrubs += 1;
             return;
         };
-        if keys.is_empty() || !is_first {
+        if keys.is_empty() {
             return;
         }
         self.forget_dots(Forgot { shard, keys: keys.clone() }, turn);
