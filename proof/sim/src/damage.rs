@@ -376,6 +376,7 @@ impl World {
             if !self.plan.scrubs {
                 self.take_damaged_away(at)?;
             }
+            self.take_old_away(at)?;
             self.take_damaged_hints_away(at)?;
             self.start(at)?;
         }

@@ -134,8 +134,26 @@ impl World {
 
     /// Records with flipped bits are thrown away, as an operator would.
     pub(crate) fn take_damaged_away(&mut self, at: NodeId) -> Result<(), Broken> {
-        let damaged: Vec<Place> = self.host(at).disk.damaged().iter().cloned().collect();
-        for place in damaged {
+        let damaged = self.host(at).disk.damaged().iter().cloned().collect();
+        self.take_away(at, damaged)
+    }
+
+    /// The same of those that are older than what is forgotten, which cannot be read either. Requests may
+    /// not fail any more, and whoever reads them has them healed only then.
+    pub(crate) fn take_old_away(&mut self, at: NodeId) -> Result<(), Broken> {
+        let disk = &self.host(at).disk;
+        let is_old = |(place, object): &(&Place, &Object)| {
+            let forgotten = disk.view().forgotten(place.0);
+            let mut held = object.values().keys();
+            forgotten.is_some_and(|dots| held.any(|dot| dots.contains(*dot)))
+        };
+        let old = disk.view().objects.iter().filter(is_old).map(|(place, _)| place.clone());
+        let old = old.collect();
+        self.take_away(at, old)
+    }
+
+    fn take_away(&mut self, at: NodeId, places: Vec<Place>) -> Result<(), Broken> {
+        for place in places {
             let Some(object) = self.host(at).disk.lose(&place) else { continue };
             self.repairs.note_loss(at);
             self.note_lost(at, &place, &object, None, "record thrown away")?;
