@@ -313,8 +313,6 @@ mutants! {
     RefutedNotTold,
     /// A value that others have forgotten is shown.
     NothingDoubted,
-    /// A list shows values that another replica may have forgotten, and does not ask it.
-    ListsNotDoubted,
     /// Watchers are told values that the replica which tells them has forgotten.
     ForgottenToldToWatchers,
     /// A new disk is not told what was forgotten.
@@ -323,8 +321,6 @@ mutants! {
     ContextsKept,
     /// A superseded dot is forgotten when all replicas have it, whoever lacks what took its place.
     SupersederNotAwaited,
-    /// Who forgets superseded dots tells nobody.
-    ForgottenNotTold,
 }
 
 #[cfg(feature = "on")]

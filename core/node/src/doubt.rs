@@ -59,9 +59,7 @@ impl Node {
         address: Option<Address>,
         turn: &mut Turn<'_, D>,
     ) {
-        let is_list = matches!(reply, Reply::Listed(_));
-        let is_blind = is(Mutant::NothingDoubted) || is_list && is(Mutant::ListsNotDoubted);
-        if doubts.is_empty() || is_blind {
+        if doubts.is_empty() || is(Mutant::NothingDoubted) {
             return self.answer(client, reply, turn);
         }
         if self.config.limits.requests_max <= self.doubting {

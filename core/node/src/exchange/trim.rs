@@ -172,9 +172,6 @@ impl Node {
             return;
         }
         self.forget_dots(Forgot { shard, keys: keys.clone() }, turn);
-        if is(Mutant::ForgottenNotTold) {
-            return;
-        }
         for node in others {
             // This replica is one of those who have to know by what it was superseded.
             let forgot = Message::Forgot(Forgot { shard, keys: keys.clone() });
