@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, channel};
 
 use bytes::Bytes;
@@ -182,7 +182,8 @@ impl Pair {
         let _ = forgotten.union(&DotSet::from_runs(vec![news]).unwrap());
         let chunks = chunks(forgotten, news);
         let (mut tombstones, mut trimmed) = (Vec::new(), Vec::new());
-        for (number, key) in keys.into_iter().enumerate() {
+        // No key is named twice.
+        for (number, key) in keys.into_iter().collect::<BTreeSet<_>>().into_iter().enumerate() {
             let place = (table, shard, key.clone());
             let address = Address { table, key };
             if number.is_multiple_of(2) {
