@@ -85,7 +85,7 @@ fn messages_of_every_kind_arrive_as_they_were_sent() {
         assert_eq!(decode(&mut buffer), Ok(Some(message.clone())));
     }
     assert_eq!(decode(&mut buffer), Ok(None));
-    assert_eq!(seen, (0..37).collect());
+    assert_eq!(seen, (0..38).collect());
 }
 
 proptest! {
