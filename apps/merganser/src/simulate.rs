@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use serde_json::{Map, Value, json};
 use sim::{Case, Goal, Options, Plan, Question, Summary, Tally, Violation, Worlds};
 
@@ -51,16 +51,18 @@ struct Run {
 
     /// Run worlds of many deletes, until so many were acknowledged, and print what they had to
     /// survive and whether anything came back.
-    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "hours", "losses"])]
+    #[arg(long, value_name = "COUNT", group = "counted", value_parser = value_parser!(u64).range(1..))]
+    #[arg(conflicts_with_all = ["seeds", "hours", "losses"])]
     deletes: Option<u64>,
 
     /// Run worlds of many lost, rolled-back and damaged records, until there were so many, and
     /// print what became of them.
-    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "hours"])]
+    #[arg(long, value_name = "COUNT", group = "counted", value_parser = value_parser!(u64).range(1..))]
+    #[arg(conflicts_with_all = ["seeds", "hours"])]
     losses: Option<u64>,
 
     /// Print JSON. For --deletes and --losses.
-    #[arg(long)]
+    #[arg(long, requires = "counted")]
     json: bool,
 
     /// How many run at once. Without, as many as there are cores.
@@ -68,7 +70,7 @@ struct Run {
     threads: Option<usize>,
 
     /// In worlds where everything may be destroyed, and only lies are violations.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "counted")]
     destroy: bool,
 }
 

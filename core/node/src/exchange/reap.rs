@@ -41,8 +41,9 @@ use crate::{Disk, Node, Turn};
 /// How many tombstones of one shard are remembered, at most, of each kind: some hundred KiB.
 const KNOWN_MAX: usize = 1_024;
 
-/// How many tombstones count for one line of a log: together they make one change of what is forgotten.
-const COST: usize = 4;
+/// How many objects of which something is forgotten count for one line of a log: together they make one
+/// change of what is forgotten.
+pub(crate) const COST: usize = 4;
 
 /// After how many intervals of the exchange others have forgotten, too, what this node has.
 const ALIKE: u32 = 3;

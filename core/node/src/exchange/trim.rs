@@ -31,7 +31,7 @@ use mutant::{Mutant, is};
 use replica::StoreError;
 
 use crate::exchange::Kept;
-use crate::exchange::reap::Time;
+use crate::exchange::reap::{COST, Time};
 use crate::message::Forgot;
 use crate::{After, Disk, Message, Node, Turn};
 
@@ -44,9 +44,6 @@ const RUNS_MAX: usize = 8_192;
 /// After how many rounds it is seen to that a context still has what it had. A record may have been lost
 /// meanwhile, and with it what nobody will ever settle.
 const ROUNDS: u32 = 8;
-
-/// How many objects count for one line of a log.
-const COST: usize = 4;
 
 /// A context as it was once.
 #[derive(Debug)]

@@ -18,9 +18,9 @@
 //!
 //! **Evidence.** A write counts as told if the object that is told carries it. If the record was
 //! lost, nothing is told, and the write stays a gap of the watcher. But where nothing at all is held
-//! under the key, and all replicas have the write, the key was deleted and that is forgotten. What is
-//! forgotten and still on the disk is [not shown](crate::shown): nobody is told of the key when it is
-//! read, and that nothing is left of it when its line is.
+//! under the key, and all replicas have the write, the key was deleted and that is forgotten. A record
+//! that is older than what is forgotten is [not shown](crate::shown), as one that is damaged: the write stays a
+//! gap until the record is mended.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
