@@ -6,7 +6,7 @@
 //! level. Disks that were lost, and records, are excused.
 
 use causality::{Dot, DotSet};
-use model::{NodeId, Read, ReadOptions};
+use model::{NodeId, Object, Read, ReadOptions};
 
 use crate::invariant::Invariant;
 use crate::levels::replicas;
@@ -28,18 +28,19 @@ impl Losses {
 }
 
 impl World {
-    /// A monotonic read was answered.
+    /// A monotonic read was answered, by those who know at least what was `told`.
     pub(crate) fn check_monotonic(
         &mut self,
         spot: usize,
         begun: u64,
-        read: &Read,
+        (read, told): (&Read, &Object),
     ) -> Result<(), Broken> {
         if self.oracle.look == Look::Quiet {
             return Ok(());
         }
-        let context = read.object.context();
-        self.check_returned(spot, begun, context)?;
+        self.check_returned(spot, begun, read.object.context())?;
+        // What those who answered have forgotten since was not returned.
+        let context = told.context();
         if self.oracle.look == Look::Everywhere {
             self.check_settled(spot, context)?;
         }

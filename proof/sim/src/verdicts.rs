@@ -54,7 +54,7 @@ impl World {
                 }
                 if *monotonic {
                     *self.requests.entry(("gets", "monotonic")).or_default() += 1;
-                    self.check_monotonic(*spot, open.begun, read)?;
+                    self.check_monotonic(*spot, open.begun, (read, &told))?;
                 }
                 if 1 < read.object.values().len() {
                     *self.requests.entry(("gets", "of siblings")).or_default() += 1;
