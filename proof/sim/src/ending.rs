@@ -46,11 +46,20 @@ impl Oracle {
         let complain = |detail| Err(Broken::of(Invariant::HistoryIsHeld, spot, detail));
         let (mut known, mut had_read) = (DotSet::new(), DotSet::new());
         let heard = |dot: &Dot| read.context().contains(*dot);
+        let may_lack = |node: &NodeId, dot| self.losses.may_lack(*node, spot, dot, 0);
+        let is_lost = |dot| self.spot(spot).replicas.iter().all(|node| may_lack(node, dot));
+        let forgotten = self.forgotten_of(spot).cloned().unwrap_or_default();
         for (_, write) in self.writes_of(spot) {
             let Some(dot) = write.dot else { continue };
             let _ = known.insert(dot);
+            // Of a write that all have lost others speak, who know no more of what it had read than was not
+            // forgotten when they were made.
+            let mut told = write.context.clone();
+            if is_lost(dot) {
+                told = told.difference(&forgotten);
+            }
             if heard(&dot) {
-                let _ = had_read.union(&write.context);
+                let _ = had_read.union(&told);
             }
         }
         let invented = read.context().difference(&known);
