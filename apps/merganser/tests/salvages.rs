@@ -147,8 +147,8 @@ fn only_what_was_never_seen_is_brought_back_and_once() {
         assert_eq!(code, Some(3));
     }
     assert_eq!(cluster.get(2, &path("kept")).text(), "old");
-    let doomed = cluster.get(2, &path("doomed"));
-    assert!(doomed.status == 404 && doomed.text().contains("deleted"), "{}", doomed.text());
+    // Its tombstone may be forgotten since n3 is evicted: then nobody has heard of the key.
+    assert_eq!(cluster.get(2, &path("doomed")).status, 404);
 
     // What was recovered is like any other value from then on.
     delete(&cluster, 1, "alone");
