@@ -60,7 +60,7 @@ impl Salt {
 
     /// The hash of a key with its digest, of which sums are made. A digest has always eight
     /// bytes and comes last, so that no two pairs are hashed as the same bytes.
-    pub(crate) fn item<K: TreeKey>(&self, key: &K, digest: Digest) -> u64 {
+    pub fn item<K: TreeKey>(&self, key: &K, digest: Digest) -> u64 {
         first_u64(&keyed(&self.items, key, &digest.0.to_le_bytes()))
     }
 

@@ -52,6 +52,7 @@ pub use schema::{
 pub use session::{Seen, Session, shortened, shortened_dots};
 pub use status::{
     Blocker, DiskStatus, Enrolment, Forgetting, HintStatus, Lag, NodeStatus, Standing, Status,
+    Suspect,
 };
 pub use time::Now;
 pub use watch::{Changed, Position, Reading, Watch, Watched};

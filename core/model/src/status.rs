@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{DiskId, Keyspace, NodeId, Region, Table, Zone};
+use crate::{DiskId, Keyspace, NodeId, Region, ShardId, Table, Zone};
 /// The state of a node, as it sees itself and the others.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Status {
@@ -33,6 +33,8 @@ pub struct Status {
     pub disk: DiskStatus,
     /// How far it has come with forgetting what was deleted.
     pub forgetting: Forgetting,
+    /// Shards whose disk has lost something, and that are not whole again.
+    pub suspects: Vec<Suspect>,
 }
 
 /// What a disk is to the cluster.
@@ -82,6 +84,18 @@ pub struct Forgetting {
     pub runs: u64,
     /// Who is waited for.
     pub blockers: Vec<Blocker>,
+}
+
+/// A shard that does not hold what its disk should hold.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Suspect {
+    /// Which.
+    pub shard: ShardId,
+    /// For how long that is known, in this life of the node.
+    pub since: Duration,
+    /// The replicas with which it has to be compared before it is whole again. Where there is none at
+    /// all, an operator has to repair it.
+    pub waits_for: Vec<NodeId>,
 }
 
 /// A replica that is not known to have what a tombstone speaks of.

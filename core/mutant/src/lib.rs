@@ -321,6 +321,14 @@ mutants! {
     ContextsKept,
     /// A superseded dot is forgotten when all replicas have it, whoever lacks what took its place.
     SupersederNotAwaited,
+    /// What a shard should come to is stored some time after the change that it speaks of.
+    SumNotInBatch,
+    /// A shard that does not come to what it should is taken for whole.
+    LossNotNoticed,
+    /// What a suspect replica has acknowledged counts as settled.
+    SuspectsCount,
+    /// A suspect shard is never whole again.
+    SuspectForEver,
 }
 
 #[cfg(feature = "on")]

@@ -1,7 +1,7 @@
 //! What happens to a node, and what it wants done.
 use catalog::Acceptor;
 use model::{Address, NodeId, Reply, Request, ShardId};
-use replica::{PageNeed, StoreError};
+use replica::{PageNeed, StoreError, Sum};
 
 use crate::{Hint, HintPlace, Message};
 
@@ -87,6 +87,9 @@ pub trait Disk: replica::Store {
     /// Stages that a replica of a shard lacks something that the log cannot bring it any more, or
     /// that it has it.
     fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool);
+
+    /// Stages what a shard should come to, where no change says it.
+    fn keep_sum(&mut self, shard: ShardId, sum: Sum);
 
     /// Reads one hint. Nothing if none is kept there.
     ///

@@ -52,11 +52,11 @@ use causality::{Dot, DotSet};
 use model::{Lag, NodeId, Now, ShardId};
 use mutant::{Mutant, is};
 use rand::RngExt;
-use replica::Replica;
+use replica::{Replica, Sum};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::message::{Clocks, Lack, Stamp, Sums};
-use crate::trees::{Place, Scrub, Watched};
+use crate::trees::{Account, Place, Scrub, Watched};
 use crate::{After, Disk, Message, Node, Turn};
 use acks::Acks;
 use alike::Said;
@@ -103,15 +103,22 @@ pub(crate) struct Kept {
     pub(crate) contexts: Contexts,
     pub(crate) tree: Tree<Place>,
     pub(crate) scrub: Scrub,
+    pub(crate) account: Account,
 }
 
 impl Kept {
     /// The shard as it was found. What its disk holds has to be read first.
-    pub(crate) fn new(replica: Replica, salt: Salt, context_runs_max: usize) -> Self {
+    pub(crate) fn new(
+        replica: Replica,
+        salt: Salt,
+        context_runs_max: usize,
+        sum: Option<Sum>,
+    ) -> Self {
+        let account = Account::found(sum, &salt, replica.clock().is_empty());
         let lines = Lines::found(replica.clock());
         let (tree, scrub) = (Tree::unread(salt), Scrub::default());
         let (tombstones, contexts) = (Tombstones::default(), Contexts::new(context_runs_max));
-        Self { replica, hash: None, lines, tombstones, contexts, tree, scrub }
+        Self { replica, hash: None, lines, tombstones, contexts, tree, scrub, account }
     }
 
     /// Changes the replica, on a disk that tells the tree.
@@ -121,15 +128,16 @@ impl Kept {
         change: impl FnOnce(&mut Replica, &mut Watched<'_, D>) -> T,
     ) -> T {
         self.hash = None;
-        let Self { replica, tree, tombstones, contexts, .. } = self;
-        change(replica, &mut Watched::new(disk, tree, (tombstones, contexts)))
+        let Self { replica, tree, tombstones, contexts, account, .. } = self;
+        change(replica, &mut Watched::new(disk, tree, (tombstones, contexts), account))
     }
 
     /// What is told of it, if anything was ever written to it.
     fn sums(&mut self, shard: ShardId) -> Option<Sums> {
         let tree = self.tree.total().map(|total| total.sum);
+        let is_suspect = self.account.suspicion().is_some();
         let is_told = !self.replica.clock().is_empty();
-        is_told.then(|| Sums { shard, clock: self.hash(), tree })
+        is_told.then(|| Sums { shard, clock: self.hash(), tree, is_suspect })
     }
 
     fn hash(&mut self) -> u64 {
@@ -247,6 +255,7 @@ impl Node {
         }
         self.pull(turn);
         self.expire_comparisons(turn.now);
+        self.see_to_suspects(turn);
         self.begin_tending(turn.now);
         if self.exchange.pruning.is_none() {
             self.shards.values_mut().for_each(|kept| kept.lines.begin());
@@ -290,10 +299,11 @@ impl Node {
         let since = self.exchange.hear(from, clocks.stamp, clocks.echo, turn.now);
         self.exchange.hear_all(from, clocks);
         self.exchange.pulls.hear(from, clocks);
+        self.hear_suspects(from, clocks);
         if !self.is_to_be_believed(from, clocks.catalog_version) || !self.takes_part() {
             return;
         }
-        for Sums { shard, clock: theirs, tree } in clocks.shards.iter().copied() {
+        for Sums { shard, clock: theirs, tree, is_suspect } in clocks.shards.iter().copied() {
             if !self.is_shared(shard, from) {
                 continue;
             }
@@ -306,6 +316,7 @@ impl Node {
             } else if !is(Mutant::NothingPulled) {
                 self.exchange.pulls.want(shard, from, theirs);
             }
+            self.exchange.acks.stands(from, shard, is_suspect, tree.is_some());
             self.summed((shard, from), tree, is_same, turn);
         }
         self.exchange_absent(from, clocks, since, turn.now);
@@ -394,6 +405,7 @@ impl Node {
     /// A connection to a node was made, which says nothing about what it has.
     pub(crate) fn exchange_connected(&mut self, node: NodeId, now: Now) {
         self.trees.met.insert(node, now);
+        self.exchange.acks.connected(node);
         if is(Mutant::ConnectedIsFresh) {
             self.exchange.acks.trust(node, now);
         }

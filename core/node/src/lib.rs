@@ -70,7 +70,7 @@ use mutant::{Mutant, is};
 use placement::Layout;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use replica::Replica;
+use replica::{Replica, Sum};
 
 pub use antientropy::Salt;
 pub use effect::{After, Disk, Effect, Input, Ticket};
@@ -132,6 +132,8 @@ pub struct Node {
     recovered: BTreeMap<ShardId, DotSet>,
     /// What was found on disk to be forgotten, as long.
     forgotten: BTreeMap<ShardId, DotSet>,
+    /// What the disk says that each shard should come to, as long.
+    sums: BTreeMap<ShardId, Sum>,
     membership: Membership,
     exchange: Exchange,
     flights: BTreeMap<RequestId, Flight>,
@@ -204,6 +206,7 @@ impl Node {
             minters: BTreeMap::new(),
             recovered,
             forgotten: BTreeMap::new(),
+            sums: BTreeMap::new(),
             membership,
             exchange,
             flights: BTreeMap::new(),
@@ -241,6 +244,13 @@ impl Node {
     #[must_use]
     pub fn with_forgotten(mut self, forgotten: BTreeMap<ShardId, DotSet>) -> Self {
         self.forgotten = forgotten;
+        self
+    }
+
+    /// The node, whose disk says that its shards should come to this.
+    #[must_use]
+    pub fn with_sums(mut self, sums: BTreeMap<ShardId, Sum>) -> Self {
+        self.sums = sums;
         self
     }
 

@@ -100,6 +100,8 @@ pub struct Counts {
     pub failed_scrubs: u64,
     /// Records that failed their check when they were read for a tree, each time they did.
     pub records_unreadable: u64,
+    /// Times that a shard was found not to hold what its disk should hold.
+    pub suspicions: u64,
     /// Writes that this node keeps, or has kept, for replicas that were away.
     pub hints_taken: u64,
     /// Writes that it did not keep for others: there was no room, or it is no guest there.

@@ -298,6 +298,8 @@ pub struct Sums {
     pub clock: u64,
     /// What everything that is stored comes to. Nothing while it is being read.
     pub tree: Option<u64>,
+    /// Something that was stored is known to be missing.
+    pub is_suspect: bool,
 }
 
 /// "Where does what I hold differ from what you hold?"

@@ -49,13 +49,14 @@ pub(crate) fn not_merged<D: Disk>(to: NodeId, request: RequestId, turn: &mut Tur
 impl Node {
     /// A shard that this node keeps.
     pub(crate) fn kept(&mut self, shard: ShardId) -> &mut Kept {
-        let (recovered, forgotten) = (&mut self.recovered, &mut self.forgotten);
+        let (recovered, forgotten, sums) =
+            (&mut self.recovered, &mut self.forgotten, &mut self.sums);
         let Config { incarnation, ref salt, limits, .. } = self.config;
         self.shards.entry(shard).or_insert_with(|| {
             let clock = recovered.remove(&shard).unwrap_or_default();
             let forgotten = forgotten.remove(&shard).unwrap_or_default();
             let replica = Replica::new(shard, incarnation, clock).with_forgotten(forgotten);
-            Kept::new(replica, salt.clone(), limits.context_runs_max)
+            Kept::new(replica, salt.clone(), limits.context_runs_max, sums.remove(&shard))
         })
     }
 
@@ -76,7 +77,7 @@ impl Node {
         let Merge { request, address, object, sync, cause, .. } = merge;
         let merged = match cause {
             Cause::ReadRepair if !is(Mutant::LostRecordStaysLost) => {
-                self.mend(shard, &address, object, turn).map(|repaired| repaired.change)
+                self.mend(shard, &address, object, None, turn).map(|repaired| repaired.change)
             }
             Cause::ReadRepair | Cause::Repair | Cause::Write | Cause::Exchange | Cause::Handoff => {
                 let merge = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
@@ -104,14 +105,19 @@ impl Node {
         (self.keeps(shard) || self.is_placed_here(shard) && is_awaited()).then_some(shard)
     }
 
-    /// Merges what a read or a comparison has found, and counts what this disk had lost.
+    /// Merges what a read or a comparison has found, and counts what this disk had lost. What comes
+    /// from a replica that is suspect, or may do so, is news or is left out.
     pub(crate) fn mend<D: Disk>(
         &mut self,
         shard: ShardId,
         address: &Address,
         object: Object,
+        from: Option<NodeId>,
         turn: &mut Turn<'_, D>,
     ) -> Result<Repaired, StoreError> {
+        if !self.may_put_back(shard, from) {
+            return self.take_news(shard, address, object, turn);
+        }
         let repaired = self
             .kept(shard)
             .change(turn.disk, |replica, disk| replica.repair(disk, address, object))?;
@@ -121,6 +127,24 @@ impl Node {
             self.hurry_scrub(shard, turn.now);
         }
         Ok(repaired)
+    }
+
+    /// Takes of a repair what was not heard of here, and no more. Whoever brought it is told what is
+    /// held.
+    fn take_news<D: Disk>(
+        &mut self,
+        shard: ShardId,
+        address: &Address,
+        object: Object,
+        turn: &mut Turn<'_, D>,
+    ) -> Result<Repaired, StoreError> {
+        let kept = self.kept(shard);
+        let forgotten = object.context().intersection(kept.replica.forgotten());
+        let merged = kept.change(turn.disk, |replica, disk| replica.merge(disk, address, object));
+        if matches!(merged, Err(StoreError::Corrupt(_))) {
+            self.hurry_scrub(shard, turn.now);
+        }
+        Ok(Repaired { change: merged?, lost: 0, is_ahead: true, forgotten })
     }
 
     /// Says that a write is in, once it is as durable as is asked for.

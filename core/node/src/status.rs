@@ -32,6 +32,7 @@ impl Node {
             hints: self.hints.status(self.wall_millis(now)),
             disk: self.disk_status(),
             forgetting: self.forgetting(now),
+            suspects: self.suspects(now),
         }
     }
 }

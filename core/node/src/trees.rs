@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! start      nothing is known; the shard is read in small steps             no sum is told
-//! whole      each change is told to the tree in the turn that stages it     the sum is told
+//! whole      each change is told to the tree in the turn that stages it     the sum is told,
+//!                                                                           if it is [what it should be](account)
 //! scrub      leaf after leaf is read again, all within the interval         what differs is found
 //! ```
 //!
@@ -16,11 +17,13 @@
 //! when its leaf is scrubbed; the tree then says what is there, and the next sum that
 //! goes out tells the others.
 
+pub(crate) mod account;
 pub(crate) mod compare;
 mod pages;
 pub(crate) mod repair;
 mod settle;
 mod stored;
+mod suspect;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,6 +34,7 @@ use mutant::{Mutant, is};
 use rand::RngExt;
 use replica::StoreError;
 
+pub(crate) use account::Account;
 pub(crate) use compare::Comparison;
 use repair::{Done, Job};
 pub use stored::{Place, sum_of};
@@ -168,7 +172,14 @@ impl Node {
         self.trees.tending = None;
     }
 
+    /// Reads on in a shard, and holds what is there against what should be.
     fn tend_shard<D: Disk>(&mut self, shard: ShardId, left: &mut usize, turn: &mut Turn<'_, D>) {
+        let was_whole = self.shards.get(&shard).is_some_and(|kept| kept.tree.is_whole());
+        self.tend_tree(shard, left, turn);
+        self.look_at_sum(shard, !was_whole, turn);
+    }
+
+    fn tend_tree<D: Disk>(&mut self, shard: ShardId, left: &mut usize, turn: &mut Turn<'_, D>) {
         let tables = self.tables_of(shard);
         let spread = self.rng.random_range(0.75..1.0);
         let interval = self.config.limits.scrub_interval.mul_f64(spread);

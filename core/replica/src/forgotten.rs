@@ -25,6 +25,8 @@
 use causality::{DotSet, Incarnation, Run};
 use model::{Address, Object, ShardId};
 
+use crate::Sum;
+
 /// How many dots of one incarnation lie in one record, at most.
 pub const CHUNK_DOTS: u64 = 4_096;
 
@@ -65,6 +67,8 @@ pub struct Reaping {
     /// For each incarnation of which the shard's clock gained dots, all its runs. Only what another
     /// replica has forgotten adds to a clock.
     pub clock: Vec<(Incarnation, Vec<Run>)>,
+    /// What the shard comes to then, if somebody keeps account of it.
+    pub sum: Option<Sum>,
 }
 
 impl Reaping {

@@ -37,4 +37,4 @@ mod store;
 pub use forgotten::{CHUNK_DOTS, Chunk, Reaped, Reaping, Trimmed};
 pub use log::{Entry, Log};
 pub use shard::{Asked, Refused, Repaired, Replica, Stored, check_siblings};
-pub use store::{Change, Page, PageNeed, Span, Store, StoreError};
+pub use store::{Change, Page, PageNeed, Span, Store, StoreError, Sum};

@@ -406,7 +406,8 @@ impl Replica {
         let _ = self.forgotten.union(&news);
         let clock = self.take_in(&news.difference(&self.clock));
         let chunks = chunks(&self.forgotten, &news);
-        store.reap(Reaping { shard: self.shard, tombstones, trimmed, chunks, clock });
+        let (shard, sum) = (self.shard, None);
+        store.reap(Reaping { shard, tombstones, trimmed, chunks, clock, sum });
     }
 
     /// What is held under a key. A value that is forgotten is there only because a record turned into
@@ -452,7 +453,7 @@ impl Replica {
         let (object, clock) = bent::commit(object, clock);
         let news = if is(Mutant::LogNotStored) { DotSet::new() } else { news };
         let (shard, address) = (self.shard, address.clone());
-        store.commit(Change { shard, address, object, clock, news });
+        store.commit(Change { shard, address, object, clock, news, sum: None });
     }
 
     /// Adds to the clock. Returns all runs of each incarnation that gained any.

@@ -47,6 +47,18 @@ impl Page {
     }
 }
 
+/// What everything that a shard holds comes to, tombstones included: they are evidence.
+///
+/// Whoever keeps account of a shard says it with each change, so that what a disk holds can be held
+/// against what it should hold (R9). A replica alone does not know it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Sum {
+    /// Tells under which secret it was made. Under another one it says nothing.
+    pub tag: u64,
+    /// The wrapping sum of what each record comes to, with its key.
+    pub total: u64,
+}
+
 /// One change of one shard replica. All of it becomes durable, or nothing (R8).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Change {
@@ -60,6 +72,8 @@ pub struct Change {
     pub clock: Vec<(Incarnation, Vec<Run>)>,
     /// The dots that the clock gained. The log keeps, for each of its runs, the address.
     pub news: DotSet,
+    /// What the shard comes to then, if somebody keeps account of it.
+    pub sum: Option<Sum>,
 }
 
 /// Why a store could not answer.

@@ -44,6 +44,7 @@ pub mod object;
 mod reader;
 pub mod record;
 pub mod session;
+pub mod sum;
 pub mod token;
 mod varint;
 

@@ -40,6 +40,8 @@ pub enum Kind {
     Hint,
     /// See [`forgotten`](crate::forgotten).
     Forgotten,
+    /// See [`sum`](crate::sum).
+    Sum,
 }
 
 impl Kind {
@@ -52,6 +54,7 @@ impl Kind {
             Self::Log => 5,
             Self::Hint => 6,
             Self::Forgotten => 7,
+            Self::Sum => 8,
         }
     }
 }

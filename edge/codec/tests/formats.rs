@@ -203,6 +203,7 @@ proptest! {
         let _ = catalog::decode_acceptor(&bytes);
         let _ = clock::decode(Incarnation::new(1), &bytes);
         let _ = forgotten::decode(Incarnation::new(1), 0, &bytes);
+        let _ = codec::sum::decode(&bytes);
         let name = Name::new("t").unwrap();
         let place = cursor::Place { keyspace: &name, table: &name };
         let text = String::from_utf8_lossy(&bytes);

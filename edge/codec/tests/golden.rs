@@ -14,7 +14,7 @@ use catalog::{Acceptor, Ballot, Catalog, Disks};
 use causality::{Dot, DotSet, Incarnation, Run};
 use codec::record::{self, Kind};
 use codec::token::{self, Place, TokenKey};
-use codec::{catalog as contracts, clock, cursor, feed, forgotten, hint, key, log, object};
+use codec::{catalog as contracts, clock, cursor, feed, forgotten, hint, key, log, object, sum};
 use model::{
     Address, DiskId, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Name, NodeId,
     Object, Policy, Position, Range, Reading, ShardId, Spread, Table, TableId, Token, Value,
@@ -164,6 +164,17 @@ fn forgotten_dots_in_their_records() {
     assert_golden("forgotten-record.hex", &record);
     let body = record::open(Kind::Forgotten, &key, &kept("forgotten-record.hex")).unwrap();
     assert_eq!(forgotten::decode(A, 2, &body), Ok(runs.to_vec()));
+}
+
+#[test]
+fn sums_in_their_records() {
+    let shard = ShardId { keyspace: KeyspaceId::new(1), index: 17 };
+    let key = sum::sum_key(shard);
+    let told = (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
+    let record = record::seal(Kind::Sum, &key, |out| sum::encode(told, out));
+    assert_golden("sum-record.hex", &record);
+    let body = record::open(Kind::Sum, &key, &kept("sum-record.hex")).unwrap();
+    assert_eq!(sum::decode(&body), Ok(told));
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn put(storage: &mut Storage, number: u64, seq: u64) {
     } else {
         [Dot::new(A, seq)].into_iter().collect()
     };
-    storage.commit(Change { shard, address, object, clock, news });
+    storage.commit(Change { shard, address, object, clock, news, sum: None });
 }
 
 fn read(storage: &Storage, number: u64) -> Option<Object> {

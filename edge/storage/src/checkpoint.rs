@@ -10,7 +10,8 @@
 //! ```
 //!
 //! What is forgotten goes with the clocks. Without it, a clock would seem to speak of records that
-//! were lost.
+//! were lost. So does what each shard comes to: what is made of a checkpoint can tell whether it is
+//! all of it.
 //!
 //! What is handed out are records as they lie on the disk, each with its own checksum, which
 //! whoever keeps them can [check](Record::check). Two things are left out: the vote of the node,
@@ -34,7 +35,8 @@ use crate::record;
 pub enum Section {
     /// What is held under a key.
     Objects,
-    /// Which dots of an incarnation a shard has applied, and which of those it has forgotten.
+    /// Which dots of an incarnation a shard has applied, and which of those it has forgotten; and what
+    /// everything that the shard holds comes to.
     Clocks,
     /// What is kept for a replica that was away.
     Hints,
@@ -71,7 +73,7 @@ impl Record {
                 record::open_object_key(key)?;
                 record::open_object(key, value).map(drop)
             }
-            Section::Clocks => record::open_dots(key, value).map(drop),
+            Section::Clocks => record::open_known(key, value).map(drop),
             Section::Hints => {
                 record::open_hint_key(key)?;
                 record::open_hint(key, value).map(drop)

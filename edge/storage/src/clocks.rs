@@ -1,6 +1,7 @@
-//! What the shards of a node have applied and forgotten, as a start finds it.
+//! What the shards of a node have applied and forgotten, and what they come to, as a start finds it.
 //!
-//! Both lie in one keyspace of the database: behind the clock of an incarnation the chunks of those of
+//! All lie in one keyspace of the database: before the clocks of a shard what all its objects come to,
+//! and behind the clock of an incarnation the chunks of those of
 //! its dots that are forgotten. They are made sets again here. A directory in which nothing was ever
 //! forgotten has no chunks, and is the same as one of a program that did not know of them.
 //!
@@ -12,27 +13,32 @@ use std::fmt::Display;
 
 use causality::{DotSet, Run};
 use model::ShardId;
+use replica::Sum;
 
 use crate::OpenError;
 use crate::engine::{Engine, bytes};
-use crate::record::{self, Dots};
+use crate::record::{self, Known};
 
 /// Of each shard, a set of dots.
 type Sets = BTreeMap<ShardId, DotSet>;
 
-/// The clocks of all shards, and what each has forgotten.
+/// The clocks of all shards, what each has forgotten, and what it comes to.
 pub(crate) fn recover(
     engine: &Engine,
     damaged: impl Fn(&dyn Display) -> OpenError,
-) -> Result<(Sets, Sets), OpenError> {
-    let (mut clocks, mut forgotten) = (BTreeMap::new(), BTreeMap::new());
+) -> Result<(Sets, Sets, BTreeMap<ShardId, Sum>), OpenError> {
+    let (mut clocks, mut forgotten, mut sums) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for entry in engine.clocks.iter() {
         let (key, value) = entry.into_inner().map_err(|error| damaged(&error))?;
-        let (shard, dots) =
-            record::open_dots(&key, &bytes(&value)).map_err(|error| damaged(&error))?;
-        let (sets, found) = match dots {
-            Dots::Clock(runs) => (&mut clocks, runs),
-            Dots::Forgotten(runs) => (&mut forgotten, runs),
+        let (shard, known) =
+            record::open_known(&key, &bytes(&value)).map_err(|error| damaged(&error))?;
+        let (sets, found) = match known {
+            Known::Clock(runs) => (&mut clocks, runs),
+            Known::Forgotten(runs) => (&mut forgotten, runs),
+            Known::Sum(sum) => {
+                sums.insert(shard, sum);
+                continue;
+            }
         };
         let runs: &mut Vec<Run> = sets.entry(shard).or_default();
         found.into_iter().for_each(|run| join(runs, run));
@@ -42,7 +48,7 @@ pub(crate) fn recover(
     for (shard, dots) in &forgotten {
         let _ = clocks.entry(*shard).or_default().union(dots);
     }
-    Ok((clocks, forgotten))
+    Ok((clocks, forgotten, sums))
 }
 
 /// Appends the next run. One that goes over the end of a chunk was cut there.

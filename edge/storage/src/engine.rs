@@ -1,7 +1,7 @@
 //! The database under a data directory, and the one way to write to it.
 //!
 //! fjall keeps five keyspaces over one journal, and writes one batch over all of them
-//! atomically: that is what makes object, clock and log change together.
+//! atomically: that is what makes object, clock, sum and log change together.
 //!
 //! Two of its habits shape this file. It makes writers wait inside a write, without end,
 //! when flushing falls far behind; if the reason is that its worker died of a full disk,
@@ -148,6 +148,10 @@ impl Engine {
         }
         for ((shard, incarnation, number), runs) in &group.chunks {
             let (key, value) = record::seal_chunk(*shard, *incarnation, *number, runs);
+            batch.insert(&self.clocks, key, value);
+        }
+        for (shard, sum) in &group.sums {
+            let (key, value) = record::seal_sum(*shard, *sum);
             batch.insert(&self.clocks, key, value);
         }
         for (key, entry) in &group.log {

@@ -11,7 +11,7 @@ use catalog::Acceptor;
 use causality::{Dot, Incarnation, Run};
 use model::{Address, NodeId, Object, ShardId};
 use node::{Hint, HintPlace};
-use replica::{Change, Entry, Reaping};
+use replica::{Change, Entry, Reaping, Sum};
 
 use crate::record;
 
@@ -24,6 +24,8 @@ pub(crate) struct Group {
     pub(crate) clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
     /// The last runs of each chunk of forgotten dots.
     pub(crate) chunks: BTreeMap<(ShardId, Incarnation, u64), Vec<Run>>,
+    /// The last sum of each shard.
+    pub(crate) sums: BTreeMap<ShardId, Sum>,
     /// Lines of the log, by their key in the database, and those that are dropped.
     pub(crate) log: BTreeMap<Bytes, Option<Entry>>,
     /// The last state of each hint, by its key in the database. Nothing if it was dropped.
@@ -47,6 +49,7 @@ impl Group {
             let key = record::log_key(change.shard, Dot::new(run.incarnation, run.last));
             self.log.insert(key, Some(Entry { run: *run, address: change.address.clone() }));
         }
+        self.sums.extend(change.sum.map(|sum| (change.shard, sum)));
         for (incarnation, runs) in change.clock {
             self.clocks.insert((change.shard, incarnation), runs);
         }
@@ -71,6 +74,7 @@ impl Group {
             self.bytes += size_of_val(chunk.runs.as_slice());
             self.chunks.insert((shard, chunk.incarnation, chunk.number), chunk.runs);
         }
+        self.sums.extend(reaping.sum.map(|sum| (shard, sum)));
         for (incarnation, runs) in reaping.clock {
             self.clocks.insert((shard, incarnation), runs);
         }
@@ -82,6 +86,11 @@ impl Group {
         for run in runs {
             self.log.insert(record::log_key(shard, Dot::new(run.incarnation, run.last)), None);
         }
+    }
+
+    pub(crate) fn stage_sum(&mut self, shard: ShardId, sum: Sum) {
+        self.changes += 1;
+        self.sums.insert(shard, sum);
     }
 
     pub(crate) fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use catalog::Acceptor;
 use model::{Address, NodeId, ShardId};
 use node::{Disk, Hint, HintPlace, Owed};
-use replica::{PageNeed, StoreError};
+use replica::{PageNeed, StoreError, Sum};
 
 use crate::engine::{Engine, bytes};
 use crate::group::weight;
@@ -24,6 +24,10 @@ impl Disk for Storage {
 
     fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
         self.open.mark(shard, node, lacks);
+    }
+
+    fn keep_sum(&mut self, shard: ShardId, sum: Sum) {
+        self.open.stage_sum(shard, sum);
     }
 
     fn hint(&self, place: &HintPlace) -> Result<Option<Hint>, StoreError> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! objects   table, shard, key              -> object
+//! clocks    keyspace, shard                -> what all objects of the shard come to
 //! clocks    keyspace, shard, incarnation   -> runs of dots
 //! clocks    keyspace, shard, incarnation, chunk -> runs of those that are forgotten
 //! log       keyspace, shard, last dot      -> where the object is that came with these dots
@@ -16,11 +17,11 @@ use std::ops::Bound;
 use bytes::Bytes;
 use catalog::Acceptor;
 use causality::{Dot, Incarnation, Run};
-use codec::forgotten;
 use codec::record::{Kind, open, seal, seal_into};
+use codec::{forgotten, sum};
 use model::{Address, Key, KeyspaceId, NodeId, Object, ShardId, TableId};
 use node::{Hint, HintPlace};
-use replica::{Entry, Span, StoreError};
+use replica::{Entry, Span, StoreError, Sum};
 
 use crate::witness::Witness;
 
@@ -99,6 +100,13 @@ pub(crate) fn seal_clock(
     (key, record)
 }
 
+/// Where the sum of a shard lies, and the record of it.
+pub(crate) fn seal_sum(shard: ShardId, told: Sum) -> (Vec<u8>, Vec<u8>) {
+    let key = sum::sum_key(shard);
+    let record = seal(Kind::Sum, &key, |out| sum::encode((told.tag, told.total), out));
+    (key, record)
+}
+
 /// Where a chunk of forgotten dots lies, and the record of it.
 pub(crate) fn seal_chunk(
     shard: ShardId,
@@ -111,20 +119,31 @@ pub(crate) fn seal_chunk(
     (key, record)
 }
 
-/// Runs of dots, as they lie beside each other.
-pub(crate) enum Dots {
+/// What a shard knows, as it lies beside each other.
+pub(crate) enum Known {
+    /// What everything that it holds comes to.
+    Sum(Sum),
     /// All that a clock has of one incarnation.
     Clock(Vec<Run>),
     /// A part of those that are forgotten.
     Forgotten(Vec<Run>),
 }
 
-pub(crate) fn open_dots(key: &[u8], record: &Bytes) -> Result<(ShardId, Dots), StoreError> {
-    if key.len() == forgotten::KEY_BYTES {
-        open_chunk(key, record).map(|(shard, runs)| (shard, Dots::Forgotten(runs)))
-    } else {
-        open_clock(key, record).map(|(shard, runs)| (shard, Dots::Clock(runs)))
+pub(crate) fn open_known(key: &[u8], record: &Bytes) -> Result<(ShardId, Known), StoreError> {
+    match key.len() {
+        sum::KEY_BYTES => open_sum(key, record).map(|(shard, sum)| (shard, Known::Sum(sum))),
+        forgotten::KEY_BYTES => {
+            open_chunk(key, record).map(|(shard, runs)| (shard, Known::Forgotten(runs)))
+        }
+        _ => open_clock(key, record).map(|(shard, runs)| (shard, Known::Clock(runs))),
     }
+}
+
+fn open_sum(key: &[u8], record: &Bytes) -> Result<(ShardId, Sum), StoreError> {
+    let shard = sum::decode_key(key).map_err(|error| corrupt(key, &error))?;
+    let body = open(Kind::Sum, key, record).map_err(|error| corrupt(key, &error))?;
+    let (tag, total) = sum::decode(&body).map_err(|error| corrupt(key, &error))?;
+    Ok((shard, Sum { tag, total }))
 }
 
 fn open_chunk(key: &[u8], record: &Bytes) -> Result<(ShardId, Vec<Run>), StoreError> {

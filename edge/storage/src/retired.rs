@@ -31,7 +31,7 @@ use thiserror::Error;
 
 use crate::engine::{Engine, bytes};
 use crate::format::{Format, State, Unreadable};
-use crate::record::Dots;
+use crate::record::Known;
 use crate::{CACHE_BYTES_DEFAULT, FORMAT_VERSION, OpenError, WRITE_BUFFER_BYTES_DEFAULT, record};
 
 /// Where a database keeps files that it never writes to again.
@@ -178,11 +178,11 @@ impl Retired {
     /// Which writes each shard had applied, and what cannot be read of that.
     pub fn clocks(&self) -> (BTreeMap<ShardId, DotSet>, Vec<NotRead>) {
         let (mut runs, mut not_read) = (BTreeMap::<ShardId, Vec<Run>>::new(), Vec::new());
-        for found in read(self.engine.clocks.iter(), |key, value| record::open_dots(key, value)) {
+        for found in read(self.engine.clocks.iter(), |key, value| record::open_known(key, value)) {
             match found {
                 // What is forgotten is in the clock as well.
-                Ok((_, Dots::Forgotten(_))) => {}
-                Ok((shard, Dots::Clock(of_one))) => runs.entry(shard).or_default().extend(of_one),
+                Ok((_, Known::Forgotten(_) | Known::Sum(_))) => {}
+                Ok((shard, Known::Clock(of_one))) => runs.entry(shard).or_default().extend(of_one),
                 Err(error) => not_read.push(error),
             }
         }

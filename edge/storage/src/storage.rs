@@ -9,6 +9,7 @@ use catalog::Acceptor;
 use causality::DotSet;
 use model::{ClusterId, DiskId, Durability, NodeId, ShardId};
 use node::Owed;
+use replica::Sum;
 
 use crate::checkpoint::Checkpoints;
 use crate::committer::{Committer, Done, Writer};
@@ -67,6 +68,9 @@ pub struct Recovered {
     /// Of each shard that has forgotten any, the dots of tombstones that were dropped. They are in its
     /// clock, too.
     pub forgotten: BTreeMap<ShardId, DotSet>,
+    /// Of each shard that was changed or read since there are sums, what everything that it holds should
+    /// come to.
+    pub sums: BTreeMap<ShardId, Sum>,
     /// The node's vote on catalogs.
     pub acceptor: Acceptor,
     /// Replicas that lack something which the log cannot bring them any more.
@@ -250,7 +254,7 @@ fn open_whole(home: &Home, options: &Options) -> Result<(Engine, u64), OpenError
 /// Reads what must be known from the start, and the number of the last group.
 fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> {
     let damaged = |error: &dyn std::fmt::Display| OpenError::corrupt(home.dir(), error.to_string());
-    let (clocks, forgotten) = clocks::recover(engine, damaged)?;
+    let (clocks, forgotten, sums) = clocks::recover(engine, damaged)?;
     let meta = |key| engine.meta.get(key).map_err(|error| damaged(&error));
     let acceptor = match meta(record::ACCEPTOR)? {
         Some(value) => record::open_acceptor(&bytes(&value)).map_err(|error| damaged(&error))?,
@@ -269,5 +273,5 @@ fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> 
         None => 0,
     };
     let hints = hints::owed(engine);
-    Ok((Recovered { clocks, forgotten, acceptor, marks, hints }, written))
+    Ok((Recovered { clocks, forgotten, sums, acceptor, marks, hints }, written))
 }

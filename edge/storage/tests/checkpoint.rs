@@ -112,8 +112,8 @@ fn what_is_made_of_a_checkpoint_holds_the_same_and_is_another_disk_without_votes
     let mut restoring = Restoring::begin(&options).unwrap();
     let kept = records(&storage);
     let sections: Vec<Section> = kept.iter().map(|record| record.section).collect();
-    // Behind the clock lies what is forgotten of it.
-    let (objects, clocks) = ([Section::Objects; 2], [Section::Clocks; 2]);
+    // Before the clock lies the sum of the shard, and behind it what is forgotten of it.
+    let (objects, clocks) = ([Section::Objects; 2], [Section::Clocks; 3]);
     assert_eq!(sections, [&objects[..], &clocks, &[Section::Hints]].concat());
     kept.into_iter().for_each(|record| restoring.add(record).unwrap());
     let disk = restoring.finish(&catalog).unwrap();

@@ -168,7 +168,7 @@ impl Pair {
         self.plain.objects.insert((table, shard, key.clone()), object.clone());
         let (address, clock) = (Address { table, key }, self.advance(shard, up_to(seq)));
         let news = DotSet::from_runs(vec![Run { first, ..up_to(seq) }]).unwrap();
-        let change = Change { shard, address, object, clock, news };
+        let change = Change { shard, address, object, clock, news, sum: None };
         self.plain.log.take(&change);
         self.storage().commit(change);
     }
@@ -195,7 +195,7 @@ impl Pair {
                 trimmed.push(Trimmed { address, before: tombstone(last), after });
             }
         }
-        self.storage().reap(Reaping { shard, tombstones, trimmed, chunks, clock });
+        self.storage().reap(Reaping { shard, tombstones, trimmed, chunks, clock, sum: None });
     }
 
     /// Adds to a clock. Returns all of its runs, as a change has them.

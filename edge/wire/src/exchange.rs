@@ -60,6 +60,9 @@ struct ClocksOfKeyspace {
     whole: Vec<u32>,
     #[prost(fixed64, repeated, tag = "5")]
     sums: Vec<u64>,
+    /// The places of those that are suspect. Whoever does not know it takes them for sound.
+    #[prost(uint32, repeated, tag = "6")]
+    suspects: Vec<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -198,7 +201,7 @@ const OTHERS_MAX: usize = 1 << 16;
 impl Clocks {
     pub(crate) fn put(clocks: &node::Clocks) -> Self {
         let mut keyspaces: Vec<ClocksOfKeyspace> = Vec::new();
-        for Sums { shard, clock, tree } in &clocks.shards {
+        for Sums { shard, clock, tree, is_suspect } in &clocks.shards {
             let keyspace = shard.keyspace.number();
             if keyspaces.last().is_none_or(|last| last.keyspace != keyspace) {
                 keyspaces.push(ClocksOfKeyspace { keyspace, ..ClocksOfKeyspace::default() });
@@ -206,9 +209,13 @@ impl Clocks {
             if let Some(last) = keyspaces.last_mut() {
                 last.shards.push(shard.index.into());
                 last.hashes.push(*clock);
+                let place = u32::try_from(last.shards.len() - 1).unwrap_or(u32::MAX);
                 if let Some(sum) = tree {
-                    last.whole.push(u32::try_from(last.shards.len() - 1).unwrap_or(u32::MAX));
+                    last.whole.push(place);
                     last.sums.push(*sum);
+                }
+                if *is_suspect {
+                    last.suspects.push(place);
                 }
             }
         }
@@ -220,18 +227,24 @@ impl Clocks {
 
     pub(crate) fn take(self) -> Usable<node::Clocks> {
         let mut shards = Vec::new();
-        for ClocksOfKeyspace { keyspace, shards: indices, hashes, whole, sums } in self.keyspaces {
+        for of_keyspace in self.keyspaces {
+            let ClocksOfKeyspace { keyspace, shards: indices, hashes, whole, sums, suspects } =
+                of_keyspace;
             if indices.len() != hashes.len() || whole.len() != sums.len() {
                 return Err(wrong("shards without clocks, or without sums"));
             }
             let (keyspace, begin) = (KeyspaceId::new(keyspace), shards.len());
             for (index, clock) in indices.into_iter().zip(hashes) {
                 let shard = ShardId { keyspace, index: narrow(index)? };
-                shards.push(Sums { shard, clock, tree: None });
+                shards.push(Sums { shard, clock, tree: None, is_suspect: false });
             }
             for (place, sum) in whole.into_iter().zip(sums) {
                 let told = shards.get_mut(begin + narrow::<usize, _>(place)?);
                 told.ok_or(wrong("the sum of no shard"))?.tree = Some(sum);
+            }
+            for place in suspects {
+                let told = shards.get_mut(begin + narrow::<usize, _>(place)?);
+                told.ok_or(wrong("a suspect that is no shard"))?.is_suspect = true;
             }
         }
         let (stamp, echo) = (Stamp(self.stamp), Stamp(self.echo));

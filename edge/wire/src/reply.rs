@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use causality::Incarnation;
 use codec::catalog as contracts;
-use model::{Declared, Enrolment, Listed, Listing, NodeId, Read, Standing, Written};
+use model::{
+    Declared, Enrolment, KeyspaceId, Listed, Listing, NodeId, Read, ShardId, Standing, Written,
+};
 use prost::{Message, Oneof};
 
 use crate::explain::Explained;
@@ -253,6 +255,41 @@ struct Status {
     /// Programs of before do not say it.
     #[prost(message, optional, tag = "32")]
     forgetting: Option<Forgetting>,
+    #[prost(message, repeated, tag = "33")]
+    suspects: Vec<Suspect>,
+}
+
+/// A shard that is suspect.
+#[derive(Clone, PartialEq, Message)]
+struct Suspect {
+    #[prost(uint32, tag = "1")]
+    keyspace: u32,
+    #[prost(uint32, tag = "2")]
+    shard: u32,
+    #[prost(message, optional, tag = "3")]
+    since: Option<Time>,
+    #[prost(uint32, repeated, tag = "4")]
+    waits_for: Vec<u32>,
+}
+
+impl Suspect {
+    fn put(suspect: &model::Suspect) -> Self {
+        let model::Suspect { shard, since, waits_for } = suspect;
+        Self {
+            keyspace: shard.keyspace.number(),
+            shard: shard.index.into(),
+            since: Some(Time::put(*since)),
+            waits_for: waits_for.iter().map(|node| node.number().into()).collect(),
+        }
+    }
+
+    fn take(self) -> Usable<model::Suspect> {
+        let Self { keyspace, shard, since, waits_for } = self;
+        let shard = ShardId { keyspace: KeyspaceId::new(keyspace), index: narrow(shard)? };
+        let node = |node| Ok(NodeId::new(narrow(node)?));
+        let waits_for = waits_for.into_iter().map(node).collect::<Usable<_>>()?;
+        Ok(model::Suspect { shard, since: present(since)?.take()?, waits_for })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -446,6 +483,7 @@ impl Status {
             hints: status.hints.iter().map(HintStatus::put).collect(),
             disk: Some(DiskStatus::put(&status.disk)),
             forgetting: Some(Forgetting::put(&status.forgetting)),
+            suspects: status.suspects.iter().map(Suspect::put).collect(),
         }
     }
 
@@ -481,6 +519,7 @@ impl Status {
             hints: self.hints.into_iter().map(HintStatus::take).collect::<Usable<_>>()?,
             disk: present(self.disk)?.take()?,
             forgetting: self.forgetting.unwrap_or_default().take()?,
+            suspects: self.suspects.into_iter().map(Suspect::take).collect::<Usable<_>>()?,
         })
     }
 }

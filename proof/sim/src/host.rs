@@ -149,7 +149,9 @@ impl Host {
         let (marks, hints) = (found.marks.clone(), self.disk.owed());
         let node = Node::new(config, clocks, acceptor, self.clock.read(now));
         let forgotten = found.all_forgotten();
-        let node = node.with_marks(marks).with_hints(hints).with_forgotten(forgotten);
+        let sums = found.sums.clone();
+        let node =
+            node.with_sums(sums).with_marks(marks).with_hints(hints).with_forgotten(forgotten);
         self.node = Some(node);
     }
 

@@ -289,6 +289,7 @@ fn new_node(config: &Config, incarnation: Incarnation, disk: DiskId, recovered: 
         .with_marks(recovered.marks)
         .with_hints(recovered.hints)
         .with_forgotten(recovered.forgotten)
+        .with_sums(recovered.sums)
 }
 
 /// What the wall clock says, which may be anything.

@@ -10,6 +10,10 @@
 //! | region-settled | at all replicas of this region | |
 //! | quorum-settled | at most of the replicas | a read need not write it back |
 //!
+//! **Whom to believe.** A replica whose disk has lost something [says so](crate::trees::suspect); what it
+//! has acknowledged counts for none of these lines until it is whole again. Nor does it while it
+//! reads its disk after a start, as it does not know yet.
+//!
 //! None of this is stored. A node that starts has heard nothing, so nothing is settled for it,
 //! and a second later it has heard all that matter again.
 //!
@@ -31,6 +35,18 @@ use causality::{Dot, DotSet};
 use model::{Lag, NodeId, Now, ShardId};
 use mutant::{Mutant, is};
 
+/// What a replica has acknowledged is there, or is not: whether it knows itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Trust {
+    /// It was read, and comes to what it should.
+    Sound,
+    /// It is not known to have been read since it began.
+    #[default]
+    Unread,
+    /// Something is missing in it.
+    Suspect,
+}
+
 /// What is known of one shard at one other replica.
 #[derive(Debug, Default)]
 struct Known {
@@ -42,9 +58,15 @@ struct Known {
     had: Option<Now>,
     /// Dots that it has and could not produce.
     gaps: u64,
+    trust: Trust,
 }
 
 impl Known {
+    /// Whether what it has acknowledged counts as settled.
+    fn counts(&self) -> bool {
+        self.trust == Trust::Sound || is(Mutant::SuspectsCount)
+    }
+
     /// The other clock has nothing that ours lacks.
     fn has_all(&mut self) {
         self.had = self.had.max(self.since);
@@ -92,6 +114,32 @@ impl Acks {
         }
     }
 
+    /// A replica says whether it was read, and whether something is missing. One that is suspect is
+    /// so until it was read and says that it is not.
+    pub(crate) fn stands(&mut self, node: NodeId, shard: ShardId, is_suspect: bool, is_read: bool) {
+        let known = self.0.entry((shard, node)).or_default();
+        known.trust = match (is_suspect, is_read) {
+            (true, _) => Trust::Suspect,
+            (false, true) => Trust::Sound,
+            (false, false) if known.trust == Trust::Suspect => Trust::Suspect,
+            (false, false) => Trust::Unread,
+        };
+    }
+
+    /// The connection to a node was made: whatever it was, it may have begun anew since.
+    pub(crate) fn connected(&mut self, node: NodeId) {
+        for (_, known) in self.0.iter_mut().filter(|((_, of), _)| *of == node) {
+            if known.trust == Trust::Sound {
+                known.trust = Trust::Unread;
+            }
+        }
+    }
+
+    /// Whether what a replica has acknowledged is there, as far as it has said.
+    pub(crate) fn trust_in(&self, shard: ShardId, node: NodeId) -> Trust {
+        self.0.get(&(shard, node)).map_or(Trust::Unread, |known| known.trust)
+    }
+
     /// Looks again at whether a shard has caught up with what was heard of it.
     pub(crate) fn look(&mut self, shard: ShardId, ours: &DotSet) {
         for (_, known) in self.of_mut(shard) {
@@ -116,20 +164,22 @@ impl Acks {
     /// The part of `ours` that all of these have, too.
     pub(crate) fn settled(&self, shard: ShardId, others: &[NodeId], ours: &DotSet) -> DotSet {
         others.iter().fold(ours.clone(), |settled, node| {
-            let known = self.0.get(&(shard, *node));
+            let known = self.0.get(&(shard, *node)).filter(|known| known.counts());
             known.map_or_else(DotSet::new, |known| settled.intersection(&known.clock))
         })
     }
 
     /// Whether a replica is known to have these dots.
     pub(crate) fn has(&self, shard: ShardId, node: NodeId, dots: &DotSet) -> bool {
-        self.0.get(&(shard, node)).is_some_and(|known| known.clock.is_superset(dots))
+        let known = self.0.get(&(shard, node)).filter(|known| known.counts());
+        known.is_some_and(|known| known.clock.is_superset(dots))
     }
 
     /// How many of these have a dot.
     pub(crate) fn count(&self, shard: ShardId, others: &[NodeId], dot: Dot) -> usize {
         let has = |node: &&NodeId| {
-            self.0.get(&(shard, **node)).is_some_and(|known| known.clock.contains(dot))
+            let known = self.0.get(&(shard, **node)).filter(|known| known.counts());
+            known.is_some_and(|known| known.clock.contains(dot))
         };
         others.iter().filter(has).count()
     }

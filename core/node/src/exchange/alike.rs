@@ -107,11 +107,11 @@ fn sum(clocks: &Clocks, stamps: Option<(Stamp, Stamp)>) -> u64 {
         hash.update(&echo.0.to_le_bytes());
     }
     hash.update(&clocks.catalog_version.to_le_bytes());
-    for Sums { shard, clock, tree } in &clocks.shards {
+    for Sums { shard, clock, tree, is_suspect } in &clocks.shards {
         hash.update(&shard.keyspace.number().to_le_bytes());
         hash.update(&shard.index.to_le_bytes());
         hash.update(&clock.to_le_bytes());
-        hash.update(&[u8::from(tree.is_some())]);
+        hash.update(&[u8::from(tree.is_some()) | u8::from(*is_suspect) << 1]);
         hash.update(&tree.unwrap_or_default().to_le_bytes());
     }
     hash.digest()

@@ -212,9 +212,14 @@ impl Node {
         left: &mut usize,
         turn: &mut Turn<'_, D>,
     ) {
+        let is_sound = self.is_sound(shard);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
         if kept.tombstones.is_idle() {
             return kept.tombstones.blockers.clear();
+        }
+        // What this disk has lost may be the evidence that somebody needs.
+        if !is_sound {
+            return;
         }
         let mut heard = self.awaited(shard);
         if is(Mutant::TombstonesByMajority) {

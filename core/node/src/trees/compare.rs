@@ -94,7 +94,7 @@ pub(crate) struct Comparison {
     /// When it is given up, if no answer comes.
     pub(crate) until: Now,
     /// Whether a part of the answers could not be used: it comes to no end.
-    is_cut_short: bool,
+    pub(crate) is_cut_short: bool,
     /// What it is to tell a repair. Nothing if it began by itself.
     pub(crate) told: Option<Box<Told>>,
 }
@@ -159,6 +159,7 @@ impl Node {
     ) {
         let (Some(ours), Some(theirs)) = (self.tree_sum(shard), theirs) else { return };
         if ours == theirs {
+            self.lacks_nothing_of(shard, with);
             return self.trees.show_equal(shard, with, turn.now);
         }
         let last = self.trees.proofs.get(&(shard, with)).copied().unwrap_or(self.started);
@@ -332,6 +333,10 @@ impl Node {
             return self.ask_page(Comparison { pages, ..comparison }, turn);
         }
         let is_to_the_end = outcome.unsettled == 0 && outcome.vanished == 0;
+        // What was brought by one that is suspect may have been left out.
+        if is_to_the_end && (outcome.differences == 0 || self.may_put_back(shard, Some(with))) {
+            self.lacks_nothing_of(shard, with);
+        }
         if is_to_the_end && outcome.differences == 0 {
             self.trees.show_equal(shard, with, now);
         } else if is_to_the_end {

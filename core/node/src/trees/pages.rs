@@ -80,7 +80,7 @@ impl Node {
             copy.weight += throttle::weight(&object);
             let address = model::Address { table, key };
             // A copy that lacks something is none.
-            if self.mend(shard, &address, object, turn).is_err() {
+            if self.mend(shard, &address, object, Some(from), turn).is_err() {
                 self.break_off(copy, turn.now);
                 return None;
             }

@@ -182,6 +182,17 @@ impl Job {
         self.ended.is_none()
     }
 
+    /// Whether it compares a shard, or is about to.
+    pub(crate) fn is_at_work_on(&self, shard: ShardId) -> bool {
+        let of_it = self.pairs.iter().filter(|((of, _), _)| *of == shard);
+        let is_open = |pair: &Pair| {
+            let is_shut = PairState::Blocked(Obstacle::Away) == pair.state
+                || PairState::Blocked(Obstacle::Joining) == pair.state;
+            !is_shut && !pair.state.is_final()
+        };
+        self.is_running() && of_it.map(|(_, pair)| pair).any(is_open)
+    }
+
     /// When it has something to do.
     pub(crate) fn wake_at(&self) -> Option<Now> {
         self.is_running().then_some(self.due)
@@ -250,6 +261,7 @@ impl Node {
         let pairs = pairs.into_iter().map(|pair| (pair, Pair::new(now))).collect();
         let id = asked.id.unwrap_or_else(|| self.rng.random());
         let (at, ended, read) = (None, None, BTreeSet::new());
+        self.accept_losses(&asked);
         let job = Job { id, asked, range, begun: now, ended, pairs, at, due: now, read };
         (self.trees.job, self.trees.done) = (Some(job), None);
         Ok(())

@@ -156,7 +156,7 @@ impl Node {
         let Merge { request, address, object, .. } = merge;
         let (bytes, is_nothing) = (throttle::bytes(&object) as u64, object.is_bottom());
         self.counts.refuted_values += self.forgotten_values(shard, &object);
-        let repaired = self.mend(shard, &address, object, turn);
+        let repaired = self.mend(shard, &address, object, Some(from), turn);
         let forgotten = repaired.as_ref().map(|repaired| repaired.forgotten.clone());
         let forgotten = forgotten.unwrap_or_default();
         if !forgotten.is_empty() && !is(Mutant::RefutedNotTold) {
@@ -175,6 +175,8 @@ impl Node {
             }
             return;
         }
+        // Not all that it has is here.
+        comparison.is_cut_short |= repaired.is_err();
         if is_nothing {
             // It was too much for once. The digest only says that something is held.
             let (key, theirs) = (Place(address.clone()), Some(Digest(0)));

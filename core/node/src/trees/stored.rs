@@ -13,6 +13,7 @@ use crate::exchange::reap::Tombstones;
 use crate::exchange::throttle;
 use crate::exchange::trim::{Contexts, excess};
 use crate::shards::digest;
+use crate::trees::account::Account;
 
 /// The most objects that are read of a range whose end is known: a leaf has 64 or so.
 const LEAF_OBJECTS: usize = 80;
@@ -175,7 +176,7 @@ impl<D: Disk> Items<Place> for Stored<'_, D> {
 }
 
 /// A disk on which one shard is changed, and the tree of that shard, which is told, as are those who
-/// look for tombstones and for long contexts.
+/// look for tombstones and for long contexts, and who keep account of what the shard comes to.
 ///
 /// A replica reads an object before it stages another in its place. What it read is what the tree
 /// takes out.
@@ -184,6 +185,7 @@ pub(crate) struct Watched<'a, D> {
     tree: &'a mut Tree<Place>,
     tombstones: &'a mut Tombstones,
     contexts: &'a mut Contexts,
+    account: &'a mut Account,
     before: Cell<Option<Digest>>,
 }
 
@@ -192,8 +194,16 @@ impl<'a, D: Disk> Watched<'a, D> {
         disk: &'a mut D,
         tree: &'a mut Tree<Place>,
         (tombstones, contexts): (&'a mut Tombstones, &'a mut Contexts),
+        account: &'a mut Account,
     ) -> Self {
-        Self { disk, tree, tombstones, contexts, before: Cell::new(None) }
+        Self { disk, tree, tombstones, contexts, account, before: Cell::new(None) }
+    }
+
+    /// In the place of one record there is another, in the tree and in the account.
+    fn enter(&mut self, place: &Place, before: Option<Digest>, after: Option<Digest>) {
+        let item = |digest| self.tree.salt().item(place, digest);
+        self.account.enter(before.map(item), after.map(item));
+        self.tree.change(place, before, after);
     }
 }
 
@@ -225,17 +235,18 @@ impl<D: Disk> Store for Watched<'_, D> {
     }
 
     fn commit(&mut self, change: Change) {
-        let Change { shard, address, object, clock, news } = change;
-        let place = Place(address);
+        let Change { shard, address, object, clock, news, sum: _ } = change;
+        let (place, before, after) = (Place(address), self.before.take(), Some(sum(&object)));
         if !is(Mutant::TreeNotTold) {
-            self.tree.change(&place, self.before.take(), Some(sum(&object)));
+            self.enter(&place, before, after);
         }
         match object.is_tombstone() {
             true => self.tombstones.note(&place),
             false => self.tombstones.is_over(&place),
         }
         self.contexts.note(&place.0, &object);
-        self.disk.commit(Change { shard, address: place.0, object, clock, news });
+        let sum = self.account.sum(self.tree.salt());
+        self.disk.commit(Change { shard, address: place.0, object, clock, news, sum });
     }
 
     fn forget(&mut self, shard: ShardId, runs: &[Run]) {
@@ -244,12 +255,13 @@ impl<D: Disk> Store for Watched<'_, D> {
 
     fn reap(&mut self, reaping: Reaping) {
         for (address, object) in &reaping.tombstones {
-            self.tree.change(&Place(address.clone()), Some(sum(object)), None);
+            self.enter(&Place(address.clone()), Some(sum(object)), None);
         }
         for Trimmed { address, before, after } in &reaping.trimmed {
-            self.tree.change(&Place(address.clone()), Some(sum(before)), Some(sum(after)));
+            self.enter(&Place(address.clone()), Some(sum(before)), Some(sum(after)));
             self.contexts.note(address, after);
         }
-        self.disk.reap(reaping);
+        let sum = self.account.sum(self.tree.salt());
+        self.disk.reap(Reaping { sum, ..reaping });
     }
 }

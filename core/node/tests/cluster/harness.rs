@@ -26,6 +26,7 @@ pub(crate) struct Memory {
     pub(crate) log: replica::Log,
     pub(crate) marks: BTreeSet<(ShardId, NodeId)>,
     pub(crate) hints: BTreeMap<HintPlace, Hint>,
+    pub(crate) sums: BTreeMap<ShardId, replica::Sum>,
 }
 
 impl Memory {
@@ -77,6 +78,7 @@ impl Store for Memory {
 
     fn commit(&mut self, change: Change) {
         self.log.take(&change);
+        self.sums.extend(change.sum.map(|sum| (change.shard, sum)));
         let Address { table, key } = change.address;
         self.objects.insert((change.shard, table, key), change.object);
     }
@@ -86,6 +88,7 @@ impl Store for Memory {
     }
 
     fn reap(&mut self, reaping: replica::Reaping) {
+        self.sums.extend(reaping.sum.map(|sum| (reaping.shard, sum)));
         for (Address { table, key }, _) in reaping.tombstones {
             self.objects.remove(&(reaping.shard, table, key));
         }
@@ -106,6 +109,10 @@ impl Disk for Memory {
         } else {
             self.marks.remove(&(shard, node));
         }
+    }
+
+    fn keep_sum(&mut self, shard: ShardId, sum: replica::Sum) {
+        self.sums.insert(shard, sum);
     }
 
     fn hint(&self, place: &HintPlace) -> Result<Option<Hint>, StoreError> {
@@ -222,7 +229,8 @@ impl Cluster {
         let id = NodeId::new(id);
         let (node, disk) = self.nodes.get_mut(&id).unwrap();
         let config = Config { limits, ..config(id, 1, &self.layout) };
-        *node = Node::new(config, BTreeMap::new(), disk.acceptor.clone(), self.now);
+        *node = Node::new(config, BTreeMap::new(), disk.acceptor.clone(), self.now)
+            .with_sums(disk.sums.clone());
         for other in self.layout.members.keys().filter(|other| **other != id) {
             self.inputs.push_back((id, Input::Connected(*other)));
         }
@@ -331,7 +339,8 @@ impl Cluster {
         self.lives += 1;
         let config = Config { disk: DiskId::new(disk), ..config(id, self.lives, &self.layout) };
         let (_, memory) = self.nodes.remove(&id).unwrap();
-        let started = Node::new(config, BTreeMap::new(), memory.acceptor.clone(), self.now);
+        let started = Node::new(config, BTreeMap::new(), memory.acceptor.clone(), self.now)
+            .with_sums(memory.sums.clone());
         self.nodes.insert(id, (started, memory));
         self.down.remove(&id);
         let others: Vec<NodeId> = self.nodes.keys().copied().filter(|at| *at != id).collect();
@@ -349,7 +358,8 @@ impl Cluster {
         let (_, disk) = self.nodes.remove(&id).unwrap();
         let config = config(id, 1, &self.layout);
         let node = Node::new(config, BTreeMap::new(), disk.acceptor.clone(), self.now)
-            .with_hints(disk.owed());
+            .with_hints(disk.owed())
+            .with_sums(disk.sums.clone());
         self.nodes.insert(id, (node, disk));
         for other in self.layout.members.keys().filter(|other| **other != id) {
             self.inputs.push_back((id, Input::Connected(*other)));

@@ -25,5 +25,6 @@ mod requests;
 mod room;
 mod salvages;
 mod sessions;
+mod suspects;
 mod tokens;
 mod trees;

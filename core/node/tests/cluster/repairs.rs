@@ -1,4 +1,7 @@
 //! Repairs that an operator asks for: what they bring, what they leave alone, and what they say.
+//!
+//! A node that reads for a repair finds that its disk has lost something, and compares by itself, too.
+//! Where that would hide what the repair does, the questions of all but the first node are held.
 
 use model::{
     Extent, Obstacle, PairState, Repair, RepairJob, RepairMode, RepairPair, RepairState,
@@ -91,15 +94,17 @@ fn sum(job: &RepairJob, figure: fn(&RepairPair) -> u64) -> u64 {
     job.pairs.iter().map(figure).sum()
 }
 
-/// Nobody hears what the others hold, so that nothing is compared by itself.
-fn no_clocks(_: NodeId, _: NodeId, message: &Message) -> bool {
-    matches!(message, Message::Clocks(_) | Message::Alike(_))
+/// Nobody hears what the others hold, and only the first node is answered, so that nothing is compared
+/// by itself.
+fn by_repairs(from: NodeId, _: NodeId, message: &Message) -> bool {
+    let is_own = matches!(message, Message::Compare(_)) && from != NodeId::new(1);
+    is_own || matches!(message, Message::Clocks(_) | Message::Alike(_))
 }
 
 #[test]
 fn a_full_repair_finds_what_no_tree_knows_of_and_proves_that_all_are_equal() {
     let mut cluster = filled(200);
-    cluster.holds = no_clocks;
+    cluster.holds = by_repairs;
     assert_eq!(cluster.lose(1, |key| key.ends_with('1')), 20);
     assert_eq!(cluster.lose(2, |key| key.ends_with('2')), 20);
     assert_eq!(cluster.lose(3, |key| key.ends_with('3')), 20);
@@ -118,7 +123,7 @@ fn a_full_repair_finds_what_no_tree_knows_of_and_proves_that_all_are_equal() {
 #[test]
 fn a_repair_of_some_keys_touches_no_others() {
     let mut cluster = filled(200);
-    cluster.holds = no_clocks;
+    cluster.holds = by_repairs;
     assert_eq!(cluster.lose(2, |key| key >= "k100"), 100);
     let job = cluster.repaired(1, of_keys("k120", "k150"));
     assert_eq!(states(&job), [PairState::Proved; 2]);
@@ -138,28 +143,26 @@ fn a_preview_says_what_differs_and_changes_nothing() {
     let mut cluster = filled(200);
     cluster.lose(1, |key| key == "k007");
     cluster.lose(2, |key| key.starts_with("k10"));
-    cluster.holds = |_, _, message| {
-        matches!(
-            message,
-            Message::Clocks(_) | Message::Alike(_) | Message::Bring(_) | Message::Merge(_)
-        )
+    cluster.holds = |from, to, message| {
+        by_repairs(from, to, message) || matches!(message, Message::Bring(_) | Message::Merge(_))
     };
     let job = cluster.repaired(1, of_all(RepairMode::Preview));
     assert_eq!(states(&job), [PairState::Compared; 2]);
     let differences: Vec<u64> = job.pairs.iter().map(|pair| pair.figures.differences).collect();
     assert_eq!(differences, [11, 1], "n2 lacks ten, and n1 one");
     assert_eq!(job.pairs[1].keys, [(name("t"), key("k007", ""))]);
-    let is_clocks = |(_, input): &(NodeId, Input)| {
-        matches!(input, Input::Received { message: Message::Clocks(_) | Message::Alike(_), .. })
+    let is_sent = |(_, input): &(NodeId, Input)| {
+        let Input::Received { message, .. } = input else { return false };
+        matches!(message, Message::Bring(_) | Message::Merge(_))
     };
-    assert!(cluster.held.iter().all(is_clocks), "something was sent");
+    assert!(!cluster.held.iter().any(is_sent), "something was sent");
     assert_eq!((cluster.held_at(1), cluster.held_at(2)), (199, 190));
 }
 
 #[test]
 fn a_repair_that_is_cancelled_goes_no_further() {
     let mut cluster = filled(200);
-    cluster.holds = no_clocks;
+    cluster.holds = by_repairs;
     cluster.lose(2, |_| true);
     let limits = Limits { exchange_bytes_max: 16 << 10, ..Limits::default() };
     cluster.limit(1, limits);
@@ -183,7 +186,7 @@ fn a_repair_that_is_cancelled_goes_no_further() {
 #[test]
 fn a_pair_whose_other_replica_is_away_is_done_when_it_is_back() {
     let mut cluster = filled(50);
-    cluster.holds = no_clocks;
+    cluster.holds = by_repairs;
     cluster.stop(2);
     cluster.start_repair(1, of_all(RepairMode::Full));
     cluster.wait(5_000);
@@ -249,7 +252,7 @@ fn an_incremental_repair_passes_over_what_was_proven_lately() {
     let age = Duration::from_secs(10);
     let job = cluster.repaired(1, of_all(RepairMode::Incremental { age }));
     assert_eq!(states(&job), [PairState::Passed; 2], "they have told each other");
-    cluster.holds = no_clocks;
+    cluster.holds = by_repairs;
     cluster.wait(15_000);
     let job = cluster.repaired(1, of_all(RepairMode::Incremental { age }));
     assert_eq!(states(&job), [PairState::Proved; 2]);
@@ -259,7 +262,7 @@ fn an_incremental_repair_passes_over_what_was_proven_lately() {
 #[test]
 fn what_was_proven_before_a_node_was_away_is_not_passed_over() {
     let mut cluster = filled(50);
-    cluster.holds = no_clocks;
+    cluster.holds = by_repairs;
     cluster.stop(3);
     *cluster.disk_of(3) =
         Memory { acceptor: cluster.disk_of(3).acceptor.clone(), ..Memory::default() };
@@ -322,7 +325,7 @@ fn messages_that_are_lost_are_sent_again() {
     // What was asked long ago is answered at last, and concerns nobody.
     let held = std::mem::take(&mut cluster.held);
     cluster.inputs.extend(held);
-    cluster.holds = no_clocks;
+    cluster.holds = by_repairs;
     cluster.settle();
     cluster.wait(20_000);
     assert_eq!(states(&cluster.job(1)), [PairState::Proved; 2]);

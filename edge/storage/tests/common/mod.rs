@@ -9,7 +9,7 @@ use causality::{Dot, DotSet, Incarnation, Run};
 use model::{
     Address, ClusterId, Durability, Key, KeyspaceId, NodeId, Object, ShardId, TableId, Value,
 };
-use replica::{CHUNK_DOTS, Change, Chunk, PageNeed, Reaping, Span, Store as _};
+use replica::{CHUNK_DOTS, Change, Chunk, PageNeed, Reaping, Span, Store as _, Sum};
 use storage::{FlushError, OpenError, Options, Recovered, Storage};
 
 pub const CLUSTER: ClusterId = ClusterId::new(7);
@@ -64,11 +64,23 @@ pub fn up_to(seq: u64) -> Run {
     Run { incarnation: A, first: 1, last: seq }
 }
 
+/// What the shard is said to come to with the write `seq`. Nobody here adds anything up.
+pub fn sum(seq: u64) -> Sum {
+    Sum { tag: 7, total: seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) }
+}
+
 /// The change that the write `seq` of a process makes which has made all before it.
 pub fn change(partition: &str, seq: u64, object: Object) -> Change {
     let clock = vec![(A, vec![up_to(seq)])];
     let news = [Dot::new(A, seq)].into_iter().collect();
-    Change { shard: SHARD, address: address(partition, ""), object, clock, news }
+    Change {
+        shard: SHARD,
+        address: address(partition, ""),
+        object,
+        clock,
+        news,
+        sum: Some(sum(seq)),
+    }
 }
 
 /// Stages the write `seq`, of a value that says so.
@@ -87,6 +99,7 @@ pub fn reaping(partitions: &[&str], first: u64, last: u64) -> Reaping {
         trimmed: Vec::new(),
         chunks: chunks(&forgotten, Run { first, ..up_to(last) }),
         clock: vec![(A, vec![up_to(last)])],
+        sum: Some(sum(last)),
     }
 }
 
@@ -116,8 +129,16 @@ pub fn read(storage: &Storage, partition: &str) -> Option<Object> {
     storage.object(SHARD, &address(partition, "")).unwrap()
 }
 
-/// The last write of [`A`] that the recovered clock has, given that it has all before.
+/// The last write of [`A`] that the recovered clock has, given that it has all before. The sum is that of
+/// the same moment.
 pub fn last_seq(recovered: &Recovered) -> u64 {
+    let last = last_of_clock(recovered);
+    let told = recovered.sums.get(&SHARD).copied();
+    assert_eq!(told, (last != 0).then(|| sum(last)), "the sum is not that of the clock");
+    last
+}
+
+fn last_of_clock(recovered: &Recovered) -> u64 {
     match recovered.clocks.get(&SHARD) {
         Some(clock) => {
             let [run] = clock.runs() else { panic!("a clock with gaps: {clock:?}") };

@@ -18,7 +18,7 @@ use model::{
     Explained, Failure, Fate, Forgetting, Get, HintStatus, Holding, KeyspaceId, Kind, Lag, List,
     Listed, Listing, Malformed, Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions,
     Recall, Recalled, Receipt, Refusal, Reply, Request, Seen, Session, ShardId, Spread, Standing,
-    Status, TableId, Told, Voting, WriteOptions, Written,
+    Status, Suspect, TableId, Told, Voting, WriteOptions, Written,
 };
 use node::{
     Alike, Cause, Clocks, Digest, Doubt, Doubted, Fetch, Fetched, Forgot, Forward, Forwarded,
@@ -405,11 +405,14 @@ prop_compose! {
         hints in vec(hints(), 0..3),
         disk in disk_states(),
         forgetting in forgettings(),
+        suspects in vec((shards(), times(), vec(nodes(), 0..3)), 0..3),
     ) -> Status {
+        let suspect = |(shard, since, waits_for)| Suspect { shard, since, waits_for };
+        let suspects = suspects.into_iter().map(suspect).collect();
         let incarnation = Incarnation::new(incarnation);
         Status {
             node, incarnation, uptime, nodes, catalog_version, keyspaces, tables, requests, read_repairs, log_dropped,
-            hints, disk, forgetting,
+            hints, disk, forgetting, suspects,
         }
     }
 }
@@ -540,8 +543,8 @@ fn stamps() -> impl Strategy<Value = Stamp> {
 }
 
 fn exchange() -> impl Strategy<Value = Message> {
-    let told = (shards(), any::<u64>(), option::of(any::<u64>()))
-        .prop_map(|(shard, clock, tree)| Sums { shard, clock, tree });
+    let told = (shards(), any::<u64>(), option::of(any::<u64>()), any::<bool>())
+        .prop_map(|(shard, clock, tree, is_suspect)| Sums { shard, clock, tree, is_suspect });
     let clocks = (stamps(), stamps(), any::<bool>(), vec(told, 0..6));
     let alike = any::<(u16, u16, bool, u64)>().prop_map(|(stamp, echo, is_busy, sum)| {
         Message::Alike(Alike { stamp, echo, is_busy, sum })

@@ -6,7 +6,7 @@ use catalog::Acceptor;
 use causality::{Dot, DotSet, Incarnation, Run};
 use model::{DiskId, NodeId, Object, ShardId};
 use node::{Hint, HintPlace};
-use replica::{Change, Chunk, Log, Reaping, Trimmed};
+use replica::{Change, Chunk, Log, Reaping, Sum, Trimmed};
 
 use super::Place;
 
@@ -24,6 +24,8 @@ pub(crate) struct Contents {
     /// Replicas that lack something of a shard.
     pub(crate) marks: BTreeSet<(ShardId, NodeId)>,
     pub(crate) hints: BTreeMap<HintPlace, Hint>,
+    /// What each shard should come to.
+    pub(crate) sums: BTreeMap<ShardId, Sum>,
     /// Which disk it is. Nothing if it was never started from.
     pub(crate) id: Option<DiskId>,
 }
@@ -36,6 +38,7 @@ pub(super) enum Record {
     Trim(ShardId, Trimmed),
     Forget(ShardId, Vec<Run>),
     Mark(ShardId, NodeId, bool),
+    Sum(ShardId, Sum),
     Acceptor(Acceptor),
     /// Nothing if it was dropped.
     Hint(HintPlace, Option<Hint>),
@@ -50,6 +53,7 @@ impl Record {
             Record::Reap(_)
             | Record::Forget(..)
             | Record::Mark(..)
+            | Record::Sum(..)
             | Record::Acceptor(_)
             | Record::Hint(..) => None,
         }
@@ -64,6 +68,7 @@ impl Record {
             | Record::Reap(_)
             | Record::Forget(..)
             | Record::Mark(..)
+            | Record::Sum(..)
             | Record::Acceptor(_) => None,
         }
     }
@@ -76,6 +81,7 @@ impl Contents {
                 self.objects.insert((change.shard, change.address.clone()), change.object.clone());
                 self.take_clock(change.shard, &change.clock);
                 self.log.take(change);
+                self.sums.extend(change.sum.map(|sum| (change.shard, sum)));
             }
             Record::Reap(reaping) => {
                 let shard = reaping.shard;
@@ -87,6 +93,7 @@ impl Contents {
                 }
                 self.forgotten.insert(shard, self.chunks_of(shard));
                 self.take_clock(shard, &reaping.clock);
+                self.sums.extend(reaping.sum.map(|sum| (shard, sum)));
             }
             Record::Trim(shard, trimmed) => {
                 self.objects.insert((*shard, trimmed.address.clone()), trimmed.after.clone());
@@ -94,6 +101,7 @@ impl Contents {
             Record::Forget(shard, runs) => self.log.forget(*shard, runs),
             Record::Mark(shard, node, true) => drop(self.marks.insert((*shard, *node))),
             Record::Mark(shard, node, false) => drop(self.marks.remove(&(*shard, *node))),
+            Record::Sum(shard, sum) => drop(self.sums.insert(*shard, *sum)),
             Record::Acceptor(acceptor) => self.acceptor = acceptor.clone(),
             Record::Hint(place, Some(hint)) => {
                 self.hints.insert(place.clone(), hint.clone());

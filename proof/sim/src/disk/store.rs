@@ -6,7 +6,7 @@ use catalog::Acceptor;
 use causality::Run;
 use model::{Address, Key, NodeId, Object, ShardId, TableId};
 use node::{Disk, Hint, HintPlace};
-use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError, Trimmed};
+use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError, Sum, Trimmed};
 
 use super::contents::Record;
 use super::{Place, SimDisk};
@@ -109,6 +109,10 @@ impl Disk for SimDisk {
 
     fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
         self.stage(Record::Mark(shard, node, lacks));
+    }
+
+    fn keep_sum(&mut self, shard: ShardId, sum: Sum) {
+        self.stage(Record::Sum(shard, sum));
     }
 
     fn hint(&self, place: &HintPlace) -> Result<Option<Hint>, StoreError> {

@@ -20,7 +20,8 @@ fn write(disk: &mut SimDisk, sort: &str, seq: u64) {
     let run = Run { incarnation: ME, first: 1, last: seq };
     let address = place(sort).1;
     let news = [Dot::new(ME, seq)].into_iter().collect();
-    disk.commit(Change { shard: SHARD, address, object, clock: vec![(ME, vec![run])], news });
+    let clock = vec![(ME, vec![run])];
+    disk.commit(Change { shard: SHARD, address, object, clock, news, sum: None });
 }
 
 /// A disk with one write that is synced, one committed, one in flight and one staged.

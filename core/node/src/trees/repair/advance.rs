@@ -235,6 +235,7 @@ impl Node {
             () => PairState::Comparing,
         };
         if is_all && is_proved {
+            self.lacks_nothing_of(at.0, at.1);
             self.trees.show_equal(at.0, at.1, now);
         }
         // What was found may still be on its way; more and more time is given.

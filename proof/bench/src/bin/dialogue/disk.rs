@@ -19,6 +19,7 @@ pub(crate) struct Memory {
     pub(crate) clocks: BTreeMap<ShardId, DotSet>,
     pub(crate) acceptor: Acceptor,
     pub(crate) marks: BTreeSet<(ShardId, NodeId)>,
+    pub(crate) sums: BTreeMap<ShardId, replica::Sum>,
 }
 
 impl Memory {
@@ -97,6 +98,7 @@ impl Store for Memory {
 
     fn commit(&mut self, change: Change) {
         self.log.take(&change);
+        self.sums.extend(change.sum.map(|sum| (change.shard, sum)));
         let _ = self.clocks.entry(change.shard).or_default().union(&change.news);
         self.plant(change.shard, &change.address, &change.object);
     }
@@ -106,6 +108,7 @@ impl Store for Memory {
     }
 
     fn reap(&mut self, reaping: replica::Reaping) {
+        self.sums.extend(reaping.sum.map(|sum| (reaping.shard, sum)));
         for (address, _) in &reaping.tombstones {
             if let Some(objects) = self.objects.get_mut(&(reaping.shard, address.table)) {
                 objects.remove(&address.key);
@@ -128,6 +131,10 @@ impl Disk for Memory {
         } else {
             self.marks.remove(&(shard, node));
         }
+    }
+
+    fn keep_sum(&mut self, shard: ShardId, sum: replica::Sum) {
+        self.sums.insert(shard, sum);
     }
 
     fn hint(&self, _: &HintPlace) -> Result<Option<Hint>, StoreError> {

@@ -95,7 +95,8 @@ impl Pair {
         for (id, disk) in disks {
             let config = config(id, self.lives, layout.clone());
             let node = Node::new(config, disk.clocks.clone(), disk.acceptor.clone(), self.now)
-                .with_marks(disk.marks.clone());
+                .with_marks(disk.marks.clone())
+                .with_sums(disk.sums.clone());
             self.nodes.insert(id, (node, disk));
         }
         self.inputs.push_back((ONE, Input::Connected(TWO)));
