@@ -66,7 +66,8 @@ impl World {
             let logged = host.disk.view().log.dots(shard);
             let clocks = self.hosts.values().filter(|host| self.keeps(host.id, shard));
             let clocks: BTreeSet<_> = clocks.map(|host| host.disk.view().clock(shard)).collect();
-            let is_settled = clocks.len() == 1;
+            // What a suspect replica has acknowledged does not count.
+            let is_settled = clocks.len() == 1 && !self.sums.is_rotten(shard);
             let is_kept = self.plan.changes_retention != 0;
             if max < logged.len() || is_settled && !is_kept && !logged.is_empty() {
                 let detail = format!("the log of {shard} at {} has {logged:?}", host.id);

@@ -116,6 +116,7 @@ impl World {
         for (place, object, after) in self.host(at).disk.take_reaped() {
             let kind = if after.is_bottom() { "tombstones" } else { "contexts" };
             *self.requests.entry((kind, "forgotten")).or_default() += 1;
+            self.check_unsuspected(at, place.0)?;
             let index = self.oracle.spot_of(&place)?;
             let gone = object.context().difference(after.context());
             if self.oracle.look != Look::Everywhere {
@@ -180,6 +181,12 @@ impl World {
         for (index, spot) in self.oracle.spots.iter().enumerate() {
             let place = spot.place();
             let hosts = || spot.replicas.iter().filter_map(|node| self.hosts.get(node));
+            // One that is alone stays suspect, and forgets nothing.
+            let is_suspect =
+                |host: &Host| host.node.as_ref().is_some_and(|node| node.is_suspect(spot.shard));
+            if hosts().any(is_suspect) {
+                continue;
+            }
             let held = |host: &Host| host.disk.view().objects.get(&place).cloned();
             let is_left = |host: &&Host| {
                 held(host).is_some_and(|object| {

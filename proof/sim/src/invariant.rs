@@ -40,6 +40,14 @@ every! {
         LossesAreHealed,
         /// The sum that a node tells of a shard is that of what its disk holds.
         TreesAreTrue,
+        /// A node whose disk has lost something finds it when it reads it, without any other.
+        LossesAreNoticed,
+        /// A shard is suspect only if a record of it was lost.
+        SuspicionHasACause,
+        /// In the end no shard is suspect.
+        SuspicionEnds,
+        /// Nobody forgets anything in a shard of which a replica has said to be suspect.
+        SuspectsSettleNothing,
         /// What a repair says to be proved both hold, as far as either did when it began.
         ProvedIsEqual,
         /// A log has each dot that somebody may lack.
@@ -180,6 +188,14 @@ impl Invariant {
             Invariant::TreesAreTrue => {
                 "The sum that a node tells of a shard is that of what its disk holds."
             }
+            Invariant::LossesAreNoticed => {
+                "A node whose disk has lost something finds it when it reads it, without any other."
+            }
+            Invariant::SuspicionHasACause => "A shard is suspect only if a record of it was lost.",
+            Invariant::SuspicionEnds => "In the end no shard is suspect.",
+            Invariant::SuspectsSettleNothing => {
+                "Nobody forgets anything in a shard of which a replica has said to be suspect."
+            }
             Invariant::ProvedIsEqual => {
                 "What a repair says to be proved both hold, as far as either did when it began."
             }
@@ -281,6 +297,7 @@ impl Invariant {
             | Invariant::ExchangeConverges
             | Invariant::LossesAreHealed
             | Invariant::TreesAreTrue
+            | Invariant::SuspicionEnds
             | Invariant::HintsAreHandedOver
             | Invariant::HistoryIsHeld => &[Quiet],
             Invariant::LogReachesBack => &[Stored, Stepped],
@@ -306,7 +323,10 @@ impl Invariant {
             Invariant::NewDisksJoin | Invariant::TombstonesGo | Invariant::ContextsAreShort => {
                 &[Quiet]
             }
-            Invariant::ForgottenIsSettled => &[Stepped],
+            Invariant::LossesAreNoticed => &[Started, Quiet],
+            Invariant::ForgottenIsSettled
+            | Invariant::SuspicionHasACause
+            | Invariant::SuspectsSettleNothing => &[Stepped],
             Invariant::RefusalsAreTrue => &[Stepped, Answered],
             Invariant::ReplicasOnlyGrow => &[Stored],
             Invariant::ClocksAreExact => &[Stored, Started, Quiet],
@@ -353,7 +373,13 @@ pub const PROMISES: &[Promise] = {
         ),
         promise(
             "nothing is forgotten that somebody may not have heard of",
-            &[ForgottenIsSettled, ReplicasOnlyGrow, TombstonesGo, ContextsAreShort],
+            &[
+                ForgottenIsSettled,
+                SuspectsSettleNothing,
+                ReplicasOnlyGrow,
+                TombstonesGo,
+                ContextsAreShort,
+            ],
             "",
         ),
         promise("strict means that quorums meet", &[ReceiptsAreTrue, QuorumsMeet], ""),
@@ -366,13 +392,20 @@ pub const PROMISES: &[Promise] = {
         promise("an expired token is refused", &[ImproperIsRefused], ""),
         promise("the hybrid clock follows nobody too far", &[], "wall-clock time"),
         promise(
-            "object and clock are stored together",
-            &[ClocksAreExact, LogReachesBack],
-            "the sum of a shard on its disk",
+            "object, clock and sum are stored together",
+            &[ClocksAreExact, LogReachesBack, SuspicionHasACause],
+            "",
         ),
         promise(
             "what a disk has lost is found and put back",
-            &[LossesAreHealed, TreesAreTrue, ProvedIsEqual, ReplicasConverge],
+            &[
+                LossesAreNoticed,
+                LossesAreHealed,
+                SuspicionEnds,
+                TreesAreTrue,
+                ProvedIsEqual,
+                ReplicasConverge,
+            ],
             "",
         ),
         promise(

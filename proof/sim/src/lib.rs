@@ -81,6 +81,7 @@ mod sessions;
 mod shrink;
 mod steps;
 mod summary;
+mod sums;
 mod swarm;
 mod tables;
 mod tally;

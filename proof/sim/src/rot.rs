@@ -99,6 +99,7 @@ impl World {
         let Some(object) = self.host(at).disk.lose(place) else { return Ok(()) };
         self.repairs.note_loss(at);
         self.note_unhealed(at, place, &object, None);
+        self.note_rotten(at, place);
         self.note_lost(at, place, &object, None, "record lost")
     }
 
@@ -112,6 +113,7 @@ impl World {
         };
         self.repairs.note_loss(at);
         self.note_unhealed(at, place, &object, Some(&older));
+        self.note_rotten(at, place);
         self.note_lost(at, place, &object, Some(&older), "record rolled back")
     }
 
@@ -123,6 +125,7 @@ impl World {
         let Some(object) = self.host(at).disk.synced_object(place).cloned() else { return Ok(()) };
         bytes::damage_record(place, &object, bits, self.mutant)?;
         self.host(at).disk.damage(place);
+        self.note_rotten(at, place);
         self.repairs.note_loss(at);
         self.note_unhealed(at, place, &object, None);
         *self.fault_counts.entry("record flipped").or_default() += 1;
@@ -156,6 +159,7 @@ impl World {
         for place in places {
             let Some(object) = self.host(at).disk.lose(&place) else { continue };
             self.repairs.note_loss(at);
+            self.note_rotten(at, &place);
             self.note_lost(at, &place, &object, None, "record thrown away")?;
         }
         Ok(())

@@ -25,6 +25,7 @@ impl World {
             Input::Received { message, .. } => matches!(message, Message::Forward(_)),
             Input::Connected(_) | Input::Lost(_) | Input::Woken => false,
         };
+        self.note_told(at, &input);
         let offer = self.offer(&input);
         let is_repair = is_repair(&input);
         let damaged = if is_repair { self.host(at).disk.damaged_objects() } else { Vec::new() };
@@ -41,6 +42,7 @@ impl World {
         self.check_rooms(at, offer.as_ref(), &effects)?;
         self.check_node(at)?;
         self.check_whole(at)?;
+        self.check_suspects(at)?;
         self.check_repairs(at)?;
         if is_asked {
             self.check_refusals(at, &effects, fails)?;

@@ -49,6 +49,7 @@ impl World {
         }
         self.go_on(HEALED)?;
         self.check_healed()?;
+        self.check_sums()?;
         self.hosts.values().try_for_each(|host| self.check_trees(host))
     }
 

@@ -137,6 +137,7 @@ pub(crate) struct World {
     pub(crate) evictions: crate::evictions::Evictions,
     pub(crate) outages: crate::outages::Outages,
     pub(crate) healing: crate::healing::Healing,
+    pub(crate) sums: crate::sums::Sums,
     /// Which guests had no room for what.
     pub(crate) rooms: crate::rooms::Rooms,
     /// How many faults have come so far.
@@ -219,6 +220,7 @@ impl World {
             evictions: crate::evictions::Evictions::new(plan.evictions, dice(Part::Evictions)),
             outages: crate::outages::Outages::default(),
             healing: crate::healing::Healing::default(),
+            sums: crate::sums::Sums::default(),
             fault_number: 0,
             left_out: BTreeSet::new(),
             requests: BTreeMap::new(),
