@@ -220,6 +220,23 @@ pub struct Status {
     /// How far it has come with forgetting what was deleted, if it tells.
     #[serde(default)]
     pub forgetting: Option<Forgetting>,
+    /// Shards that do not hold what its disk should hold.
+    #[serde(default)]
+    pub suspect: Vec<Suspect>,
+}
+
+/// A shard of which a disk has lost something.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Suspect {
+    /// In which keyspace.
+    #[serde(deserialize_with = "text")]
+    pub keyspace: String,
+    /// Which shard of it.
+    pub shard: u16,
+    /// For how long that is known.
+    pub since_seconds: f64,
+    /// The replicas with which it has to be compared before it is whole again.
+    pub waits_for: Vec<u16>,
 }
 
 /// How far a node has come with forgetting what was deleted.

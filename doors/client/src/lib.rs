@@ -75,7 +75,7 @@ pub use backup::BackupBytes;
 pub use batch::{Operation, Outcome};
 pub use catalog::{
     Blocker, DiskState, Durability, Evicted, Forgetting, HealthLevel, Hints, KeyspaceContract,
-    KeyspaceInfo, Lag, NodeState, Replicas, Status, TableContract, TableInfo,
+    KeyspaceInfo, Lag, NodeState, Replicas, Status, Suspect, TableContract, TableInfo,
 };
 pub use error::{Error, Problem};
 pub use explain::{Explanation, Holding, ReadNow, Version};

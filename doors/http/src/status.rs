@@ -51,6 +51,24 @@ pub(crate) struct StatusJson {
     disk: DiskJson,
     /// How far it has come with forgetting what was deleted.
     forgetting: ForgettingJson,
+    /// Shards that do not hold what its disk should hold, and are not whole again. Empty where nothing
+    /// is wrong.
+    suspect: Vec<SuspectJson>,
+}
+
+/// A shard of which the disk of the node that was asked has lost something.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Suspect)]
+pub(crate) struct SuspectJson {
+    /// In which keyspace.
+    keyspace: String,
+    /// Which shard of it.
+    shard: u16,
+    /// For how long that is known.
+    since_seconds: f64,
+    /// The replicas with which it has to be compared before it is whole again. If there is none, it is
+    /// about to be whole, or nobody else keeps the shard and an operator has to repair it.
+    waits_for: Vec<u16>,
 }
 
 /// How far a node has come with forgetting what was deleted, over all shards that it keeps.
@@ -258,6 +276,16 @@ impl From<&model::Status> for StatusJson {
             let keyspace = status.keyspaces.iter().find(|keyspace| keyspace.id == table.keyspace);
             keyspace.map_or("", |keyspace| keyspace.name.as_str())
         };
+        let suspect = |suspect: &model::Suspect| {
+            let found = |keyspace: &&model::Keyspace| keyspace.id == suspect.shard.keyspace;
+            let keyspace = status.keyspaces.iter().find(found);
+            SuspectJson {
+                keyspace: keyspace.map_or_else(String::new, |found| found.name.to_string()),
+                shard: suspect.shard.index,
+                since_seconds: suspect.since.as_secs_f64(),
+                waits_for: suspect.waits_for.iter().map(|node| node.number()).collect(),
+            }
+        };
         let nodes = status.nodes.iter();
         let tables = status.tables.iter();
         Self {
@@ -275,6 +303,7 @@ impl From<&model::Status> for StatusJson {
             log_dropped: status.log_dropped,
             disk: DiskJson::from(&status.disk),
             forgetting: ForgettingJson::from(&status.forgetting),
+            suspect: status.suspects.iter().map(suspect).collect(),
         }
     }
 }

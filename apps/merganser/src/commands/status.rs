@@ -91,6 +91,14 @@ fn show_tables(asked: &[Asked]) -> Result<(), CliError> {
         }
         print::line(table)?;
     }
+    let suspects = suspect_rows(asked);
+    if !suspects.is_empty() {
+        let mut table = print::table(&["node", "keyspace", "shard", "suspect since", "waits for"]);
+        for row in suspects {
+            table.add_row(row);
+        }
+        print::line(table)?;
+    }
     let newest = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
     let Some(newest) = newest.max_by_key(|status| status.catalog_version) else { return Ok(()) };
     let mut tables = print::table(&["keyspace", "shards", "replicas", "tables"]);
@@ -200,6 +208,27 @@ fn forgetting_rows(asked: &[Asked]) -> Vec<Vec<String>> {
         })
     };
     statuses.filter_map(row).collect()
+}
+
+/// A row for each shard of which a disk has lost something.
+fn suspect_rows(asked: &[Asked]) -> Vec<Vec<String>> {
+    let statuses = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
+    let of_node = |status: &Status| {
+        let node = format!("n{}", status.node);
+        let row = |suspect: &client::Suspect| {
+            let others: Vec<String> =
+                suspect.waits_for.iter().map(|node| format!("n{node}")).collect();
+            vec![
+                node.clone(),
+                suspect.keyspace.clone(),
+                suspect.shard.to_string(),
+                up_for(suspect.since_seconds),
+                if others.is_empty() { "merganser repair".to_owned() } else { others.join(", ") },
+            ]
+        };
+        status.suspect.iter().map(row).collect::<Vec<_>>()
+    };
+    statuses.flat_map(of_node).collect()
 }
 
 /// What is less is how replicas are that nothing is wrong with: they compare their clocks every

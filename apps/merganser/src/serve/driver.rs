@@ -103,6 +103,8 @@ pub(super) struct Driver<D, N> {
     /// Requests of clients on their way into the node. Empty between two turns.
     asked: Vec<Asked>,
     is_finishing: bool,
+    /// How often a shard was found to lack something, as far as the log says.
+    suspicions: u64,
 }
 
 /// A client that waits for an answer.
@@ -170,6 +172,7 @@ impl<D: Disk, N: Network> Driver<D, N> {
             effects: Vec::new(),
             asked: Vec::new(),
             is_finishing: false,
+            suspicions: 0,
         }
     }
 
@@ -228,6 +231,7 @@ impl<D: Disk, N: Network> Driver<D, N> {
             self.step(Input::Woken);
         }
         self.hear_itself();
+        self.tell_suspects();
         self.flush()?;
         self.network.flush();
         if self.is_choked() {
@@ -236,6 +240,22 @@ impl<D: Disk, N: Network> Driver<D, N> {
         let is_idle =
             self.in_flight.is_none() && self.disk.staged() == 0 && self.mailbox.load().waiting == 0;
         Ok(if self.is_finishing && is_idle { Turn::Last } else { Turn::Over })
+    }
+
+    /// Says in the log, once, that shards were found to lack something.
+    fn tell_suspects(&mut self) {
+        let suspicions = self.node.suspicions();
+        if suspicions == self.suspicions {
+            return;
+        }
+        self.suspicions = suspicions;
+        let shards: Vec<String> =
+            self.node.suspect_shards().map(|shard| shard.to_string()).collect();
+        tracing::warn!(
+            shards = shards.join(" "),
+            "the disk has lost something of these shards: they are compared with all other \
+             replicas, and count for nothing that is to be forgotten until then. Check the disk"
+        );
     }
 
     fn examine(&self) -> Examined {

@@ -212,6 +212,10 @@ impl Scrape {
         to.counter("failed_scrubs", help, counts.failed_scrubs)?;
         let help = "Records that failed their check when they were read again, each time they did";
         to.counter("records_unreadable", help, counts.records_unreadable)?;
+        let help = "Shards of which this disk has lost something, and that are not whole again";
+        to.gauge("shards_suspect", help, None, self.examined.status.suspects.len() as f64)?;
+        let help = "Times that a shard was found not to hold what this disk should hold of it";
+        to.counter("suspicions", help, counts.suspicions)?;
         let Some(unproven) = self.examined.unproven else { return Ok(()) };
         let help = "How long ago a shard was last shown to be equal here and at a peer, at most";
         to.gauge("unproven", help, Some(&Unit::Seconds), unproven.as_secs_f64())

@@ -136,6 +136,8 @@ async fn the_status_names_nodes_keyspaces_and_tables() {
         "tombstones_blocked": [{"by": 2, "since_seconds": 61.5}],
     });
     assert_eq!(status["forgetting"], expected);
+    let suspect = json!({"keyspace": "ks", "shard": 3, "since_seconds": 1.5, "waits_for": [2]});
+    assert_eq!(status["suspect"], json!([suspect]));
     assert_eq!(status["keyspaces"][0]["name"], "ks");
     assert_eq!(status["tables"][1]["keyspace"], "ks");
 }

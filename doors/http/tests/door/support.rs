@@ -20,8 +20,8 @@ use model::{
     Explained, Failure, Fate, Forgetting, HintStatus, Holding, Key, Keyspace, KeyspaceId, Kind,
     List, Listed, Listing, Mark, Mutation, Name, NodeId, NodeStatus, Object, Put, Range, Read,
     ReadNeed, ReadOptions, Recalled, Receipt, Refusal, RepairStatus, Reply, Request, Salvage,
-    Salvaged, Session, ShardId, Standing, Status, Table, TableId, Told, Value, Voter, Watched,
-    Written,
+    Salvaged, Session, ShardId, Standing, Status, Suspect, Table, TableId, Told, Value, Voter,
+    Watched, Written,
 };
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -389,8 +389,16 @@ impl State {
                     since: Duration::from_millis(61_500),
                 }],
             },
+            suspects: self.keyspaces.first().map(suspect).into_iter().collect(),
         }
     }
+}
+
+/// A shard that is suspect.
+fn suspect(keyspace: &Keyspace) -> Suspect {
+    let shard = ShardId { keyspace: keyspace.id, index: 3 };
+    let (since, waits_for) = (Duration::from_millis(1_500), vec![NodeId::new(2)]);
+    Suspect { shard, since, waits_for }
 }
 
 /// The replicas of any shard, all in one region that is called like the keyspace.

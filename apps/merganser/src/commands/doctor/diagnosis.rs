@@ -12,6 +12,7 @@ mod forgetting;
 mod hints;
 mod losses;
 mod shards;
+mod suspects;
 
 use std::collections::BTreeMap;
 
@@ -96,6 +97,7 @@ pub(super) fn diagnose(seen: &[Seen]) -> Vec<Finding> {
         findings.extend(losses::losses(url, said));
         findings.extend(losses::old_copies(url, said));
         findings.extend(losses::unproven(url, said));
+        findings.extend(suspects::suspects(url, said));
         findings.extend(disks::disks(url, said));
     }
     findings.extend(said.iter().flat_map(|(_, said)| lags(said)));

@@ -75,7 +75,8 @@ async fn nodes(
         match (client.status().await, client.repairs().await) {
             (Ok(status), Ok(repairs)) => {
                 known.extend(status.nodes.iter().map(|node| node.node));
-                there.insert(status.node, (client, repairs));
+                let is_alone = status.suspect.iter().any(|suspect| suspect.waits_for.is_empty());
+                there.insert(status.node, (client, repairs, is_alone));
             }
             (Err(error), _) | (_, Err(error)) => {
                 eprintln!("{url} does not answer, and is compared by the others: {error}");
@@ -95,10 +96,14 @@ async fn nodes(
         };
         repairs.proofs.iter().filter(is_meant).count() as u64
     };
-    let node = |(number, (client, repairs)): (u16, (Client, Repairs))| {
+    let node = |(number, (client, repairs, is_alone)): (u16, (Client, Repairs, bool))| {
         let is_ours =
             |other: &u16| *other != number && (number < *other || unnamed.contains(other));
-        let with: Vec<u16> = known.iter().copied().filter(is_ours).collect();
+        let mut with: Vec<u16> = known.iter().copied().filter(is_ours).collect();
+        if with.is_empty() && is_alone {
+            // It has no pair to do, and shards that nobody else can make whole.
+            with.push(number);
+        }
         let pairs = pairs_of(&repairs, &with);
         Node { number, client, with, pairs }
     };

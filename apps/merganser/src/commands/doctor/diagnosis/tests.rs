@@ -32,6 +32,7 @@ fn node(number: u16, hears: [bool; 3]) -> Said {
         log_dropped: 0,
         disk: None,
         forgetting: None,
+        suspect: Vec::new(),
     };
     let mut said =
         Said { status, before: Scrape::default(), now: Scrape::default(), ahead: (0.0, 0.001) };
@@ -355,6 +356,32 @@ fn a_node_with_another_disk_is_told_what_to_do() {
     said[1].status.nodes[2].joining = Some("d8".to_owned());
     let finding = diagnose(&seen(said)).remove(0);
     assert!(finding.evidence.contains("3 of 8 shards, and cannot copy from n3"), "{finding:?}");
+}
+
+#[test]
+fn a_disk_that_has_lost_something_is_named_with_whom_it_waits_for() {
+    let suspect = |shard, waits_for| client::Suspect {
+        keyspace: "orbits".to_owned(),
+        shard,
+        since_seconds: 12.4,
+        waits_for,
+    };
+    let mut said = all();
+    said[1].status.suspect = vec![suspect(4, vec![1, 3]), suspect(7, vec![3])];
+    let findings = diagnose(&seen(said.clone()));
+    assert_eq!(causes(&seen(said.clone())), ["shards_suspect"]);
+    assert!(findings[0].what.contains("n2"), "{findings:?}");
+    let expected = "has 2 suspect shards, such as orbits/4, for 12 s";
+    assert!(findings[0].evidence.ends_with(expected), "{findings:?}");
+    assert!(findings[0].do_this.starts_with("nothing"), "{findings:?}");
+    said[1].status.nodes[2].alive = false;
+    let findings = diagnose(&seen(said.clone()));
+    let finding = findings.iter().find(|one| one.cause == "shards_suspect").unwrap();
+    assert!(finding.do_this.starts_with("bring n3 back"), "{finding:?}");
+    said[1].status.suspect = vec![suspect(4, vec![])];
+    let findings = diagnose(&seen(said));
+    let finding = findings.iter().find(|one| one.cause == "shards_suspect").unwrap();
+    assert!(finding.do_this.contains("merganser repair"), "{finding:?}");
 }
 
 #[test]
