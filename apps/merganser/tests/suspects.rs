@@ -43,7 +43,8 @@ fn take_away(dir: &Path, node: u16, partition: &str) {
     let (shard, (key, object)) = found.unwrap();
     let tombstones = vec![(Address { table: table.id, key }, object)];
     let (chunks, clock) = (Vec::new(), Vec::new());
-    storage.reap(Reaping { shard, tombstones, chunks, clock, sum: None });
+    let trimmed = Vec::new();
+    storage.reap(Reaping { shard, tombstones, trimmed, chunks, clock, sum: None });
     storage.close().unwrap();
 }
 

@@ -112,6 +112,8 @@ pub struct Exchange<K> {
     window: usize,
     pending: BTreeMap<Option<K>, (KeyRange<K>, Task<K>)>,
     asked: Vec<(KeyRange<K>, Task<K>)>,
+    /// Whether anything was heard. What is asked about first need not differ.
+    has_heard: bool,
     pub(crate) outcome: Outcome,
 }
 
@@ -123,14 +125,15 @@ pub(crate) struct Here<'a, K, S> {
 }
 
 impl<K: TreeKey> Exchange<K> {
-    /// An exchange about a range, usually [all keys](KeyRange::ALL), to be begun where the
-    /// [totals](Tree::total) differ.
+    /// An exchange about a range, usually [all keys](KeyRange::ALL). If its [totals](Tree::total) do not
+    /// differ, it is over after one round.
     pub fn new(range: KeyRange<K>, limits: Limits) -> Self {
         let mut exchange = Self {
             limits,
             window: WINDOW,
             pending: BTreeMap::new(),
             asked: Vec::new(),
+            has_heard: false,
             outcome: Outcome::default(),
         };
         if !range.is_empty() {
@@ -233,8 +236,14 @@ impl<K: TreeKey> Exchange<K> {
         let here = Here { tree, store };
         for ((range, task), answer) in asked.into_iter().zip(answers.answers) {
             self.hear(&here, range, task, answer, found)?;
+            self.has_heard = true;
         }
         Ok(())
+    }
+
+    /// No difference was found in a range. It was known to differ if it is a part of another.
+    pub(crate) fn find_nothing(&mut self) {
+        self.outcome.vanished += u64::from(self.has_heard);
     }
 
     fn open_window(&mut self, asked: usize, answered: usize) {

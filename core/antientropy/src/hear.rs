@@ -64,7 +64,7 @@ impl<K: TreeKey> Exchange<K> {
         found: &mut Vec<Difference<K>>,
     ) -> Result<(), Stopped<S::Error>> {
         if differing.is_empty() {
-            self.outcome.vanished += 1;
+            self.find_nothing();
         }
         let mut parts = (0..).zip(range.parts(cuts));
         for (index, within) in differing {
@@ -134,7 +134,7 @@ impl<K: TreeKey> Exchange<K> {
     ) -> Result<(), Stopped<S::Error>> {
         let ours = here.tree.part_sums(range, cuts, here.store).map_err(Stopped::Store)?;
         if ours == sums {
-            self.outcome.vanished += 1;
+            self.find_nothing();
         }
         let task = if are_leaves { Task::List(Width::Short, 0) } else { Task::Compare(Vec::new()) };
         for (part, (ours, theirs)) in range.parts(cuts).zip(ours.iter().zip(sums)) {
@@ -222,7 +222,7 @@ impl<K: TreeKey> Exchange<K> {
             return self.again(range, naming, (ours, named), found);
         };
         if differences.is_empty() {
-            self.outcome.vanished += 1;
+            self.find_nothing();
         }
         self.outcome.differences += differences.len() as u64;
         found.extend(differences);

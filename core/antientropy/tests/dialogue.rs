@@ -103,9 +103,7 @@ fn check(here: &Replica, there: &Replica, range: &KeyRange<Key>) -> Result<usize
                 prop_assert_eq!(&found, &here.differences(there, range));
                 prop_assert_eq!(outcome.differences, real.len() as u64);
                 prop_assert_eq!(outcome.unsettled, 0);
-                if !real.is_empty() {
-                    prop_assert_eq!(outcome.vanished, 0);
-                }
+                prop_assert_eq!(outcome.vanished, 0);
             }
         }
     }

@@ -129,7 +129,11 @@ impl Kept {
     ) -> T {
         self.hash = None;
         let Self { replica, tree, tombstones, contexts, account, .. } = self;
-        change(replica, &mut Watched::new(disk, tree, (tombstones, contexts), account))
+        let done = change(replica, &mut Watched::new(disk, tree, (tombstones, contexts), account));
+        if replica.take_missed() {
+            account.miss();
+        }
+        done
     }
 
     /// What is told of it, if anything was ever written to it.

@@ -140,6 +140,10 @@ impl Node {
     ) -> Result<Repaired, StoreError> {
         let kept = self.kept(shard);
         let forgotten = object.context().intersection(kept.replica.forgotten());
+        if kept.replica.clock().is_superset(object.context()) {
+            let change = Change::Unchanged;
+            return Ok(Repaired { change, lost: 0, is_ahead: true, forgotten });
+        }
         let merged = kept.change(turn.disk, |replica, disk| replica.merge(disk, address, object));
         if matches!(merged, Err(StoreError::Corrupt(_))) {
             self.hurry_scrub(shard, turn.now);

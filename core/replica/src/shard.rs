@@ -152,6 +152,8 @@ pub struct Replica {
     clock: DotSet,
     /// The part of the clock of which no object speaks any more.
     forgotten: DotSet,
+    /// Whether a value has come that this disk must have lost.
+    has_missed: bool,
 }
 
 impl Replica {
@@ -163,7 +165,7 @@ impl Replica {
             "incarnation {incarnation} is not new in shard {shard}"
         );
         let minted = bent::minted(&clock, incarnation);
-        Self { shard, incarnation, minted, clock, forgotten: DotSet::new() }
+        Self { shard, incarnation, minted, clock, forgotten: DotSet::new(), has_missed: false }
     }
 
     /// The same replica, which has forgotten these dots in a former life.
@@ -418,13 +420,21 @@ impl Replica {
         Ok(here)
     }
 
+    /// Returns whether a value has come, since this was asked last, whose dot the clock knows and of which
+    /// nothing here says that it was superseded: the record that held it, or said so, is lost.
+    pub fn take_missed(&mut self) -> bool {
+        std::mem::take(&mut self.has_missed)
+    }
+
     /// R3: drops each value that was here before and is no more, and its dot with it.
-    fn without_old_news(&self, here: &Object, mut incoming: Object) -> Object {
+    fn without_old_news(&mut self, here: &Object, mut incoming: Object) -> Object {
         let is_old = |dot: &Dot| self.clock.contains(*dot) && !here.values().contains_key(dot);
         let old: Vec<Dot> = incoming.values().keys().copied().filter(is_old).collect();
         if let Some(bent) = bent::bend(&self.clock, here, &incoming, &old) {
             return bent;
         }
+        let is_known = |dot: &Dot| here.context().contains(*dot) || self.forgotten.contains(*dot);
+        self.has_missed |= !old.iter().all(is_known);
         old.into_iter().for_each(|dot| incoming.leave_out(dot));
         incoming
     }

@@ -1,6 +1,6 @@
 //! What each shard should come to, as it lies beside its clocks. That it is never of another moment than
 //! these is looked at wherever a test of this crate reads the last write of a clock.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop anywhere")]
+#![expect(clippy::unwrap_used, reason = "a test may stop anywhere")]
 
 mod common;
 

@@ -106,7 +106,12 @@ impl World {
             let owes = |other: &&Host| {
                 let may_lack = host.is_astray || is_marked(other);
                 let is_logged = other.disk.has_logged(shard, dot) || !may_lack;
-                is_logged && other.disk.can_produce(&place, dot)
+                // Who had lost it, and has it again only just now, has not told yet.
+                let since = self.now.saturating_sub(SETTLE);
+                let losses = &self.oracle.losses;
+                let is_back = losses.has_lost(other.id, index, dot)
+                    || losses.lacked_since(other.id, index, dot, since);
+                is_logged && !is_back && other.disk.can_produce(&place, dot)
             };
             if let Some(other) = hosts().find(owes) {
                 let detail = format!("{} lacks w{} ({dot}), which {} has", host.id, id.0, other.id);

@@ -105,8 +105,9 @@ impl World {
         })
     }
 
-    /// What a node has just forgotten is on the disks of all replicas.
-    pub(crate) fn check_reaped(&mut self, at: NodeId) -> Result<(), Broken> {
+    /// What a node has just forgotten is on the disks of all replicas, whether it `decides` that or
+    /// another one has.
+    pub(crate) fn check_reaped(&mut self, at: NodeId, decides: bool) -> Result<(), Broken> {
         for (shard, news) in self.host(at).disk.take_adopted() {
             self.oracle.note_forgotten((at, self.now), shard, &news);
             if self.oracle.look == Look::Everywhere {
@@ -116,7 +117,9 @@ impl World {
         for (place, object, after) in self.host(at).disk.take_reaped() {
             let kind = if after.is_bottom() { "tombstones" } else { "contexts" };
             *self.requests.entry((kind, "forgotten")).or_default() += 1;
-            self.check_unsuspected(at, place.0)?;
+            if decides {
+                self.check_unsuspected(at, place.0)?;
+            }
             let index = self.oracle.spot_of(&place)?;
             let gone = object.context().difference(after.context());
             if self.oracle.look != Look::Everywhere {
@@ -151,19 +154,26 @@ impl World {
         Ok(())
     }
 
-    /// Long after all faults, no context is longer than it may be.
+    /// Long after all faults, no context is longer than it may be. Where everything may be destroyed it can
+    /// take longer until all know of each other that they are whole.
     pub(crate) fn check_contexts(&self) -> Result<(), Broken> {
         for (index, spot) in self.oracle.spots.iter().enumerate() {
+            if self.plan.destroys && self.oracle.losses.of_spot(index).is_some() {
+                continue;
+            }
             let place = spot.place();
-            for host in spot.replicas.iter().filter_map(|node| self.hosts.get(node)) {
+            let hosts = || spot.replicas.iter().filter_map(|node| self.hosts.get(node));
+            if spot.replicas.iter().any(|node| self.is_suspect(*node, spot.shard)) {
+                continue;
+            }
+            for host in hosts() {
                 let held = host.disk.view().objects.get(&place).filter(|held| !held.is_tombstone());
                 let is_long = |held: &&Object| {
                     let kept = held.marks().len() + 2 * held.values().len();
                     self.limits.context_runs_max + kept < held.context().runs().len()
                 };
                 let is_settled = |held: &&Object| {
-                    let mut hosts = spot.replicas.iter().filter_map(|node| self.hosts.get(node));
-                    hosts.all(|other| clock(other, spot.shard).is_superset(held.context()))
+                    hosts().all(|other| clock(other, spot.shard).is_superset(held.context()))
                 };
                 let is_damaged = host.disk.damaged().contains(&place);
                 let held = held.filter(is_long).filter(is_settled).filter(|_| !is_damaged);
@@ -181,10 +191,7 @@ impl World {
         for (index, spot) in self.oracle.spots.iter().enumerate() {
             let place = spot.place();
             let hosts = || spot.replicas.iter().filter_map(|node| self.hosts.get(node));
-            // One that is alone stays suspect, and forgets nothing.
-            let is_suspect =
-                |host: &Host| host.node.as_ref().is_some_and(|node| node.is_suspect(spot.shard));
-            if hosts().any(is_suspect) {
+            if spot.replicas.iter().any(|node| self.is_suspect(*node, spot.shard)) {
                 continue;
             }
             let held = |host: &Host| host.disk.view().objects.get(&place).cloned();

@@ -20,7 +20,8 @@
 //! healed when the writes have ended, as everywhere.
 //!
 //! A loss ends otherwise if its disk is replaced, or if the record is lost once more, which begins
-//! anew. What nobody else holds nobody can bring.
+//! anew. What nobody else holds nobody can bring, and what only a suspect replica holds waits for the word
+//! of all others.
 
 use std::collections::BTreeMap;
 
@@ -169,9 +170,15 @@ impl World {
                 held.is_some_and(|held| !missing.intersection(held.context()).is_empty())
             };
             let can_read = |host: &crate::host::Host| holds(host) && !is_damaged(host);
+            // What a suspect one brings is put back when all others have nothing to say against it.
+            let is_suspect = |node: &NodeId| self.is_suspect(*node, place.0);
+            let mut others = of.replicas.iter().filter(|other| **other != at && !is_suspect(other));
+            let is_heard =
+                !is_suspect(node) || others.all(|other| self.can_talk(at, *other, since));
             *node != at
                 && self.can_talk(at, *node, since)
                 && self.hosts.get(node).is_some_and(can_read)
+                && is_heard
         };
         let helpers: Vec<NodeId> = of.replicas.iter().copied().filter(can_help).collect();
         loss.helpers.retain(|node, _| helpers.contains(node));

@@ -155,6 +155,11 @@ impl Losses {
         !self.by_spot.is_empty()
     }
 
+    /// Whether any node has had another disk.
+    pub(crate) fn has_replaced(&self) -> bool {
+        !self.replaced.is_empty()
+    }
+
     /// All dots that a record lost anywhere under this key had heard of.
     pub(crate) fn of_spot(&self, spot: usize) -> Option<&DotSet> {
         self.by_spot.get(&spot)

@@ -26,6 +26,7 @@ impl World {
             Input::Connected(_) | Input::Lost(_) | Input::Woken => false,
         };
         self.note_told(at, &input);
+        let decides = matches!(&input, Input::Woken);
         let offer = self.offer(&input);
         let is_repair = is_repair(&input);
         let damaged = if is_repair { self.host(at).disk.damaged_objects() } else { Vec::new() };
@@ -37,7 +38,7 @@ impl World {
         self.note_replaced_records(at, damaged)?;
         self.look(at, write, is_repair)?;
         self.check_forgotten(at)?;
-        self.check_reaped(at)?;
+        self.check_reaped(at, decides)?;
         self.look_at_hints(at, write)?;
         self.check_rooms(at, offer.as_ref(), &effects)?;
         self.check_node(at)?;

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{NodeId, ShardId};
+use model::{NodeId, ShardId, Suspect};
 use node::{Input, Message};
 
 use crate::disk::Place;
@@ -46,6 +46,13 @@ impl Sums {
 }
 
 impl World {
+    /// Whether a node that is up knows that its disk has lost something of a shard. One that is alone
+    /// stays so, and forgets nothing.
+    pub(crate) fn is_suspect(&self, at: NodeId, shard: ShardId) -> bool {
+        let node = self.hosts.get(&at).and_then(|host| host.node.as_ref());
+        node.is_some_and(|node| node.is_suspect(shard))
+    }
+
     /// Something is wrong with a record, and nobody knows yet.
     pub(crate) fn note_rotten(&mut self, at: NodeId, place: &Place) {
         let is_up = self.host(at).is_up();
@@ -57,8 +64,13 @@ impl World {
 
     /// A node hears from another which of its shards are suspect.
     pub(crate) fn note_told(&mut self, at: NodeId, input: &Input) {
-        let Input::Received { from, message: Message::Clocks(clocks) } = input else { return };
+        let Input::Received { from, message } = input else { return };
         let life = self.host(at).life;
+        if let Message::Alike(_) = message {
+            // What it says is so here: whoever hears it and is suspect itself forgets nothing.
+            self.sums.told.retain(|told| (told.0, told.3) != (at, *from));
+        }
+        let Message::Clocks(clocks) = message else { return };
         for sums in &clocks.shards {
             let told = (at, life, sums.shard, *from);
             if sums.is_suspect {
@@ -111,9 +123,10 @@ impl World {
             let detail = format!("{at} forgets something of {shard}, in which {node} is suspect");
             return Err(Broken::new(Invariant::SuspectsSettleNothing, detail));
         }
-        // What it finds in the same step it may find after that, and what ends before.
-        let is_suspect = host.node.as_ref().is_some_and(|node| node.is_suspect(shard));
-        if is_suspect && self.sums.suspects.contains(&(at, shard)) {
+        // What it finds in the same step it may find after that.
+        let suspects = host.node.as_ref().map(|node| node.suspects(host.clock.read(self.now)));
+        let is_old = |suspect: &Suspect| suspect.shard == shard && !suspect.since.is_zero();
+        if suspects.is_some_and(|suspects| suspects.iter().any(is_old)) {
             let detail = format!("{at} forgets something of {shard}, in which it is suspect");
             return Err(Broken::new(Invariant::SuspectsSettleNothing, detail));
         }

@@ -321,8 +321,9 @@ impl World {
                 let reply = self.ask_and_wait(at, Request::Watch(question))?;
                 is_done = is_last(&reply);
                 // A shard with a record that cannot be read is read by nobody; and what was told from a
-                // record that is lost everywhere, as it may be here, all others wait for.
-                let is_lost = self.oracle.losses.has_any();
+                // record or a disk that is lost everywhere, as it may be here, all others wait for.
+                let is_lost = self.oracle.losses.has_any()
+                    || self.plan.destroys && self.oracle.losses.has_replaced();
                 if !is_done && (is_lost || self.hosts.values().any(|host| host.disk.has_damage())) {
                     return Ok(());
                 }

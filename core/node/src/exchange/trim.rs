@@ -154,17 +154,19 @@ impl Node {
             return;
         }
         let others = self.awaited(shard);
-        if !self.is_first(&others, turn.now) {
+        // What this disk has lost may be the evidence that somebody needs.
+        if !self.is_first(&others, turn.now) || !self.is_sound(shard) {
             return;
         }
         let settled = self.exchange.acks.settled(shard, &others, kept.replica.clock());
         let time = self.time_of_marks(shard, turn.now);
         let Some(kept) = self.shards.get_mut(&shard) else { return };
-        // A disk that cannot be read keeps its contexts for now.
-        let Ok(keys) = kept.ripe_contexts(shard, &settled, left, time, turn.disk) else {
+        let (keys, unread) = kept.ripe_contexts(shard, &settled, left, time, turn.disk);
+        if !unread.is_empty() {
+            // A disk that cannot be read keeps its contexts for now.
             self.counts.failed_scrubs += 1;
-            return;
-        };
+            unread.into_iter().for_each(|address| kept.contexts.find(address));
+        }
         if keys.is_empty() {
             return;
         }
@@ -210,7 +212,8 @@ impl Node {
 }
 
 impl Kept {
-    /// Looks at some long contexts. Returns what may go of those of which everything is settled.
+    /// Looks at some long contexts. Returns what may go of those of which everything is settled, and
+    /// those that could not be read.
     fn ripe_contexts<D: Disk>(
         &mut self,
         shard: ShardId,
@@ -218,13 +221,22 @@ impl Kept {
         left: &mut usize,
         time: Time,
         disk: &D,
-    ) -> Result<BTreeMap<Address, DotSet>, StoreError> {
+    ) -> (BTreeMap<Address, DotSet>, Vec<Address>) {
         let contexts = &mut self.contexts;
         let mut looked = 0;
-        let mut keys = BTreeMap::new();
+        let (mut keys, mut unread) = (BTreeMap::new(), Vec::new());
+        let mut read = |address: &Address| match disk.object(shard, address) {
+            Ok(found) => found,
+            // What is damaged others bring.
+            Err(StoreError::Corrupt(_)) => None,
+            Err(StoreError::Io(_)) => {
+                unread.push(address.clone());
+                None
+            }
+        };
         for (address, superseded) in contexts.next(settled, COST * *left) {
             looked += 1;
-            let Some(object) = readable(disk.object(shard, &address))? else { continue };
+            let Some(object) = read(&address) else { continue };
             let needed = object.marks().iter().filter(|(_, mark)| time.needs(mark));
             let needed = needed.map(|(dot, _)| *dot).collect();
             let dots = superseded.difference(&needed).intersection(&object.superseded());
@@ -236,7 +248,7 @@ impl Kept {
             && let Some(address) = contexts.unlooked.pop_first()
         {
             looked += 1;
-            let Some(object) = readable(disk.object(shard, &address))? else { continue };
+            let Some(object) = read(&address) else { continue };
             let was = contexts.seen.get(&address).map(|seen| &seen.context);
             let known = |was: &DotSet| {
                 let gone = was.difference(object.context());
@@ -253,7 +265,7 @@ impl Kept {
             }
         }
         *left = left.saturating_sub(looked.div_ceil(COST));
-        Ok(keys)
+        (keys, unread)
     }
 }
 
@@ -263,12 +275,4 @@ pub(crate) fn excess(object: &Object) -> usize {
     let kept = object.marks().len() + 2 * object.values().len();
     let runs = if object.is_tombstone() { 0 } else { object.context().runs().len() };
     runs.saturating_sub(kept)
-}
-
-/// What was read. Nothing, if it is damaged: others bring it.
-fn readable(found: Result<Option<Object>, StoreError>) -> Result<Option<Object>, StoreError> {
-    match found {
-        Err(StoreError::Corrupt(_)) => Ok(None),
-        found => found,
-    }
 }

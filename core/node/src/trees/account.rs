@@ -32,6 +32,8 @@ pub(crate) struct Account {
     /// What it comes to with what is staged. Nothing if that is not known yet.
     due: Option<u64>,
     suspicion: Option<Suspicion>,
+    /// Whether something came that is missing here, so that what is read need not be awaited.
+    has_missed: bool,
 }
 
 /// A shard that does not come to what it should.
@@ -44,6 +46,14 @@ pub(crate) struct Suspicion {
     pub(crate) compared: BTreeSet<NodeId>,
     /// An operator says that what is there is all there is.
     pub(crate) is_accepted: bool,
+    /// Whether something came that is missing here, whatever the sum is.
+    is_evident: bool,
+}
+
+impl Suspicion {
+    fn new(since: Now, gap: u64, is_evident: bool) -> Self {
+        Self { since, gap, compared: BTreeSet::new(), is_accepted: false, is_evident }
+    }
 }
 
 /// What holding a tree against the account has shown.
@@ -64,7 +74,7 @@ impl Account {
     pub(crate) fn found(sum: Option<Sum>, salt: &Salt, is_empty: bool) -> Self {
         let known = sum.filter(|sum| sum.tag == salt.tag()).map(|sum| sum.total);
         let nothing = (sum.is_none() && is_empty).then_some(0);
-        Self { due: known.or(nothing), suspicion: None }
+        Self { due: known.or(nothing), suspicion: None, has_missed: false }
     }
 
     /// A record goes, and another takes its place: what they come to.
@@ -94,7 +104,7 @@ impl Account {
         };
         let gap = due.wrapping_sub(total);
         match &mut self.suspicion {
-            Some(_) if gap == 0 => {
+            Some(suspicion) if gap == 0 && !suspicion.is_evident => {
                 self.suspicion = None;
                 Finding::Found
             }
@@ -107,11 +117,29 @@ impl Account {
             }
             None if gap == 0 || is(Mutant::LossNotNoticed) => Finding::Known,
             None => {
-                let (compared, is_accepted) = (BTreeSet::new(), false);
-                self.suspicion = Some(Suspicion { since: now, gap, compared, is_accepted });
+                self.suspicion = Some(Suspicion::new(now, gap, false));
                 Finding::Lost
             }
         }
+    }
+
+    /// Something came that the disk must have lost.
+    pub(crate) fn miss(&mut self) {
+        self.has_missed = !is(Mutant::LossNotNoticed);
+    }
+
+    /// Whether nothing is known to be missing.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.suspicion.is_none() && !self.has_missed
+    }
+
+    /// Makes a suspicion of what was missed. Returns whether there was none.
+    pub(crate) fn suspect(&mut self, now: Now) -> bool {
+        let is_new = std::mem::take(&mut self.has_missed) && self.suspicion.is_none();
+        if is_new {
+            self.suspicion = Some(Suspicion::new(now, 0, true));
+        }
+        is_new
     }
 
     /// What is there is all there is.

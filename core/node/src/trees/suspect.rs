@@ -67,9 +67,7 @@ impl Node {
     /// Whether what this node knows of a shard is all that its disk should hold, as far as that was
     /// read.
     pub(crate) fn is_sound(&self, shard: ShardId) -> bool {
-        let sound = |kept: &crate::exchange::Kept| {
-            kept.tree.is_whole() && kept.account.suspicion().is_none()
-        };
+        let sound = |kept: &crate::exchange::Kept| kept.tree.is_whole() && kept.account.is_sound();
         self.shards.get(&shard).is_some_and(sound)
     }
 
@@ -102,8 +100,19 @@ impl Node {
         }
     }
 
+    /// Shards to which something came that they have lost are suspect, and are read anew.
+    fn note_missed(&mut self, now: Now) {
+        for kept in self.shards.values_mut() {
+            if kept.account.suspect(now) {
+                self.counts.suspicions += 1;
+                kept.tree = Tree::unread(self.config.salt.clone());
+            }
+        }
+    }
+
     /// Goes on with making suspect shards whole: each is compared with one replica after the other.
     pub(crate) fn see_to_suspects<D: Disk>(&mut self, turn: &mut Turn<'_, D>) {
+        self.note_missed(turn.now);
         let due: Vec<ShardId> = self.suspect_shards().filter(|shard| self.keeps(*shard)).collect();
         for shard in due {
             let others = self.awaited(shard);
