@@ -146,6 +146,7 @@ mod tests {
     #[test]
     fn who_is_a_moment_behind_is_waited_for_since_a_moment_and_who_is_away_since_it_went() {
         let (mut blockers, mut acks) = (Blockers::default(), Acks::default());
+        [N2, N3].into_iter().for_each(|node| acks.stands(node, SHARD, false, true));
         for second in 1..=60 {
             let ours = dots(1..=second);
             acks.heard(N2, SHARD, dots(1..second), None, &ours);

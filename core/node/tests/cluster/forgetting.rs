@@ -321,3 +321,18 @@ fn while_a_replica_is_away_nothing_is_forgotten_and_when_it_is_back_all_is() {
     assert!(all.iter().all(|runs| *runs <= 16 + 2), "{all:?}");
     assert_eq!(cluster.get(3, "hot", Level::One).object.values().len(), 1);
 }
+
+#[test]
+fn a_context_that_cannot_be_read_for_a_while_is_looked_at_again() {
+    let mut cluster = cluster();
+    overwrite(&mut cluster, 60, 0);
+    let fail = |cluster: &mut Cluster, fails: bool| {
+        cluster.nodes.values_mut().for_each(|(_, disk)| disk.is_unreadable = fails);
+    };
+    fail(&mut cluster, true);
+    cluster.wait(SOON);
+    fail(&mut cluster, false);
+    assert!(runs(&cluster, "hot").iter().all(|runs| 60 <= *runs));
+    cluster.wait(SOON);
+    assert!(runs(&cluster, "hot").iter().all(|runs| *runs <= 16 + 2));
+}

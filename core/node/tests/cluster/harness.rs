@@ -27,6 +27,8 @@ pub(crate) struct Memory {
     pub(crate) marks: BTreeSet<(ShardId, NodeId)>,
     pub(crate) hints: BTreeMap<HintPlace, Hint>,
     pub(crate) sums: BTreeMap<ShardId, replica::Sum>,
+    /// Whether no object can be read for a while.
+    pub(crate) is_unreadable: bool,
 }
 
 impl Memory {
@@ -42,6 +44,9 @@ impl Memory {
 
 impl Store for Memory {
     fn object(&self, shard: ShardId, address: &Address) -> Result<Option<Object>, StoreError> {
+        if self.is_unreadable {
+            return Err(StoreError::Io("a test".into()));
+        }
         Ok(self.objects.get(&(shard, address.table, address.key.clone())).cloned())
     }
 

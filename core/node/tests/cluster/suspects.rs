@@ -1,7 +1,7 @@
 //! Shards of which a disk has lost something, found by their node alone, and what others think of them.
 
 use model::{DiskStep, RepairMode, StartRepair, Suspect};
-use node::Counts;
+use node::{Cause, Counts, Merge, RequestId};
 
 use super::harness::*;
 
@@ -132,6 +132,36 @@ fn a_record_that_is_written_again_before_it_is_missed_is_missed_all_the_same() {
     assert!(disk(&mut cluster, 2).objects.contains_key(&lost));
     cluster.wait(16_000);
     assert_eq!((counts(&cluster, 2).suspicions, suspects(&cluster, 2)), (1, vec![]));
+}
+
+/// What was said once is said again, by the first node to the second.
+fn repeat(cluster: &mut Cluster, address: Address, object: Object) {
+    let (request, cause) = (RequestId::NOBODY, Cause::Write);
+    let merge = Merge { request, address, object, sync: true, cause, stands_for: None };
+    let (from, message) = (NodeId::new(1), Message::Merge(merge));
+    cluster.inputs.push_back((NodeId::new(2), Input::Received { from, message }));
+    cluster.settle();
+}
+
+#[test]
+fn a_value_that_comes_again_where_its_record_was_lost_is_missed_at_once() {
+    let mut cluster = filled(3, 50, NEVER);
+    let (place, first) = disk(&mut cluster, 2).objects.iter().nth(7).unwrap();
+    let (place, first) = (place.clone(), first.clone());
+    let address = Address { table: place.1, key: place.2.clone() };
+    let text = String::from_utf8(place.2.partition().to_vec()).unwrap();
+    cluster.put(1, &text, "later", first.context());
+    let later = disk(&mut cluster, 2).objects[&place].clone();
+    cluster.wait(2_000);
+    repeat(&mut cluster, address.clone(), first);
+    cluster.wait(4_000);
+    assert_eq!(counts(&cluster, 2).suspicions, 0, "that it is old is known here");
+    disk(&mut cluster, 2).objects.remove(&place);
+    repeat(&mut cluster, address, later.clone());
+    assert_eq!(disk(&mut cluster, 2).objects.get(&place), None, "who says it may not know better");
+    cluster.wait(8_000);
+    assert_eq!((counts(&cluster, 2).suspicions, suspects(&cluster, 2)), (1, vec![]));
+    assert_eq!(disk(&mut cluster, 2).objects.get(&place), Some(&later));
 }
 
 #[test]
