@@ -11,6 +11,9 @@
 //! n1  has all that they have               whole: its sum is what is there
 //! ```
 //!
+//! It is suspect at once when a value comes that its clock has heard of, and nothing that it holds says what
+//! became of it: the record is lost, and what is read need not be awaited.
+//!
 //! **What it may not do meanwhile.** What it has acknowledged does not count as settled, here or at
 //! others, so that nobody forgets what only it may be about to lack. And what it brings as a repair is
 //! not [put back](replica::Replica::repair) by those who have heard of it and do not hold it (R7): they
