@@ -205,9 +205,11 @@ impl World {
     ) -> Result<(), Broken> {
         let Some(host) = self.hosts.get(&at) else { return Ok(()) };
         let index = self.oracle.spot_of(place)?;
-        let known = || plain(&self.oracle.remembered(index, &self.known(at, index)));
+        // A record that cannot be read is as good as none, which is all that is left to hold of a key of
+        // which everything was forgotten meanwhile.
         let is_damaged = host.disk.damaged().contains(place);
-        let held = if is_damaged { Object::default() } else { known() };
+        let held = if is_damaged { Object::default() } else { self.known(at, index) };
+        let held = plain(&self.oracle.remembered(index, &held));
         let mut merged = held.clone();
         if merged.merge(least.clone()) == Change::Unchanged {
             return Ok(());
