@@ -170,11 +170,17 @@ impl World {
                 held.is_some_and(|held| !missing.intersection(held.context()).is_empty())
             };
             let can_read = |host: &crate::host::Host| holds(host) && !is_damaged(host);
-            // What a suspect one brings is put back when all others have nothing to say against it.
+            // What a suspect one brings is put back when all others have nothing to say against it. One
+            // whose new disk is not whole says nothing, not even that it is suspect.
             let is_suspect = |node: &NodeId| self.is_suspect(*node, place.0);
-            let mut others = of.replicas.iter().filter(|other| **other != at && !is_suspect(other));
-            let is_heard =
-                !is_suspect(node) || others.all(|other| self.can_talk(at, *other, since));
+            let takes_part = |other: &NodeId| {
+                let node = self.hosts.get(other).and_then(|host| host.node.as_ref());
+                node.is_some_and(node::Node::takes_part)
+            };
+            let is_out = |other: &NodeId| takes_part(other) && is_suspect(other);
+            let mut others = of.replicas.iter().filter(|other| **other != at && !is_out(other));
+            let has_word = |other: &NodeId| takes_part(other) && self.can_talk(at, *other, since);
+            let is_heard = !is_suspect(node) || others.all(has_word);
             *node != at
                 && self.can_talk(at, *node, since)
                 && self.hosts.get(node).is_some_and(can_read)
