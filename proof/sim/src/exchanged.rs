@@ -10,7 +10,7 @@
 //! A line may be dropped only when every replica of the shard has its dots on disk, or is marked
 //! as needing repair. That is looked at on the true disks, at the moment when it is dropped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use causality::{Dot, DotSet, Run};
 use model::{Ack, List, Listed, NodeId, Receipt, ShardId};
@@ -24,6 +24,27 @@ use crate::oracle::{Look, Outcome, Spot, Write, WriteId, dots};
 use crate::report::Broken;
 use crate::scenario::SETTLE;
 use crate::world::World;
+
+/// What replicas have heard of just now, by key.
+#[derive(Default)]
+pub(crate) struct Arrivals(BTreeMap<(NodeId, usize), VecDeque<(u64, DotSet)>>);
+
+impl Arrivals {
+    /// A replica has heard of these.
+    pub(crate) fn note(&mut self, place: (NodeId, usize), dots: DotSet, now: u64) {
+        let came = self.0.entry(place).or_default();
+        while came.front().is_some_and(|(at, _)| at + SETTLE < now) {
+            came.pop_front();
+        }
+        came.push_back((now, dots));
+    }
+
+    /// Whether a replica has heard of a dot for less long than it takes to tell all others.
+    fn came(&self, place: (NodeId, usize), dot: Dot, now: u64) -> bool {
+        let mut came = self.0.get(&place).into_iter().flatten();
+        came.any(|(at, dots)| now < at + SETTLE && dots.contains(dot))
+    }
+}
 
 impl SimDisk {
     /// Whether another replica can be sent a write from here.
@@ -90,13 +111,17 @@ impl World {
         dot: Dot,
     ) -> Result<(), Broken> {
         let (shard, place) = (spot.shard, spot.place());
-        // Who was not there before has as long as everybody else.
+        // Who was not there before has as long as everybody else, and who has just heard of it from such a
+        // one has not told yet.
         let takes_part = |host: &&Host| {
             let since = host.outside_at.is_none_or(|at| at + SETTLE <= self.now);
             since && host.given_up.is_none()
         };
-        let hosts =
-            || spot.replicas.iter().filter_map(|node| self.hosts.get(node)).filter(takes_part);
+        let all = || spot.replicas.iter().filter_map(|node| self.hosts.get(node));
+        let hosts = || all().filter(takes_part);
+        let mut others = all().filter(|host| !takes_part(host));
+        let is_from_outside = others.any(|host| host.disk.can_produce(&place, dot));
+        let is_new = |node| is_from_outside && self.arrivals.came((node, index), dot, self.now);
         // Who cannot read its own record can merge nothing into it until that is healed.
         let lacks = |host: &&Host| {
             !host.disk.view().has_heard(shard, dot) && !host.disk.damaged().contains(&place)
@@ -106,11 +131,12 @@ impl World {
             let owes = |other: &&Host| {
                 let may_lack = host.is_astray || is_marked(other);
                 let is_logged = other.disk.has_logged(shard, dot) || !may_lack;
-                // Who had lost it, and has it again only just now, has not told yet.
+                // Who had lost it, and has it again only just now, has not told yet either.
                 let since = self.now.saturating_sub(SETTLE);
                 let losses = &self.oracle.losses;
                 let is_back = losses.has_lost(other.id, index, dot)
-                    || losses.lacked_since(other.id, index, dot, since);
+                    || losses.lacked_since(other.id, index, dot, since)
+                    || is_new(other.id);
                 is_logged && !is_back && other.disk.can_produce(&place, dot)
             };
             if let Some(other) = hosts().find(owes) {

@@ -132,6 +132,9 @@ impl World {
         for (place, gained) in host.disk.take_touched() {
             let host = self.hosts.get(&at).expect("events name nodes of the layout");
             let spot = self.oracle.spot_of(&place)?;
+            if !gained.is_empty() {
+                self.arrivals.note((at, spot), gained.clone(), self.now);
+            }
             let Some(object) = host.disk.view().objects.get(&place) else { continue };
             self.trace.note_object(object);
             if let Some(id) = write.filter(|id| self.oracle.write(*id).spot == spot) {

@@ -138,6 +138,7 @@ pub(crate) struct World {
     pub(crate) outages: crate::outages::Outages,
     pub(crate) healing: crate::healing::Healing,
     pub(crate) sums: crate::sums::Sums,
+    pub(crate) arrivals: crate::exchanged::Arrivals,
     /// Which guests had no room for what.
     pub(crate) rooms: crate::rooms::Rooms,
     /// How many faults have come so far.
@@ -221,6 +222,7 @@ impl World {
             outages: crate::outages::Outages::default(),
             healing: crate::healing::Healing::default(),
             sums: crate::sums::Sums::default(),
+            arrivals: crate::exchanged::Arrivals::default(),
             fault_number: 0,
             left_out: BTreeSet::new(),
             requests: BTreeMap::new(),
