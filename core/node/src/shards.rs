@@ -130,7 +130,8 @@ impl Node {
     }
 
     /// Takes of a repair what was not heard of here, and no more. Whoever brought it is told what is
-    /// held.
+    /// held. What was heard of, and nothing here speaks of, is not put back either, but this disk has lost it,
+    /// or what had superseded it: the shard is suspect then, and hears what the others say.
     fn take_news<D: Disk>(
         &mut self,
         shard: ShardId,
@@ -140,11 +141,11 @@ impl Node {
     ) -> Result<Repaired, StoreError> {
         let kept = self.kept(shard);
         let forgotten = object.context().intersection(kept.replica.forgotten());
-        if kept.replica.clock().is_superset(object.context()) {
-            let change = Change::Unchanged;
-            return Ok(Repaired { change, lost: 0, is_ahead: true, forgotten });
-        }
-        let merged = kept.change(turn.disk, |replica, disk| replica.merge(disk, address, object));
+        let is_news = !kept.replica.clock().is_superset(object.context());
+        let merged = kept.change(turn.disk, |replica, disk| match is_news {
+            true => replica.merge(disk, address, object),
+            false => replica.witness(disk, address, &object).map(|()| Change::Unchanged),
+        });
         if matches!(merged, Err(StoreError::Corrupt(_))) {
             self.hurry_scrub(shard, turn.now);
         }

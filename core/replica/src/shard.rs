@@ -426,17 +426,42 @@ impl Replica {
         std::mem::take(&mut self.has_missed)
     }
 
+    /// Looks at an object that is not to be merged, for whether this disk must have lost what it holds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the object here cannot be read.
+    pub fn witness<S: Store>(
+        &mut self,
+        store: &S,
+        address: &Address,
+        incoming: &Object,
+    ) -> Result<(), StoreError> {
+        let here = self.held(store, address)?;
+        self.note_missed(&here, &self.old_news(&here, incoming));
+        Ok(())
+    }
+
     /// R3: drops each value that was here before and is no more, and its dot with it.
     fn without_old_news(&mut self, here: &Object, mut incoming: Object) -> Object {
-        let is_old = |dot: &Dot| self.clock.contains(*dot) && !here.values().contains_key(dot);
-        let old: Vec<Dot> = incoming.values().keys().copied().filter(is_old).collect();
+        let old = self.old_news(here, &incoming);
         if let Some(bent) = bent::bend(&self.clock, here, &incoming, &old) {
             return bent;
         }
-        let is_known = |dot: &Dot| here.context().contains(*dot) || self.forgotten.contains(*dot);
-        self.has_missed |= !old.iter().all(is_known);
+        self.note_missed(here, &old);
         old.into_iter().for_each(|dot| incoming.leave_out(dot));
         incoming
+    }
+
+    /// The values that were here before and are no more.
+    fn old_news(&self, here: &Object, incoming: &Object) -> Vec<Dot> {
+        let is_old = |dot: &Dot| self.clock.contains(*dot) && !here.values().contains_key(dot);
+        incoming.values().keys().copied().filter(is_old).collect()
+    }
+
+    fn note_missed(&mut self, here: &Object, old: &[Dot]) {
+        let is_known = |dot: &Dot| here.context().contains(*dot) || self.forgotten.contains(*dot);
+        self.has_missed |= !old.iter().all(is_known);
     }
 
     /// Whether a tombstone arrives that this replica once had, and needs no more.
