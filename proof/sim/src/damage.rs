@@ -245,7 +245,11 @@ impl World {
         if !was_up && !crash.is_of_power() {
             return Ok(false);
         }
+        let forgotten = self.host(at).disk.view().all_forgotten();
         let lost = self.host(at).crash(crash);
+        if let Some(host) = self.hosts.get(&at) {
+            self.oracle.note_unforgotten((at, self.now), &forgotten, host.disk.view());
+        }
         for (place, dots) in &lost {
             let spot = self.oracle.spot_of(place)?;
             self.oracle.losses.unsynced_lost(at, spot, dots);

@@ -109,7 +109,7 @@ impl World {
         self.check_idle()?;
         for (index, read) in reads.iter().enumerate() {
             self.oracle.check_gone(index, read, self.plan.destroys)?;
-            let read = &self.remembered_read(index, read);
+            let read = &self.remembered_read(index, self.now, read);
             self.oracle.check_kept(index, read, self.plan.destroys)?;
             if self.oracle.look != Look::Answers {
                 self.check_equal(index, &read.object)?;
@@ -165,7 +165,7 @@ impl World {
                 return Err(Broken::of(Invariant::HealthyRequestsSucceed, index, detail));
             };
             self.check_deleted(index, begun, &read)?;
-            let remembered = self.remembered_read(index, &read);
+            let remembered = self.remembered_read(index, begun, &read);
             let told = self.told(index, begun, &read);
             self.oracle.read(index, at_all(), (at, begun), (&remembered, &told))?;
             reads.push(read);

@@ -80,13 +80,17 @@ impl World {
         host.map(|host| self.oracle.known(spot, host.disk.view())).unwrap_or_default()
     }
 
-    /// What a client was told, with what those have forgotten of the key who took part.
-    pub(crate) fn remembered_read(&self, spot: usize, read: &Read) -> Read {
+    /// What a client was told, with what those have forgotten of the key who took part. One whose disk
+    /// was replaced since it answered had forgotten what was forgotten on that.
+    pub(crate) fn remembered_read(&self, spot: usize, begun: u64, read: &Read) -> Read {
         let shard = self.oracle.spot(spot).shard;
         let hosts = read.receipt.acks.iter().filter_map(|ack| self.hosts.get(&ack.node));
-        let forgotten = hosts.filter_map(|host| host.disk.view().forgotten(shard));
-        let object = forgotten.fold(read.object.clone(), |object, dots| {
-            aware(&object, &self.oracle.of_key(spot, dots))
+        let object = hosts.fold(read.object.clone(), |object, host| {
+            let mut dots = self.oracle.unforgotten_since(host.id, spot, begun);
+            if let Some(forgotten) = host.disk.view().forgotten(shard) {
+                let _ = dots.union(&self.oracle.of_key(spot, forgotten));
+            }
+            aware(&object, &dots)
         });
         Read { object, ..read.clone() }
     }

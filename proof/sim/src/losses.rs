@@ -322,6 +322,7 @@ impl Oracle {
         now: u64,
     ) {
         self.forget_bases(node);
+        self.note_unforgotten((node, now), &before.all_forgotten(), after);
         self.losses.replaced.insert(node);
         let clocks = after.clocks();
         for index in 0..self.spots.len() {

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use causality::{Dot, DotSet, Incarnation};
 use model::{Address, Key, Mark, Marks, Name, NodeId, Object, ShardId, Table, Token, Value};
 
+use crate::disk::Contents;
 use crate::invariant::Invariant;
 use crate::levels::{Places, Poll};
 use crate::losses::Losses;
@@ -141,6 +142,8 @@ pub(crate) struct Oracle {
     forgotten: BTreeMap<usize, DotSet>,
     /// When which replica has forgotten which.
     forgotten_at: BTreeMap<(NodeId, usize), Vec<(u64, DotSet)>>,
+    /// When which replica knew no more that it has forgotten which.
+    unforgotten_at: BTreeMap<(NodeId, usize), Vec<(u64, DotSet)>>,
     /// The writes whose context has a dot.
     covered_by: BTreeMap<(ShardId, Dot), Vec<WriteId>>,
     bases: BTreeMap<(Viewer, usize), Base>,
@@ -304,6 +307,37 @@ impl Oracle {
                 self.forgotten_at.entry((at, spot)).or_default().push((now, of_key));
             }
         }
+    }
+
+    /// A replica goes on with a disk on which less is forgotten: its own without what it had not
+    /// synced, or an older one.
+    pub(crate) fn note_unforgotten(
+        &mut self,
+        (at, now): (NodeId, u64),
+        before: &BTreeMap<ShardId, DotSet>,
+        after: &Contents,
+    ) {
+        for spot in 0..self.spots.len() {
+            let shard = self.spot(spot).shard;
+            let Some(had) = before.get(&shard) else { continue };
+            let still = after.forgotten(shard).cloned().unwrap_or_default();
+            let lost = self.of_key(spot, &had.difference(&still));
+            if !lost.is_empty() {
+                self.unforgotten_at.entry((at, spot)).or_default().push((now, lost));
+            }
+        }
+    }
+
+    /// What a replica had forgotten of a key at some moment, or has since, and knows no more that it
+    /// has.
+    pub(crate) fn unforgotten_since(&self, at: NodeId, spot: usize, moment: u64) -> DotSet {
+        let mut since = DotSet::new();
+        for (then, dots) in self.unforgotten_at.get(&(at, spot)).into_iter().flatten() {
+            if moment <= *then {
+                let _ = since.union(dots);
+            }
+        }
+        since
     }
 
     /// What a replica had forgotten of a key before some moment, whether or not it still has.

@@ -41,7 +41,7 @@ impl World {
                 self.count_kind(read.receipt.kind);
                 self.check_deleted(*spot, open.begun, read)?;
                 let told = self.told(*spot, open.begun, read);
-                let read = &self.remembered_read(*spot, read);
+                let read = &self.remembered_read(*spot, open.begun, read);
                 self.oracle.read(*spot, *options, (open.at, open.begun), (read, &told))?;
                 let nodes: Vec<NodeId> = read.receipt.acks.iter().map(|ack| ack.node).collect();
                 self.check_staleness(*spot, &nodes)?;
