@@ -315,11 +315,10 @@ impl Page {
         // What cannot be read is a gap, until it can.
         let Ok(object) = shown.object(address) else { return };
         // What took the place of a dot that is forgotten is held, or is forgotten as well.
-        let carried = match object.is_bottom() {
-            true if is_settled => dots,
-            false if is_forgotten => dots,
-            true | false => self.missing.intersection(object.context()),
-        };
+        let mut carried = self.missing.intersection(object.context());
+        if object.is_bottom() && is_settled || !object.is_bottom() && is_forgotten {
+            let _ = carried.union(&dots);
+        }
         if carried.is_empty() {
             return;
         }

@@ -313,6 +313,29 @@ fn a_replica_that_is_behind_waits_for_what_was_told_and_shows_nothing_older() {
 }
 
 #[test]
+fn what_was_told_with_a_dot_that_is_forgotten_counts_as_told_and_nothing_older_is_shown() {
+    let mut cluster = Cluster::with_limits(3, Limits { changes_retention: LONG, ..limits() });
+    let mut watcher = Watcher::default();
+    watcher.follow(&mut cluster, 1, 100);
+    let first = cluster.put(1, "k", "first", &none());
+    let options = WriteOptions::default();
+    let delete = mutate(key("k", ""), Mutation::Delete, &first.context, options);
+    assert!(matches!(cluster.ask(1, delete), Reply::Written(_)));
+    cluster.wait(5_000);
+    cluster.holds = |from, to, message| from != to && matches!(message, Message::Merge(_));
+    let one = WriteOptions { w: Some(Level::One), ..options };
+    assert!(matches!(cluster.ask(1, put("k", "second", &none(), one)), Reply::Written(_)));
+    // The first line of the log is that of a write which is forgotten.
+    let told = page(&mut cluster, 1, &watcher.position, 1);
+    assert_eq!(texts(&told.changes[0].object), ["second"]);
+    cluster.stop(1);
+    let ticket = cluster.begin(2, watch(&told.position, 100, Duration::ZERO));
+    cluster.wait(5_000);
+    let Some(Reply::Watched(older)) = cluster.answers.remove(&ticket) else { panic!() };
+    assert_eq!(older.rewound, 1, "{older:?}");
+}
+
+#[test]
 fn what_all_replicas_have_and_none_holds_was_deleted_and_a_lost_record_is_no_news() {
     let mut cluster = Cluster::with_limits(3, Limits { changes_retention: LONG, ..limits() });
     let mut watcher = Watcher::default();
