@@ -73,7 +73,7 @@ impl Getting {
     fn doubts(&self, object: &Object) -> Doubts {
         let mut doubts = Doubts::new();
         for node in self.get.differing().into_iter().filter(|node| self.forgetful.contains(node)) {
-            doubt(&mut doubts, node, self.site.shard, object);
+            doubt(&mut doubts, (node, self.site.shard), &self.address, object);
         }
         doubts
     }

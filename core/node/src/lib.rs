@@ -423,7 +423,7 @@ impl Node {
             Message::Compared(compared) => self.hear_answers(from, compared, turn),
             Message::Bring(bring) => self.bring(from, bring, turn),
             Message::Doubt(doubt) => self.doubt(from, &doubt, turn),
-            Message::Doubted(doubted) => self.doubted(from, &doubted, turn),
+            Message::Doubted(doubted) => self.doubted(from, doubted, turn),
             Message::Spared(spared) => self.spared(from, &spared, turn),
             Message::Forgot(forgot) => self.forgot(from, forgot, turn),
             Message::Follow(follow) => self.follow(from, follow, turn),

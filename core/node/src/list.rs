@@ -15,9 +15,8 @@ use model::{
 use replica::{PageNeed, Span};
 
 use crate::contracts::Site;
-use crate::doubt::{Doubts, doubt};
+use crate::doubt::{Doubts, Of, doubt};
 use crate::flight::{Client, Flight, Work};
-use crate::get::shown;
 use crate::levels::acks_of;
 use crate::message::time_left;
 use crate::{After, Disk, Message, Node, NodeId, RequestId, Scan, Scanned, Turn};
@@ -168,10 +167,11 @@ impl Node {
             match effect {
                 ListEffect::Scan(to) => turn.send(to, lister.scan(id, left), After::Now),
                 ListEffect::Merge(to, key, object) => {
-                    if lister.forgetful.contains(&to) {
-                        doubt(&mut lister.doubts, to, lister.site.shard, &object);
-                    }
                     let address = Address { table: lister.site.table.id, key };
+                    if lister.forgetful.contains(&to) {
+                        let at = (to, lister.site.shard);
+                        doubt(&mut lister.doubts, at, &address, &object);
+                    }
                     self.repair(id, (to, false), &lister.site, address, object, turn);
                 }
                 ListEffect::Met(page, nodes) => return self.page(flight, page, &nodes, turn),
@@ -249,7 +249,7 @@ impl Node {
         };
         let failure = lister.site.read_failure(Vec::new(), &lister.need);
         let (to, fallback) = ((client, begun, deadline), Reply::Failed(failure));
-        self.answer_undoubted(to, (reply, fallback), lister.doubts, None, turn);
+        self.answer_undoubted(to, (reply, fallback), lister.doubts, Of::Keys, turn);
     }
 }
 
@@ -280,7 +280,7 @@ impl Lister {
             last = Some(key.clone());
             if !object.values().is_empty() {
                 self.bytes += object.values().values().map(|value| value.body.len()).sum::<usize>();
-                self.found.push(Listing { key, object: shown(object) });
+                self.found.push(Listing { key, object });
             }
         }
         if page.more {

@@ -655,8 +655,8 @@ pub struct Doubt {
     pub request: RequestId,
     /// Of which shard.
     pub shard: ShardId,
-    /// Dots of values that somebody else holds.
-    pub dots: DotSet,
+    /// Dots of values that somebody else holds, under their keys.
+    pub keys: BTreeMap<Address, DotSet>,
 }
 
 /// "These are superseded, and I have forgotten them. Do so, too."
@@ -668,7 +668,7 @@ pub struct Forgot {
     pub keys: BTreeMap<Address, DotSet>,
 }
 
-/// Says which dots are forgotten: their values are deleted.
+/// Says which dots are forgotten: their values are deleted, or others took their place.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Doubted {
     /// Whom it concerns.
@@ -677,6 +677,8 @@ pub struct Doubted {
     pub shard: ShardId,
     /// A part of those that were asked about.
     pub forgotten: DotSet,
+    /// What is held now under the keys of these, where anything is.
+    pub held: Vec<(Address, Object)>,
 }
 
 /// "What do you hold in this span?"

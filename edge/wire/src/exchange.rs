@@ -131,7 +131,6 @@ pub(crate) struct Vouched {
     more: bool,
 }
 
-/// A question, or its answer.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Doubt {
     #[prost(fixed64, tag = "1")]
@@ -140,8 +139,22 @@ pub(crate) struct Doubt {
     keyspace: u32,
     #[prost(uint32, tag = "3")]
     shard: u32,
+    #[prost(message, repeated, tag = "5")]
+    keys: Vec<ForgotKey>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Doubted {
+    #[prost(fixed64, tag = "1")]
+    request: u64,
+    #[prost(uint32, tag = "2")]
+    keyspace: u32,
+    #[prost(uint32, tag = "3")]
+    shard: u32,
     #[prost(bytes = "bytes", tag = "4")]
-    dots: Bytes,
+    forgotten: Bytes,
+    #[prost(message, repeated, tag = "5")]
+    held: Vec<Address>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -414,37 +427,69 @@ fn take_standings(others: u32, rests: Vec<Rest>) -> Usable<Vec<node::Rest>> {
     Ok(others)
 }
 
+impl ForgotKey {
+    fn put((address, set): (&model::Address, &DotSet)) -> Self {
+        let dots = coded(|out| dots::encode(set, out));
+        Self { address: Some(Address::put(address)), dots }
+    }
+
+    fn take(self) -> Usable<(model::Address, DotSet)> {
+        Ok((present(self.address)?.take()?, dots::decode(&self.dots)?))
+    }
+}
+
 impl Forgot {
     pub(crate) fn put(forgot: &node::Forgot) -> Self {
-        let key = |(address, set)| ForgotKey {
-            address: Some(Address::put(address)),
-            dots: coded(|out| dots::encode(set, out)),
-        };
         Self {
             keyspace: forgot.shard.keyspace.number(),
             shard: forgot.shard.index.into(),
-            keys: forgot.keys.iter().map(key).collect(),
+            keys: forgot.keys.iter().map(ForgotKey::put).collect(),
         }
     }
 
     pub(crate) fn take(self) -> Usable<node::Forgot> {
-        let key = |key: ForgotKey| Ok((present(key.address)?.take()?, dots::decode(&key.dots)?));
-        let keys = self.keys.into_iter().map(key).collect::<Usable<_>>()?;
+        let keys = self.keys.into_iter().map(ForgotKey::take).collect::<Usable<_>>()?;
         let keyspace = KeyspaceId::new(self.keyspace);
         Ok(node::Forgot { shard: ShardId { keyspace, index: narrow(self.shard)? }, keys })
     }
 }
 
 impl Doubt {
-    pub(crate) fn put(request: RequestId, shard: ShardId, dots: &DotSet) -> Self {
-        let (keyspace, index) = (shard.keyspace.number(), shard.index.into());
-        Self { request: request.0, keyspace, shard: index, dots: put_some(dots) }
+    pub(crate) fn put(doubt: &node::Doubt) -> Self {
+        Self {
+            request: doubt.request.0,
+            keyspace: doubt.shard.keyspace.number(),
+            shard: doubt.shard.index.into(),
+            keys: doubt.keys.iter().map(ForgotKey::put).collect(),
+        }
     }
 
-    pub(crate) fn take(self) -> Usable<(RequestId, ShardId, DotSet)> {
+    pub(crate) fn take(self) -> Usable<node::Doubt> {
+        let keys = self.keys.into_iter().map(ForgotKey::take).collect::<Usable<_>>()?;
         let keyspace = KeyspaceId::new(self.keyspace);
         let shard = ShardId { keyspace, index: narrow(self.shard)? };
-        Ok((RequestId(self.request), shard, take_some(&self.dots)?))
+        Ok(node::Doubt { request: RequestId(self.request), shard, keys })
+    }
+}
+
+impl Doubted {
+    pub(crate) fn put(doubted: &node::Doubted) -> Self {
+        Self {
+            request: doubted.request.0,
+            keyspace: doubted.shard.keyspace.number(),
+            shard: doubted.shard.index.into(),
+            forgotten: put_some(&doubted.forgotten),
+            held: doubted.held.iter().map(|(address, _)| Address::put(address)).collect(),
+        }
+    }
+
+    pub(crate) fn take(self, objects: &mut Objects<'_>) -> Usable<node::Doubted> {
+        let held = |address: Address| Ok((address.take()?, objects.next()?));
+        let held = self.held.into_iter().map(held).collect::<Usable<_>>()?;
+        let keyspace = KeyspaceId::new(self.keyspace);
+        let shard = ShardId { keyspace, index: narrow(self.shard)? };
+        let forgotten = take_some(&self.forgotten)?;
+        Ok(node::Doubted { request: RequestId(self.request), shard, forgotten, held })
     }
 }
 

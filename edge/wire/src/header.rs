@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::{Message, Oneof};
 
 use crate::compare::{Bring, Compare, Compared, Examine, Examined, Spared};
-use crate::exchange::{Alike, Clocks, Doubt, Forgot, Lack, Sent, Vouch, Vouched};
+use crate::exchange::{Alike, Clocks, Doubt, Doubted, Forgot, Lack, Sent, Vouch, Vouched};
 use crate::feed::{Follow, Followed};
 use crate::parts::{Address, Ballot, Key, Seen};
 use crate::reply::Reply;
@@ -100,8 +100,9 @@ pub(crate) enum Kind {
     Examined(Examined),
     #[prost(message, tag = "42")]
     Doubt(Doubt),
+    /// One object follows for each address.
     #[prost(message, tag = "43")]
-    Doubted(Doubt),
+    Doubted(Doubted),
     #[prost(message, tag = "60")]
     Recognise(Recognise),
     /// One object follows, unless the sender cannot say.

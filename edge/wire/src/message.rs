@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use codec::{catalog as contracts, object};
 use model::{Object, Reply, TableId};
 use node::{
-    Cause, Digest, Doubt, Doubted, Fetch, Fetched, Forward, Forwarded, Found, Known, Merge, Merged,
-    Message, Recognised, RequestId, Scan, Scanned, Verdict, Want,
+    Cause, Digest, Fetch, Fetched, Forward, Forwarded, Found, Known, Merge, Merged, Message,
+    Recognised, RequestId, Scan, Scanned, Verdict, Want,
 };
 use prost::Message as _;
 use replica::{PageNeed, Span};
@@ -118,6 +118,7 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         Message::Followed(followed) => feed::each_object(followed, visit),
         Message::Recognised(Recognised { found: Some(found), .. }) => visit(&found.held),
         Message::Sent(sent) => sent.objects.iter().for_each(|(_, object)| visit(object)),
+        Message::Doubted(doubted) => doubted.held.iter().for_each(|(_, object)| visit(object)),
         Message::Merged(_)
         | Message::Fetch(_)
         | Message::Fetched(Fetched { found: Found::Digest(_) | Found::Failed, .. })
@@ -149,7 +150,6 @@ fn each_object(message: &Message, mut visit: impl FnMut(&Object)) {
         | Message::Examine(_)
         | Message::Examined(_)
         | Message::Doubt(_)
-        | Message::Doubted(_)
         | Message::Recognise(_)
         | Message::Recognised(Recognised { found: None, .. }) => {}
     }
@@ -235,12 +235,8 @@ fn put(message: &Message) -> Kind {
         Message::Vouched(vouched) => Kind::Vouched(exchange::Vouched::put(vouched)),
         Message::Examine(examine) => Kind::Examine(compare::Examine::put(examine)),
         Message::Examined(examined) => Kind::Examined(compare::Examined::put(examined)),
-        Message::Doubt(Doubt { request, shard, dots }) => {
-            Kind::Doubt(exchange::Doubt::put(*request, *shard, dots))
-        }
-        Message::Doubted(Doubted { request, shard, forgotten }) => {
-            Kind::Doubted(exchange::Doubt::put(*request, *shard, forgotten))
-        }
+        Message::Doubt(doubt) => Kind::Doubt(exchange::Doubt::put(doubt)),
+        Message::Doubted(doubted) => Kind::Doubted(exchange::Doubted::put(doubted)),
         Message::Recognise(recognise) => Kind::Recognise(salvage::Recognise::put(recognise)),
         Message::Recognised(told) => Kind::Recognised(salvage::Recognised::put(told)),
         Message::Learn { catalog } => Kind::Learn(header::Learn { catalog: put_catalog(catalog) }),
@@ -330,14 +326,8 @@ fn take(kind: Kind, objects: &mut Objects<'_>) -> Usable<Message> {
         Kind::Vouched(vouched) => Message::Vouched(vouched.take()?),
         Kind::Examine(examine) => Message::Examine(examine.take()?),
         Kind::Examined(examined) => Message::Examined(examined.take()?),
-        Kind::Doubt(doubt) => {
-            let (request, shard, dots) = doubt.take()?;
-            Message::Doubt(Doubt { request, shard, dots })
-        }
-        Kind::Doubted(doubted) => {
-            let (request, shard, forgotten) = doubted.take()?;
-            Message::Doubted(Doubted { request, shard, forgotten })
-        }
+        Kind::Doubt(doubt) => Message::Doubt(doubt.take()?),
+        Kind::Doubted(doubted) => Message::Doubted(doubted.take(objects)?),
         Kind::Recognise(recognise) => Message::Recognise(recognise.take()?),
         Kind::Recognised(recognised) => Message::Recognised(recognised.take(objects)?),
         Kind::Marked(_) => return Err(wrong("a header in a header in a header")),

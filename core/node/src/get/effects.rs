@@ -9,6 +9,7 @@ use model::{
 use mutant::{Mutant, is};
 
 use super::{Asked, Getting, shown};
+use crate::doubt::Of;
 use crate::flight::{Flight, Work};
 use crate::message::time_left;
 use crate::recall::Purpose;
@@ -59,11 +60,13 @@ impl Node {
                     let mut receipt = getting.site.read_receipt(acks, getting.get.need());
                     receipt.staleness = self.staleness_of(getting, &receipt);
                     let session = getting.session.as_ref().map(|session| session.after(&object));
-                    let object = shown(object);
                     let reply = Reply::Read(Read { object, session, receipt });
                     let to = (flight.client, flight.begun, flight.deadline);
-                    let address = Some(getting.address.clone());
-                    self.answer_undoubted(to, (reply, fallback), doubts, address, turn);
+                    let of = match getting.get.is_monotonic() {
+                        true => Of::Settled(getting.address.clone()),
+                        false => Of::Key(getting.address.clone()),
+                    };
+                    self.answer_undoubted(to, (reply, fallback), doubts, of, turn);
                 }
                 GetEffect::Unmet(_) if getting.is_explaining() => {
                     // That nobody tells anything is an explanation, too.

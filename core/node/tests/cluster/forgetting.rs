@@ -336,3 +336,56 @@ fn a_context_that_cannot_be_read_for_a_while_is_looked_at_again() {
     cluster.wait(SOON);
     assert!(runs(&cluster, "hot").iter().all(|runs| *runs <= 16 + 2));
 }
+
+#[test]
+fn what_took_the_place_of_a_value_while_it_was_in_doubt_is_shown_instead() {
+    let all = ReadOptions { r: Some(Level::All), ..ReadOptions::default() };
+    let list = Request::List(List {
+        keyspace: name("ks"),
+        table: name("t"),
+        range: Range::Partition { partition: "hot".into(), after: None },
+        limit: 1,
+        options: all,
+        timeout: Duration::from_secs(60),
+    });
+    let Request::Get(one) = get("hot", Level::All) else { panic!() };
+    let one = Request::Get(Get { timeout: Duration::from_secs(60), ..one });
+    for asked in [list, one] {
+        let mut cluster = Cluster::with_limits(3, Limits { context_runs_max: 0, ..limits() });
+        overwrite(&mut cluster, 10, 100);
+        cluster.wait(SOON);
+        assert!(0 < forgetting(&cluster, 2).dots);
+        // The first has a value that the others have not heard of, and asks whether they forgot it.
+        cluster.holds = |from, to, message| {
+            from != to && matches!(message, Message::Merge(_) | Message::Doubt(_))
+        };
+        let read = cluster.get(2, "hot", Level::One).object;
+        let w = WriteOptions { w: Some(Level::One), ..WriteOptions::default() };
+        let late = cluster.ask(1, put("hot", "late", read.context(), w));
+        assert!(matches!(late, Reply::Written(_)), "{late:?}");
+        let ticket = cluster.begin(1, asked);
+        let is_doubt = |held: &(NodeId, Input)| {
+            matches!(&held.1, Input::Received { message: Message::Doubt(_), .. })
+        };
+        let held = std::mem::take(&mut cluster.held);
+        let (mut doubts, mut merges): (VecDeque<_>, VecDeque<_>) =
+            held.into_iter().partition(is_doubt);
+        assert_eq!(doubts.len(), 2);
+        // Meanwhile they hear of it, and it is overwritten and forgotten.
+        cluster.holds = |_, _, _| false;
+        cluster.inputs.append(&mut merges);
+        cluster.settle();
+        overwrite(&mut cluster, 10, 100);
+        cluster.wait(SOON);
+        cluster.inputs.append(&mut doubts);
+        cluster.settle();
+        let object = match cluster.answers.remove(&ticket) {
+            Some(Reply::Listed(listed)) => {
+                listed.listings.into_iter().find(|it| it.key == key("hot", "")).unwrap().object
+            }
+            Some(Reply::Read(read)) => read.object,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(texts(&object), ["9"], "what was written last");
+    }
+}

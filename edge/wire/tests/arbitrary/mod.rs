@@ -563,13 +563,17 @@ fn exchange() -> impl Strategy<Value = Message> {
         (requests_ids(), dot_sets(), any::<bool>()).prop_map(|(request, forgotten, more)| {
             Message::Vouched(Vouched { request, forgotten, more })
         });
-    let doubt = (requests_ids(), shards(), dot_sets())
-        .prop_map(|(request, shard, dots)| Message::Doubt(Doubt { request, shard, dots }));
-    let doubted = (requests_ids(), shards(), dot_sets()).prop_map(|(request, shard, forgotten)| {
-        Message::Doubted(Doubted { request, shard, forgotten })
-    });
-    let keys = proptest::collection::btree_map(addresses(), dot_sets(), 0..4);
-    let forgot = (shards(), keys).prop_map(|(shard, keys)| Message::Forgot(Forgot { shard, keys }));
+    let keys = || proptest::collection::btree_map(addresses(), dot_sets(), 0..4);
+    let doubt = (requests_ids(), shards(), keys())
+        .prop_map(|(request, shard, keys)| Message::Doubt(Doubt { request, shard, keys }));
+    let held = vec((addresses(), marked_objects()), 0..4);
+    let doubted = (requests_ids(), shards(), dot_sets(), held).prop_map(
+        |(request, shard, forgotten, held)| {
+            Message::Doubted(Doubted { request, shard, forgotten, held })
+        },
+    );
+    let forgot =
+        (shards(), keys()).prop_map(|(shard, keys)| Message::Forgot(Forgot { shard, keys }));
     prop_oneof![
         vouch,
         vouched,

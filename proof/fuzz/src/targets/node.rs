@@ -381,8 +381,14 @@ fn answer_to(question: Message, how: u8, object: Object) -> Option<Message> {
             forgotten: object.context().clone(),
             more: how.is_multiple_of(2),
         }),
-        Message::Doubt(node::Doubt { request, shard, dots }) => {
-            Message::Doubted(node::Doubted { request, shard, forgotten: dots })
+        Message::Doubt(node::Doubt { request, shard, keys }) => {
+            let mut forgotten = causality::DotSet::new();
+            for dots in keys.values() {
+                let _ = forgotten.union(dots);
+            }
+            let held = keys.into_keys().map(|address| (address, object.clone()));
+            let held = held.take(usize::from(how)).collect();
+            Message::Doubted(node::Doubted { request, shard, forgotten, held })
         }
         Message::Recognise(recognise) => {
             let (unheard, held) = (recognise.dots, object);
