@@ -588,7 +588,7 @@ fn inside() -> Vec<Row> {
         (In::NothingCompared, any, &[LossesAreHealed]),
         (In::OnlyOursKeptBack, any, &[LossesAreHealed]),
         (In::AheadKeptBack, any, &[LossesAreHealed]),
-        (In::ComparedIsNews, any, &[LossesAreHealed]),
+        (In::ComparedIsNews, any, &[LossesAreHealed, ReplicasConverge]),
         (In::RepairReadsNothing, of_operators_who_repair, &[ProvedIsEqual]),
         (In::RepairProvedAtOnce, of_operators_who_repair, &[ProvedIsEqual]),
         (In::DamagedStays, any, &[LossesAreHealed]),
