@@ -120,7 +120,7 @@ impl World {
         if self.oracle.look != Look::Answers {
             self.check_clocks()?;
             self.check_no_tombstones()?;
-            self.check_contexts()?;
+            self.wait_for_contexts()?;
         }
         self.count_unhealed();
         self.check_watchers()?;

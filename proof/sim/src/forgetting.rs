@@ -17,6 +17,7 @@ use crate::host::Host;
 use crate::invariant::Invariant;
 use crate::oracle::{Look, Oracle, dots};
 use crate::report::Broken;
+use crate::scenario::SECOND;
 use crate::world::World;
 
 /// The object, which has heard of these as well. Nothing that it holds goes by that.
@@ -158,13 +159,21 @@ impl World {
         Ok(())
     }
 
-    /// Long after all faults, no context is longer than it may be. Where everything may be destroyed it can
-    /// take longer until all know of each other that they are whole.
-    pub(crate) fn check_contexts(&self) -> Result<(), Broken> {
-        for (index, spot) in self.oracle.spots.iter().enumerate() {
-            if self.plan.destroys && self.oracle.losses.of_spot(index).is_some() {
-                continue;
+    /// Waits for a while until all contexts are short: those who were suspect until now have yet to hear of
+    /// each other that they are whole, and some contexts go with each round.
+    pub(crate) fn wait_for_contexts(&mut self) -> Result<(), Broken> {
+        for _ in 0..20 {
+            if self.check_contexts().is_ok() {
+                break;
             }
+            self.go_on(SECOND)?;
+        }
+        self.check_contexts()
+    }
+
+    /// Long after all faults, no context is longer than it may be.
+    fn check_contexts(&self) -> Result<(), Broken> {
+        for (index, spot) in self.oracle.spots.iter().enumerate() {
             let place = spot.place();
             let hosts = || spot.replicas.iter().filter_map(|node| self.hosts.get(node));
             if spot.replicas.iter().any(|node| self.is_suspect(*node, spot.shard)) {

@@ -123,9 +123,9 @@ impl World {
         let Some(host) = self.hosts.get(&at) else { return Ok(()) };
         let from = (at, host.life, shard, NodeId::new(0));
         let to = (at, host.life, shard, NodeId::new(u16::MAX));
-        // Whom nobody waits for, because it is given up, keeps nobody from anything.
-        let is_given_up =
-            |node: &NodeId| self.hosts.get(node).is_some_and(|host| host.given_up.is_some());
+        // Whom nobody waits for, because it is given up or has another disk, keeps nobody from anything.
+        let is_gone = |host: &Host| host.given_up.is_some() || host.replaced_at.is_some();
+        let is_given_up = |node: &NodeId| self.hosts.get(node).is_some_and(is_gone);
         let mut told = self.sums.told.range(from..=to).filter(|(.., node)| !is_given_up(node));
         if let Some((.., node)) = told.next() {
             let detail = format!("{at} forgets something of {shard}, in which {node} is suspect");
