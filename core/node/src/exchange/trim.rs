@@ -242,6 +242,9 @@ impl Kept {
             let dots = superseded.difference(&needed).intersection(&object.superseded());
             if !dots.is_empty() {
                 keys.insert(address, dots);
+            } else if contexts.runs_max < excess(&object) {
+                // What could go is gone by another road, and it is long by what came since.
+                contexts.unlooked.insert(address);
             }
         }
         while looked < COST * *left
