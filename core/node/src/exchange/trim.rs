@@ -95,16 +95,19 @@ impl Contexts {
         self.unlooked.is_empty() && self.seen.is_empty()
     }
 
-    /// Remembers what a context is like.
-    fn remember(&mut self, address: Address, object: &Object) {
+    /// Remembers what a context is like. If there is no room, it is looked at again when there is.
+    /// Returns whether there was.
+    fn remember(&mut self, address: Address, object: &Object) -> bool {
         let (context, superseded) = (object.context().clone(), object.superseded());
         let runs = context.runs().len() + superseded.runs().len();
-        if KNOWN_MAX <= self.seen.len() || RUNS_MAX < self.runs + runs {
-            // It is met again when it is written next.
-            return;
+        let is_full = KNOWN_MAX <= self.seen.len() || RUNS_MAX < self.runs + runs;
+        if is_full && !self.seen.is_empty() {
+            self.unlooked.insert(address);
+            return false;
         }
         self.runs += runs;
         self.seen.insert(address, Seen { context, superseded, rounds: 0 });
+        true
     }
 
     fn drop(&mut self, address: &Address) {
@@ -262,7 +265,9 @@ impl Kept {
             }
             contexts.drop(&address);
             if contexts.runs_max < excess(&object) {
-                contexts.remember(address, &object);
+                if !contexts.remember(address, &object) {
+                    break;
+                }
                 // It may be settled already.
                 contexts.settled = DotSet::new();
             }
