@@ -169,8 +169,6 @@ mutants! {
     ContextNotSummed,
     /// Replicas with other sums do not compare.
     NothingCompared,
-    /// What only the one that compares holds stays there.
-    OnlyOursKeptBack,
     /// What is held besides what came stays where it is.
     AheadKeptBack,
     /// A repair believes trees, and reads no disks.

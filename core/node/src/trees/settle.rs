@@ -61,7 +61,7 @@ impl Node {
                 comparison.weight += throttle::bytes(&bones) as u64;
                 told.push(bones);
                 wanted.push(address);
-            } else if !comparison.is_copy && !is(Mutant::OnlyOursKeptBack) {
+            } else if !comparison.is_copy {
                 let bytes = send_repair(RequestId::NOBODY, comparison.shard, address, with, turn);
                 comparison.sent(bytes);
             }
