@@ -151,7 +151,8 @@ impl World {
             forgotten.is_some_and(|dots| held.any(|dot| dots.contains(*dot)))
         };
         let old = disk.view().objects.iter().filter(is_old).map(|(place, _)| place.clone());
-        let old = old.collect();
+        let old: Vec<Place> = old.collect();
+        self.sums.thrown_away.extend(old.iter().map(|place| (at, place.0)));
         self.take_away(at, old)
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Sums {
     rotten: BTreeSet<(NodeId, ShardId)>,
     /// Those of them where that happened while the node was down, and that it has not read since.
     unread: BTreeSet<(NodeId, ShardId)>,
+    /// Where an operator has taken a record away whose node was up.
+    pub(crate) thrown_away: BTreeSet<(NodeId, ShardId)>,
     /// Who is suspect.
     suspects: BTreeSet<(NodeId, ShardId)>,
     /// Which life of a node was told last that which other one is suspect in a shard.
@@ -155,8 +157,12 @@ impl World {
                 let detail = format!("long after all faults {} has {suspect:?}", host.id);
                 return Err(Broken::new(Invariant::SuspicionEnds, detail));
             }
+            // Where nothing is scrubbed, what is taken away from a node that is up is missed at its next start.
+            let may_know = |shard: &ShardId| {
+                self.plan.scrubs || !self.sums.thrown_away.contains(&(host.id, *shard))
+            };
             let shards = host.disk.view().sums.keys();
-            let mut sound = shards.filter(|shard| !node.is_suspect(**shard));
+            let mut sound = shards.filter(|shard| !node.is_suspect(**shard) && may_know(shard));
             sound.try_for_each(|shard| check_noticed(host, *shard))?;
         }
         Ok(())
