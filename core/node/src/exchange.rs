@@ -334,6 +334,8 @@ impl Node {
         for (shard, replicas) in self.contracts.kept_by(self.config.id) {
             if replicas.contains(&from) && !told.contains(&shard) {
                 self.exchange.acks.heard(from, shard, DotSet::new(), since, &nothing);
+                // There is nothing to read, and nothing that could be missing.
+                self.exchange.acks.stands(from, shard, false, true);
                 let kept = self.shards.get(&shard).map(|kept| kept.replica.clock());
                 if kept.or(self.recovered.get(&shard)).is_none_or(DotSet::is_empty) {
                     self.trees.show_equal(shard, from, now);

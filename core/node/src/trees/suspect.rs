@@ -20,8 +20,8 @@
 //! may know better. What nobody has heard of is taken from it as from anybody.
 //!
 //! **Where more than one is suspect** one of them may put back what another brings, as soon as it
-//! was compared with all in good standing: these had nothing to say against it. Nobody is left out for
-//! being away: one who does not come back keeps the others suspect, until it is evicted.
+//! was compared with all in good standing: these had nothing to say against it. Only the lesser of two
+//! asks, since an answer makes both whole. Nobody is left out for being away: one who does not come back keeps the others suspect, until it is evicted.
 //!
 //! **Alone.** A shard of which there is no other replica stays suspect until an operator has repaired
 //! it: that there is nobody to ask is for him to know.
@@ -148,8 +148,15 @@ impl Node {
         let is_resting = |node: &NodeId| {
             self.trees.resting.get(&(shard, *node)).is_some_and(|until| turn.now < *until)
         };
-        left.retain(|node| self.serves(*node, turn.now) && !is_resting(node));
         let trust = |node: &NodeId| self.exchange.acks.trust_in(shard, *node);
+        // Of two suspects one asks. The other is whole when their sums are equal, or asks when the
+        // first is whole.
+        let is_our_turn = |node: &NodeId| match trust(node) {
+            Trust::Sound => true,
+            Trust::Unread => false,
+            Trust::Suspect => self.config.id < *node,
+        };
+        left.retain(|node| self.serves(*node, turn.now) && !is_resting(node) && is_our_turn(node));
         left.sort_by_key(|node| (trust(node) == Trust::Suspect, *node));
         if let Some(with) = left.first() {
             self.begin_comparison((shard, *with), KeyRange::ALL, Purpose::Itself, turn);

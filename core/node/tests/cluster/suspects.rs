@@ -208,6 +208,29 @@ fn nothing_is_forgotten_while_a_replica_is_suspect_and_it_is_named_as_who_holds_
     assert_eq!((tombstones(&cluster, 1), tombstones(&cluster, 3)), ((0, vec![]), (0, vec![])));
 }
 
+/// Of two suspects the greater asks nothing, and is whole by what the lesser has found out.
+#[test]
+fn of_two_suspects_one_asks_and_both_are_whole() {
+    let mut cluster = filled(2, 200, NEVER);
+    cluster.holds =
+        |from, _, message| matches!(message, Message::Compare(_)) && from == NodeId::new(2);
+    let clock = clock_of(&mut cluster, 1);
+    let all = disk(&mut cluster, 1).objects.clone();
+    [1, 2].into_iter().for_each(|id| cluster.stop(id));
+    for (id, lost) in [(1, 20), (2, 150)] {
+        let lost = all.keys().nth(lost).unwrap();
+        disk(&mut cluster, id).objects.remove(lost);
+        start(&mut cluster, id, (lost.0, clock.clone()));
+    }
+    cluster.wait(15_000);
+    for id in [1, 2] {
+        assert_eq!((counts(&cluster, id).suspicions, suspects(&cluster, id)), (1, vec![]), "n{id}");
+        assert!(disk(&mut cluster, id).objects == all, "n{id} lacks something");
+    }
+    assert!(cluster.held.is_empty(), "both have asked");
+    assert_eq!((counts(&cluster, 1).comparisons, counts(&cluster, 2).comparisons), (1, 0));
+}
+
 #[test]
 fn what_a_suspect_replica_brings_is_not_put_back_by_those_who_have_heard_of_it() {
     let mut cluster = filled(3, 50, NEVER);
