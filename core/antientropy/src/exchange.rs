@@ -241,7 +241,7 @@ impl<K: TreeKey> Exchange<K> {
         Ok(())
     }
 
-    /// No difference was found in a range. It was known to differ if it is a part of another.
+    /// The sums of a range are the same. It was said to differ if it is a part of another.
     pub(crate) fn find_nothing(&mut self) {
         self.outcome.vanished += u64::from(self.has_heard);
     }

@@ -221,9 +221,8 @@ impl<K: TreeKey> Exchange<K> {
         let Some(differences) = naming.differences(ours, named) else {
             return self.again(range, naming, (ours, named), found);
         };
-        if differences.is_empty() {
-            self.find_nothing();
-        }
+        // What came as far as this was said to differ.
+        self.outcome.vanished += u64::from(differences.is_empty());
         self.outcome.differences += differences.len() as u64;
         found.extend(differences);
     }

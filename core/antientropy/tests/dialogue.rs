@@ -363,11 +363,19 @@ fn what_a_scrub_found_to_be_lost_is_found_by_the_next_exchange() {
 
 #[test]
 fn a_tree_that_does_not_say_what_is_stored_is_noticed() {
-    let (here, mut there) = (Replica::of(0..3_000), Replica::of(0..3_000));
-    there.tree.change(&key(42), Some(Digest(1)), Some(Digest(2)));
-    let (found, outcome) = run(&here, &there, KeyRange::ALL, Limits::default());
-    assert_eq!(found, []);
-    assert_eq!(outcome.vanished, 1);
+    // Of three keys all are listed at once.
+    for keys in [3, 3_000] {
+        let (mut here, mut there) = (Replica::of(0..keys), Replica::of(0..keys));
+        let (found, outcome) = run(&here, &there, KeyRange::ALL, Limits::default());
+        assert_eq!((found, outcome.vanished), (vec![], 0), "{keys} keys");
+        there.tree.change(&key(2), Some(Digest(1)), Some(Digest(2)));
+        let (found, outcome) = run(&here, &there, KeyRange::ALL, Limits::default());
+        assert_eq!((found, outcome.vanished), (vec![], 1), "{keys} keys, wrong there");
+        here.tree.change(&key(1), Some(Digest(1)), Some(Digest(3)));
+        let (found, outcome) = run(&here, &there, KeyRange::ALL, Limits::default());
+        assert_eq!(found, []);
+        assert_ne!(outcome.vanished, 0, "{keys} keys, wrong on both sides");
+    }
 }
 
 /// Keys whose order is not that of their numbers.
