@@ -67,6 +67,7 @@ impl World {
             let now = self.now;
             let host = self.host(at);
             (host.given_up, host.is_astray) = (Some(now), true);
+            self.oracle.losses.give_up(at);
             self.arrange(SECOND, Event::GiveUp { at });
         }
         Ok(())

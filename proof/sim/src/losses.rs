@@ -58,6 +58,8 @@ pub(crate) struct Losses {
     hints: BTreeMap<(NodeId, NodeId, usize), DotSet>,
     /// Nodes that have had another disk, which may be an old copy of the one before.
     replaced: BTreeSet<NodeId>,
+    /// Nodes whose disk was given up once: the others forget without it.
+    given_up: BTreeSet<NodeId>,
     /// What came back, and when.
     regained: BTreeMap<(NodeId, usize), Vec<(u64, DotSet)>>,
 }
@@ -176,7 +178,14 @@ impl Losses {
 
     /// Whether what a node holds under a key may be what it was once.
     pub(crate) fn may_be_old(&self, node: NodeId, spot: usize) -> bool {
-        self.replaced.contains(&node) || self.lost(node, spot).is_some()
+        self.replaced.contains(&node)
+            || self.given_up.contains(&node)
+            || self.lost(node, spot).is_some()
+    }
+
+    /// The disk of a node is given up, and the node may come back with it.
+    pub(crate) fn give_up(&mut self, node: NodeId) {
+        self.given_up.insert(node);
     }
 
     /// What one node lost, by key.
