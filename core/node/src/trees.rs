@@ -23,7 +23,7 @@ mod pages;
 pub(crate) mod repair;
 mod settle;
 mod stored;
-mod suspect;
+pub(crate) mod suspect;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
