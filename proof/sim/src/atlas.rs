@@ -14,7 +14,9 @@
 //! ```
 //!
 //! What a guest keeps is a copy as long as its replica has not heard of the write. One that has
-//! lost the record says "old news" to the hint, and the guest drops it.
+//! lost the record says "old news" to the hint, and the guest drops it. Where the disk of that
+//! replica is given up it is none: the node may come back with this disk, take it, and be
+//! started with an empty one then.
 //!
 //! Power loss needs no atlas: it takes only what was never synced. A write to a *buffered*
 //! table that was acknowledged from memory may be lost with it, and the oracle knows that.
@@ -47,6 +49,8 @@ pub(crate) enum Harm<'a> {
     None,
     /// It is replaced by another.
     Disk(NodeId, &'a Contents),
+    /// It is given up, and its node may serve with it for a while.
+    GivenUp(NodeId),
     /// The record of the key is lost, or is what it was.
     Record(NodeId, Option<&'a Object>),
     /// What is kept there for a replica is lost, or is what it was.
@@ -77,6 +81,27 @@ impl Oracle {
 impl World {
     /// Whether a disk may be replaced by other contents.
     pub(crate) fn may_replace(&self, node: NodeId, with: &Contents) -> bool {
+        // Whoever has heard of it takes no hint of it.
+        let spoils = |spot: &Spot, dot| self.plan.sloppy && with.has_heard(spot.shard, dot);
+        self.may_take(node, Harm::Disk(node, with), spoils)
+    }
+
+    /// Whether a disk may be given up, which takes what waits for its node with it.
+    pub(crate) fn may_give_up(&self, node: NodeId) -> bool {
+        let takes = |spot: &Spot, dot| {
+            let hint = HintPlace { target: node, address: spot.address() };
+            self.hosts.values().any(|host| host.disk.has_synced_hint(&hint, dot))
+        };
+        self.may_take(node, Harm::GivenUp(node), takes)
+    }
+
+    /// Whether what a disk has may be gone, and what else harm to it concerns.
+    fn may_take(
+        &self,
+        node: NodeId,
+        harm: Harm<'_>,
+        concerns_too: impl Fn(&Spot, Dot) -> bool,
+    ) -> bool {
         if !self.plan.may_replace_disks() || !self.is_catalog_safe_without(node) {
             return false;
         }
@@ -86,10 +111,9 @@ impl World {
             let concerns = |dot: Dot| {
                 host.disk.has_synced(&place, dot)
                     || hints_of(spot).any(|hint| host.disk.has_synced_hint(&hint, dot))
-                    // Whoever has heard of it takes no hint of it.
-                    || self.plan.sloppy && with.has_heard(place.0, dot)
+                    || concerns_too(spot, dot)
             };
-            self.is_safe(index, concerns, Harm::Disk(node, with))
+            self.is_safe(index, concerns, harm)
         };
         let spots = self.oracle.spots.iter().enumerate();
         self.destroys_all() || spots.into_iter().all(|(index, spot)| is_safe(index, spot))
@@ -128,17 +152,26 @@ impl World {
     }
 
     /// Whether some disk has a readable copy of a write, or would have after harm: a replica, or
-    /// a guest that keeps it for one which has not heard of it and will take it.
+    /// a guest that keeps it for one which has not heard of it and will take it. Disks that are
+    /// given up do not count.
     pub(crate) fn is_anywhere(&self, spot: usize, dot: Dot, harm: Harm<'_>) -> bool {
         let spot = self.oracle.spot(spot);
         let place = spot.place();
         let has_heard_of =
             |object: Option<&Object>| object.is_some_and(|object| object.context().contains(dot));
+        let is_given_up = |host: &Host| match harm {
+            Harm::GivenUp(node) if node == host.id => true,
+            // An empty one is another.
+            Harm::Disk(node, with) if node == host.id && with.id.is_none() => false,
+            Harm::None | Harm::Disk(..) | Harm::GivenUp(_) | Harm::Record(..) | Harm::Hint(..) => {
+                host.given_up.is_some()
+            }
+        };
         let has_object = |host: &Host| match harm {
             Harm::Disk(node, with) if node == host.id => has_heard_of(with.objects.get(&place)),
             Harm::Record(node, older) if node == host.id => has_heard_of(older),
-            Harm::None | Harm::Disk(..) | Harm::Record(..) | Harm::Hint(..) => {
-                host.given_up.is_none() && host.disk.has_copy(&place, dot)
+            Harm::None | Harm::Disk(..) | Harm::GivenUp(_) | Harm::Record(..) | Harm::Hint(..) => {
+                host.disk.has_copy(&place, dot)
             }
         };
         let has_hint = |host: &Host, hint: &HintPlace| match harm {
@@ -148,18 +181,22 @@ impl World {
             Harm::Hint(node, target, older) if (node, target) == (host.id, hint.target) => {
                 has_heard_of(older)
             }
-            Harm::None | Harm::Disk(..) | Harm::Record(..) | Harm::Hint(..) => {
-                host.given_up.is_none() && host.disk.has_hint(hint, dot)
+            Harm::None | Harm::Disk(..) | Harm::GivenUp(_) | Harm::Record(..) | Harm::Hint(..) => {
+                host.disk.has_hint(hint, dot)
             }
         };
-        let waits_for_it = |hint: &HintPlace| match (harm, self.hosts.get(&hint.target)) {
-            (Harm::Disk(node, with), _) if node == hint.target => !with.has_heard(place.0, dot),
-            (_, host) => host.is_some_and(|host| !host.disk.contents().has_heard(place.0, dot)),
+        let waits_for_it = |target: &Host| match harm {
+            Harm::Disk(node, with) if node == target.id => !with.has_heard(place.0, dot),
+            Harm::None | Harm::Disk(..) | Harm::GivenUp(_) | Harm::Record(..) | Harm::Hint(..) => {
+                !target.disk.contents().has_heard(place.0, dot)
+            }
         };
+        let counts = || self.hosts.values().filter(|host| !is_given_up(host));
         let is_hinted = |hint: HintPlace| {
-            waits_for_it(&hint) && self.hosts.values().any(|host| has_hint(host, &hint))
+            counts().any(|host| host.id == hint.target && waits_for_it(host))
+                && counts().any(|host| has_hint(host, &hint))
         };
-        self.hosts.values().any(has_object) || self.plan.sloppy && hints_of(spot).any(is_hinted)
+        counts().any(has_object) || self.plan.sloppy && hints_of(spot).any(is_hinted)
     }
 
     /// Whether a majority has the newest catalog on disk, this node not counted.
@@ -171,3 +208,6 @@ impl World {
         self.hosts.len() < 2 * count
     }
 }
+
+#[cfg(test)]
+mod tests;

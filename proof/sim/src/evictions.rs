@@ -10,8 +10,9 @@
 //!                                   └── given up for a while ──► empty disk, joins
 //! ```
 //!
-//! What only that disk has is lost, so it is given up only where the atlas would allow that it is
-//! wiped; and what the node acknowledges meanwhile the oracle takes for acknowledged by nobody.
+//! What only that disk has is lost, and what guests keep for its node, too, if they hand it over to this
+//! disk. So it is given up only where the atlas allows that; and what the node acknowledges meanwhile, or
+//! a guest for it, the oracle takes for acknowledged by nobody.
 //! An eviction that was begun goes on after the faults, before anything is expected of the cluster.
 
 use model::{Declare, DiskId, DiskStep, NodeId, Now, Request};
@@ -56,14 +57,14 @@ impl World {
         let lasts = self.evictions.dice.micros(self.plan.faults.lasts, 0);
         let is_rest_whole =
             |host: &crate::host::Host| host.given_up.is_none() && host.replaced_at.is_none();
-        let may = |world: &Self| world.may_replace(at, &Default::default());
-        if !self.count_fault() || !self.hosts.values().all(is_rest_whole) || !may(self) {
+        let are_whole = self.hosts.values().all(is_rest_whole);
+        if !self.count_fault() || !are_whole || !self.may_give_up(at) {
             return Ok(());
         }
         self.stop_for_disk(at)?;
         self.arrange(lasts, Event::Restart { at });
         // What came to its disk only now may be there alone.
-        if may(self) {
+        if self.may_give_up(at) {
             let now = self.now;
             let host = self.host(at);
             (host.given_up, host.is_astray) = (Some(now), true);
@@ -122,11 +123,11 @@ impl World {
             || self.hosts.get(&node).is_some_and(|host| host.given_up.is_some())
     }
 
-    /// Nobody relies on what a node acknowledges whose disk is given up.
+    /// Nobody relies on what a node acknowledges whose disk is given up, or a guest for it.
     pub(crate) fn leave_out_given_up(&mut self, id: WriteId) {
         let hosts = &self.hosts;
-        let is_there =
-            |ack: &model::Ack| hosts.get(&ack.node).is_some_and(|host| host.given_up.is_none());
-        self.oracle.write_mut(id).acks.retain(is_there);
+        let is_there = |node: NodeId| hosts.get(&node).is_some_and(|host| host.given_up.is_none());
+        let acks = &mut self.oracle.write_mut(id).acks;
+        acks.retain(|ack| is_there(ack.node) && is_there(ack.voter()));
     }
 }
