@@ -203,7 +203,6 @@ impl Node {
     fn forget_dots<D: Disk>(&mut self, forgot: Forgot, turn: &mut Turn<'_, D>) {
         let Forgot { shard, keys } = forgot;
         let kept = self.kept(shard);
-        keys.keys().for_each(|address| kept.contexts.drop(address));
         match kept.change(turn.disk, |replica, disk| replica.forget(disk, &keys)) {
             Ok(trimmed) => {
                 kept.tombstones.forget_now(turn.now);

@@ -2,6 +2,7 @@
 
 use causality::Dot;
 use model::{DiskStep, Forgetting, Marks, Token};
+use node::Forgot;
 
 use super::harness::*;
 
@@ -335,6 +336,25 @@ fn a_context_that_cannot_be_read_for_a_while_is_looked_at_again() {
     assert!(runs(&cluster, "hot").iter().all(|runs| 60 <= *runs));
     cluster.wait(SOON);
     assert!(runs(&cluster, "hot").iter().all(|runs| *runs <= 16 + 2));
+}
+
+#[test]
+fn a_context_of_which_another_node_says_what_is_forgotten_already_is_remembered_all_the_same() {
+    let mut cluster = cluster();
+    cluster.stop(3);
+    overwrite(&mut cluster, 60, 0);
+    cluster.wait(SOON);
+    let place =
+        cluster.nodes[&NodeId::new(1)].1.objects.keys().find(|place| place.2 == key("hot", ""));
+    let (shard, table, key) = place.unwrap().clone();
+    let keys = [(Address { table, key }, none())].into();
+    let message = Message::Forgot(Forgot { shard, keys });
+    cluster.inputs.push_back((NodeId::new(1), Input::Received { from: NodeId::new(2), message }));
+    cluster.settle();
+    cluster.start(3);
+    cluster.wait(4 * SOON);
+    let all = runs(&cluster, "hot");
+    assert!(all.iter().all(|runs| *runs <= 16 + 2), "{all:?}");
 }
 
 #[test]
