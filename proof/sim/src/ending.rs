@@ -214,13 +214,15 @@ impl World {
     }
 
     /// The node that accepted a write, if it has not died since, and has not lost the record. A
-    /// guest kept it for all replicas, so it has to have lost each of these, or the replica has.
+    /// guest kept it for all replicas whose disks are not given up, so it has to have lost each of these,
+    /// or the replica has.
     fn minter_of(&self, write: &Write, dot: Dot) -> Option<NodeId> {
         let host = self.hosts.values().find(|host| host.incarnation == dot.incarnation)?;
         let (losses, replicas) = (&self.oracle.losses, &self.oracle.spot(write.spot).replicas);
         let is_lost_for = |replica: &NodeId| {
             losses.has_lost_hint((host.id, *replica), write.spot, dot)
                 || losses.has_lost(*replica, write.spot, dot)
+                || losses.was_given_up(*replica)
         };
         let has_lost = match replicas.contains(&host.id) {
             true => losses.has_lost(host.id, write.spot, dot),

@@ -188,6 +188,11 @@ impl Losses {
         self.given_up.insert(node);
     }
 
+    /// Whether the disk of a node was given up once, so that guests kept nothing for it then.
+    pub(crate) fn was_given_up(&self, node: NodeId) -> bool {
+        self.given_up.contains(&node)
+    }
+
     /// What one node lost, by key.
     pub(crate) fn all_of(&self, node: NodeId) -> impl Iterator<Item = (usize, &DotSet)> {
         let records = self.records.get(&node).into_iter().flatten();
