@@ -89,10 +89,13 @@ impl World {
                         host.given_up.is_some() || host.outside_at.is_some_and(|at| begun <= at)
                     })
                 };
-                let lacks = |node| {
-                    write.dot.is_some_and(|dot| losses.may_lack(node, spot, dot, at))
-                        || is_outside(node)
+                // A single replica forgets what only its memory has, and loses both with its power.
+                let may_lack = |node, dot| {
+                    losses.may_lack(node, spot, dot, at)
+                        || losses.has_lost_unsynced(node, spot, dot)
                 };
+                let lacks =
+                    |node| write.dot.is_some_and(|dot| may_lack(node, dot)) || is_outside(node);
                 let mut readers = read.receipt.acks.iter().filter(|ack| ack.is_primary());
                 if let Some(reader) = readers.find(|ack| !lacks(ack.node)) {
                     let detail = format!(

@@ -205,6 +205,11 @@ impl Losses {
         has(&self.lacks, (node, spot), dot)
     }
 
+    /// Whether a node had not synced a dot and lost it with its power, and has it not got back.
+    pub(crate) fn has_lost_unsynced(&self, node: NodeId, spot: usize, dot: Dot) -> bool {
+        has(&self.unsynced, (node, spot), dot)
+    }
+
     /// What a guest had kept for a replica is gone.
     pub(crate) fn hint_lost(
         &mut self,
