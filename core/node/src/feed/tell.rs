@@ -22,7 +22,7 @@
 //! that is older than what is forgotten is [not shown](crate::shown), as one that is damaged: the write stays a
 //! gap until the record is mended.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use causality::{DotSet, Run};
@@ -197,10 +197,9 @@ impl Node {
         if !is_blind && self.shards.get(&shard).is_some_and(|kept| kept.lines.lack(&missing)) {
             return Told::Gone;
         }
-        let settled = self.exchange.acks.settled(shard, &self.awaited(shard), clock);
         let forgotten = self.shards.get(&shard).map(|kept| kept.replica.forgotten());
         let forgotten = forgotten.map(|dots| missing.intersection(dots)).unwrap_or_default();
-        let mut page = Page::new(missing, settled, forgotten);
+        let mut page = Page::new(missing, forgotten);
         let Ok(more) = page.fill(&self.shown_to_watchers(shard, disk), room) else {
             return Told::Failed;
         };
@@ -246,24 +245,22 @@ fn read<D: Disk>(shown: &Shown<'_, D>, after: Option<Key>, room: &mut Room) -> T
 /// What is told of one shard.
 struct Page {
     missing: DotSet,
-    settled: DotSet,
     /// Of what is missing, the dots that no object speaks of any more.
     forgotten: DotSet,
     /// Dots that the watcher has been told of then.
     covered: DotSet,
     /// Dots that have a line.
     lined: DotSet,
-    /// The keys that are told, and whether nothing is held under them.
-    seen: BTreeMap<Key, bool>,
+    /// The keys that are told.
+    seen: BTreeSet<Key>,
     entries: Vec<(Key, Object)>,
 }
 
 impl Page {
-    fn new(missing: DotSet, mut settled: DotSet, forgotten: DotSet) -> Self {
-        let _ = settled.union(&forgotten);
+    fn new(missing: DotSet, forgotten: DotSet) -> Self {
         let (covered, lined) = (DotSet::new(), DotSet::new());
-        let (seen, entries) = (BTreeMap::new(), Vec::new());
-        Self { missing, settled, forgotten, covered, lined, seen, entries }
+        let (seen, entries) = (BTreeSet::new(), Vec::new());
+        Self { missing, forgotten, covered, lined, seen, entries }
     }
 
     /// Collects objects while there is room. Returns whether there are more lines.
@@ -301,22 +298,21 @@ impl Page {
             let _ = self.covered.union(&dots);
             return;
         }
-        let is_settled = self.settled.is_superset(&dots);
         let is_forgotten = self.forgotten.is_superset(&dots);
-        match self.seen.get(&address.key) {
-            _ if self.covered.is_superset(&dots) => return,
-            Some(is_bottom) if *is_bottom && is_settled || is_forgotten => {
+        if self.covered.is_superset(&dots) {
+            return;
+        }
+        if self.seen.contains(&address.key) {
+            if is_forgotten {
                 let _ = self.covered.union(&dots);
-                return;
             }
-            Some(_) => return,
-            None => {}
+            return;
         }
         // What cannot be read is a gap, until it can.
         let Ok(object) = shown.object(address) else { return };
         // What took the place of a dot that is forgotten is held, or is forgotten as well.
         let mut carried = self.missing.intersection(object.context());
-        if object.is_bottom() && is_settled || !object.is_bottom() && is_forgotten {
+        if is_forgotten {
             let _ = carried.union(&dots);
         }
         if carried.is_empty() {
@@ -324,7 +320,7 @@ impl Page {
         }
         let _ = self.covered.union(&carried);
         room.take(&object);
-        self.seen.insert(address.key.clone(), object.is_bottom());
+        self.seen.insert(address.key.clone());
         self.entries.push((address.key.clone(), object));
     }
 }

@@ -336,23 +336,27 @@ fn what_was_told_with_a_dot_that_is_forgotten_counts_as_told_and_nothing_older_i
 }
 
 #[test]
-fn what_all_replicas_have_and_none_holds_was_deleted_and_a_lost_record_is_no_news() {
+fn what_is_forgotten_was_deleted_and_a_lost_record_was_not() {
     let mut cluster = Cluster::with_limits(3, Limits { changes_retention: LONG, ..limits() });
     let mut watcher = Watcher::default();
     watcher.follow(&mut cluster, 1, 100);
-    cluster.put(1, "k", "v", &none());
-    let lose = |cluster: &mut Cluster| {
-        for (_, disk) in cluster.nodes.values_mut() {
-            disk.objects.clear();
-        }
-    };
-    lose(&mut cluster);
+    cluster.put(1, "lost", "v", &none());
+    let first = cluster.put(1, "deleted", "v", &none());
+    let delete =
+        mutate(key("deleted", ""), Mutation::Delete, &first.context, WriteOptions::default());
+    assert!(matches!(cluster.ask(1, delete), Reply::Written(_)));
+    cluster.wait(5_000);
+    let (_, disk) = cluster.nodes.get_mut(&NodeId::new(1)).unwrap();
+    assert_eq!(disk.objects.len(), 1, "the tombstone is forgotten");
+    disk.objects.clear();
     watcher.follow(&mut cluster, 1, 100);
-    assert!(watcher.told.is_empty(), "it is not known that all have it");
-    cluster.wait(3_000);
-    watcher.follow(&mut cluster, 1, 100);
-    assert_eq!(watcher.told, [("k".to_owned(), vec![])]);
+    assert_eq!(watcher.told, [("deleted".to_owned(), vec![])]);
     assert!(watcher.last.values().all(Object::is_bottom));
+    cluster.get(1, "lost", Level::All);
+    cluster.wait(1_000);
+    watcher.follow(&mut cluster, 1, 100);
+    assert_eq!(watcher.keys(), ["deleted", "lost"], "it is there again");
+    assert_eq!(texts(&watcher.last[&key("lost", "")]), ["v"]);
 }
 
 #[test]
