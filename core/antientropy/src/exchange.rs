@@ -114,6 +114,8 @@ pub struct Exchange<K> {
     asked: Vec<(KeyRange<K>, Task<K>)>,
     /// Whether anything was heard. What is asked about first need not differ.
     has_heard: bool,
+    /// How many more objects may be read to tell at once what one step has found.
+    pub(crate) reads_left: usize,
     pub(crate) outcome: Outcome,
 }
 
@@ -134,6 +136,7 @@ impl<K: TreeKey> Exchange<K> {
             pending: BTreeMap::new(),
             asked: Vec::new(),
             has_heard: false,
+            reads_left: 0,
             outcome: Outcome::default(),
         };
         if !range.is_empty() {
@@ -233,6 +236,7 @@ impl<K: TreeKey> Exchange<K> {
         for (range, task) in unanswered {
             self.push(range, task);
         }
+        self.reads_left = self.limits.items_max;
         let here = Here { tree, store };
         for ((range, task), answer) in asked.into_iter().zip(answers.answers) {
             self.hear(&here, range, task, answer, found)?;
@@ -306,16 +310,19 @@ impl<K: TreeKey, S: Items<K>> Here<'_, K, S> {
         hashed(self.tree.salt(), items)
     }
 
-    /// The one object without which we would have what comes to `theirs`, where we have one leaf.
+    /// The one object without which we would have what comes to `theirs`, where we have one leaf. What
+    /// is read counts for so many as are left.
     pub(crate) fn besides(
         &self,
         range: &KeyRange<K>,
         theirs: u64,
+        left: &mut usize,
     ) -> Result<Option<Item<K>>, S::Error> {
-        if !self.tree.cuts_at(0, range).is_empty() {
+        if *left == 0 || !self.tree.cuts_at(0, range).is_empty() {
             return Ok(None);
         }
         let items = self.items(range)?;
+        *left = left.saturating_sub(items.len());
         let difference = sum(&items).wrapping_sub(theirs);
         Ok(items.into_iter().find(|item| item.hash == difference))
     }

@@ -141,7 +141,10 @@ impl<K: TreeKey> Exchange<K> {
             if ours == theirs {
                 continue;
             }
-            let besides = if are_leaves { here.besides(&part, *theirs) } else { Ok(None) };
+            let besides = match are_leaves {
+                true => here.besides(&part, *theirs, &mut self.reads_left),
+                false => Ok(None),
+            };
             match besides.map_err(Stopped::Store)? {
                 Some(Item { key, digest, .. }) => {
                     self.outcome.differences += 1;
