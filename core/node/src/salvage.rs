@@ -278,9 +278,9 @@ impl Salvaging {
     }
 
     /// Writes that nobody has heard of, and that their clients may have sent again so long ago that whoever
-    /// had heard of that has forgotten it: the key was deleted then, and nothing is left of it.
+    /// had heard of that has forgotten it: the key was deleted since, or overwritten.
     fn doubtful(&self, wall_millis: u64, kept: Duration) -> DotSet {
-        if !self.forgets || !self.held.marks().is_empty() {
+        if !self.forgets {
             return DotSet::new();
         }
         let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
