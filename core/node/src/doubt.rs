@@ -122,9 +122,9 @@ impl Node {
                 continue;
             }
             let _ = forgotten.union(&dots);
-            // Of what cannot be read, nobody was told that there is anything.
-            let object = self.shown(*shard, &*turn.disk).object(address);
-            held.extend(object.ok().filter(has_value).map(|object| (address.clone(), object)));
+            // What took the place of a value that is forgotten cannot be told, and so nothing is.
+            let Ok(object) = self.shown(*shard, &*turn.disk).object(address) else { return };
+            held.extend(Some(object).filter(has_value).map(|object| (address.clone(), object)));
         }
         let bytes = held.iter().map(|(_, object)| throttle::bytes(object)).sum::<usize>();
         if 1 < held.len() && HELD_BYTES_MAX < bytes {
