@@ -209,7 +209,7 @@ struct Rest {
 }
 
 /// More shards than any node asks for at once: a number that is larger is no number of shards.
-const OTHERS_MAX: usize = 1 << 16;
+const OTHERS_MAX: usize = 1 << 8;
 
 impl Clocks {
     pub(crate) fn put(clocks: &node::Clocks) -> Self {
