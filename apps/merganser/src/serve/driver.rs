@@ -254,7 +254,9 @@ impl<D: Disk, N: Network> Driver<D, N> {
         tracing::warn!(
             shards = shards.join(" "),
             "the disk has lost something of these shards: they are compared with all other \
-             replicas, and count for nothing that is to be forgotten until then. Check the disk"
+             replicas, and count for nothing that is to be forgotten until then. Where there is no \
+             other, `merganser repair` says that what is there is all. Check the disk; \
+             `merganser status` names the shards and whom they wait for"
         );
     }
 

@@ -29,16 +29,17 @@ pub(super) fn losses(url: &str, said: &Said) -> Option<Finding> {
 pub(super) fn old_copies(url: &str, said: &Said) -> Option<Finding> {
     let shards = said.now.value("old_copies_total").filter(|count| 0.0 < *count)?;
     let node = said.status.node;
-    let what = format!("n{node} was started from an older copy of its directory");
+    let what = format!("n{node} did not know what others had forgotten");
     Some(
         Finding::warning("old_copy", what)
             .because(format!(
                 "{url} was told {shards:.0} times that a shard had forgotten what it had never heard of"
             ))
             .so(format!(
-                "it heals by itself, and meanwhile reads from n{node} alone may have shown what was \
-                 deleted: do not start nodes from snapshots; give the old disk up with \
-                 `merganser evict n{node}` and start with an empty one"
+                "it is started from an older copy of its directory, or was filled by a node that had lost \
+                 something. It heals by itself; until then reads from n{node} alone may have shown \
+                 what was deleted. If it is an old copy: do not start nodes from snapshots, give it up \
+                 with `merganser evict n{node}`, and start with an empty disk"
             )),
     )
 }
