@@ -334,7 +334,8 @@ impl Node {
         }
         let is_to_the_end = outcome.unsettled == 0 && outcome.vanished == 0;
         // What was brought by one that is suspect may have been left out.
-        if is_to_the_end && (outcome.differences == 0 || self.may_put_back(shard, Some(with))) {
+        let is_taken = outcome.differences == 0 || self.may_put_back(shard, Some(with));
+        if is_to_the_end && is_taken {
             self.lacks_nothing_of(shard, with);
         }
         if is_to_the_end && outcome.differences == 0 {
@@ -345,7 +346,7 @@ impl Node {
         if outcome.vanished != 0 {
             self.hurry_scrub(shard, now);
         }
-        if !is_to_the_end || self.needs_more(shard, with) {
+        if !is_to_the_end || !is_taken || self.needs_more(shard, with) {
             let rest = self.config.limits.exchange_interval * REST;
             self.trees.resting.insert((shard, with), now + rest);
         }

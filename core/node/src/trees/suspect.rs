@@ -11,8 +11,8 @@
 //! n1  has all that they have               whole: its sum is what is there
 //! ```
 //!
-//! It is suspect at once when a value comes that its clock has heard of, and nothing that it holds says what
-//! became of it: the record is lost, and what is read need not be awaited.
+//! It is suspect at once when a value comes that its clock has heard of, and nothing that it holds says
+//! what became of it: the record is lost, and what is read need not be awaited.
 //!
 //! **What it may not do meanwhile.** What it has acknowledged does not count as settled, here or at
 //! others, so that nobody forgets what only it may be about to lack. And what it brings as a repair is
@@ -21,7 +21,9 @@
 //!
 //! **Where more than one is suspect** one of them may put back what another brings, as soon as it
 //! was compared with all in good standing: these had nothing to say against it. Only the lesser of two
-//! asks, since an answer makes both whole. Nobody is left out for being away: one who does not come back keeps the others suspect, until it is evicted.
+//! asks, since an answer makes both whole. Nobody is left out for being away: one who does not come
+//! back keeps the others suspect, until it is evicted. Two suspects who wait for a third compare
+//! themselves now and then, and take nothing from each other that they have heard of.
 //!
 //! **Alone.** A shard of which there is no other replica stays suspect until an operator has repaired
 //! it: that there is nobody to ask is for him to know.
@@ -60,8 +62,11 @@ impl Node {
     pub fn suspects(&self, now: Now) -> Vec<Suspect> {
         let suspicions = self.shards.iter().filter_map(|(shard, kept)| {
             let suspicion = kept.account.suspicion()?;
-            let mut waits_for = self.awaited(*shard);
-            waits_for.retain(|node| !suspicion.compared.contains(node));
+            let others = self.awaited(*shard);
+            let is_left = |node: &NodeId| !suspicion.compared.contains(node);
+            let left: Vec<NodeId> = others.iter().copied().filter(is_left).collect();
+            // Compared with all, it is read again.
+            let waits_for = if left.is_empty() { others } else { left };
             Some(Suspect { shard: *shard, since: now.since(suspicion.since), waits_for })
         });
         suspicions.collect()

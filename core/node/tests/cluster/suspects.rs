@@ -232,6 +232,23 @@ fn of_two_suspects_one_asks_and_both_are_whole() {
 }
 
 #[test]
+fn two_suspects_who_wait_for_a_third_compare_themselves_now_and_then() {
+    let mut cluster = filled(3, 50, NEVER);
+    cluster.stop(3);
+    for (id, lost) in [(1, 5), (2, 30)] {
+        restart_without(&mut cluster, id, lost);
+    }
+    cluster.wait(60_000);
+    assert_eq!((waits_for(&cluster, 1), waits_for(&cluster, 2)), (vec![3, 2], vec![3, 1]));
+    let comparisons = counts(&cluster, 1).comparisons;
+    assert!((1..=15).contains(&comparisons), "{comparisons} in a minute");
+    assert_eq!(counts(&cluster, 2).comparisons, 0);
+    cluster.start(3);
+    cluster.wait(30_000);
+    assert_eq!((suspects(&cluster, 1), suspects(&cluster, 2)), (vec![], vec![]));
+}
+
+#[test]
 fn what_a_suspect_replica_brings_is_not_put_back_by_those_who_have_heard_of_it() {
     let mut cluster = filled(3, 50, NEVER);
     let first = cluster.get(1, "k7", Level::All).object;

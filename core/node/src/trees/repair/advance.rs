@@ -235,7 +235,9 @@ impl Node {
             () => PairState::Comparing,
         };
         if is_all && is_proved {
-            self.lacks_nothing_of(at.0, at.1);
+            if outcome.differences == 0 || self.may_put_back(at.0, Some(at.1)) {
+                self.lacks_nothing_of(at.0, at.1);
+            }
             self.trees.show_equal(at.0, at.1, now);
         }
         // What was found may still be on its way; more and more time is given.
