@@ -217,9 +217,10 @@ impl Node {
         if kept.tombstones.is_idle() {
             return kept.tombstones.blockers.clear();
         }
-        // What this disk has lost may be the evidence that somebody needs.
+        // What this disk has lost may be the evidence that somebody needs. It is nobody else who holds
+        // them back then.
         if !is_sound {
-            return;
+            return kept.tombstones.blockers.clear();
         }
         let mut heard = self.awaited(shard);
         if is(Mutant::TombstonesByMajority) {

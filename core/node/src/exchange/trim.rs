@@ -204,6 +204,7 @@ impl Node {
         let Forgot { shard, keys } = forgot;
         let kept = self.kept(shard);
         match kept.change(turn.disk, |replica, disk| replica.forget(disk, &keys)) {
+            Ok(0) => {}
             Ok(trimmed) => {
                 kept.tombstones.forget_now(turn.now);
                 self.counts.contexts_trimmed += trimmed;
