@@ -250,8 +250,6 @@ mutants! {
     FullGuestSpeaksForAll,
     /// A replica that lacks what the log does not have any more is not marked as needing repair.
     NeedsRepairNotMarked,
-    /// What a read brings of a record that this disk has lost is left out, as on any other road.
-    LostRecordStaysLost,
     /// A replica takes those that it has not heard of for as fresh as the others.
     UnheardIsFresh,
     /// A replica of a sloppy keyspace says how old its answer can be, as if no guest had anything.

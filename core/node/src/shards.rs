@@ -76,10 +76,10 @@ impl Node {
         }
         let Merge { request, address, object, sync, cause, .. } = merge;
         let merged = match cause {
-            Cause::ReadRepair if !is(Mutant::LostRecordStaysLost) => {
+            Cause::ReadRepair => {
                 self.mend(shard, &address, object, None, turn).map(|repaired| repaired.change)
             }
-            Cause::ReadRepair | Cause::Repair | Cause::Write | Cause::Exchange | Cause::Handoff => {
+            Cause::Repair | Cause::Write | Cause::Exchange | Cause::Handoff => {
                 let merge = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
                     replica.merge(disk, &address, object)
                 };
