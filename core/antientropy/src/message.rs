@@ -102,6 +102,23 @@ pub struct Answers<K> {
     pub answers: Vec<Answer<K>>,
 }
 
+impl<K> Answers<K> {
+    /// Whether of a leaf that was called different all comes to what the initiator has: the tree of the
+    /// responder does not say what is stored there, and a scrub is due.
+    pub fn contradict(&self, questions: &Questions<K>) -> bool {
+        let is_alike = |(ask, answer): (&(KeyRange<K>, Ask), &Answer<K>)| {
+            let ((_, Ask::Compare(theirs)), Answer::Compared(differing)) = (ask, answer) else {
+                return false;
+            };
+            differing.iter().any(|(index, within)| {
+                let theirs = theirs.sums.get(usize::from(*index));
+                matches!(within, Within::Leaf(leaf) if leaf.to.is_none() && theirs == Some(&leaf.sum))
+            })
+        };
+        questions.asks.iter().zip(&self.answers).any(is_alike)
+    }
+}
+
 /// The answer about one range.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer<K> {

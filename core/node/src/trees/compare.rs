@@ -372,6 +372,9 @@ impl Node {
         let limits = Limits { ranges_max, items_max, ..limits };
         let stored = Stored::new(&*turn.disk, *shard, &tables);
         let answers = respond(&kept.tree, &stored, questions, &limits).ok();
+        if answers.as_ref().is_some_and(|answers| answers.contradict(questions)) {
+            self.hurry_scrub(*shard, turn.now);
+        }
         let compared = Compared { request: *request, answers };
         turn.send(from, Message::Compared(compared), After::Now);
     }

@@ -232,6 +232,18 @@ fn of_two_suspects_one_asks_and_both_are_whole() {
 }
 
 #[test]
+fn what_the_one_that_is_asked_has_lost_as_well_it_finds_out_by_being_asked() {
+    let mut cluster = filled(3, 50, NEVER);
+    let lost = restart_without(&mut cluster, 1, 7);
+    disk(&mut cluster, 2).objects.remove(&lost);
+    cluster.wait(30_000);
+    for id in [1, 2] {
+        assert_eq!((counts(&cluster, id).suspicions, suspects(&cluster, id)), (1, vec![]), "n{id}");
+        assert!(disk(&mut cluster, id).objects.contains_key(&lost), "n{id}");
+    }
+}
+
+#[test]
 fn two_suspects_who_wait_for_a_third_compare_themselves_now_and_then() {
     let mut cluster = filled(3, 50, NEVER);
     cluster.stop(3);
