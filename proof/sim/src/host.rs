@@ -207,6 +207,11 @@ impl Host {
         (self.wake, self.wake_waits) = (None, false);
     }
 
+    /// When the node is woken, if that is at once: its clock has just jumped.
+    pub(crate) fn wakes_at_once(&self, now: u64) -> Option<u64> {
+        self.wake.filter(|at| (now..=now + 1).contains(at))
+    }
+
     /// The clock jumps ahead. What was arranged by what it showed is off.
     pub(crate) fn jump(&mut self, now: u64, micros: u64) {
         self.clock.jump(now, micros);

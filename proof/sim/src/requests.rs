@@ -97,7 +97,8 @@ impl World {
         let (now, host) = (self.now, self.host(at));
         // A clock that stands is looked at again in a while.
         let due = host.clock.when(deadline).unwrap_or(now + STANDING);
-        let until = due.max(host.busy_until() + 1);
+        let wakes = host.wakes_at_once(now).map_or(0, |at| at + 1);
+        let until = due.max(host.busy_until() + 1).max(wakes);
         if now < until {
             self.arrange(until - now, Event::Overdue { ticket });
             return Ok(());
