@@ -232,7 +232,8 @@ impl Node {
             Some(from) => is_suspect(&from),
             None => others.iter().any(is_suspect),
         };
-        if !is_in_doubt {
+        // A disk that is being filled was never evidence of anything.
+        if !is_in_doubt || !self.takes_part() {
             return true;
         }
         let suspicion = self.shards.get(&shard).and_then(|kept| kept.account.suspicion());
