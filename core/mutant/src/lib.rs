@@ -169,8 +169,6 @@ mutants! {
     ContextNotSummed,
     /// Replicas with other sums do not compare.
     NothingCompared,
-    /// What is held besides what came stays where it is.
-    AheadKeptBack,
     /// A repair believes trees, and reads no disks.
     RepairReadsNothing,
     /// A repair says that what it compared once is equal, whatever it found.

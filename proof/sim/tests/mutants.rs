@@ -594,11 +594,6 @@ fn inside() -> Vec<Row> {
             &[LossesAreHealed, ProvedIsEqual, ContextsAreShort, ReplicasConverge],
         ),
         (In::NothingCompared, any, &[LossesAreHealed, ContextsAreShort]),
-        (
-            In::AheadKeptBack,
-            of_lost_records,
-            &[LossesAreHealed, ContextsAreShort, ReplicasConverge],
-        ),
         (In::ComparedIsNews, any, &[LossesAreHealed, ReplicasConverge]),
         (In::RepairReadsNothing, of_operators_who_repair, &[ProvedIsEqual]),
         (In::RepairProvedAtOnce, of_operators_who_repair, &[ProvedIsEqual]),

@@ -129,7 +129,7 @@ impl Node {
                 continue;
             }
             comparison.brought += 1;
-            if comparison.is_copy || is(Mutant::AheadKeptBack) {
+            if comparison.is_copy {
                 continue;
             }
             if bytes_max < comparison.weight {
@@ -190,7 +190,7 @@ impl Node {
         let is_ahead = repaired.is_ok_and(|repaired| repaired.is_ahead);
         // Of what was too much for once nothing is known yet.
         let is_member = !comparison.is_copy;
-        if is_ahead && is_member && !is_nothing && !is(Mutant::AheadKeptBack) {
+        if is_ahead && is_member && !is_nothing {
             let bytes = send_repair(RequestId::NOBODY, shard, address, from, turn);
             comparison.sent(bytes);
         }
