@@ -603,7 +603,11 @@ fn inside() -> Vec<Row> {
         (In::TombstonesByTimer, any, &[ForgottenIsSettled, SuspectsSettleNothing]),
         (In::TombstonesByMajority, any, &[ForgottenIsSettled, SuspectsSettleNothing]),
         (In::TombstonesKept, any, &[TombstonesGo]),
-        (In::TombstonesDropMarks, of_retries, &[TokensTakeEffectOnce, OutcomesAreTrue]),
+        (
+            In::TombstonesDropMarks,
+            of_retries,
+            &[TokensTakeEffectOnce, OutcomesAreTrue, AcknowledgedIsKept],
+        ),
         (In::ForgottenNotKept, any, &[ReplicasOnlyGrow]),
         (
             In::RefutedNotTold,
