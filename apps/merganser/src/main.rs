@@ -9,12 +9,11 @@ mod simulate;
 
 use std::process::ExitCode;
 
+use allocator::MiMalloc;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-/// A node allocates and frees many small buffers on two threads: this allocator makes a put
-/// cheaper than the system's, and returns memory after a burst.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// An always-writable replicated database.
 #[derive(Debug, Parser)]
@@ -34,6 +33,7 @@ enum Action {
 }
 
 fn main() -> ExitCode {
+    allocator::give_back_soon();
     let matches = Cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,

@@ -88,6 +88,10 @@ pub trait Disk: replica::Store {
     /// that it has it.
     fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool);
 
+    /// Whether it has fallen behind, so that what nobody waits for is staged later: until then it is
+    /// kept in memory.
+    fn is_busy(&self) -> bool;
+
     /// Stages what a shard should come to, where no change says it.
     fn keep_sum(&mut self, shard: ShardId, sum: Sum);
 

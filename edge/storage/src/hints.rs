@@ -17,6 +17,10 @@ use crate::group::weight;
 use crate::record;
 use crate::storage::Storage;
 
+/// How many bytes are staged behind a group on its way before what nobody waits for is staged
+/// later.
+const STAGED_BEHIND_MAX: usize = 1 << 20;
+
 impl Disk for Storage {
     fn keep_acceptor(&mut self, acceptor: &Acceptor) {
         self.open.stage_acceptor(acceptor.clone());
@@ -24,6 +28,10 @@ impl Disk for Storage {
 
     fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
         self.open.mark(shard, node, lacks);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.is_flushing() && STAGED_BEHIND_MAX <= self.staged_bytes()
     }
 
     fn keep_sum(&mut self, shard: ShardId, sum: Sum) {

@@ -34,6 +34,9 @@ const SEEK: usize = 4;
 /// 25,000 lines are dropped in a second, or 5,000 that are scattered.
 const PAUSE: Duration = Duration::from_micros(1250);
 
+/// How long until it is looked again whether the disk has caught up.
+const PAUSE_BUSY: Duration = Duration::from_millis(20);
+
 /// How many moments are remembered of what was settled when. A line that is kept for a while is
 /// kept for a sixteenth longer than that, at the most.
 const MOMENTS_MAX: u32 = 16;
@@ -174,6 +177,10 @@ impl Node {
         let Some(from) = self.exchange.pruning.filter(|(at, _)| *at <= turn.now) else { return };
         if !self.takes_part() {
             self.exchange.pruning = None;
+            return;
+        }
+        if turn.disk.is_busy() {
+            self.exchange.pruning = Some((turn.now + PAUSE_BUSY, from.1));
             return;
         }
         let mut left = ENTRIES_MAX;

@@ -30,8 +30,8 @@ use model::{Address, NodeId, Now, Object, ShardId};
 use mutant::{Mutant, is};
 use replica::StoreError;
 
-use crate::exchange::Kept;
 use crate::exchange::reap::{COST, Time};
+use crate::exchange::{Kept, throttle};
 use crate::message::Forgot;
 use crate::{After, Disk, Message, Node, Turn};
 
@@ -40,6 +40,9 @@ const KNOWN_MAX: usize = 1_024;
 
 /// How many runs they have together, at most: some hundred KiB.
 const RUNS_MAX: usize = 8_192;
+
+/// How many bytes of an object count for one object more: a step reads and stages about a MiB.
+const BYTES_FOR_ONE: usize = 8 << 10;
 
 /// After how many rounds it is seen to that a context still has what it had. A record may have been lost
 /// meanwhile, and with it what nobody will ever settle.
@@ -117,7 +120,7 @@ impl Contexts {
     }
 
     /// The next ones of which everything is settled, at most so many, and what may go of them.
-    fn next(&mut self, settled: &DotSet, max: usize) -> Vec<(Address, DotSet)> {
+    fn ripe(&mut self, settled: &DotSet, max: usize) -> Vec<(Address, DotSet)> {
         for (address, seen) in &mut self.seen {
             seen.rounds += 1;
             if seen.rounds.is_multiple_of(ROUNDS) {
@@ -132,15 +135,7 @@ impl Contexts {
             false => settled.is_superset(&seen.context),
         };
         let ripe = self.seen.iter().filter(|(_, seen)| is_settled(seen));
-        let next: Vec<_> = ripe
-            .map(|(address, seen)| (address.clone(), seen.superseded.clone()))
-            .take(max)
-            .collect();
-        if next.len() < max {
-            self.settled.clone_from(settled);
-        }
-        next.iter().for_each(|(address, _)| self.drop(address));
-        next
+        ripe.map(|(address, seen)| (address.clone(), seen.superseded.clone())).take(max).collect()
     }
 }
 
@@ -226,7 +221,7 @@ impl Kept {
         disk: &D,
     ) -> (BTreeMap<Address, DotSet>, Vec<Address>) {
         let contexts = &mut self.contexts;
-        let mut looked = 0;
+        let (mut looked, looked_max) = (0, COST * *left);
         let (mut keys, mut unread) = (BTreeMap::new(), Vec::new());
         let mut read = |address: &Address| match disk.object(shard, address) {
             Ok(found) => found,
@@ -237,9 +232,14 @@ impl Kept {
                 None
             }
         };
-        for (address, superseded) in contexts.next(settled, COST * *left) {
+        for (address, superseded) in contexts.ripe(settled, looked_max) {
+            if looked_max <= looked {
+                break;
+            }
+            contexts.drop(&address);
             looked += 1;
             let Some(object) = read(&address) else { continue };
+            looked += throttle::bytes(&object) / BYTES_FOR_ONE;
             let needed = object.marks().iter().filter(|(_, mark)| time.needs(mark));
             let needed = needed.map(|(dot, _)| *dot).collect();
             let dots = superseded.difference(&needed).intersection(&object.superseded());
@@ -250,11 +250,15 @@ impl Kept {
                 contexts.unlooked.insert(address);
             }
         }
-        while looked < COST * *left
+        if looked < looked_max {
+            contexts.settled.clone_from(settled);
+        }
+        while looked < looked_max
             && let Some(address) = contexts.unlooked.pop_first()
         {
             looked += 1;
             let Some(object) = read(&address) else { continue };
+            looked += throttle::bytes(&object) / BYTES_FOR_ONE;
             let was = contexts.seen.get(&address).map(|seen| &seen.context);
             let known = |was: &DotSet| {
                 let gone = was.difference(object.context());

@@ -339,6 +339,45 @@ fn a_context_that_cannot_be_read_for_a_while_is_looked_at_again() {
 }
 
 #[test]
+fn contexts_of_large_objects_are_trimmed_a_few_at_once() {
+    let mut cluster = cluster();
+    let text = "x".repeat(400 << 10);
+    let keys: Vec<String> = (0..8).map(|number| format!("hot{number}")).collect();
+    for _ in 0..30 {
+        for key in &keys {
+            let read = cluster.get(1, key, Level::Quorum).object;
+            cluster.put(1, key, &text, read.context());
+        }
+    }
+    cluster.wait(2 * SOON);
+    for (key, runs) in keys.iter().map(|key| (key, runs(&cluster, key))) {
+        assert!(runs.iter().all(|runs| *runs <= 16 + 2), "{key}: {runs:?}");
+    }
+    let most = cluster.nodes.values().map(|(_, disk)| disk.trimmed_bytes_max).max().unwrap();
+    assert!(0 < most && most <= 4 * text.len(), "{most} bytes at once, of {}", text.len());
+}
+
+#[test]
+fn while_a_disk_is_behind_it_is_given_nothing_to_forget() {
+    let mut cluster = cluster();
+    overwrite(&mut cluster, 60, 0);
+    let written = cluster.put(1, "deleted", "tea", &none());
+    delete(&mut cluster, 1, "deleted", &written.context);
+    let behind = |cluster: &mut Cluster, is_busy: bool| {
+        cluster.nodes.values_mut().for_each(|(_, disk)| disk.is_busy = is_busy);
+    };
+    behind(&mut cluster, true);
+    let before = held(&cluster);
+    cluster.wait(SOON);
+    assert_eq!(held(&cluster), before);
+    assert!(runs(&cluster, "hot").iter().all(|runs| 60 <= *runs));
+    behind(&mut cluster, false);
+    cluster.wait(SOON);
+    assert_eq!(held(&cluster), [before[0] - 1; 3]);
+    assert!(runs(&cluster, "hot").iter().all(|runs| *runs <= 16 + 2));
+}
+
+#[test]
 fn a_context_of_which_another_node_says_what_is_forgotten_already_is_remembered_all_the_same() {
     let mut cluster = cluster();
     cluster.stop(3);

@@ -27,6 +27,11 @@ pub(crate) struct Memory {
     pub(crate) marks: BTreeSet<(ShardId, NodeId)>,
     pub(crate) hints: BTreeMap<HintPlace, Hint>,
     pub(crate) sums: BTreeMap<ShardId, replica::Sum>,
+    /// How many bytes of values were stored anew at once, at most, since some of their context was
+    /// forgotten.
+    pub(crate) trimmed_bytes_max: usize,
+    /// Whether it has fallen behind.
+    pub(crate) is_busy: bool,
     /// Whether no object can be read for a while.
     pub(crate) is_unreadable: bool,
 }
@@ -97,6 +102,9 @@ impl Store for Memory {
         for (Address { table, key }, _) in reaping.tombstones {
             self.objects.remove(&(reaping.shard, table, key));
         }
+        let values = reaping.trimmed.iter().flat_map(|trimmed| trimmed.after.values().values());
+        let bytes = values.map(|value| value.body.len()).sum();
+        self.trimmed_bytes_max = self.trimmed_bytes_max.max(bytes);
         for replica::Trimmed { address: Address { table, key }, after, .. } in reaping.trimmed {
             self.objects.insert((reaping.shard, table, key), after);
         }
@@ -114,6 +122,10 @@ impl Disk for Memory {
         } else {
             self.marks.remove(&(shard, node));
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.is_busy
     }
 
     fn keep_sum(&mut self, shard: ShardId, sum: replica::Sum) {

@@ -119,6 +119,10 @@ impl Disk for Memory {
 
     fn mark(&mut self, _: ShardId, _: NodeId, _: bool) {}
 
+    fn is_busy(&self) -> bool {
+        false
+    }
+
     fn keep_sum(&mut self, _: ShardId, _: replica::Sum) {}
 
     fn hint(&self, _: &node::HintPlace) -> Result<Option<node::Hint>, StoreError> {

@@ -11,6 +11,10 @@ use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError, S
 use super::contents::Record;
 use super::{Place, SimDisk};
 
+/// How many records are staged behind a group on its way before what nobody waits for is staged
+/// later.
+const STAGED_BEHIND_MAX: usize = 4;
+
 impl SimDisk {
     fn check_readable(&self) -> Result<(), StoreError> {
         if self.unreadable { Err(StoreError::Io("a sector is unreadable".into())) } else { Ok(()) }
@@ -109,6 +113,10 @@ impl Disk for SimDisk {
 
     fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {
         self.stage(Record::Mark(shard, node, lacks));
+    }
+
+    fn is_busy(&self) -> bool {
+        self.flying.is_some() && STAGED_BEHIND_MAX <= self.open.len()
     }
 
     fn keep_sum(&mut self, shard: ShardId, sum: Sum) {

@@ -133,6 +133,10 @@ impl Disk for Memory {
         }
     }
 
+    fn is_busy(&self) -> bool {
+        false
+    }
+
     fn keep_sum(&mut self, shard: ShardId, sum: replica::Sum) {
         self.sums.insert(shard, sum);
     }
