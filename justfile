@@ -55,6 +55,10 @@ bench-repair:
 bench-dialogue *options:
     cargo run --release -p bench --bin dialogue -- {{options}}
 
+# What clocks, logs, trees and their exchange cost beside the puts themselves.
+bench-upkeep *options:
+    cargo run --release -p bench --features mutants --bin upkeep -- {{options}}
+
 # Five times what a cluster of three can do, for a minute: what is still done, what the others are told, and what is left of it.
 overload *options:
     bash scripts/overload.sh {{options}}

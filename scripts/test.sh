@@ -22,7 +22,7 @@ stage() {
 
 stage format cargo fmt --all --check
 stage lint cargo clippy --workspace --all-targets -- -D warnings
-stage lint-features cargo clippy -p sim -p fuzz --features sim/mutants,fuzz/libfuzzer --all-targets -- -D warnings
+stage lint-features cargo clippy -p sim -p fuzz -p bench --features sim/mutants,fuzz/libfuzzer,bench/mutants --all-targets -- -D warnings
 # The simulator and the models are run below, optimized.
 stage test cargo test --workspace --exclude sim --exclude models -- --test-threads 2
 RUSTDOCFLAGS="-D warnings" stage docs cargo doc --workspace --no-deps --document-private-items

@@ -5,8 +5,9 @@
 //! simulator sets one of them for its thread and must then find something wrong.
 //!
 //! Without the feature `on`, [`is`] is the constant `false`, and what it guards is not in
-//! the program. Nothing but the simulator's own tests may enable the feature; a test of the
-//! application looks that nobody does.
+//! the program. Nothing but the simulator's own tests may enable the feature, and the bench
+//! `upkeep`, which leaves out what it measures; a test of the application looks that
+//! it does not.
 
 /// Declares the mutants, and the list of all of them, so that none can be forgotten there.
 macro_rules! mutants {
