@@ -34,6 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "replica",
         ],
     ),
+    ("allocator", &[]),
     ("codec", &["catalog", "causality", "crdt", "model"]),
     ("wire", &["antientropy", "catalog", "causality", "codec", "model", "node", "replica"]),
     ("storage", &["catalog", "causality", "codec", "model", "node", "replica"]),
