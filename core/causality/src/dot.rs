@@ -20,6 +20,28 @@ impl Incarnation {
     pub const fn bits(self) -> u64 {
         self.0
     }
+
+    /// The names under which the same life writes keys that it is asked to write again and again: as
+    /// random as its own.
+    pub fn lanes(self) -> impl Iterator<Item = Self> {
+        (1..=LANES).map(move |number| Self(scrambled(self.0 ^ scrambled(number))))
+    }
+
+    /// Whether this names the life of `life`: it is that, or one of its lanes.
+    pub fn is_of(self, life: Self) -> bool {
+        self == life || life.lanes().any(|lane| lane == self)
+    }
+}
+
+/// How many lanes a life has.
+const LANES: u64 = 8;
+
+/// One to one, and every bit of the result depends on every bit. Source: Stafford's variant 13 of the last
+/// step of `MurmurHash3`, as in `SplitMix64`.
+const fn scrambled(bits: u64) -> u64 {
+    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 impl fmt::Display for Incarnation {

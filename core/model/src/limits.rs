@@ -36,6 +36,10 @@ pub struct Limits {
     /// How many runs of superseded dots, beside those that retries may ask for, the context of an
     /// object may have before those go that all replicas know to be superseded.
     pub context_runs_max: usize,
+    /// How many runs the context of an object may have of dots that one life of a node has minted,
+    /// before that gives the key dots that no other key has. More than the others, so that this is for
+    /// those that cannot go.
+    pub own_runs_max: usize,
     /// Within which time everything that is stored is read again, to find what a disk has lost.
     pub scrub_interval: Duration,
     /// After which time without a proof that it is equal a shard is compared while it is written.
@@ -77,6 +81,7 @@ impl Default for Limits {
             log_entries_max: 100_000,
             changes_retention: Duration::from_secs(600),
             context_runs_max: 16,
+            own_runs_max: 32,
             scrub_interval: Duration::from_secs(24 * 3_600),
             repair_interval: Duration::from_secs(3_600),
             retry_window: Duration::from_secs(3_600),

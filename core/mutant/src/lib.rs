@@ -324,6 +324,8 @@ mutants! {
     SuspectsCount,
     /// A suspect shard is never whole again.
     SuspectForEver,
+    /// The dots of a key that is written again and again are counted anew after a while.
+    LaneBeginsAnew,
 }
 
 #[cfg(feature = "on")]

@@ -144,7 +144,7 @@ impl Node {
         let held = self.shown(shard, &*turn.disk).object(address).ok()?;
         let unheard = dots.difference(self.kept(shard).replica.clock());
         // What this life is to write yet is on no disk: whoever says so would make it old news.
-        let mine = |run: &&Run| run.incarnation == self.config.incarnation;
+        let mine = |run: &&Run| run.incarnation.is_of(self.config.incarnation);
         let made_up = unheard.runs().iter().filter(mine).copied().collect();
         let made_up = DotSet::from_runs(made_up).expect("a part of a set is one");
         let (unheard, forgets) = (unheard.difference(&made_up), self.forgets(shard));

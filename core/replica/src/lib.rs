@@ -30,6 +30,7 @@
 
 mod bent;
 mod forgotten;
+mod lanes;
 mod log;
 mod shard;
 mod store;

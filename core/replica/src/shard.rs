@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::bent::{self, without_first};
 use crate::forgotten::{chunks, values_in, without};
+use crate::lanes::Lanes;
 use crate::{Change, Reaped, Reaping, Store, StoreError, Trimmed};
 
 /// Why a mutation was not applied. Nothing was changed, and no dot was minted.
@@ -149,6 +150,8 @@ pub struct Replica {
     /// The number of the last dot minted here. Starts at zero in every life of the node,
     /// because the incarnation is new.
     minted: u64,
+    /// The dots of keys that are written again and again.
+    lanes: Lanes,
     clock: DotSet,
     /// The part of the clock of which no object speaks any more.
     forgotten: DotSet,
@@ -159,13 +162,14 @@ pub struct Replica {
 impl Replica {
     /// A replica as found on disk, in the life `incarnation`, which must be a new one.
     pub fn new(shard: ShardId, incarnation: Incarnation, clock: DotSet) -> Self {
-        let is_new = clock.runs_of(incarnation).is_empty();
+        let is_new = clock.runs().iter().all(|run| !run.incarnation.is_of(incarnation));
         assert!(
             is_new || is(Mutant::IncarnationReadBack),
             "incarnation {incarnation} is not new in shard {shard}"
         );
         let minted = bent::minted(&clock, incarnation);
-        Self { shard, incarnation, minted, clock, forgotten: DotSet::new(), has_missed: false }
+        let (lanes, forgotten) = (Lanes::of(incarnation), DotSet::new());
+        Self { shard, incarnation, minted, lanes, clock, forgotten, has_missed: false }
     }
 
     /// The same replica, which has forgotten these dots in a former life.
@@ -227,8 +231,11 @@ impl Replica {
         if is(Mutant::DeleteTakesAll) && matches!(mutation, Mutation::Delete) {
             let _ = read.union(here.context());
         }
+        let own_runs = here.context().runs_of(self.incarnation).len();
+        let lane = self.lanes.find(address, limits.own_runs_max < own_runs);
         let is_reused = is(Mutant::DotReused) && self.minted % 7 == 6;
-        let dot = Dot::new(self.incarnation, self.minted + u64::from(!is_reused));
+        let next = Dot::new(self.incarnation, self.minted + u64::from(!is_reused));
+        let dot = lane.map_or(next, |lane| self.lanes.next(lane));
         let object = match mutation {
             Mutation::Store(value) => Object::written(dot, read, value),
             Mutation::Delete => Object::deleted(dot, read),
@@ -244,7 +251,10 @@ impl Replica {
         if is_limited && 0 < siblings && siblings < merged.width() {
             check_siblings(siblings, &merged, limits)?;
         }
-        self.minted = dot.seq;
+        match lane {
+            Some(lane) => self.lanes.minted(lane, address),
+            None => self.minted = dot.seq,
+        }
         self.commit(store, address, merged, object.context());
         let context = object.context().clone();
         Ok(Stored { dot, object, context, repeated: false })
@@ -493,8 +503,8 @@ impl Replica {
 
     /// Adds to the clock. Returns all runs of each incarnation that gained any.
     fn take_in(&mut self, news: &DotSet) -> Vec<(Incarnation, Vec<Run>)> {
-        let minted_here = |dot: &DotSet| !dot.runs_of(self.incarnation).is_empty();
-        if !is(Mutant::ClockNotAdvanced) || minted_here(news) {
+        let minted_here = || news.runs().iter().any(|run| run.incarnation.is_of(self.incarnation));
+        if !is(Mutant::ClockNotAdvanced) || minted_here() {
             let _ = self.clock.union(news);
         }
         let touched: BTreeSet<Incarnation> =

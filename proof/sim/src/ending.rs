@@ -217,7 +217,7 @@ impl World {
     /// guest kept it for all replicas whose disks are not given up, so it has to have lost each of these,
     /// or the replica has.
     fn minter_of(&self, write: &Write, dot: Dot) -> Option<NodeId> {
-        let host = self.hosts.values().find(|host| host.incarnation == dot.incarnation)?;
+        let host = self.hosts.values().find(|host| dot.incarnation.is_of(host.incarnation))?;
         let (losses, replicas) = (&self.oracle.losses, &self.oracle.spot(write.spot).replicas);
         let is_lost_for = |replica: &NodeId| {
             losses.has_lost_hint((host.id, *replica), write.spot, dot)

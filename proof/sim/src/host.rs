@@ -251,9 +251,9 @@ impl Host {
     }
 }
 
-/// Takes the dots of an incarnation out of a clock.
-fn forget(clock: &mut DotSet, incarnation: Incarnation) {
-    let runs = clock.runs_of(incarnation).to_vec();
+/// Takes the dots of a life out of a clock.
+fn forget(clock: &mut DotSet, life: Incarnation) {
+    let runs = clock.runs().iter().filter(|run| run.incarnation.is_of(life)).copied().collect();
     let dots = DotSet::from_runs(runs).expect("the runs of a set are in normal form");
     *clock = clock.difference(&dots);
 }

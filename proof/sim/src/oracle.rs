@@ -224,7 +224,7 @@ impl Oracle {
         let write = self.write(id);
         let shard = self.spot(spot).shard;
         let is_new =
-            |dot: &Dot| dot.incarnation == minter && !self.by_dot.contains_key(&(shard, *dot));
+            |dot: &Dot| dot.incarnation.is_of(minter) && !self.by_dot.contains_key(&(shard, *dot));
         let minted = match &write.value {
             Some(value) => {
                 let mine = object.values().iter().filter(|(_, held)| *held == value);

@@ -250,7 +250,8 @@ impl World {
                 || hint.is_some_and(|hint| hint.object.context().contains(dot))
                 || losses.has_lost_hint((from, place.target), spot, dot)
         };
-        let mut minted = object.values().keys().filter(|dot| dot.incarnation == minter.incarnation);
+        let mut minted =
+            object.values().keys().filter(|dot| dot.incarnation.is_of(minter.incarnation));
         match minted.find(|dot| !is_owed(**dot)) {
             None => Ok(()),
             Some(dot) => {

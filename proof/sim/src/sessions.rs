@@ -149,7 +149,7 @@ impl World {
         let Some(host) = self.hosts.get(&at) else { return Ok(()) };
         let write = self.oracle.write(id);
         let shard = self.oracle.spot(write.spot).shard;
-        let is_own = write.dot.is_some_and(|dot| dot.incarnation == host.incarnation);
+        let is_own = write.dot.is_some_and(|dot| dot.incarnation.is_of(host.incarnation));
         let clock = clock_of(host, shard);
         let missing = demanded.difference(&clock);
         let is_lost = |dot| {

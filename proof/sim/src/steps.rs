@@ -176,7 +176,7 @@ impl World {
     /// only what it wrote, and the token if it has one, tells which write that is.
     fn learn_late(&mut self, at: NodeId, spot: usize, object: &Object) -> Result<(), Broken> {
         let minter = self.host(at).incarnation;
-        let is_new = |dot: &Dot| dot.incarnation == minter && !self.oracle.is_known(spot, *dot);
+        let is_new = |dot: &Dot| dot.incarnation.is_of(minter) && !self.oracle.is_known(spot, *dot);
         let new: Vec<Dot> = dots(object.context()).filter(is_new).collect();
         for dot in new {
             let held = object.values().get(&dot);
@@ -201,11 +201,12 @@ impl World {
                 | Op::Nowhere
                 | Op::Ask => None,
             };
-            // A client may have used the token for a write to another key as well.
+            // A client may have used the token for a write to another key as well, or for another delete
+            // of this one: the object speaks of all that the one which was accepted had read.
             let is_here = |id: &WriteId| self.oracle.write(*id).spot == spot;
-            let mut asked = self.open.values().filter(is_it).filter_map(write_of);
-            let id = asked.find(is_here);
-            if let Some(id) = id {
+            let asked = self.open.values().filter(is_it).filter_map(write_of).filter(is_here);
+            let had_read = |id: &WriteId| self.oracle.write(*id).context.len();
+            if let Some(id) = asked.max_by_key(had_read) {
                 self.oracle.mint(id, dot)?;
             }
         }

@@ -52,6 +52,9 @@ pub struct Plan {
     /// How many runs of superseded dots a context may have.
     #[serde(default = "long_context")]
     pub context_runs_max: usize,
+    /// How many of them may be of one life.
+    #[serde(default = "long_context")]
+    pub own_runs_max: usize,
     /// The most bytes that a node keeps for replicas that are away.
     #[serde(default = "roomy")]
     pub hint_bytes_max: u64,
@@ -261,6 +264,7 @@ impl Plan {
         let mut levels = Dice::new(seed, Part::Levels);
         // A declaration takes several round trips, one declaration after the other.
         let sloppy = u16::from(replicas) < nodes && Dice::new(seed, Part::Guests).chance(350);
+        let mut contexts = Dice::new(seed, Part::Contexts);
         let mut watching = Dice::new(seed, Part::Watchers);
         let watchers = watching.pick(&[0, 0, 0, 1, 2]);
         let retention =
@@ -281,7 +285,8 @@ impl Plan {
             requests_max: dice.pick(&[10_000, 10_000, 10_000, 4]),
             page_objects_max: dice.pick(&[1_000, 1_000, 5, 2]),
             log_entries_max: Dice::new(seed, Part::Logs).pick(&[long_log(), long_log(), 200, 20]),
-            context_runs_max: Dice::new(seed, Part::Contexts).pick(&[0, 0, 1, 4, 16]),
+            context_runs_max: contexts.pick(&[0, 0, 1, 4, 16]),
+            own_runs_max: contexts.pick(&[0, 1, 4, 32, 32]),
             hint_bytes_max: Dice::new(seed, Part::Rooms).pick(&[
                 roomy(),
                 roomy(),

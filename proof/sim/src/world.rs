@@ -176,6 +176,7 @@ impl World {
             page_objects_max,
             log_entries_max,
             context_runs_max,
+            own_runs_max,
             hint_bytes_max,
             ..
         } = plan;
@@ -185,6 +186,7 @@ impl World {
             page_objects_max,
             log_entries_max,
             context_runs_max,
+            own_runs_max,
             hint_bytes_max,
             retry_window: tokens::WINDOW,
             token_ahead_max: tokens::WINDOW,

@@ -623,6 +623,7 @@ fn inside() -> Vec<Row> {
         (In::LossNotNoticed, any, &[LossesAreNoticed]),
         (In::SuspectsCount, of_records_that_turn_old, &[SuspectsSettleNothing]),
         (In::SuspectForEver, any, &[SuspicionEnds]),
+        (In::LaneBeginsAnew, any, &[DotsAreUnique]),
         (In::UnheardIsFresh, of_late_news, &[StalenessIsTrue]),
         (In::SloppyIsFresh, of_guests, &[StalenessIsTrue]),
         (In::StrictIsFresh, any, &[StalenessIsTrue]),

@@ -342,6 +342,7 @@ fn resolve_limits(
         catch_up_rate: default.catch_up_rate,
         log_entries_max: default.log_entries_max,
         context_runs_max: default.context_runs_max,
+        own_runs_max: default.own_runs_max,
         changes_retention: default.changes_retention,
         scrub_interval: default.scrub_interval,
         repair_interval: default.repair_interval,

@@ -303,10 +303,11 @@ fn while_a_replica_is_away_nothing_is_forgotten_and_when_it_is_back_all_is() {
     let first = cluster.put(3, "hot", "seen by n3", &none());
     cluster.wait(SOON);
     cluster.stop(3);
-    overwrite(&mut cluster, 60, 0);
+    overwrite(&mut cluster, 600, 0);
     cluster.wait(SOON);
     let here: Vec<usize> = runs(&cluster, "hot");
-    assert!(here.iter().take(2).all(|runs| 60 <= *runs), "{here:?}");
+    let few = 33..=40;
+    assert!(here.iter().take(2).all(|runs| few.contains(runs)), "{here:?}");
     let read = cluster.get(1, "hot", Level::Quorum).object;
     assert!(
         first
@@ -333,7 +334,7 @@ fn a_context_that_cannot_be_read_for_a_while_is_looked_at_again() {
     fail(&mut cluster, true);
     cluster.wait(SOON);
     fail(&mut cluster, false);
-    assert!(runs(&cluster, "hot").iter().all(|runs| 60 <= *runs));
+    assert!(runs(&cluster, "hot").iter().all(|runs| 32 < *runs));
     cluster.wait(SOON);
     assert!(runs(&cluster, "hot").iter().all(|runs| *runs <= 16 + 2));
 }
@@ -370,7 +371,7 @@ fn while_a_disk_is_behind_it_is_given_nothing_to_forget() {
     let before = held(&cluster);
     cluster.wait(SOON);
     assert_eq!(held(&cluster), before);
-    assert!(runs(&cluster, "hot").iter().all(|runs| 60 <= *runs));
+    assert!(runs(&cluster, "hot").iter().all(|runs| 32 < *runs));
     behind(&mut cluster, false);
     cluster.wait(SOON);
     assert_eq!(held(&cluster), [before[0] - 1; 3]);
