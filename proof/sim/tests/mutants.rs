@@ -623,7 +623,11 @@ fn inside() -> Vec<Row> {
         (In::LossNotNoticed, any, &[LossesAreNoticed]),
         (In::SuspectsCount, of_records_that_turn_old, &[SuspectsSettleNothing]),
         (In::SuspectForEver, any, &[SuspicionEnds]),
-        (In::LaneBeginsAnew, any, &[DotsAreUnique]),
+        (
+            In::LaneBeginsAnew,
+            any,
+            &[DotsAreUnique, NoFalseDominance, NothingIsInvented, ReceiptsAreTrue],
+        ),
         (In::UnheardIsFresh, of_late_news, &[StalenessIsTrue]),
         (In::SloppyIsFresh, of_guests, &[StalenessIsTrue]),
         (In::StrictIsFresh, any, &[StalenessIsTrue]),
