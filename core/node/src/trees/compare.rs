@@ -31,6 +31,7 @@ use antientropy::{Difference, Exchange, KeyRange, Limits, Outcome, respond};
 use model::{Address, NodeId, Now, ShardId};
 use mutant::{Mutant, is};
 
+use crate::exchange::acks::Trust;
 use crate::exchange::throttle;
 use crate::message::{Compare, Compared};
 use crate::trees::pages::Pages;
@@ -171,7 +172,10 @@ impl Node {
         let tombstones = self.shards.get(&shard).map(|kept| &kept.tombstones);
         let is_alike = tombstones.is_some_and(|tombstones| tombstones.differ(turn.now, interval));
         let is_same_clock = is_same_clock && !is_alike;
-        let is_due = is_ours && (is_same_clock || is_overdue) || self.needs_more(shard, with);
+        // A suspect asks by itself. To be asked meanwhile would bring it everything twice.
+        let asks = self.exchange.acks.trust_in(shard, with) == Trust::Suspect;
+        let is_new = is_same_clock && (!asks || self.is_suspect(shard));
+        let is_due = is_ours && (is_new || is_overdue) || self.needs_more(shard, with);
         if is_due && !is_resting && !is(Mutant::NothingCompared) {
             self.begin_comparison((shard, with), KeyRange::ALL, Purpose::Itself, turn);
         }

@@ -121,6 +121,19 @@ fn a_record_that_went_while_nobody_looked_is_missed_by_the_node_itself_and_broug
 }
 
 #[test]
+fn a_suspect_asks_by_itself_and_nobody_asks_it_so_that_nothing_is_brought_twice() {
+    let mut cluster = filled(3, 200, NEVER);
+    let begun = |cluster: &Cluster| [1, 2].map(|id| counts(cluster, id).comparisons);
+    let before = begun(&cluster);
+    let lost = restart_without(&mut cluster, 3, 77);
+    cluster.wait(8_000);
+    assert!(disk(&mut cluster, 3).objects.contains_key(&lost));
+    assert_eq!((counts(&cluster, 3).suspicions, suspects(&cluster, 3)), (1, vec![]));
+    assert!(0 < counts(&cluster, 3).comparisons);
+    assert_eq!(begun(&cluster), before, "the others have begun none");
+}
+
+#[test]
 fn a_record_that_is_written_again_before_it_is_missed_is_missed_all_the_same() {
     let mut cluster = filled(3, 50, Duration::from_secs(10));
     let (lost, _) = disk(&mut cluster, 2).objects.iter().nth(7).unwrap();
