@@ -115,11 +115,12 @@ impl Trio {
         let (ticket, until) = (self.begin(1, Request::Declare(declare)), Instant::now() + TIMEOUT);
         while Instant::now() < until {
             self.turn()?;
-            for (of, reply) in self.answers.drain(..) {
-                match (of == ticket, matches!(reply, Reply::Declared(_))) {
-                    (true, true) => return Ok(()),
-                    _ => return Err(format!("the declaration was answered with {reply:?}").into()),
+            match self.answers.pop() {
+                Some((of, Reply::Declared(_))) if of == ticket => return Ok(()),
+                Some((_, reply)) => {
+                    return Err(format!("the declaration was answered with {reply:?}").into());
                 }
+                None => {}
             }
         }
         Err("the declaration was not answered".into())
