@@ -397,6 +397,41 @@ fn a_context_of_which_another_node_says_what_is_forgotten_already_is_remembered_
     assert!(all.iter().all(|runs| *runs <= 16 + 2), "{all:?}");
 }
 
+/// A read of what only the first node holds. It asks the others whether they have forgotten it; before
+/// they hear of that, they have heard of the value, and it was overwritten and is forgotten. Returns what
+/// they are asked.
+fn in_doubt(asked: Request) -> (Cluster, Ticket, VecDeque<(NodeId, Input)>) {
+    let mut cluster = Cluster::with_limits(3, Limits { context_runs_max: 0, ..limits() });
+    overwrite(&mut cluster, 10, 100);
+    cluster.wait(SOON);
+    assert!(0 < forgetting(&cluster, 2).dots);
+    cluster.holds =
+        |from, to, message| from != to && matches!(message, Message::Merge(_) | Message::Doubt(_));
+    let read = cluster.get(2, "hot", Level::One).object;
+    let w = WriteOptions { w: Some(Level::One), ..WriteOptions::default() };
+    let late = cluster.ask(1, put("hot", "late", read.context(), w));
+    assert!(matches!(late, Reply::Written(_)), "{late:?}");
+    let ticket = cluster.begin(1, asked);
+    let is_doubt = |held: &(NodeId, Input)| {
+        matches!(&held.1, Input::Received { message: Message::Doubt(_), .. })
+    };
+    let held = std::mem::take(&mut cluster.held);
+    let (doubts, mut merges): (VecDeque<_>, VecDeque<_>) = held.into_iter().partition(is_doubt);
+    assert_eq!(doubts.len(), 2);
+    cluster.holds = |_, _, _| false;
+    cluster.inputs.append(&mut merges);
+    cluster.settle();
+    overwrite(&mut cluster, 10, 100);
+    cluster.wait(SOON);
+    (cluster, ticket, doubts)
+}
+
+/// A read at all replicas that may take a minute.
+fn patient_get() -> Request {
+    let Request::Get(one) = get("hot", Level::All) else { panic!() };
+    Request::Get(Get { timeout: Duration::from_secs(60), ..one })
+}
+
 #[test]
 fn what_took_the_place_of_a_value_while_it_was_in_doubt_is_shown_instead() {
     let all = ReadOptions { r: Some(Level::All), ..ReadOptions::default() };
@@ -408,35 +443,8 @@ fn what_took_the_place_of_a_value_while_it_was_in_doubt_is_shown_instead() {
         options: all,
         timeout: Duration::from_secs(60),
     });
-    let Request::Get(one) = get("hot", Level::All) else { panic!() };
-    let one = Request::Get(Get { timeout: Duration::from_secs(60), ..one });
-    for asked in [list, one] {
-        let mut cluster = Cluster::with_limits(3, Limits { context_runs_max: 0, ..limits() });
-        overwrite(&mut cluster, 10, 100);
-        cluster.wait(SOON);
-        assert!(0 < forgetting(&cluster, 2).dots);
-        // The first has a value that the others have not heard of, and asks whether they forgot it.
-        cluster.holds = |from, to, message| {
-            from != to && matches!(message, Message::Merge(_) | Message::Doubt(_))
-        };
-        let read = cluster.get(2, "hot", Level::One).object;
-        let w = WriteOptions { w: Some(Level::One), ..WriteOptions::default() };
-        let late = cluster.ask(1, put("hot", "late", read.context(), w));
-        assert!(matches!(late, Reply::Written(_)), "{late:?}");
-        let ticket = cluster.begin(1, asked);
-        let is_doubt = |held: &(NodeId, Input)| {
-            matches!(&held.1, Input::Received { message: Message::Doubt(_), .. })
-        };
-        let held = std::mem::take(&mut cluster.held);
-        let (mut doubts, mut merges): (VecDeque<_>, VecDeque<_>) =
-            held.into_iter().partition(is_doubt);
-        assert_eq!(doubts.len(), 2);
-        // Meanwhile they hear of it, and it is overwritten and forgotten.
-        cluster.holds = |_, _, _| false;
-        cluster.inputs.append(&mut merges);
-        cluster.settle();
-        overwrite(&mut cluster, 10, 100);
-        cluster.wait(SOON);
+    for asked in [list, patient_get()] {
+        let (mut cluster, ticket, mut doubts) = in_doubt(asked);
         cluster.inputs.append(&mut doubts);
         cluster.settle();
         let object = match cluster.answers.remove(&ticket) {
@@ -448,4 +456,18 @@ fn what_took_the_place_of_a_value_while_it_was_in_doubt_is_shown_instead() {
         };
         assert_eq!(texts(&object), ["9"], "what was written last");
     }
+}
+
+#[test]
+fn a_doubt_is_not_answered_where_what_took_the_place_of_a_value_cannot_be_read() {
+    let (mut cluster, ticket, mut doubts) = in_doubt(patient_get());
+    for id in [2, 3] {
+        cluster.nodes.get_mut(&NodeId::new(id)).unwrap().1.is_unreadable = true;
+    }
+    cluster.inputs.append(&mut doubts);
+    cluster.settle();
+    assert_eq!(cluster.answers.get(&ticket), None, "nobody says that nothing is there");
+    cluster.wait(61_000);
+    let reply = cluster.answers.remove(&ticket).unwrap();
+    assert!(matches!(reply, Reply::Failed(Failure::TooFewAnswers { .. })), "{reply:?}");
 }
