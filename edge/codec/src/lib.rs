@@ -53,12 +53,12 @@ pub use reader::Reader;
 use thiserror::Error;
 
 /// The version of every encoding here that ends up on a disk, but for
-/// [catalogs](catalog::VERSION), and for objects with marks.
+/// [catalogs](catalog::VERSION), and for what needs [another](VERSION_EXTENDED).
 pub const VERSION: u8 = 1;
 
-/// The version of objects that have marks. Others stay what they were, so that a program
-/// which does not know of marks reads them.
-pub const VERSION_MARKED: u8 = 2;
+/// The version of objects that have marks, and of lines of a log that add to a sum. Others stay what
+/// they were, so that a program which does not know of these reads them.
+pub const VERSION_EXTENDED: u8 = 2;
 
 /// Bytes that are no encoding of anything.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]

@@ -18,7 +18,7 @@ use model::Object;
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::{Malformed, VERSION, VERSION_MARKED, object};
+use crate::{Malformed, VERSION, VERSION_EXTENDED, object};
 
 /// The bytes before the body.
 pub const HEADER_BYTES: usize = 10;
@@ -63,7 +63,7 @@ impl Kind {
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum RecordError {
     /// The record is whole. A later program wrote it, and this one must leave it alone.
-    #[error("the record has format version {found}, this program reads up to {VERSION_MARKED}")]
+    #[error("the record has format version {found}, this program reads up to {VERSION_EXTENDED}")]
     Newer {
         /// Its version.
         found: u8,
@@ -93,26 +93,57 @@ pub fn seal_object(key: &[u8], object: &Object, record: &mut Vec<u8>) {
         return seal_into(Kind::Object, key, record, |out| object::encode(object, out));
     }
     let body = |out: &mut Vec<u8>| object::encode_marked(object, out);
-    seal_version(VERSION_MARKED, Kind::Object, key, record, body);
+    seal_version(VERSION_EXTENDED, Kind::Object, key, record, body);
 }
 
 /// Returns the object in the record that was found under `key`.
 ///
 /// # Errors
 ///
-/// [`ObjectError`]; nothing of the record may be used.
-pub fn open_object(key: &[u8], record: &Bytes) -> Result<Object, ObjectError> {
-    let (version, body) = open_version(VERSION_MARKED, Kind::Object, key, record)?;
+/// [`BodyError`]; nothing of the record may be used.
+pub fn open_object(key: &[u8], record: &Bytes) -> Result<Object, BodyError> {
+    let (version, body) = open_version(VERSION_EXTENDED, Kind::Object, key, record)?;
     Ok(if version == VERSION { object::decode(&body)? } else { object::decode_marked(&body)? })
 }
 
-/// Why a record is no object.
+/// Makes the record of a line of a log, whose write added so much to the sum of its shard.
+pub fn seal_line(key: &[u8], adds: u64, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    if adds == 0 {
+        return seal(Kind::Log, key, body);
+    }
+    let mut record = Vec::with_capacity(128);
+    let adding = |out: &mut Vec<u8>| {
+        out.extend(adds.to_le_bytes());
+        body(out);
+    };
+    seal_version(VERSION_EXTENDED, Kind::Log, key, &mut record, adding);
+    record
+}
+
+/// Returns what the write of a line added to the sum, and the body of the line.
+///
+/// # Errors
+///
+/// [`BodyError`]; nothing of the record may be used.
+pub fn open_line(key: &[u8], record: &Bytes) -> Result<(u64, Bytes), BodyError> {
+    let (version, body) = open_version(VERSION_EXTENDED, Kind::Log, key, record)?;
+    if version == VERSION {
+        return Ok((0, body));
+    }
+    let adds = *body.first_chunk().ok_or(Malformed::Truncated)?;
+    match u64::from_le_bytes(adds) {
+        0 => Err(Malformed::Invalid("a line that adds nothing").into()),
+        adds => Ok((adds, body.slice(size_of::<u64>()..))),
+    }
+}
+
+/// Why a record is not what it is taken for.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-pub enum ObjectError {
+pub enum BodyError {
     /// The record cannot be used.
     #[error("{0}")]
     Record(#[from] RecordError),
-    /// The record is whole, and its body is no object.
+    /// The record is whole, and its body is not of its kind.
     #[error("{0}")]
     Body(#[from] Malformed),
 }
@@ -155,7 +186,7 @@ fn open_version(
     if checksum(version, found, key, body) != u64::from_le_bytes(*sum) {
         return Err(RecordError::Corrupt("the checksum does not fit the key and the bytes"));
     }
-    if VERSION_MARKED < version {
+    if VERSION_EXTENDED < version {
         return Err(RecordError::Newer { found: version });
     }
     if !(VERSION..=most).contains(&version) || found != kind.byte() {
@@ -206,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_whole_record_of_a_later_version_is_newer_and_not_corrupt() {
-        let next = VERSION_MARKED + 1;
+        let next = VERSION_EXTENDED + 1;
         let sum = checksum(next, 99, b"key", b"whatever");
         let mut later = vec![next, 99];
         later.extend(sum.to_le_bytes());

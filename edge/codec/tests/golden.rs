@@ -187,7 +187,12 @@ fn lines_of_a_log_in_their_records() {
     let record = record::seal(Kind::Log, &key, |out| log::encode(&run, &address, out));
     assert_golden("log-record.hex", &record);
     let body = record::open(Kind::Log, &key, &kept("log-record.hex")).unwrap();
-    assert_eq!(log::decode(Dot::new(A, 300), &body), Ok((run, address)));
+    assert_eq!(log::decode(Dot::new(A, 300), &body), Ok((run, address.clone())));
+    assert_eq!(record::open_line(&key, &kept("log-record.hex")), Ok((0, body.clone())));
+    let line = |out: &mut Vec<u8>| log::encode(&run, &address, out);
+    assert_eq!(record::seal_line(&key, 0, line), record, "who adds nothing says nothing of it");
+    assert_golden("log-record-2.hex", &record::seal_line(&key, 0x0102_0304, line));
+    assert_eq!(record::open_line(&key, &kept("log-record-2.hex")), Ok((0x0102_0304, body)));
 }
 
 #[test]

@@ -14,11 +14,14 @@
 //! all of it.
 //!
 //! What is handed out are records as they lie on the disk, each with its own checksum, which
-//! whoever keeps them can [check](Record::check). Two things are left out: the vote of the node,
+//! whoever keeps them can [check](Record::check); but those of clocks and sums are as they ought to be, for
+//! the disk may have a part of these in its log. Two things are left out: the vote of the node,
 //! of which only the catalog in force is told, because a vote that is cast twice is a vote
 //! broken; and the log, which is only a shorter way to what the objects say.
 //!
 //! A checkpoint keeps alive what was overwritten since. It is not to be held for days.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use catalog::{Acceptor, Catalog};
@@ -29,6 +32,7 @@ use thiserror::Error;
 
 use crate::engine::{Engine, bytes};
 use crate::record;
+use crate::tail;
 
 /// What a record of a checkpoint is about. In the order in which they come.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -150,6 +154,11 @@ impl Checkpoints {
             None => Acceptor::default(),
         };
         let catalog = acceptor.learned;
+        let (late, unreadable) =
+            tail::read(&self.engine, &snapshot).map_err(|error| disk(&error))?;
+        if let Some(error) = unreadable.first() {
+            return Err(disk(error));
+        }
         match catalog.enrolment(self.node, self.disk) {
             // Who knows of no keyspace has not heard yet what it was.
             Enrolment::New if !catalog.keyspaces.is_empty() => {}
@@ -161,7 +170,8 @@ impl Checkpoints {
         }
         let Self { cluster, node, layout, disk, .. } = *self;
         let origin = Origin { cluster, node, layout, disk, catalog };
-        Ok(Checkpoint { engine: self.engine.clone(), snapshot, origin })
+        let late = late.sealed().collect();
+        Ok(Checkpoint { engine: self.engine.clone(), snapshot, late, origin })
     }
 }
 
@@ -169,6 +179,8 @@ impl Checkpoints {
 pub struct Checkpoint {
     engine: Engine,
     snapshot: Snapshot,
+    /// Clocks and sums that the records of that moment do not say in full.
+    late: BTreeMap<Vec<u8>, Vec<u8>>,
     origin: Origin,
 }
 
@@ -187,7 +199,7 @@ impl Checkpoint {
     fn section(
         &self,
         section: Section,
-    ) -> impl Iterator<Item = Result<Record, CheckpointError>> + use<> {
+    ) -> impl Iterator<Item = Result<Record, CheckpointError>> + '_ {
         let engine = &self.engine;
         let found = match section {
             Section::Objects => self.snapshot.iter(&engine.objects),
@@ -197,7 +209,9 @@ impl Checkpoint {
         };
         found.map(move |entry| {
             let (key, value) = entry.into_inner().map_err(|error| disk(&error))?;
-            Ok(Record { section, key: bytes(&key), value: bytes(&value) })
+            let late = self.late.get(key.as_ref()).filter(|_| section == Section::Clocks);
+            let value = late.map_or_else(|| bytes(&value), |late| Bytes::copy_from_slice(late));
+            Ok(Record { section, key: bytes(&key), value })
         })
     }
 }

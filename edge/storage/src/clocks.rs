@@ -12,30 +12,41 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use causality::{DotSet, Run};
+use fjall::Readable as _;
 use model::ShardId;
 use replica::Sum;
 
-use crate::OpenError;
 use crate::engine::{Engine, bytes};
-use crate::record::{self, Known};
+use crate::tail::{self, Records};
+use crate::{OpenError, record};
 
 /// Of each shard, a set of dots.
 type Sets = BTreeMap<ShardId, DotSet>;
+
+/// What all shards know, and come to.
+pub(crate) struct Known {
+    pub(crate) clocks: Sets,
+    pub(crate) forgotten: Sets,
+    pub(crate) sums: BTreeMap<ShardId, Sum>,
+    /// What the records lack of it, and the tail of a log has.
+    pub(crate) late: Records,
+}
 
 /// The clocks of all shards, what each has forgotten, and what it comes to.
 pub(crate) fn recover(
     engine: &Engine,
     damaged: impl Fn(&dyn Display) -> OpenError,
-) -> Result<(Sets, Sets, BTreeMap<ShardId, Sum>), OpenError> {
+) -> Result<Known, OpenError> {
+    let now = engine.database().snapshot();
     let (mut clocks, mut forgotten, mut sums) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for entry in engine.clocks.iter() {
+    for entry in now.iter(&engine.clocks) {
         let (key, value) = entry.into_inner().map_err(|error| damaged(&error))?;
         let (shard, known) =
             record::open_known(&key, &bytes(&value)).map_err(|error| damaged(&error))?;
         let (sets, found) = match known {
-            Known::Clock(runs) => (&mut clocks, runs),
-            Known::Forgotten(runs) => (&mut forgotten, runs),
-            Known::Sum(sum) => {
+            record::Known::Clock(runs) => (&mut clocks, runs),
+            record::Known::Forgotten(runs) => (&mut forgotten, runs),
+            record::Known::Sum(sum) => {
                 sums.insert(shard, sum);
                 continue;
             }
@@ -48,11 +59,20 @@ pub(crate) fn recover(
     for (shard, dots) in &forgotten {
         let _ = clocks.entry(*shard).or_default().union(dots);
     }
-    Ok((clocks, forgotten, sums))
+    let (late, unreadable) = tail::read(engine, &now).map_err(|error| damaged(&error))?;
+    if let Some(error) = unreadable.first() {
+        return Err(damaged(error));
+    }
+    for ((shard, _), runs) in &late.clocks {
+        let dots = DotSet::from_runs(runs.clone()).map_err(|error| damaged(&error))?;
+        let _ = clocks.entry(*shard).or_default().union(&dots);
+    }
+    sums.extend(late.sums.iter().map(|(shard, sum)| (*shard, *sum)));
+    Ok(Known { clocks, forgotten, sums, late })
 }
 
 /// Appends the next run. One that goes over the end of a chunk was cut there.
-fn join(runs: &mut Vec<Run>, run: Run) {
+pub(crate) fn join(runs: &mut Vec<Run>, run: Run) {
     let is_next = |last: &&mut Run| {
         last.incarnation == run.incarnation && last.last.checked_add(1) == Some(run.first)
     };

@@ -16,6 +16,7 @@ use model::Durability;
 
 use crate::engine::Engine;
 use crate::group::Group;
+use crate::tail::Records;
 use crate::witness::{Mark, Witness};
 use crate::{FlushError, OpenError};
 
@@ -66,12 +67,13 @@ impl Writer {
 
     /// Says in the journal that what was recovered is on disk, so that its loss is noticed:
     /// from now on this replica acknowledges it. A disk that failed to sync it in a former
-    /// life may say now that all is well, and lose it with the next loss of power.
-    pub(crate) fn vouch(&mut self) -> Result<(), FlushError> {
-        if self.written == 0 {
+    /// life may say now that all is well, and lose it with the next loss of power. With that go the
+    /// records that lacked something.
+    pub(crate) fn vouch(&mut self, late: Records) -> Result<(), FlushError> {
+        if self.written == 0 && late.is_empty() {
             return Ok(());
         }
-        self.write(&Group::default(), Durability::Synced)
+        self.write(&Group::of(late), Durability::Synced)
     }
 
     /// Leaves a database that opens quickly.

@@ -19,7 +19,6 @@ use fjall::{
     AbstractTree as _, CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode,
 };
 use model::Durability;
-use replica::Entry;
 
 use crate::group::Group;
 use crate::witness::Witness;
@@ -142,23 +141,17 @@ impl Engine {
                 None => batch.remove(&self.objects, key.as_ref()),
             }
         }
-        for ((shard, incarnation), runs) in &group.clocks {
-            let (key, value) = record::seal_clock(*shard, *incarnation, runs);
+        for (key, value) in group.records.sealed() {
             batch.insert(&self.clocks, key, value);
         }
         for ((shard, incarnation, number), runs) in &group.chunks {
             let (key, value) = record::seal_chunk(*shard, *incarnation, *number, runs);
             batch.insert(&self.clocks, key, value);
         }
-        for (shard, sum) in &group.sums {
-            let (key, value) = record::seal_sum(*shard, *sum);
-            batch.insert(&self.clocks, key, value);
-        }
-        for (key, entry) in &group.log {
-            match entry {
-                Some(Entry { run, address }) => {
-                    let value = record::seal_log(key, run, address);
-                    batch.insert(&self.log, key.as_ref(), value);
+        for (key, line) in &group.log {
+            match line {
+                Some(line) => {
+                    batch.insert(&self.log, key.as_ref(), record::seal_log(key, line));
                 }
                 None => batch.remove(&self.log, key.as_ref()),
             }

@@ -20,6 +20,8 @@ pub(crate) enum State {
 /// What the file says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Format {
+    /// In which format the directory is.
+    pub(crate) version: u32,
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,
     pub(crate) layout: u64,
@@ -49,10 +51,10 @@ impl Format {
         if check.trim_end() != checksum(body) {
             return Err(Unreadable::Damaged);
         }
-        Self::fields(body).ok_or(Unreadable::Damaged)
+        Self::fields(found, body).ok_or(Unreadable::Damaged)
     }
 
-    fn fields(body: &str) -> Option<Self> {
+    fn fields(version: u32, body: &str) -> Option<Self> {
         let number = |name| field(body, name)?.parse::<u64>().ok();
         let state = match field(body, "state")? {
             "new" => State::New,
@@ -61,6 +63,7 @@ impl Format {
             _ => return None,
         };
         Some(Self {
+            version,
             cluster: ClusterId::new(number("cluster")?),
             node: NodeId::new(number("node")?.try_into().ok()?),
             layout: u64::from_str_radix(field(body, "layout")?, 16).ok()?,
@@ -71,7 +74,7 @@ impl Format {
 
     /// The file as it is written.
     pub(crate) fn to_text(self) -> String {
-        let Self { cluster, node, layout, mark, state } = self;
+        let Self { version, cluster, node, layout, mark, state } = self;
         let (cluster, node, mark) = (cluster.number(), node.number(), mark.to_text());
         let state = match state {
             State::New => "new",
@@ -79,7 +82,7 @@ impl Format {
             State::Ready => "ready",
         };
         let body = format!(
-            "{TITLE}\nformat {FORMAT_VERSION}\ncluster {cluster}\nnode {node}\n\
+            "{TITLE}\nformat {version}\ncluster {cluster}\nnode {node}\n\
              layout {layout:016x}\nmark {mark}\nstate {state}\n"
         );
         format!("{body}check {}\n", checksum(&body))

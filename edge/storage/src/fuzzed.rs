@@ -4,6 +4,7 @@ use std::io;
 
 use model::{ClusterId, NodeId};
 
+use crate::FORMAT_VERSION;
 use crate::format::{Format, Unreadable};
 use crate::witness::{self, Mark, Witness};
 
@@ -19,7 +20,8 @@ pub fn format(text: &str) -> Option<String> {
 pub fn format_of(cluster: u64, node: u16, layout: u64, mark: [u8; 16], ready: bool) -> String {
     let state = if ready { crate::format::State::Ready } else { crate::format::State::New };
     let (cluster, node) = (ClusterId::new(cluster), NodeId::new(node));
-    Format { cluster, node, layout, mark: Mark::of(mark), state }.to_text()
+    let version = FORMAT_VERSION;
+    Format { version, cluster, node, layout, mark: Mark::of(mark), state }.to_text()
 }
 
 /// The witness that these bytes begin with, encoded again.

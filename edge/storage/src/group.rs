@@ -13,21 +13,20 @@ use model::{Address, NodeId, Object, ShardId};
 use node::{Hint, HintPlace};
 use replica::{Change, Entry, Reaping, Sum};
 
-use crate::record;
+use crate::record::{self, Line};
+use crate::tail::{Records, Tails};
 
 /// Changes that become durable together.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     /// The last state of each object, by its key in the database. Nothing if it was dropped.
     pub(crate) objects: BTreeMap<Bytes, Option<Object>>,
-    /// The last runs of each incarnation.
-    pub(crate) clocks: BTreeMap<(ShardId, Incarnation), Vec<Run>>,
+    /// Of shards whose records are written: their last clocks and sums.
+    pub(crate) records: Records,
     /// The last runs of each chunk of forgotten dots.
     pub(crate) chunks: BTreeMap<(ShardId, Incarnation, u64), Vec<Run>>,
-    /// The last sum of each shard.
-    pub(crate) sums: BTreeMap<ShardId, Sum>,
     /// Lines of the log, by their key in the database, and those that are dropped.
-    pub(crate) log: BTreeMap<Bytes, Option<Entry>>,
+    pub(crate) log: BTreeMap<Bytes, Option<Line>>,
     /// The last state of each hint, by its key in the database. Nothing if it was dropped.
     pub(crate) hints: BTreeMap<Bytes, Option<Hint>>,
     /// The last state of the acceptor, if it changed.
@@ -39,24 +38,28 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// What a start writes of what it found.
+    pub(crate) fn of(records: Records) -> Self {
+        Self { records, ..Self::default() }
+    }
+
     /// Takes one change in. Of two that touch the same key, the later stays.
-    pub(crate) fn stage(&mut self, change: Change) {
+    pub(crate) fn stage(&mut self, mut change: Change, tails: &mut Tails) {
+        let mut adds = tails.take(&mut change, &mut self.records);
         let key = record::object_key(change.address.table, change.shard, &change.address.key);
         self.changes += 1;
         self.bytes += key.len() + weight(&change.object);
         self.objects.insert(key, Some(change.object));
         for run in change.news.runs() {
             let key = record::log_key(change.shard, Dot::new(run.incarnation, run.last));
-            self.log.insert(key, Some(Entry { run: *run, address: change.address.clone() }));
-        }
-        self.sums.extend(change.sum.map(|sum| (change.shard, sum)));
-        for (incarnation, runs) in change.clock {
-            self.clocks.insert((change.shard, incarnation), runs);
+            let entry = Entry { run: *run, address: change.address.clone() };
+            self.log.insert(key, Some(Line { entry, adds: std::mem::take(&mut adds) }));
         }
     }
 
     /// Drops objects, or stores them anew, and takes in what is kept in the place of what is forgotten.
-    pub(crate) fn reap(&mut self, reaping: Reaping) {
+    pub(crate) fn reap(&mut self, mut reaping: Reaping, tails: &mut Tails) {
+        tails.reap(&mut reaping, &mut self.records);
         let shard = reaping.shard;
         self.changes += 1;
         for (address, _) in reaping.tombstones {
@@ -74,23 +77,20 @@ impl Group {
             self.bytes += size_of_val(chunk.runs.as_slice());
             self.chunks.insert((shard, chunk.incarnation, chunk.number), chunk.runs);
         }
-        self.sums.extend(reaping.sum.map(|sum| (shard, sum)));
-        for (incarnation, runs) in reaping.clock {
-            self.clocks.insert((shard, incarnation), runs);
-        }
     }
 
     /// Drops lines of a log. They count as one change: nobody waits for it.
-    pub(crate) fn forget(&mut self, shard: ShardId, runs: &[Run]) {
+    pub(crate) fn forget(&mut self, shard: ShardId, runs: &[Run], tails: &mut Tails) {
+        tails.drop(shard, runs, &mut self.records);
         self.changes += 1;
         for run in runs {
             self.log.insert(record::log_key(shard, Dot::new(run.incarnation, run.last)), None);
         }
     }
 
-    pub(crate) fn stage_sum(&mut self, shard: ShardId, sum: Sum) {
+    pub(crate) fn stage_sum(&mut self, shard: ShardId, sum: Sum, tails: &mut Tails) {
         self.changes += 1;
-        self.sums.insert(shard, sum);
+        tails.sum(shard, sum, &mut self.records);
     }
 
     pub(crate) fn mark(&mut self, shard: ShardId, node: NodeId, lacks: bool) {

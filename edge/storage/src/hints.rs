@@ -35,7 +35,7 @@ impl Disk for Storage {
     }
 
     fn keep_sum(&mut self, shard: ShardId, sum: Sum) {
-        self.open.stage_sum(shard, sum);
+        self.open.stage_sum(shard, sum, &mut self.tails);
     }
 
     fn hint(&self, place: &HintPlace) -> Result<Option<Hint>, StoreError> {

@@ -54,15 +54,15 @@ impl Home {
             _lock: lock(dir)?,
         };
         match home.read_format()? {
-            Some((State::Ready, mark)) => {
+            Some(Format { state: State::Ready, mark, .. }) => {
                 home.mark = mark;
                 home.expect_database()?;
             }
-            Some((State::Restoring, _)) => {
+            Some(Format { state: State::Restoring, .. }) => {
                 let detail = "it is half of what a backup holds: remove it, and restore again";
                 return Err(OpenError::corrupt(dir, detail));
             }
-            Some((State::New, _)) => home.begin_again()?,
+            Some(Format { state: State::New, .. }) => home.begin_again()?,
             None => home.begin()?,
         }
         match fs::read_to_string(home.damaged_path()) {
@@ -72,12 +72,12 @@ impl Home {
         }
     }
 
-    /// Records that the database is complete. A later start that does not find it then
-    /// knows that it was lost.
+    /// Records that the database is complete, in the format of this program. A later start that does
+    /// not find it then knows that it was lost.
     pub(crate) fn ready(&self) -> Result<(), OpenError> {
         match self.read_format()? {
-            Some((State::Ready, _)) => Ok(()),
-            Some((State::New | State::Restoring, _)) | None => self.write_format(State::Ready),
+            Some(Format { state: State::Ready, version: FORMAT_VERSION, .. }) => Ok(()),
+            Some(_) | None => self.write_format(State::Ready),
         }
     }
 
@@ -149,7 +149,7 @@ impl Home {
         Err(OpenError::corrupt(&self.dir, "it was in use before, and its database is gone"))
     }
 
-    fn read_format(&self) -> Result<Option<(State, Mark)>, OpenError> {
+    fn read_format(&self) -> Result<Option<Format>, OpenError> {
         let path = self.format_path();
         let text = match fs::read(&path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -159,7 +159,7 @@ impl Home {
         self.check_format(&text).map(Some)
     }
 
-    fn check_format(&self, text: &str) -> Result<(State, Mark), OpenError> {
+    fn check_format(&self, text: &str) -> Result<Format, OpenError> {
         let dir = &self.dir;
         let format = Format::parse(text).map_err(|error| match error {
             Unreadable::Newer(found) => {
@@ -178,12 +178,13 @@ impl Home {
         if format.layout != self.layout {
             return Err(OpenError::OtherLayout(dir.clone()));
         }
-        Ok((format.state, format.mark))
+        Ok(format)
     }
 
     fn write_format(&self, state: State) -> Result<(), OpenError> {
         let Self { cluster, node, layout, mark, .. } = *self;
-        let text = Format { cluster, node, layout, mark, state }.to_text();
+        let version = FORMAT_VERSION;
+        let text = Format { version, cluster, node, layout, mark, state }.to_text();
         let path = self.format_path();
         write_whole(&self.dir, &path, &text).map_err(OpenError::io("write", &path))
     }

@@ -57,6 +57,7 @@ mod record;
 mod restore;
 mod retired;
 mod storage;
+mod tail;
 mod witness;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints, Origin, Record, Section};
@@ -68,4 +69,4 @@ pub use retired::{Lying, NotRead, Retired, RetiredError};
 pub use storage::{CACHE_BYTES_DEFAULT, Options, Recovered, Storage, WRITE_BUFFER_BYTES_DEFAULT};
 
 /// The format of a data directory that this program writes, and the latest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;

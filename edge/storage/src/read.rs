@@ -20,7 +20,7 @@ use replica::{Change, Entry, Page, PageNeed, Reaping, Span, Store, StoreError};
 use crate::engine::bytes;
 use crate::engine::io_cause;
 use crate::group::{Group, weight};
-use crate::record::{self, Bounds};
+use crate::record::{self, Bounds, Line};
 use crate::storage::Storage;
 
 impl Store for Storage {
@@ -76,10 +76,10 @@ impl Store for Storage {
         entries_max: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         let bounds = record::log_bounds(shard, within);
-        let mut staged: BTreeMap<&Bytes, &Option<Entry>> = BTreeMap::new();
-        for (key, entry) in self.groups().flat_map(|group| group.log.range(bounds.clone())) {
+        let mut staged: BTreeMap<&Bytes, &Option<Line>> = BTreeMap::new();
+        for (key, line) in self.groups().flat_map(|group| group.log.range(bounds.clone())) {
             // The youngest group comes first.
-            staged.entry(key).or_insert(entry);
+            staged.entry(key).or_insert(line);
         }
         let mut staged = staged.into_iter().peekable();
         let mut stored = self.engine.log.range(bounds.clone());
@@ -92,15 +92,15 @@ impl Store for Storage {
                 (is_staged, _) => is_staged.is_some(),
             };
             let next = if is_staged {
-                let Some((key, entry)) = staged.next() else { break };
+                let Some((key, line)) = staged.next() else { break };
                 if head.as_ref().is_some_and(|(stored, _)| stored == key) {
                     head = self.pull_from(&mut stored)?;
                 }
-                entry.clone()
+                line.as_ref().map(|line| line.entry.clone())
             } else {
                 let Some((key, record)) = head.take() else { break };
                 head = self.pull_from(&mut stored)?;
-                Some(record::open_log(&key, &record).inspect_err(report)?)
+                Some(record::open_log(&key, &record).inspect_err(report)?.entry)
             };
             match next {
                 Some(entry) if within.last < entry.run.first => break,
@@ -111,15 +111,15 @@ impl Store for Storage {
     }
 
     fn commit(&mut self, change: Change) {
-        self.open.stage(change);
+        self.open.stage(change, &mut self.tails);
     }
 
     fn forget(&mut self, shard: ShardId, runs: &[Run]) {
-        self.open.forget(shard, runs);
+        self.open.forget(shard, runs, &mut self.tails);
     }
 
     fn reap(&mut self, reaping: Reaping) {
-        self.open.reap(reaping);
+        self.open.reap(reaping, &mut self.tails);
     }
 }
 
@@ -233,7 +233,7 @@ fn report(error: &StoreError) {
     tracing::error!("{error}; other replicas are asked instead, and this one does not vote");
 }
 
-fn store_error(error: &fjall::Error) -> StoreError {
+pub(crate) fn store_error(error: &fjall::Error) -> StoreError {
     match io_cause(error).filter(|cause| cause.raw_os_error().is_some()) {
         Some(cause) => StoreError::Io(cause.to_string()),
         None => StoreError::Corrupt(error.to_string()),

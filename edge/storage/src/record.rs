@@ -89,20 +89,30 @@ pub(crate) fn open_object(key: &[u8], record: &Bytes) -> Result<Object, StoreErr
     codec::record::open_object(key, record).map_err(|error| corrupt(key, &error))
 }
 
+/// Where the runs of an incarnation lie.
+pub(crate) fn clock_key(shard: ShardId, incarnation: Incarnation) -> Vec<u8> {
+    codec::clock::clock_key(shard, incarnation)
+}
+
 /// Where the runs of an incarnation lie, and the record of them.
 pub(crate) fn seal_clock(
     shard: ShardId,
     incarnation: Incarnation,
     runs: &[Run],
 ) -> (Vec<u8>, Vec<u8>) {
-    let key = codec::clock::clock_key(shard, incarnation);
+    let key = clock_key(shard, incarnation);
     let record = seal(Kind::Clock, &key, |out| codec::clock::encode(runs, out));
     (key, record)
 }
 
+/// Where the sum of a shard lies.
+pub(crate) fn sum_key(shard: ShardId) -> Vec<u8> {
+    sum::sum_key(shard)
+}
+
 /// Where the sum of a shard lies, and the record of it.
 pub(crate) fn seal_sum(shard: ShardId, told: Sum) -> (Vec<u8>, Vec<u8>) {
-    let key = sum::sum_key(shard);
+    let key = sum_key(shard);
     let record = seal(Kind::Sum, &key, |out| sum::encode((told.tag, told.total), out));
     (key, record)
 }
@@ -139,7 +149,7 @@ pub(crate) fn open_known(key: &[u8], record: &Bytes) -> Result<(ShardId, Known),
     }
 }
 
-fn open_sum(key: &[u8], record: &Bytes) -> Result<(ShardId, Sum), StoreError> {
+pub(crate) fn open_sum(key: &[u8], record: &Bytes) -> Result<(ShardId, Sum), StoreError> {
     let shard = sum::decode_key(key).map_err(|error| corrupt(key, &error))?;
     let body = open(Kind::Sum, key, record).map_err(|error| corrupt(key, &error))?;
     let (tag, total) = sum::decode(&body).map_err(|error| corrupt(key, &error))?;
@@ -154,7 +164,7 @@ fn open_chunk(key: &[u8], record: &Bytes) -> Result<(ShardId, Vec<Run>), StoreEr
     Ok((shard, runs.map_err(|error| corrupt(key, &error))?))
 }
 
-fn open_clock(key: &[u8], record: &Bytes) -> Result<(ShardId, Vec<Run>), StoreError> {
+pub(crate) fn open_clock(key: &[u8], record: &Bytes) -> Result<(ShardId, Vec<Run>), StoreError> {
     let (shard, incarnation) =
         codec::clock::decode_key(key).map_err(|error| corrupt(key, &error))?;
     let body = open(Kind::Clock, key, record).map_err(|error| corrupt(key, &error))?;
@@ -173,15 +183,30 @@ pub(crate) fn log_bounds(shard: ShardId, within: Run) -> Bounds {
     (Bound::Included(at(within.first)), Bound::Included(at(u64::MAX)))
 }
 
-pub(crate) fn seal_log(key: &[u8], run: &Run, address: &Address) -> Vec<u8> {
-    seal(Kind::Log, key, |out| codec::log::encode(run, address, out))
+/// A line of a log.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) entry: Entry,
+    /// How much more the shard came to with it.
+    pub(crate) adds: u64,
 }
 
-pub(crate) fn open_log(key: &[u8], record: &Bytes) -> Result<Entry, StoreError> {
-    let (_, last) = codec::log::decode_key(key).map_err(|error| corrupt(key, &error))?;
-    let body = open(Kind::Log, key, record).map_err(|error| corrupt(key, &error))?;
-    let entry = codec::log::decode(last, &body).map_err(|error| corrupt(key, &error))?;
-    Ok(Entry { run: entry.0, address: entry.1 })
+pub(crate) fn seal_log(key: &[u8], line: &Line) -> Vec<u8> {
+    let Entry { run, address } = &line.entry;
+    codec::record::seal_line(key, line.adds, |out| codec::log::encode(run, address, out))
+}
+
+/// Reads where a line lies.
+pub(crate) fn open_log_key(key: &[u8]) -> Result<(ShardId, Dot), StoreError> {
+    codec::log::decode_key(key).map_err(|error| corrupt(key, &error))
+}
+
+pub(crate) fn open_log(key: &[u8], record: &Bytes) -> Result<Line, StoreError> {
+    let (_, last) = open_log_key(key)?;
+    let (adds, body) =
+        codec::record::open_line(key, record).map_err(|error| corrupt(key, &error))?;
+    let (run, address) = codec::log::decode(last, &body).map_err(|error| corrupt(key, &error))?;
+    Ok(Line { entry: Entry { run, address }, adds })
 }
 
 /// Where a hint lies.

@@ -32,7 +32,9 @@ use thiserror::Error;
 use crate::engine::{Engine, bytes};
 use crate::format::{Format, State, Unreadable};
 use crate::record::Known;
-use crate::{CACHE_BYTES_DEFAULT, FORMAT_VERSION, OpenError, WRITE_BUFFER_BYTES_DEFAULT, record};
+use crate::{
+    CACHE_BYTES_DEFAULT, FORMAT_VERSION, OpenError, WRITE_BUFFER_BYTES_DEFAULT, record, tail,
+};
 
 /// Where a database keeps files that it never writes to again.
 const LARGE: [&str; 2] = ["tables", "blobs"];
@@ -177,26 +179,27 @@ impl Retired {
 
     /// Which writes each shard had applied, and what cannot be read of that.
     pub fn clocks(&self) -> (BTreeMap<ShardId, DotSet>, Vec<NotRead>) {
-        let (mut runs, mut not_read) = (BTreeMap::<ShardId, Vec<Run>>::new(), Vec::new());
+        let (mut clocks, mut not_read) = (BTreeMap::<ShardId, DotSet>::new(), Vec::new());
+        let mut take = |shard: ShardId, runs: Vec<Run>| {
+            let dots = DotSet::from_runs(runs).map_err(|error| not_read_for(&error))?;
+            let _ = clocks.entry(shard).or_default().union(&dots);
+            Ok(())
+        };
         for found in read(self.engine.clocks.iter(), |key, value| record::open_known(key, value)) {
-            match found {
+            not_read.extend(match found {
                 // What is forgotten is in the clock as well.
-                Ok((_, Known::Forgotten(_) | Known::Sum(_))) => {}
-                Ok((shard, Known::Clock(of_one))) => runs.entry(shard).or_default().extend(of_one),
-                Err(error) => not_read.push(error),
-            }
+                Ok((_, Known::Forgotten(_) | Known::Sum(_))) => None,
+                Ok((shard, Known::Clock(runs))) => take(shard, runs).err(),
+                Err(error) => Some(error),
+            });
         }
-        let mut clocks = BTreeMap::new();
-        for (shard, mut runs) in runs {
-            runs.sort_unstable();
-            match DotSet::from_runs(runs) {
-                Ok(clock) => {
-                    clocks.insert(shard, clock);
-                }
-                Err(error) => {
-                    not_read.push(NotRead { detail: error.to_string(), is_end: false });
-                }
+        match tail::read(&self.engine, &self.engine.database().snapshot()) {
+            Ok((late, unreadable)) => {
+                let late = late.clocks.into_iter();
+                not_read.extend(late.filter_map(|((shard, _), runs)| take(shard, runs).err()));
+                not_read.extend(unreadable.iter().map(|error| not_read_for(error)));
             }
+            Err(error) => not_read.push(NotRead { is_end: true, ..not_read_for(&error) }),
         }
         (clocks, not_read)
     }
@@ -218,6 +221,10 @@ impl Retired {
             Ok(Lying { table: address.table, shard: None, key: address.key, object })
         })
     }
+}
+
+fn not_read_for(error: &dyn std::fmt::Display) -> NotRead {
+    NotRead { detail: error.to_string(), is_end: false }
 }
 
 /// Reads records one by one, until one says that there are no more.

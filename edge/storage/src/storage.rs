@@ -12,11 +12,13 @@ use node::Owed;
 use replica::Sum;
 
 use crate::checkpoint::Checkpoints;
+use crate::clocks::Known;
 use crate::committer::{Committer, Done, Writer};
 use crate::engine::{Engine, bytes};
 use crate::failed_reads::FailedReads;
 use crate::group::Group;
 use crate::home::Home;
+use crate::tail::{Records, Tails};
 use crate::witness::{Survey, sync_journals};
 use crate::{FlushError, OpenError, clocks, hints, record};
 
@@ -93,6 +95,8 @@ pub struct Storage {
     pub(crate) engine: Engine,
     /// Staged, and not handed over.
     pub(crate) open: Group,
+    /// What the records lack of what was staged.
+    pub(crate) tails: Tails,
     /// Handed over, and not yet known to be in the database.
     pub(crate) in_flight: Option<Arc<Group>>,
     committer: Committer,
@@ -111,7 +115,7 @@ impl Storage {
         let home = Home::enter(options)?;
         let (engine, synced) = open_whole(&home, options)?;
         home.ready()?;
-        let (recovered, written) = recover(&engine, &home)?;
+        let (recovered, late, written) = recover(&engine, &home)?;
         if written < synced {
             let detail = format!("it ends with group {written}, and {synced} was on disk");
             return Err(OpenError::corrupt(home.dir(), detail));
@@ -121,12 +125,13 @@ impl Storage {
         let database = home.database_dir();
         sync_journals(&database).map_err(OpenError::io("sync", &database))?;
         let mut writer = Writer::new(engine.clone(), home.mark(), written);
-        let vouched = writer.vouch().map_err(io::Error::other);
+        let vouched = writer.vouch(late).map_err(io::Error::other);
         vouched.map_err(OpenError::io("write to", &database))?;
         let committer = Committer::start(writer, home.dir())?;
         let storage = Self {
             engine,
             open: Group::default(),
+            tails: Tails::default(),
             in_flight: None,
             committer,
             failed_reads: FailedReads::default(),
@@ -251,10 +256,11 @@ fn open_whole(home: &Home, options: &Options) -> Result<(Engine, u64), OpenError
     Err(OpenError::corrupt(home.dir(), detail))
 }
 
-/// Reads what must be known from the start, and the number of the last group.
-fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> {
+/// Reads what must be known from the start, the records that lack some of it, and the number of the last
+/// group.
+fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, Records, u64), OpenError> {
     let damaged = |error: &dyn std::fmt::Display| OpenError::corrupt(home.dir(), error.to_string());
-    let (clocks, forgotten, sums) = clocks::recover(engine, damaged)?;
+    let Known { clocks, forgotten, sums, late } = clocks::recover(engine, damaged)?;
     let meta = |key| engine.meta.get(key).map_err(|error| damaged(&error));
     let acceptor = match meta(record::ACCEPTOR)? {
         Some(value) => record::open_acceptor(&bytes(&value)).map_err(|error| damaged(&error))?,
@@ -273,5 +279,5 @@ fn recover(engine: &Engine, home: &Home) -> Result<(Recovered, u64), OpenError> 
         None => 0,
     };
     let hints = hints::owed(engine);
-    Ok((Recovered { clocks, forgotten, sums, acceptor, marks, hints }, written))
+    Ok((Recovered { clocks, forgotten, sums, acceptor, marks, hints }, late, written))
 }

@@ -7,10 +7,11 @@ use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use causality::DotSet;
 use common::*;
 use model::{Durability, NodeId, Object};
 use node::{Disk as _, Hint, HintPlace};
-use replica::{PageNeed, Store as _, StoreError};
+use replica::{Change, PageNeed, Store as _, StoreError};
 use storage::Storage;
 use tempfile::{TempDir, tempdir};
 
@@ -32,7 +33,9 @@ impl Victim {
         let mut ends = vec![end_of(&journal)];
         for seq in 1..=GROUPS {
             put(&mut storage, &seq.to_string(), seq);
-            put(&mut storage, &shared_key(seq), seq);
+            // Its dot is no news any more.
+            let again = change(&shared_key(seq), seq, object(seq, seq.to_string()));
+            storage.commit(Change { clock: Vec::new(), news: DotSet::new(), ..again });
             flush(&mut storage, Durability::Synced).unwrap();
             ends.push(end_of(&journal));
         }

@@ -10,21 +10,56 @@ use bytes::Bytes;
 use causality::{DotSet, Incarnation, Run};
 use common::*;
 use model::{Address, Durability, Key, Object, ShardId, TableId};
+use node::Disk as _;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use replica::{Change, Log, Page, PageNeed, Reaping, Span, Store as _, Trimmed};
+use replica::{Change, Log, Page, PageNeed, Reaping, Span, Store as _, Sum, Trimmed};
 use storage::{FlushError, Storage};
 use tempfile::{TempDir, tempdir};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Commit { place: (TableId, ShardId), key: Key, alive: bool },
-    Get { place: (TableId, ShardId), key: Key },
-    Scan { place: (TableId, ShardId), span: Span, need: PageNeed },
-    Log { shard: ShardId, first: u64, more: u64, entries_max: usize },
-    Forget { shard: ShardId, first: u64 },
-    Reap { place: (TableId, ShardId), keys: Vec<Key>, first: u64, more: u64 },
+    Commit {
+        place: (TableId, ShardId),
+        key: Key,
+        alive: bool,
+    },
+    /// So many that the records of the shard are written meanwhile.
+    Many {
+        place: (TableId, ShardId),
+        key: Key,
+        count: u64,
+    },
+    Sum {
+        shard: ShardId,
+        total: u64,
+    },
+    Get {
+        place: (TableId, ShardId),
+        key: Key,
+    },
+    Scan {
+        place: (TableId, ShardId),
+        span: Span,
+        need: PageNeed,
+    },
+    Log {
+        shard: ShardId,
+        first: u64,
+        more: u64,
+        entries_max: usize,
+    },
+    Forget {
+        shard: ShardId,
+        first: u64,
+    },
+    Reap {
+        place: (TableId, ShardId),
+        keys: Vec<Key>,
+        first: u64,
+        more: u64,
+    },
     Flush(Durability),
     Retire,
     FlushNow,
@@ -63,6 +98,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => (places(), keys(), any::<bool>())
             .prop_map(|(place, key, alive)| Step::Commit { place, key, alive }),
+        1 => (places(), keys(), 1..300_u64)
+            .prop_map(|(place, key, count)| Step::Many { place, key, count }),
+        1 => (places(), 0..9_u64).prop_map(|((_, shard), total)| Step::Sum { shard, total }),
         3 => (places(), keys()).prop_map(|(place, key)| Step::Get { place, key }),
         6 => (places(), spans(), needs())
             .prop_map(|(place, span, need)| Step::Scan { place, span, need }),
@@ -87,6 +125,7 @@ struct Plain {
     objects: BTreeMap<(TableId, ShardId, Key), Object>,
     clocks: BTreeMap<ShardId, DotSet>,
     forgotten: BTreeMap<ShardId, DotSet>,
+    sums: BTreeMap<ShardId, Sum>,
     log: Log,
 }
 
@@ -115,6 +154,14 @@ impl Pair {
     fn step(&mut self, step: Step) {
         match step {
             Step::Commit { place, key, alive } => self.commit(place, key, alive),
+            Step::Many { place, key, count } => {
+                (0..count).for_each(|_| self.commit(place, key.clone(), true));
+            }
+            Step::Sum { shard, total } => {
+                let sum = Sum { tag: self.seq / 40, total };
+                self.plain.sums.insert(shard, sum);
+                self.storage().keep_sum(shard, sum);
+            }
             Step::Get { place: (table, shard), key } => {
                 let address = Address { table, key: key.clone() };
                 let stored = self.storage().object(shard, &address).unwrap();
@@ -166,9 +213,13 @@ impl Pair {
         let seq = self.seq;
         let object = if alive { object(seq, seq.to_string()) } else { tombstone(seq) };
         self.plain.objects.insert((table, shard, key.clone()), object.clone());
-        let (address, clock) = (Address { table, key }, self.advance(shard, up_to(seq)));
-        let news = DotSet::from_runs(vec![Run { first, ..up_to(seq) }]).unwrap();
-        let change = Change { shard, address, object, clock, news, sum: None };
+        let (address, run) = (Address { table, key }, Run { first, ..up_to(seq) });
+        let clock = self.advance(shard, run);
+        let news = DotSet::from_runs(vec![run]).unwrap();
+        // Now and then nobody keeps account, and now and then it is under another secret.
+        let sum = (!seq.is_multiple_of(5)).then(|| Sum { tag: seq / 40, ..sum(seq) });
+        self.plain.sums.extend(sum.map(|sum| (shard, sum)));
+        let change = Change { shard, address, object, clock, news, sum };
         self.plain.log.take(&change);
         self.storage().commit(change);
     }
@@ -195,7 +246,9 @@ impl Pair {
                 trimmed.push(Trimmed { address, before: tombstone(last), after });
             }
         }
-        self.storage().reap(Reaping { shard, tombstones, trimmed, chunks, clock, sum: None });
+        let sum = last.is_multiple_of(2).then(|| sum(last));
+        self.plain.sums.extend(sum.map(|sum| (shard, sum)));
+        self.storage().reap(Reaping { shard, tombstones, trimmed, chunks, clock, sum });
     }
 
     /// Adds to a clock. Returns all of its runs, as a change has them.
@@ -229,6 +282,7 @@ impl Pair {
         let (storage, recovered) = open(self.dir.path());
         assert_eq!(recovered.clocks, self.flushed.clocks);
         assert_eq!(recovered.forgotten, self.flushed.forgotten);
+        assert_eq!(recovered.sums, self.flushed.sums);
         self.storage = Some(storage);
         self.plain = self.flushed.clone();
     }

@@ -215,7 +215,7 @@ fn a_newer_format_is_refused_without_a_look_at_the_rest() {
     drop(open(dir.path()));
     let path = dir.path().join("FORMAT");
     fs::write(&path, "merganser data directory\nformat 9\nall else is different\n").unwrap();
-    let Err(OpenError::Newer { found: 9, supported: 1, .. }) = try_open(dir.path()) else {
+    let Err(OpenError::Newer { found: 9, supported: 2, .. }) = try_open(dir.path()) else {
         panic!("{}", refusal(dir.path()));
     };
 }
