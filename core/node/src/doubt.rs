@@ -116,7 +116,7 @@ impl Node {
         let all = self.kept(*shard).replica.forgotten();
         let gone = keys.iter().map(|(address, dots)| (address, all.intersection(dots)));
         let gone: Vec<_> = gone.filter(|(_, dots)| !dots.is_empty()).collect();
-        let (mut forgotten, mut held) = (DotSet::new(), Vec::new());
+        let (mut forgotten, mut held, mut bytes) = (DotSet::new(), Vec::new(), 0);
         for (address, dots) in gone {
             if self.contracts.shard_of(address) != Some(*shard) {
                 continue;
@@ -124,11 +124,14 @@ impl Node {
             let _ = forgotten.union(&dots);
             // What took the place of a value that is forgotten cannot be told, and so nothing is.
             let Ok(object) = self.shown(*shard, &*turn.disk).object(address) else { return };
-            held.extend(Some(object).filter(has_value).map(|object| (address.clone(), object)));
-        }
-        let bytes = held.iter().map(|(_, object)| throttle::bytes(object)).sum::<usize>();
-        if 1 < held.len() && HELD_BYTES_MAX < bytes {
-            return;
+            if !has_value(&object) {
+                continue;
+            }
+            bytes += throttle::bytes(&object);
+            if !held.is_empty() && HELD_BYTES_MAX < bytes {
+                return;
+            }
+            held.push((address.clone(), object));
         }
         // Somebody's session may go on from what it is shown.
         let after = if held.is_empty() { After::Now } else { After::Synced };
