@@ -101,16 +101,28 @@ impl<V> Siblings<V> {
         twins.any(|(dot, _)| self.context.contains(*dot))
     }
 
-    /// The object as clients see it: of twins, only the one with the least dot. Not to be
-    /// merged into anything, because the others look superseded.
+    /// The object as clients see it: of twins, and of values that are equal, only the one with the
+    /// least dot. Not to be merged into anything, because the others look superseded.
+    ///
+    /// Values that are equal are one answer to whoever reads, and stay several writes: each goes
+    /// when somebody who had read it writes.
     #[must_use]
-    pub fn shown(mut self) -> Self {
+    pub fn shown(mut self) -> Self
+    where
+        V: PartialEq,
+    {
         if !self.marks.is_empty() {
             let mut seen = BTreeSet::new();
             let marks = &self.marks;
             let mut is_first = |mark: &Mark| seen.insert(mark.write());
             self.values.retain(|dot, _| marks.get(dot).is_none_or(&mut is_first));
         }
+        let is_again = |(index, value): (usize, &V)| {
+            self.values.values().take(index).any(|before| before == value)
+        };
+        let again: Vec<bool> = self.values.values().enumerate().map(is_again).collect();
+        let mut again = again.into_iter();
+        self.values.retain(|_, _| again.next() != Some(true));
         self
     }
 
