@@ -54,7 +54,16 @@ impl Catalog {
                 let (shards, sloppy) = (*shards, *sloppy);
                 self.declare_keyspace(Keyspace { id, name, shards, replicas, sloppy })
             }
-            Declare::Table { keyspace, name, policy, durability, read, write, voting } => {
+            Declare::Table {
+                keyspace,
+                name,
+                policy,
+                durability,
+                read,
+                write,
+                voting,
+                siblings,
+            } => {
                 let keyspace = self.keyspace(keyspace)?.clone();
                 let table = Table {
                     id: TableId::new(self.last_id + 1),
@@ -65,6 +74,7 @@ impl Catalog {
                     read: *read,
                     write: *write,
                     voting: voting.clone(),
+                    siblings: *siblings,
                 };
                 self.declare_table(&keyspace, table)
             }
@@ -106,12 +116,20 @@ impl Catalog {
                 ("weakest_read", table.voting.weakest_read != wanted.voting.weakest_read),
                 ("weakest_write", table.voting.weakest_write != wanted.voting.weakest_write),
                 ("may_miss", table.voting.may_miss != wanted.voting.may_miss),
+                (
+                    "require_context",
+                    table.siblings.require_context != wanted.siblings.require_context,
+                ),
+                ("siblings_warn", table.siblings.warn != wanted.siblings.warn),
+                ("siblings_max", table.siblings.max != wanted.siblings.max),
+                ("siblings_bytes_max", table.siblings.bytes_max != wanted.siblings.bytes_max),
             ];
             exists("table", &wanted.name, &differs)?;
             return Ok(Declared::Table { table: table.clone(), created: false });
         }
         self.check_room()?;
         wanted.voting.check_votes()?;
+        wanted.siblings.check()?;
         self.tables.insert(place, wanted.clone());
         self.count();
         Ok(Declared::Table { table: wanted, created: true })
@@ -158,7 +176,7 @@ fn check_keyspace(keyspace: &Keyspace) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use model::{Durability, Holder, Level, NodeId, Policy, Voting};
+    use model::{Durability, Holder, Level, NodeId, Policy, SiblingRules, Voting};
 
     use super::*;
 
@@ -180,6 +198,7 @@ mod tests {
             read: level,
             write: Level::Quorum,
             voting: Voting::default(),
+            siblings: SiblingRules::default(),
         }
     }
 

@@ -246,6 +246,14 @@ pub enum Refusal {
         /// How many they may have.
         max: usize,
     },
+    /// The table takes no write without a context to a key that holds a value.
+    #[error(
+        "the key holds {siblings} values, and the table takes no put that has not read them; read it, and write with the context"
+    )]
+    BlindPut {
+        /// How many it holds.
+        siblings: usize,
+    },
     /// A delete removes exactly what its context names.
     #[error(
         "a delete removes what its context names, and this one has none; read the key, and delete it with the context of that read"

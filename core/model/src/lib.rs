@@ -46,8 +46,8 @@ pub use request::{
 };
 pub use salvage::{Salvage, Salvaged};
 pub use schema::{
-    Durability, Holder, Keyspace, Policy, ReplicaMap, SHARDS_DEFAULT, SHARDS_MAX, Table, Votes,
-    Voting,
+    Durability, Holder, Keyspace, Policy, ReplicaMap, SHARDS_DEFAULT, SHARDS_MAX, SiblingRules,
+    Table, Votes, Voting,
 };
 pub use session::{Seen, Session, shortened, shortened_dots};
 pub use status::{

@@ -9,7 +9,7 @@ use crdt::{Marks, Token};
 use crate::{
     DiskId, Durability, Explain, Explained, Failure, Key, Keyspace, Level, Name, NodeId, Object,
     Policy, ReadOptions, Recall, Recalled, Receipt, Repair, RepairStatus, ReplicaMap, Salvage,
-    Salvaged, Session, Status, Table, Value, Voting, Watch, Watched, WriteOptions,
+    Salvaged, Session, SiblingRules, Status, Table, Value, Voting, Watch, Watched, WriteOptions,
 };
 
 /// What a client asks of a node.
@@ -239,6 +239,8 @@ pub enum Declare {
         write: Level,
         /// How replicas are counted.
         voting: Voting,
+        /// How many concurrent values its keys may hold.
+        siblings: SiblingRules,
     },
     /// Say what became of the disk of a node. Refused if that cannot be, because of what became
     /// of it before.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::{
-    KeyspaceId, Level, Name, NodeId, Refusal, Region, Spread, TableId, VOTES_MAX, Voter, Zone,
+    KeyspaceId, Level, Limits, Name, NodeId, Refusal, Region, Spread, TableId, VOTES_MAX, Voter,
+    Zone,
 };
 
 /// Shards of a keyspace that does not say how many. Small enough that a laptop's cluster
@@ -113,6 +114,56 @@ pub struct Table {
     pub write: Level,
     /// How replicas are counted.
     pub voting: Voting,
+    /// How many concurrent values its keys may hold.
+    pub siblings: SiblingRules,
+}
+
+/// How many concurrent values the keys of a table may hold, and what writers have to know of them.
+/// Beyond what is said here the [limits](crate::Limits) of the nodes hold.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SiblingRules {
+    /// Whether a put without a context is refused where the key holds a value.
+    pub require_context: bool,
+    /// With how many values a write is counted as one to be warned of.
+    pub warn: Option<u16>,
+    /// The most values of one key. A put without a context beyond is refused: nothing is dropped.
+    pub max: Option<u16>,
+    /// The most bytes of the values of one key together, if there are several.
+    pub bytes_max: Option<u32>,
+}
+
+impl SiblingRules {
+    /// Whether some key could keep to them.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Contract`] that says why none could.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let Self { warn, max, bytes_max, .. } = *self;
+        let wrong = |text: &str| Err(Refusal::Contract(text.to_owned()));
+        if [warn, max].contains(&Some(0)) || bytes_max == Some(0) {
+            return wrong("a key that holds no value at all is of no use: name at least one");
+        }
+        match (warn, max) {
+            (Some(warn), Some(max)) if max < warn => {
+                let text = format!(
+                    "nobody would be warned: no key holds {warn} values, the most is {max}"
+                );
+                Err(Refusal::Contract(text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a node allows, and the table does not forbid.
+    pub fn within(&self, limits: &Limits) -> Limits {
+        let min = |most: usize, mine: Option<usize>| mine.map_or(most, |mine| mine.min(most));
+        Limits {
+            siblings_max: min(limits.siblings_max, self.max.map(usize::from)),
+            object_bytes_max: min(limits.object_bytes_max, self.bytes_max.map(|max| max as usize)),
+            ..*limits
+        }
+    }
 }
 
 /// How the replicas of a table are counted, and what may not be asked of them.

@@ -45,6 +45,8 @@ mutants! {
     DeleteTakesAll,
     /// A key may hold any number of siblings.
     SiblingsUnlimited,
+    /// A table that takes no put without a context takes it.
+    BlindPutTaken,
     /// A key that holds too many siblings drops the first of them.
     SiblingDropped,
     /// Every seventh write gets the dot of the one before.

@@ -164,8 +164,8 @@ impl Node {
         asked: Asked,
         turn: &mut Turn<'_, D>,
     ) -> Result<Stored, Failure> {
-        let (limits, shard, incarnation) =
-            (self.config.limits, site.shard, self.config.incarnation);
+        let limits = site.table.siblings.within(&self.config.limits);
+        let (shard, incarnation) = (site.shard, self.config.incarnation);
         // It hears of nothing but what it mints: what it keeps it keeps for others. The number of
         // a dot counts when there is room for it.
         let minter = || Replica::new(shard, incarnation, DotSet::new());

@@ -10,7 +10,7 @@ mod times;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::{NodeId, Now};
+use model::{NodeId, Now, Table};
 
 pub(crate) use awaited::Awaited;
 pub use times::Times;
@@ -70,6 +70,8 @@ pub struct Counts {
     pub siblings_created: u64,
     /// The most values that a key held after a write that was accepted here.
     pub siblings_max: usize,
+    /// Writes accepted here that left their key with as many values as its table warns of.
+    pub siblings_warned: u64,
     /// Merges sent because a read had found a replica behind.
     pub read_repairs: u64,
     /// Writes of records that this node's disk had lost, put back because a read had found them
@@ -141,9 +143,12 @@ impl Node {
     }
 
     /// Counts the values of a key that was just written here.
-    pub(crate) fn count_siblings(&mut self, values: usize) {
+    pub(crate) fn count_siblings(&mut self, values: usize, table: &Table) {
         if 1 < values {
             self.counts.siblings_created += 1;
+        }
+        if table.siblings.warn.is_some_and(|warn| usize::from(warn) <= values) {
+            self.counts.siblings_warned += 1;
         }
         self.counts.siblings_max = self.counts.siblings_max.max(values);
     }

@@ -115,7 +115,8 @@ impl Node {
         let is_alone = is(Mutant::SessionWithoutGuests)
             && asked.sessions.as_ref().is_some_and(|sessions| !sessions.is_empty());
         let model::Put { mutation, context, marks, .. } = asked;
-        let asked = Asked { mutation, read: context, marks, mark };
+        let requires_context = site.table.siblings.require_context;
+        let asked = Asked { mutation, read: context, marks, mark, requires_context };
         let stored = match is_guest {
             true => self.mint_as_guest(&site, &address, asked, turn)?,
             false => self.apply(&site, &address, asked, turn)?,
@@ -129,8 +130,8 @@ impl Node {
         if is(Mutant::RepetitionNotSpread) && stored.repeated {
             stored.object = Object::default();
         }
-        self.count_siblings(stored.object.values().len());
-        let Stored { dot, object, context, repeated } = stored;
+        self.count_siblings(stored.siblings, &site.table);
+        let Stored { dot, object, context, repeated, .. } = stored;
         let marks = object.marks_in(&context);
         if let Some(session) = &mut session {
             session.sees(&[dot].into_iter().collect());
@@ -197,7 +198,7 @@ impl Node {
         asked: Asked,
         turn: &mut Turn<'_, D>,
     ) -> Result<Stored, Refusal> {
-        let limits = self.config.limits;
+        let limits = site.table.siblings.within(&self.config.limits);
         let kept = self.kept(site.shard);
         let apply = |replica: &mut Replica, disk: &mut Watched<'_, D>| {
             replica.apply_marked(disk, address, asked, &limits)
@@ -350,6 +351,7 @@ pub(crate) fn refusal(refused: Refused) -> Refusal {
     match refused {
         Refused::LargeObject { bytes, max } => Refusal::LargeObject { bytes, max },
         Refused::ManySiblings { siblings, max } => Refusal::ManySiblings { siblings, max },
+        Refused::Blind { siblings } => Refusal::BlindPut { siblings },
         Refused::TokenReused => Refusal::TokenReused,
         Refused::TokenForgotten { max } => Refusal::TokenForgotten { max },
         Refused::Store(err) => Refusal::Disk(err.to_string()),

@@ -33,6 +33,12 @@ pub enum Refused {
         /// How many they may have.
         max: usize,
     },
+    /// The write has read nothing, and must have where there is something.
+    #[error("the key holds {siblings} values, and the write has read none")]
+    Blind {
+        /// How many it holds.
+        siblings: usize,
+    },
     /// The token of the write has named another one.
     #[error("the token was used for another write")]
     TokenReused,
@@ -57,6 +63,8 @@ pub struct Stored {
     pub object: Object,
     /// What the client has read and written.
     pub context: DotSet,
+    /// How many values the key holds here with it.
+    pub siblings: usize,
     /// Whether the write was known here. No dot was minted, and the object is all that is
     /// held under the key: others may lack the write, or what came after it.
     pub repeated: bool,
@@ -73,12 +81,14 @@ pub struct Asked {
     pub marks: Marks,
     /// What this write is known by when it comes again, if it may.
     pub mark: Option<Mark>,
+    /// Whether a write that has read nothing is refused where there is a value.
+    pub requires_context: bool,
 }
 
 impl Asked {
     /// A write that does not come again.
     pub fn once(mutation: Mutation, read: DotSet) -> Self {
-        Self { mutation, read, marks: Marks::new(), mark: None }
+        Self { mutation, read, marks: Marks::new(), mark: None, requires_context: false }
     }
 }
 
@@ -106,7 +116,8 @@ fn known(here: &Object, mark: Mark, read: &DotSet) -> Result<Option<Stored>, Ref
         Some((dot, _)) => {
             let mut context = read.clone();
             let _ = context.insert(dot);
-            Ok(Some(Stored { dot, object: here.clone(), context, repeated: true }))
+            let (object, siblings) = (here.clone(), here.width());
+            Ok(Some(Stored { dot, object, context, siblings, repeated: true }))
         }
         None if here.may_have_forgotten(mark.token) => {
             Err(Refused::TokenForgotten { max: MARKS_MAX })
@@ -223,10 +234,14 @@ impl Replica {
         limits: &Limits,
     ) -> Result<Stored, Refused> {
         let here = self.held(store, address)?;
-        let Asked { mutation, mut read, marks, mark } = asked;
+        let Asked { mutation, mut read, marks, mark, requires_context } = asked;
         let known = |mark| known(&here, mark, &read).transpose();
         if let Some(stored) = mark.filter(|_| !is(Mutant::RepetitionMinted)).and_then(known) {
             return stored;
+        }
+        let siblings = here.width();
+        if requires_context && read.is_empty() && 0 < siblings && !is(Mutant::BlindPutTaken) {
+            return Err(Refused::Blind { siblings });
         }
         if is(Mutant::DeleteTakesAll) && matches!(mutation, Mutation::Delete) {
             let _ = read.union(here.context());
@@ -241,7 +256,6 @@ impl Replica {
             Mutation::Delete => Object::deleted(dot, read),
         };
         let object = marked(object, &here, marks, mark.map(|mark| (dot, mark)));
-        let siblings = here.width();
         let mut merged = here;
         let _ = merged.merge(object.clone());
         if is(Mutant::SiblingDropped) && limits.siblings_max <= siblings {
@@ -255,9 +269,10 @@ impl Replica {
             Some(lane) => self.lanes.minted(lane, address),
             None => self.minted = dot.seq,
         }
+        let siblings = merged.width();
         self.commit(store, address, merged, object.context());
         let context = object.context().clone();
-        Ok(Stored { dot, object, context, repeated: false })
+        Ok(Stored { dot, object, context, siblings, repeated: false })
     }
 
     /// Merges an object that came over any road.

@@ -102,6 +102,18 @@ pub struct TableContract {
     /// Levels that can are refused without it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub may_miss: bool,
+    /// Whether a put without a context is refused where the key holds a value.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_context: bool,
+    /// With how many concurrent values of its key a write is counted as one to be warned of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub siblings_warn: Option<u16>,
+    /// The most concurrent values of one key, if fewer than the nodes allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub siblings_max: Option<u16>,
+    /// The most bytes of the concurrent values of one key together, if fewer than the nodes allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub siblings_bytes_max: Option<u32>,
 }
 
 impl TableContract {
@@ -156,6 +168,18 @@ pub struct TableInfo {
     /// Whether reads at these levels may miss writes at these levels, and writes each other.
     #[serde(default)]
     pub may_miss: bool,
+    /// Whether a put without a context is refused where the key holds a value.
+    #[serde(default)]
+    pub require_context: bool,
+    /// With how many concurrent values of its key a write is counted as one to be warned of.
+    #[serde(default)]
+    pub siblings_warn: Option<u16>,
+    /// The most concurrent values of one key, if the nodes do not allow fewer.
+    #[serde(default)]
+    pub siblings_max: Option<u16>,
+    /// The most bytes of the concurrent values of one key together, if the nodes do not allow fewer.
+    #[serde(default)]
+    pub siblings_bytes_max: Option<u32>,
 }
 
 /// A question about the health of a node.

@@ -10,7 +10,8 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use model::{
-    Declare, Declared, Durability, Holder, Level, Policy, Refusal, Spread, Table, Votes, Voting,
+    Declare, Declared, Durability, Holder, Level, Policy, Refusal, SiblingRules, Spread, Table,
+    Votes, Voting,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -55,6 +56,15 @@ pub(crate) struct DeclareTableJson {
     /// Whether reads at these levels may miss writes at these levels, and writes each other.
     /// Levels that can are refused without it.
     may_miss: Option<bool>,
+    /// Whether a put without a context is refused where the key holds a value.
+    require_context: Option<bool>,
+    /// With how many concurrent values of its key a write is counted as one to be warned of.
+    siblings_warn: Option<u16>,
+    /// The most concurrent values of one key, if fewer than the nodes allow. A put without a context beyond
+    /// is refused.
+    siblings_max: Option<u16>,
+    /// The most bytes of the concurrent values of one key together, if fewer than the nodes allow.
+    siblings_bytes_max: Option<u32>,
 }
 
 /// A conflict policy and defaults inside one keyspace.
@@ -89,6 +99,17 @@ pub(crate) struct TableJson {
     weakest_write: Option<String>,
     /// Whether reads at these levels may miss writes at these levels, and writes each other.
     may_miss: bool,
+    /// Whether a put without a context is refused where the key holds a value.
+    require_context: bool,
+    /// With how many concurrent values of its key a write is counted as one to be warned of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    siblings_warn: Option<u16>,
+    /// The most concurrent values of one key, if the nodes do not allow fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    siblings_max: Option<u16>,
+    /// The most bytes of the concurrent values of one key together, if the nodes do not allow fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    siblings_bytes_max: Option<u32>,
 }
 
 /// The tables of one keyspace.
@@ -120,6 +141,10 @@ impl TableJson {
             weakest_read: table.voting.weakest_read.map(|level| level.to_string()),
             weakest_write: table.voting.weakest_write.map(|level| level.to_string()),
             may_miss: table.voting.may_miss,
+            require_context: table.siblings.require_context,
+            siblings_warn: table.siblings.warn,
+            siblings_max: table.siblings.max,
+            siblings_bytes_max: table.siblings.bytes_max,
         }
     }
 }
@@ -166,6 +191,12 @@ pub(crate) async fn create<N: Node>(
             weakest_read: contract.weakest_read.map(|level| level.0),
             weakest_write: contract.weakest_write.map(|level| level.0),
             may_miss: contract.may_miss.unwrap_or_default(),
+        },
+        siblings: SiblingRules {
+            require_context: contract.require_context.unwrap_or_default(),
+            warn: contract.siblings_warn,
+            max: contract.siblings_max,
+            bytes_max: contract.siblings_bytes_max,
         },
     };
     match door.declare(declare).await? {

@@ -3,7 +3,7 @@
 //! `GOLDEN_WRITE=1 cargo test -p backup` writes the files that do not exist.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use backup::Damaged;
 use backup::chunk::{self, Name};
@@ -63,13 +63,17 @@ fn sent() -> Vec<u8> {
 /// The kept bytes, which those of today must be.
 #[track_caller]
 fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let path = path_of(name);
     if std::env::var_os("GOLDEN_WRITE").is_some() && !path.exists() {
         std::fs::write(&path, bytes).unwrap();
     }
     let kept = std::fs::read(&path).unwrap();
-    assert_eq!(bytes, kept, "the encoding of {name} has changed");
+    assert!(bytes == kept, "the encoding of {name} has changed");
     kept
+}
+
+fn path_of(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 /// All frames of a stream whose bytes come in pieces of this length.
@@ -93,7 +97,7 @@ fn a_chunk_is_readable_for_ever() {
 
 #[test]
 fn a_manifest_is_readable_for_ever() {
-    let kept = golden("manifest-1", manifest().to_text().as_bytes());
+    let kept = golden("manifest-1-catalog-5", manifest().to_text().as_bytes());
     let read = Manifest::parse(std::str::from_utf8(&kept).unwrap()).unwrap();
     assert_eq!(
         (read.id.as_str(), read.taken.as_str()),
@@ -104,19 +108,27 @@ fn a_manifest_is_readable_for_ever() {
     for (part, chunk) in read.chunks.iter().zip(chunks()) {
         assert_eq!(part.name().unwrap(), chunk.name);
     }
+    // The catalog in it was of the version before.
+    let before = std::fs::read_to_string(path_of("manifest-1")).unwrap();
+    let before = Manifest::parse(&before).unwrap();
+    assert_eq!(before.of.origin().unwrap(), origin());
+    assert_eq!(Manifest { of: read.of.clone(), ..before }, read);
 }
 
 #[test]
 fn a_stream_is_readable_for_ever_in_whatever_pieces_it_comes() {
-    let kept = golden("stream-1", &sent());
-    let expected = vec![
-        Frame::Head(head()),
+    let kept = golden("stream-1-catalog-5", &sent());
+    let rest = [
         Frame::Records(records()[..2].to_vec()),
         Frame::Records(records()[2..].to_vec()),
         Frame::End(counts()),
     ];
-    for piece in [1, 7, kept.len()] {
-        assert_eq!(taken_apart(&kept, piece).unwrap(), expected, "pieces of {piece}");
+    let before = std::fs::read(path_of("stream-1")).unwrap();
+    for (sent, piece) in [(&kept, 1), (&kept, 7), (&kept, kept.len()), (&before, 7)] {
+        let found = taken_apart(sent, piece).unwrap();
+        let [Frame::Head(told), found @ ..] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(told.origin().unwrap(), origin(), "pieces of {piece}");
+        assert_eq!(found, rest, "pieces of {piece}");
     }
     let failed = [stream::begin(&head()), stream::failed("rot")].concat();
     let [_, Frame::Failed(why)] = &taken_apart(&failed, 9).unwrap()[..] else { panic!("two") };

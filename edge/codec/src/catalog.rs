@@ -10,7 +10,8 @@
 //! vote for each, and `may_miss` exactly if they can.
 //!
 //! Versions 1 and 2 knew no guests: their keyspaces are strict. Versions up to 3 did not say which
-//! disk a node serves with: its first one is enrolled by the next change.
+//! disk a node serves with: its first one is enrolled by the next change. Versions up to 4 had no rules for
+//! siblings: those of their tables are the limits of the nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,14 +19,15 @@ use bytes::{BufMut, Bytes};
 use catalog::{Acceptor, Ballot, Catalog, Disks};
 use model::{
     DiskId, Durability, Electorate, Holder, Keyspace, KeyspaceId, Level, Name, NodeId, Policy,
-    REPLICAS_MAX, ReplicaMap, Spread, Table, TableId, VOTES_MAX, Voter, Votes, Voting,
+    REPLICAS_MAX, ReplicaMap, SiblingRules, Spread, Table, TableId, VOTES_MAX, Voter, Votes,
+    Voting,
 };
 
 use crate::reader::Reader;
 use crate::{Malformed, varint};
 
 /// The version that is written.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// The oldest version that is read.
 const VERSION_MIN: u8 = 1;
@@ -260,6 +262,7 @@ fn put_table(table: &Table, out: &mut impl BufMut) {
     put_level(table.read, out);
     put_level(table.write, out);
     put_voting(&table.voting, out);
+    put_rules(&table.siblings, out);
 }
 
 fn read_table(reader: &mut Reader<'_>, version: u8) -> Result<Table, Malformed> {
@@ -276,7 +279,31 @@ fn read_table(reader: &mut Reader<'_>, version: u8) -> Result<Table, Malformed> 
     };
     let (read, write) = (read_level(reader)?, read_level(reader)?);
     let voting = if version == 1 { Voting::default() } else { read_voting(reader)? };
-    Ok(Table { id, keyspace, name, policy, durability, read, write, voting })
+    let siblings = if version < 5 { SiblingRules::default() } else { read_rules(reader)? };
+    Ok(Table { id, keyspace, name, policy, durability, read, write, voting, siblings })
+}
+
+/// Appends how many concurrent values keys may hold. A number that is not given is zero.
+pub fn put_rules(rules: &SiblingRules, out: &mut impl BufMut) {
+    let SiblingRules { require_context, warn, max, bytes_max } = *rules;
+    out.put_u8(u8::from(require_context));
+    for number in [warn.map(u32::from), max.map(u32::from), bytes_max] {
+        varint::put(u64::from(number.unwrap_or(0)), out);
+    }
+}
+
+/// Reads what [`put_rules`] makes.
+///
+/// # Errors
+///
+/// [`Malformed`] if the bytes are nothing that it makes.
+pub fn read_rules(reader: &mut Reader<'_>) -> Result<SiblingRules, Malformed> {
+    Ok(SiblingRules {
+        require_context: read_bool(reader)?,
+        warn: Some(reader.number()?).filter(|warn| *warn != 0),
+        max: Some(reader.number()?).filter(|max| *max != 0),
+        bytes_max: Some(reader.number()?).filter(|max| *max != 0),
+    })
 }
 
 /// Appends how the replicas of a table are counted.

@@ -17,8 +17,8 @@ use codec::token::{self, Place, TokenKey};
 use codec::{catalog as contracts, clock, cursor, feed, forgotten, hint, key, log, object, sum};
 use model::{
     Address, DiskId, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Name, NodeId,
-    Object, Policy, Position, Range, Reading, ShardId, Spread, Table, TableId, Token, Value,
-    Voting,
+    Object, Policy, Position, Range, Reading, ShardId, SiblingRules, Spread, Table, TableId, Token,
+    Value, Voting,
 };
 
 const A: Incarnation = Incarnation::new(0x0a0a_0a0a_0a0a_0a0a);
@@ -90,6 +90,7 @@ fn contracts() -> Catalog {
         read: Level::Quorum,
         write: Level::Count(2),
         voting: Voting { may_miss: true, ..Voting::default() },
+        siblings: SiblingRules::default(),
     };
     Catalog {
         version: 2,
@@ -214,7 +215,11 @@ fn acceptors_in_their_records() {
     let third = kept("acceptor-record-3.hex");
     let body_of = record::open(Kind::Acceptor, b"acceptor", &third).unwrap();
     assert_eq!(contracts::decode_acceptor(&body_of), Ok(acceptor.clone()));
-    assert_golden("acceptor-record-4.hex", &record::seal(Kind::Acceptor, b"acceptor", body));
+    // The fourth said nothing of siblings.
+    let fourth = kept("acceptor-record-4.hex");
+    let body_of = record::open(Kind::Acceptor, b"acceptor", &fourth).unwrap();
+    assert_eq!(contracts::decode_acceptor(&body_of), Ok(acceptor.clone()));
+    assert_golden("acceptor-record-5.hex", &record::seal(Kind::Acceptor, b"acceptor", body));
 }
 
 #[test]
@@ -241,9 +246,14 @@ fn tables_whose_replicas_are_counted_in_other_ways() {
     };
     let evicted = Disks { retired: [disk(5)].into(), ..Disks::default() };
     catalog.disks = [(NodeId::new(1), replaced), (NodeId::new(300), evicted)].into();
+    assert_eq!(contracts::decode(&kept("catalog-4.hex")), Ok(catalog.clone()));
+    let rules =
+        SiblingRules { require_context: true, warn: Some(5), max: None, bytes_max: Some(65_536) };
+    catalog.tables.values_mut().for_each(|table| table.siblings = rules);
     let mut bytes = Vec::new();
     contracts::encode(&catalog, &mut bytes);
-    assert_golden("catalog-4.hex", &bytes);
+    assert_golden("catalog-5.hex", &bytes);
+    assert_eq!(contracts::decode(&bytes.into()), Ok(catalog));
 }
 
 #[test]

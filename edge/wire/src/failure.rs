@@ -216,6 +216,7 @@ impl Refused {
                 Refusal::DiskNotRetired { node, disk }
             }
             61 => Refusal::MayBeDeleted { dots: parts.number()? },
+            70 => Refusal::BlindPut { siblings: parts.number()? },
             34 => Refusal::RepairRuns { id: parts.number()? },
             35 => Refusal::NoSuchShard {
                 keyspace: parts.name()?,
@@ -277,6 +278,7 @@ fn parts_of(refusal: &Refusal) -> (u32, Vec<Cow<'_, str>>, Vec<u64>) {
             return (60, vec![disk.to_string().into()], vec![node.number().into()]);
         }
         Refusal::MayBeDeleted { dots } => (61, vec![], vec![*dots]),
+        Refusal::BlindPut { siblings } => (70, vec![], vec![*siblings as u64]),
         Refusal::RepairRuns { id } => (34, vec![], vec![*id]),
         Refusal::NoSuchShard { keyspace, shard, shards } => {
             (35, vec![keyspace.as_str()], vec![(*shard).into(), (*shards).into()])

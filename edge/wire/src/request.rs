@@ -29,7 +29,7 @@ pub(crate) use list::Range;
 pub(crate) struct Request {
     #[prost(
         oneof = "Asked",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30, 32, 33, 34, 40, 50, 60"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21, 24, 25, 26, 30, 32, 33, 34, 40, 50, 60, 70"
     )]
     asked: Option<Asked>,
 }
@@ -56,6 +56,8 @@ enum Asked {
     DemandingList(List),
     #[prost(message, tag = "10")]
     DeclareVotingTable(DeclareTable),
+    #[prost(message, tag = "70")]
+    DeclareRuledTable(DeclareTable),
     #[prost(message, tag = "32")]
     SessionPut(Write),
     #[prost(message, tag = "33")]
@@ -131,9 +133,9 @@ impl Request {
             Asked::DeclareKeyspace(declare) => model::Request::Declare(declare.take(false)?),
             Asked::DeclareDisk(declare) => model::Request::Declare(declare.take()?),
             Asked::DeclareSloppyKeyspace(declare) => model::Request::Declare(declare.take(true)?),
-            Asked::DeclareTable(declare) | Asked::DeclareVotingTable(declare) => {
-                model::Request::Declare(declare.take()?)
-            }
+            Asked::DeclareTable(declare)
+            | Asked::DeclareVotingTable(declare)
+            | Asked::DeclareRuledTable(declare) => model::Request::Declare(declare.take()?),
             Asked::Status(_) => model::Request::Status,
             Asked::Repair(repair) => model::Request::Repair(repair.take()?),
         })

@@ -8,7 +8,7 @@
 
 use model::{
     Declare, Declared, Durability, Keyspace, Level, NodeId, Policy, Refusal, Reply, Request,
-    Status, Table, Voting,
+    SiblingRules, Status, Table, Voting,
 };
 
 use crate::dice::Dice;
@@ -55,6 +55,11 @@ impl Contracts {
             read: Level::One,
             write: Level::One,
             voting: Voting { may_miss: true, ..Voting::default() },
+            siblings: self.dice.pick(&[
+                SiblingRules::default(),
+                SiblingRules::default(),
+                SiblingRules { require_context: true, max: Some(3), ..SiblingRules::default() },
+            ]),
         }
     }
 
@@ -142,11 +147,18 @@ fn is_of(declare: &Declare, declared: &Declared) -> bool {
                 == (&keyspace.name, &keyspace.shards, &keyspace.replicas, &keyspace.sloppy)
         }
         (
-            Declare::Table { name, durability, read, write, voting, .. },
+            Declare::Table { name, durability, read, write, voting, siblings, .. },
             Declared::Table { table, .. },
         ) => {
-            (name, *durability, *read, *write, voting)
-                == (&table.name, table.durability, table.read, table.write, &table.voting)
+            (name, *durability, *read, *write, voting, *siblings)
+                == (
+                    &table.name,
+                    table.durability,
+                    table.read,
+                    table.write,
+                    &table.voting,
+                    table.siblings,
+                )
         }
         (Declare::Disk { node: a, .. }, Declared::Disk { node: b, .. }) => a == b,
         (Declare::Keyspace { .. } | Declare::Disk { .. }, Declared::Table { .. })
@@ -232,6 +244,7 @@ impl World {
             | Refusal::CursorExpired { .. }
             | Refusal::Joining { .. }
             | Refusal::EmptyDelete
+            | Refusal::BlindPut { .. }
             | Refusal::RepairRuns { .. }
             | Refusal::NoSuchShard { .. }
             | Refusal::DiskNotRetired { .. }

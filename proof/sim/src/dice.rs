@@ -35,6 +35,7 @@ pub(crate) enum Part {
     Contexts,
     Aimed,
     Evictions,
+    Rules,
 }
 
 /// The chance of one part of the world.

@@ -22,7 +22,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use causality::{Dot, DotSet, Incarnation};
-use model::{Address, Key, Mark, Marks, Name, NodeId, Object, ShardId, Table, Token, Value};
+use model::{
+    Address, Key, Limits, Mark, Marks, Name, NodeId, Object, ShardId, Table, Token, Value,
+};
 
 use crate::disk::Contents;
 use crate::invariant::Invariant;
@@ -406,17 +408,41 @@ impl Oracle {
         self.losses.brought_back(node, spot, &values);
     }
 
+    /// What the table of a write and the nodes allow together.
+    pub(crate) fn limits_of(&self, id: WriteId, limits: &Limits) -> Limits {
+        let rules = self.spot(self.write(id).spot).table.siblings;
+        let max = rules.max.map_or(limits.siblings_max, usize::from);
+        Limits { siblings_max: max.min(limits.siblings_max), ..*limits }
+    }
+
+    /// Whether a write may be refused for having read nothing: its table wants it to, and others have
+    /// written there.
+    pub(crate) fn may_be_blind(&self, id: WriteId) -> bool {
+        let write = self.write(id);
+        let spot = self.spot(write.spot);
+        spot.table.siblings.require_context
+            && write.context.is_empty()
+            && self.writes_of(write.spot).any(|(other, write)| other != id && write.value.is_some())
+    }
+
     /// A write that was just accepted has not added to the siblings of a key that has as many
-    /// as it may.
+    /// as it may, and has read something if its table wants that.
     pub(crate) fn check_siblings(
         &self,
         at: NodeId,
-        spot: usize,
+        id: WriteId,
         object: &Object,
-        max: usize,
+        limits: &Limits,
     ) -> Result<(), Broken> {
+        let spot = self.write(id).spot;
         let Some(before) = self.bases.get(&(Viewer::Replica(at), spot)) else { return Ok(()) };
+        let max = self.limits_of(id, limits).siblings_max;
         let (had, has) = (before.values.len(), object.width());
+        if 0 < had && had < has && self.may_be_blind(id) {
+            let detail =
+                format!("{at} has accepted a write beside {had} values of which it had read none");
+            return Err(Broken::of(Invariant::LimitsHold, spot, detail));
+        }
         if 0 < had && had < has && max < has {
             let detail = format!("{at} has accepted sibling number {has}, of at most {max}");
             return Err(Broken::of(Invariant::LimitsHold, spot, detail));

@@ -143,7 +143,7 @@ impl World {
                 if before.is_none() {
                     self.check_minted(at, id)?;
                 }
-                self.oracle.check_siblings(at, spot, object, self.limits.siblings_max)?;
+                self.oracle.check_siblings(at, id, object, &self.limits)?;
             }
             if is_repair {
                 self.oracle.note_repaired(at, spot, object);

@@ -114,6 +114,12 @@ pub struct TablePlan {
     /// How its replicas are counted.
     #[serde(default)]
     pub voting: VotingPlan,
+    /// Whether it takes no put without a context where there is a value.
+    #[serde(default)]
+    pub require_context: bool,
+    /// The most siblings of its keys, if it says so.
+    #[serde(default)]
+    pub siblings_max: Option<u16>,
 }
 
 /// How the replicas of a table are counted, as far as the world has what it takes.
@@ -265,6 +271,7 @@ impl Plan {
         // A declaration takes several round trips, one declaration after the other.
         let sloppy = u16::from(replicas) < nodes && Dice::new(seed, Part::Guests).chance(350);
         let mut contexts = Dice::new(seed, Part::Contexts);
+        let mut rules = Dice::new(seed, Part::Rules);
         let mut watching = Dice::new(seed, Part::Watchers);
         let watchers = watching.pick(&[0, 0, 0, 1, 2]);
         let retention =
@@ -280,7 +287,10 @@ impl Plan {
             tables: vec![
                 counted(&mut levels, &table(&mut dice, Durability::Synced, replicas)),
                 counted(&mut levels, &table(&mut dice, Durability::Buffered, replicas)),
-            ],
+            ]
+            .into_iter()
+            .map(|table| ruled(&mut rules, table))
+            .collect(),
             siblings_max: dice.pick(&[100, 100, 4]),
             requests_max: dice.pick(&[10_000, 10_000, 10_000, 4]),
             page_objects_max: dice.pick(&[1_000, 1_000, 5, 2]),
@@ -379,7 +389,8 @@ fn table(dice: &mut Dice, durability: Durability, replicas: u8) -> TablePlan {
     let any = Level::Count(u8::try_from(dice.between(1, u64::from(replicas))).unwrap_or(1));
     let read = dice.pick(&[Level::Quorum, Level::Quorum, Level::One, Level::All, any]);
     let write = dice.pick(&[Level::Quorum, Level::Quorum, Level::Quorum, Level::One, any]);
-    TablePlan { durability, read, write, voting: VotingPlan::default() }
+    let voting = VotingPlan::default();
+    TablePlan { durability, read, write, voting, require_context: false, siblings_max: None }
 }
 
 /// The same table, in some worlds with levels about regions, votes and minima.
@@ -399,7 +410,13 @@ fn counted(dice: &mut Dice, table: &TablePlan) -> TablePlan {
         min_zones: dice.pick(&[0, 0, 0, 2]),
         guarded: dice.chance(150),
     };
-    TablePlan { read, write, voting, durability: table.durability }
+    TablePlan { read, write, voting, ..table.clone() }
+}
+
+/// The same table, in some worlds with rules for siblings.
+fn ruled(dice: &mut Dice, table: TablePlan) -> TablePlan {
+    let (require_context, siblings_max) = (dice.chance(250), dice.pick(&[None, None, Some(2)]));
+    TablePlan { require_context, siblings_max, ..table }
 }
 
 fn clients(dice: &mut Dice) -> ClientPlan {

@@ -6,8 +6,8 @@
 //! another way than in the node, which has to come to the same.
 
 use model::{
-    Declare, Declared, Failure, Holder, Keyspace, NodeId, Policy, Refusal, Reply, Request, Spread,
-    Table, TableId, Voter, Voting,
+    Declare, Declared, Failure, Holder, Keyspace, NodeId, Policy, Refusal, Reply, Request,
+    SiblingRules, Spread, Table, TableId, Voter, Voting,
 };
 use placement::{Layout, Placement};
 
@@ -76,6 +76,7 @@ impl World {
             read: table.read,
             write: table.write,
             voting,
+            siblings: table.siblings,
         };
         self.ask_and_wait(NodeId::new(2), Request::Declare(declare))
     }
@@ -98,6 +99,11 @@ fn fit(
         read: plan.read,
         write: plan.write,
         voting: Voting { may_miss: true, ..Voting::default() },
+        siblings: SiblingRules {
+            require_context: plan.require_context,
+            max: plan.siblings_max,
+            ..SiblingRules::default()
+        },
     };
     let VotingPlan { min_nodes, min_zones, guarded, .. } = plan.voting;
     let voting = table.voting.clone();

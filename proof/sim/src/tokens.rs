@@ -277,7 +277,8 @@ pub(crate) fn plain(object: &Object) -> Object {
 mod tests {
     use causality::Incarnation;
     use model::{
-        Durability, Key, KeyspaceId, Level, NodeId, Policy, ShardId, Table, TableId, Voting,
+        Durability, Key, KeyspaceId, Level, NodeId, Policy, ShardId, SiblingRules, Table, TableId,
+        Voting,
     };
 
     use super::*;
@@ -299,6 +300,7 @@ mod tests {
             read: Level::Quorum,
             write: Level::Quorum,
             voting: Voting::default(),
+            siblings: SiblingRules::default(),
         };
         let (key, shard) =
             (Key::new("k".into(), "".into()).unwrap(), ShardId { keyspace, index: 0 });

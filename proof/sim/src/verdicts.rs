@@ -210,7 +210,8 @@ impl World {
                 | Refusal::DiskNotRetired { .. }
                 | Refusal::MayBeDeleted { .. }
                 | Refusal::NoSuchShard { .. }
-                | Refusal::EmptyDelete => true,
+                | Refusal::EmptyDelete
+                | Refusal::BlindPut { .. } => true,
             };
             if !is_true {
                 let detail = format!("{at} has {requests} requests in hand and says: {refusal}");
@@ -301,7 +302,12 @@ impl World {
                 | Op::Ask => false,
             },
             Refusal::ManySiblings { siblings, max } => {
-                *max == self.limits.siblings_max && *max <= *siblings
+                let Op::Write { id, .. } = &open.op else { return false };
+                *max == self.oracle.limits_of(*id, &self.limits).siblings_max && *max <= *siblings
+            }
+            Refusal::BlindPut { siblings } => {
+                let Op::Write { id, .. } = &open.op else { return false };
+                0 < *siblings && self.oracle.may_be_blind(*id)
             }
             Refusal::Overloaded { max } => *max == self.plan.requests_max,
             Refusal::CursorExpired { .. } => matches!(open.op, Op::Watch { .. }),

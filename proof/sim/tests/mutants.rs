@@ -458,6 +458,7 @@ fn inside() -> Vec<Row> {
         (In::ContextForgotten, any, &[ReplicasOnlyGrow, ClocksAreExact]),
         (In::DeleteTakesAll, any, &[NoFalseDominance, ReceiptsAreTrue]),
         (In::SiblingsUnlimited, any, &[LimitsHold]),
+        (In::BlindPutTaken, any, &[LimitsHold]),
         (In::SiblingDropped, any, &[NoFalseDominance, NothingIsInvented]),
         (
             In::DotReused,

@@ -330,6 +330,10 @@ fn refusal(err: &Error, problem: &Problem) -> CliError {
             Exit::Failed,
             "look at the values with `merganser get`, and write what they come to with `--replace` or their context",
         ),
+        "context_required" => (
+            Exit::Failed,
+            "the table takes no write that has not read what is there: use `--replace`, or the context of `merganser get`",
+        ),
         "session_invalid" => (
             Exit::Failed,
             "the session was kept by another version, changed, or has become too wide: begin another one, with another file",

@@ -6,8 +6,8 @@
 
 use client::{KeyspaceInfo, Status, TableInfo};
 use model::{
-    Holder, Keyspace, KeyspaceId, Level, Name, NodeId, Policy, ReplicaMap, ShardId, Spread, Table,
-    TableId, Voter, Voting,
+    Holder, Keyspace, KeyspaceId, Level, Name, NodeId, Policy, ReplicaMap, ShardId, SiblingRules,
+    Spread, Table, TableId, Voter, Voting,
 };
 use placement::{Layout, Member, Placement};
 
@@ -129,6 +129,12 @@ fn table_of(keyspace: &Keyspace, info: &TableInfo) -> Option<Table> {
             weakest_read: weakest(&info.weakest_read)?,
             weakest_write: weakest(&info.weakest_write)?,
             may_miss: info.may_miss,
+        },
+        siblings: SiblingRules {
+            require_context: info.require_context,
+            warn: info.siblings_warn,
+            max: info.siblings_max,
+            bytes_max: info.siblings_bytes_max,
         },
     })
 }

@@ -44,6 +44,8 @@ enum Action {
         write: Option<Level>,
         #[command(flatten)]
         voting: Voting,
+        #[command(flatten)]
+        siblings: Siblings,
     },
     /// List the tables of a keyspace.
     List {
@@ -89,6 +91,40 @@ struct Voting {
     /// Accept that reads at these levels can miss writes at these levels, or writes each other.
     #[arg(long)]
     may_miss: bool,
+}
+
+/// How many concurrent values its keys may hold, and what writers have to know of them.
+#[derive(Debug, clap::Args)]
+struct Siblings {
+    /// Refuse a put without a context where the key holds a value.
+    #[arg(long)]
+    require_context: bool,
+    /// Count writes that leave their key with so many concurrent values, in a metric of the
+    /// node.
+    #[arg(long, value_name = "N")]
+    siblings_warn: Option<u16>,
+    /// The most concurrent values of one key, if fewer than the nodes allow. A put without a
+    /// context beyond is refused; nothing is dropped.
+    #[arg(long, value_name = "N")]
+    siblings_max: Option<u16>,
+    /// The most bytes of the concurrent values of one key together, if fewer than the nodes
+    /// allow.
+    #[arg(long, value_name = "BYTES")]
+    siblings_bytes_max: Option<u32>,
+}
+
+impl Siblings {
+    /// Adds this to a contract.
+    fn add_to(self, contract: TableContract) -> TableContract {
+        let Self { require_context, siblings_warn, siblings_max, siblings_bytes_max } = self;
+        TableContract {
+            require_context,
+            siblings_warn,
+            siblings_max,
+            siblings_bytes_max,
+            ..contract
+        }
+    }
 }
 
 fn votes(text: &str) -> Result<(String, u8), String> {
@@ -137,10 +173,19 @@ impl Table {
         let client = self.connect.client(Options::default())?;
         block_on(async {
             match self.action {
-                Action::Create { keyspace, name, policy, durability, read, write, voting } => {
+                Action::Create {
+                    keyspace,
+                    name,
+                    policy,
+                    durability,
+                    read,
+                    write,
+                    voting,
+                    siblings,
+                } => {
                     let durability = durability.map(Durability::from);
-                    let contract =
-                        TableContract { policy, durability, read, write, ..voting.contract() };
+                    let contract = siblings.add_to(voting.contract());
+                    let contract = TableContract { policy, durability, read, write, ..contract };
                     let (table, created) = client.create_table(&keyspace, &name, &contract).await?;
                     show(&[table], self.json, Some(created))
                 }
@@ -177,7 +222,7 @@ fn show(tables: &[TableInfo], as_json: bool, created: Option<bool>) -> Result<()
             &table.keyspace,
             &table.name,
             &table.id,
-            &table.policy,
+            &ruled(table),
             &table.durability,
             &table.read,
             &table.write,
@@ -186,6 +231,16 @@ fn show(tables: &[TableInfo], as_json: bool, created: Option<bool>) -> Result<()
     }
     print::line(shown)?;
     tell_created(created)
+}
+
+/// The policy of a table, and its rules where it has any.
+fn ruled(table: &TableInfo) -> String {
+    let mut said = vec![table.policy.clone()];
+    said.extend(table.require_context.then(|| "no blind puts".to_owned()));
+    said.extend(table.siblings_max.map(|max| format!("at most {max}")));
+    said.extend(table.siblings_bytes_max.map(|max| format!("of at most {max} bytes")));
+    said.extend(table.siblings_warn.map(|warn| format!("warns of {warn}")));
+    said.join(", ")
 }
 
 /// How a table counts its replicas, where that is not one vote each and nothing else.

@@ -227,6 +227,9 @@ impl Scrape {
         to.counter("read_repairs", help, counts.read_repairs)?;
         let help = "Writes accepted here that left their key with several values";
         to.counter("siblings_created", help, counts.siblings_created)?;
+        let help =
+            "Writes accepted here that left their key with as many values as its table warns of";
+        to.counter("siblings_warned", help, counts.siblings_warned)?;
         let help = "The most values that a key held after a write accepted here";
         to.gauge("siblings_max", help, None, counts.siblings_max as f64)?;
         let help = "Reads coordinated here";

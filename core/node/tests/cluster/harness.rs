@@ -9,7 +9,8 @@ pub(crate) use causality::{DotSet, Incarnation};
 pub(crate) use model::{
     Address, Declare, Declared, DiskId, Durability, Failure, Get, Key, Kind, Level, Limits, List,
     Listed, Mutation, Name, NodeId, Now, Object, Policy, Put, Range, Read, ReadOptions, Refusal,
-    Reply, Request, Seen, Session, ShardId, TableId, Value, Voting, WriteOptions, Written,
+    Reply, Request, Seen, Session, ShardId, SiblingRules, TableId, Value, Voting, WriteOptions,
+    Written,
 };
 pub(crate) use node::{
     After, Config, Disk, Effect, Forwarded, Hint, HintPlace, Input, Message, Node, Owed, Salt,
@@ -414,6 +415,14 @@ impl Cluster {
     }
 }
 
+/// Why a request was refused.
+pub(crate) fn refusal(reply: Reply) -> Refusal {
+    match reply {
+        Reply::Failed(Failure::Refused(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
@@ -440,7 +449,8 @@ pub(crate) fn declared(
     voting: Voting,
 ) -> Declare {
     let (keyspace, name, policy) = (name("ks"), name(table), Policy::Siblings);
-    Declare::Table { keyspace, name, policy, durability, read, write, voting }
+    let siblings = SiblingRules::default();
+    Declare::Table { keyspace, name, policy, durability, read, write, voting, siblings }
 }
 
 pub(crate) fn mutate(

@@ -30,13 +30,6 @@ fn heavy(votes: &[(u16, u8)]) -> Voting {
     Voting { votes: votes.collect(), ..Voting::default() }
 }
 
-fn refusal(reply: Reply) -> Refusal {
-    match reply {
-        Reply::Failed(Failure::Refused(refusal)) => refusal,
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn a_region_goes_on_alone_at_local_levels_and_each_quorum_waits_for_the_other() {
     let mut cluster = two_regions(Level::LocalQuorum, Level::LocalQuorum, may_miss());

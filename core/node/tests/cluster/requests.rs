@@ -171,10 +171,6 @@ fn a_scan_of_a_table_goes_through_all_shards() {
 #[test]
 fn bad_requests_are_refused_and_change_nothing() {
     let mut cluster = Cluster::with_table(3, 3);
-    let refusal = |reply| match reply {
-        Reply::Failed(Failure::Refused(refusal)) => refusal,
-        other => panic!("{other:?}"),
-    };
     let mut unknown = put("k", "v", &none(), WriteOptions::default());
     if let Request::Put(put) = &mut unknown {
         put.table = name("nowhere");
@@ -194,6 +190,59 @@ fn bad_requests_are_refused_and_change_nothing() {
     }
     let refused = cluster.ask(2, put("full", "more", &none(), WriteOptions::default()));
     assert_eq!(refusal(refused), Refusal::ManySiblings { siblings: 3, max: 3 });
+}
+
+#[test]
+fn a_table_may_demand_contexts_and_allow_fewer_siblings_than_the_nodes() {
+    let mut cluster = Cluster::new(3);
+    cluster.ask(1, Request::Declare(keyspace(8, 3)));
+    let rules =
+        SiblingRules { require_context: true, max: Some(2), warn: Some(2), bytes_max: Some(10) };
+    let mut declare = table(Durability::Synced);
+    let Declare::Table { siblings, .. } = &mut declare else { panic!("it is a table") };
+    *siblings = SiblingRules { max: Some(1), ..rules };
+    assert!(matches!(
+        refusal(cluster.ask(1, Request::Declare(declare.clone()))),
+        Refusal::Contract(_)
+    ));
+    let Declare::Table { siblings, .. } = &mut declare else { panic!("it is a table") };
+    *siblings = rules;
+    assert!(matches!(cluster.ask(1, Request::Declare(declare)), Reply::Declared(_)));
+    let write = |text: &str, read: &DotSet| put("k", text, read, WriteOptions::default());
+    let first = cluster.put(1, "k", "first", &none()).context;
+    let blind = cluster.ask(2, write("blind", &none()));
+    assert_eq!(refusal(blind), Refusal::BlindPut { siblings: 1 });
+    // Two that have read the same are concurrent, and a third is one too many.
+    cluster.put(1, "k", "left", &first);
+    cluster.put(2, "k", "right", &first);
+    let third = cluster.ask(3, write("third", &first));
+    assert_eq!(refusal(third), Refusal::ManySiblings { siblings: 2, max: 2 });
+    let counted = |cluster: &Cluster| {
+        let counts = cluster.nodes.values().map(|(node, _)| node.counts());
+        counts.fold((0, 0), |sum, counts| {
+            (sum.0 + counts.siblings_created, sum.1 + counts.siblings_warned)
+        })
+    };
+    assert_eq!(counted(&cluster), (1, 1));
+    let read = cluster.get(3, "k", Level::All).object.context().clone();
+    cluster.put(3, "k", "one", &read);
+    let read = cluster.get(1, "k", Level::All).object.context().clone();
+    cluster.put(1, "k", "larger than ten bytes, but alone", &read);
+    let beside = cluster.ask(2, write("beside", &read));
+    assert_eq!(refusal(beside), Refusal::LargeObject { bytes: 38, max: 10 });
+}
+
+#[test]
+fn equal_values_that_were_written_at_once_are_one_answer() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.put(1, "k", "same", &none());
+    cluster.put(2, "k", "other", &none());
+    cluster.put(3, "k", "same", &none());
+    let read = cluster.get(1, "k", Level::All).object;
+    assert_eq!(read.values().len(), 2, "{read:?}");
+    assert_eq!(read.context().len(), 3, "whoever has read it has read all");
+    cluster.put(2, "k", "resolved", read.context());
+    assert_eq!(cluster.get(3, "k", Level::All).object.values().len(), 1);
 }
 
 #[test]

@@ -157,6 +157,25 @@ fn a_blind_write_beyond_the_limit_is_refused_and_mints_nothing() {
 }
 
 #[test]
+fn a_write_that_must_have_read_something_is_refused_where_there_is_a_value() {
+    let mut a = Site::new(0xa);
+    let write = |site: &mut Site, mutation: Mutation, read: DotSet| {
+        let asked = Asked { requires_context: true, ..Asked::once(mutation, read) };
+        site.replica.apply_marked(&mut site.disk, &address(), asked, &Limits::default())
+    };
+    let store = || Mutation::Store(Value { content_type: Bytes::new(), body: Bytes::new() });
+    let first = write(&mut a, store(), none()).unwrap();
+    assert_eq!(first.siblings, 1, "there was nothing to read");
+    assert_eq!(write(&mut a, store(), none()), Err(Refused::Blind { siblings: 1 }));
+    // What it has read may be superseded, or never have been here: it has read something.
+    let stale = [Dot::new(Incarnation::new(9), 4)].into_iter().collect();
+    assert_eq!(write(&mut a, store(), stale).unwrap().siblings, 2);
+    let both = a.object().context().clone();
+    assert_eq!(write(&mut a, Mutation::Delete, both).unwrap().siblings, 0);
+    assert_eq!(write(&mut a, store(), none()).unwrap().dot.seq, 4, "a deleted key holds nothing");
+}
+
+#[test]
 fn blind_writes_never_make_an_object_too_large_to_travel() {
     let mut a = Site::new(0xa);
     let limits = Limits { object_bytes_max: 10, ..Limits::default() };

@@ -46,7 +46,7 @@ async fn a_table_must_say_what_becomes_of_concurrent_values() {
     let expected = json!({
         "name": "t", "id": 1, "keyspace": "ks", "policy": "siblings", "durability": "synced",
         "read": "1", "write": "ALL", "votes": {}, "min_nodes": 0, "min_zones": 0,
-        "may_miss": false,
+        "may_miss": false, "require_context": false,
     });
     assert_eq!(created.json(), expected);
     assert_eq!(api.get(table).await.json(), expected);
@@ -205,16 +205,23 @@ async fn a_table_is_shown_with_all_that_it_was_declared_with() {
     let api = Api::new().await;
     let body = r#"{"policy":"siblings","read":"local_quorum","write":"EACH_QUORUM","votes":
         {"n1":2,"eu/a":0},"min_nodes":2,"min_zones":1,"weakest_read":"LOCAL_ONE",
-        "weakest_write":2,"may_miss":true}"#;
+        "weakest_write":2,"may_miss":true,"require_context":true,"siblings_warn":3,"siblings_max":9,
+        "siblings_bytes_max":70000}"#;
     let table = declare(&api, "/v1/keyspaces/ks/tables/new", body).await.json();
     let wanted = serde_json::json!({
         "name": "new", "id": table["id"], "keyspace": "ks", "policy": "siblings",
         "durability": "synced", "read": "LOCAL_QUORUM", "write": "EACH_QUORUM",
         "votes": {"n1": 2, "eu/a": 0}, "min_nodes": 2, "min_zones": 1,
         "weakest_read": "LOCAL_ONE", "weakest_write": "2", "may_miss": true,
+        "require_context": true, "siblings_warn": 3, "siblings_max": 9, "siblings_bytes_max": 70_000,
     });
     assert_eq!(table, wanted);
     assert_eq!(declare(&api, "/v1/keyspaces/ks/tables/new", body).await.json(), wanted);
+    for never in [r#""siblings_max":0"#, r#""siblings_warn":3,"siblings_max":2"#] {
+        let body = format!(r#"{{"policy":"siblings",{never}}}"#);
+        let refused = declare(&api, "/v1/keyspaces/ks/tables/never", body.leak()).await;
+        assert_eq!(refused.problem(), "400 invalid_contract", "{never}");
+    }
 }
 
 #[tokio::test]

@@ -303,6 +303,7 @@ async fn each_failure_of_the_node_has_its_own_code_and_facts() {
         (Refusal::Joining { node: model::NodeId::new(4) }.into(), "503 node_joining", &[]),
         (Refusal::Disk("full".to_owned()).into(), "500 disk_failed", &[]),
         (Refusal::ManySiblings { siblings: 100, max: 100 }.into(), "409 too_many_siblings", &[]),
+        (Refusal::BlindPut { siblings: 1 }.into(), "428 context_required", &[]),
         (Refusal::LargeValue { bytes: 9, max: 8 }.into(), "413 value_too_large", &[]),
         (Refusal::EmptyDelete.into(), "428 context_required", &[]),
         (Refusal::TokenReused.into(), "422 token_reused", &[]),

@@ -324,11 +324,22 @@ impl State {
                 self.keyspaces.push(new.clone());
                 Ok(Declared::Keyspace { keyspace: new, created: true })
             }
-            Declare::Table { keyspace, name, policy, durability, read, write, voting } => {
+            Declare::Table {
+                keyspace,
+                name,
+                policy,
+                durability,
+                read,
+                write,
+                voting,
+                siblings,
+            } => {
                 let found = self.keyspaces.iter().find(|found| found.name == keyspace);
                 let keyspace = found.ok_or(Refusal::UnknownKeyspace(keyspace))?.id;
                 let id = TableId::new(self.tables.len() as u32 + 1);
-                let new = Table { id, keyspace, name, policy, durability, read, write, voting };
+                siblings.check()?;
+                let new =
+                    Table { id, keyspace, name, policy, durability, read, write, voting, siblings };
                 let mut tables = self.tables.iter();
                 let old = tables.find(|old| old.keyspace == keyspace && old.name == new.name);
                 if let Some(old) = old {

@@ -11,8 +11,8 @@ use catalog::{Acceptor, Ballot, Catalog, Disks};
 use causality::{Dot, DotSet, Incarnation};
 use model::{
     DiskId, Durability, Holder, Key, Keyspace, KeyspaceId, Level, Mark, Marks, Name, NodeId,
-    Object, Policy, Position, Range, Reading, ReplicaMap, SHARDS_MAX, Spread, Table, TableId,
-    Token, VOTES_MAX, Value, Voting,
+    Object, Policy, Position, Range, Reading, ReplicaMap, SHARDS_MAX, SiblingRules, Spread, Table,
+    TableId, Token, VOTES_MAX, Value, Voting,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -159,6 +159,17 @@ prop_compose! {
 }
 
 prop_compose! {
+    pub(crate) fn sibling_rules()(
+        require_context: bool,
+        warn in option::of(1..=u16::MAX),
+        max in option::of(1..=u16::MAX),
+        bytes_max in option::of(1..=u32::MAX),
+    ) -> SiblingRules {
+        SiblingRules { require_context, warn, max, bytes_max }
+    }
+}
+
+prop_compose! {
     pub(crate) fn tables()(
         id: u32,
         keyspace: u32,
@@ -167,9 +178,11 @@ prop_compose! {
         read in levels(),
         write in levels(),
         voting in votings(),
+        siblings in sibling_rules(),
     ) -> Table {
         let (id, keyspace) = (TableId::new(id), KeyspaceId::new(keyspace));
-        Table { id, keyspace, name, policy: Policy::Siblings, durability, read, write, voting }
+        let policy = Policy::Siblings;
+        Table { id, keyspace, name, policy, durability, read, write, voting, siblings }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use codec::{Reader, catalog as contracts};
-use model::{DiskStep, Durability, NodeId, Policy, Voting};
+use model::{DiskStep, Durability, NodeId, Policy, SiblingRules, Voting};
 use prost::Message;
 
 use super::{Asked, Place};
@@ -50,6 +50,8 @@ pub(super) struct DeclareTable {
     write: u32,
     #[prost(bytes = "bytes", tag = "6")]
     voting: Bytes,
+    #[prost(bytes = "bytes", tag = "7")]
+    siblings: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -79,18 +81,34 @@ pub(super) fn put_declare(declare: &model::Declare) -> Asked {
                 false => Asked::DeclareKeyspace(keyspace),
             }
         }
-        model::Declare::Table { keyspace, name, policy, durability, read, write, voting } => {
+        model::Declare::Table {
+            keyspace,
+            name,
+            policy,
+            durability,
+            read,
+            write,
+            voting,
+            siblings,
+        } => {
             let is_plain = *voting == Voting::default();
-            let coded = || coded(|out| contracts::put_voting(voting, out));
+            let is_ruled = *siblings != SiblingRules::default();
+            let voting = || coded(|out| contracts::put_voting(voting, out));
+            let rules = || coded(|out| contracts::put_rules(siblings, out));
             let table = DeclareTable {
                 place: Place::put(keyspace, name),
                 policy: put_policy(*policy),
                 durability: put_durability(*durability),
                 read: put_level(Some(*read)),
                 write: put_level(Some(*write)),
-                voting: if is_plain { Bytes::new() } else { coded() },
+                voting: if is_plain { Bytes::new() } else { voting() },
+                siblings: if is_ruled { rules() } else { Bytes::new() },
             };
-            if is_plain { Asked::DeclareTable(table) } else { Asked::DeclareVotingTable(table) }
+            match (is_ruled, is_plain) {
+                (true, _) => Asked::DeclareRuledTable(table),
+                (false, true) => Asked::DeclareTable(table),
+                (false, false) => Asked::DeclareVotingTable(table),
+            }
         }
         model::Declare::Disk { node, step } => {
             let (step, disk) = match *step {
@@ -141,17 +159,22 @@ impl DeclareTable {
             durability: take_durability(self.durability)?,
             read: present(take_level(self.read)?)?,
             write: present(take_level(self.write)?)?,
-            voting: take_voting(&self.voting)?,
+            voting: take_part(&self.voting, contracts::read_voting)?,
+            siblings: take_part(&self.siblings, contracts::read_rules)?,
         })
     }
 }
 
-fn take_voting(bytes: &Bytes) -> Usable<Voting> {
+/// Reads a part of a contract that is left out where nothing is said.
+fn take_part<T: Default>(
+    bytes: &Bytes,
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, codec::Malformed>,
+) -> Usable<T> {
     if bytes.is_empty() {
-        return Ok(Voting::default());
+        return Ok(T::default());
     }
     let mut reader = Reader::new(bytes);
-    let voting = contracts::read_voting(&mut reader)?;
+    let part = read(&mut reader)?;
     reader.finish()?;
-    Ok(voting)
+    Ok(part)
 }

@@ -17,8 +17,8 @@ use model::{
     Ack, Blocker, Cast, Declare, Declared, DiskId, DiskStatus, DiskStep, Enrolment, Explain,
     Explained, Failure, Fate, Forgetting, Get, HintStatus, Holding, KeyspaceId, Kind, Lag, List,
     Listed, Listing, Malformed, Mutation, NodeId, NodeStatus, Policy, Put, Read, ReadOptions,
-    Recall, Recalled, Receipt, Refusal, Reply, Request, Seen, Session, ShardId, Spread, Standing,
-    Status, Suspect, TableId, Told, Voting, WriteOptions, Written,
+    Recall, Recalled, Receipt, Refusal, Reply, Request, Seen, Session, ShardId, SiblingRules,
+    Spread, Standing, Status, Suspect, TableId, Told, Voting, WriteOptions, Written,
 };
 use node::{
     Alike, Cause, Clocks, Digest, Doubt, Doubted, Fetch, Fetched, Forgot, Forward, Forwarded,
@@ -27,7 +27,8 @@ use node::{
 };
 use parts::{
     ballots, bytes, catalogs, contexts, dot_sets, dots, durabilities, keys, keyspaces, levels,
-    marked_objects, names, objects, ranges, replica_maps, spreads, tables, tokens, values, votings,
+    marked_objects, names, objects, ranges, replica_maps, sibling_rules, spreads, tables, tokens,
+    values, votings,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -257,10 +258,11 @@ fn declares() -> impl Strategy<Value = Declare> {
         |(name, shards, replicas, sloppy)| Declare::Keyspace { name, shards, replicas, sloppy },
     );
     let votings = prop_oneof![Just(Voting::default()), votings()];
-    let table = (names(), names(), durabilities(), levels(), levels(), votings).prop_map(
-        |(keyspace, name, durability, read, write, voting)| {
+    let siblings = prop_oneof![Just(SiblingRules::default()), sibling_rules()];
+    let table = (names(), names(), durabilities(), levels(), levels(), votings, siblings).prop_map(
+        |(keyspace, name, durability, read, write, voting, siblings)| {
             let policy = Policy::Siblings;
-            Declare::Table { keyspace, name, policy, durability, read, write, voting }
+            Declare::Table { keyspace, name, policy, durability, read, write, voting, siblings }
         },
     );
     let step = (0..4_u8, any::<u128>().prop_map(DiskId::new)).prop_map(|(step, disk)| match step {
@@ -324,6 +326,7 @@ fn refusals() -> impl Strategy<Value = Refusal> {
             .prop_map(|(what, nodes, written)| { Refusal::MayMiss { what, nodes, written } }),
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeValue { bytes, max }),
         any::<(usize, usize)>().prop_map(|(siblings, max)| Refusal::ManySiblings { siblings, max }),
+        any::<usize>().prop_map(|siblings| Refusal::BlindPut { siblings }),
         any::<(usize, usize)>().prop_map(|(bytes, max)| Refusal::LargeObject { bytes, max }),
         prop_oneof![
             any::<u64>().prop_map(|id| Refusal::RepairRuns { id }),

@@ -14,7 +14,7 @@ use catalog::{Acceptor, Catalog};
 use causality::{Dot, Incarnation};
 use model::{
     Address, Declare, DiskId, Durability, Key, Level, Limits, Name, NodeId, Now, Object, Policy,
-    ShardId, TableId, Voting,
+    ShardId, SiblingRules, TableId, Voting,
 };
 use node::{
     Cause, Compared, Config, Disk, Effect, Examined, Fetched, Forward, Found, Input, Leaves, Merge,
@@ -166,6 +166,7 @@ fn catalog() -> Catalog {
         read: Level::Quorum,
         write: Level::Quorum,
         voting: Voting::default(),
+        siblings: SiblingRules::default(),
     };
     for declare in [keyspace, table] {
         catalog.declare(&declare).expect("a contract like any other");

@@ -1,6 +1,7 @@
 use causality::{DotSet, Incarnation};
 use model::{
-    Ack, Durability, Key, KeyspaceId, Level, Policy, ShardId, Table, TableId, Value, Voting,
+    Ack, Durability, Key, KeyspaceId, Level, Policy, ShardId, SiblingRules, Table, TableId, Value,
+    Voting,
 };
 use node::{Disk, Hint};
 use replica::{Change, Store};
@@ -35,6 +36,7 @@ fn spot() -> Spot {
         read: Level::Quorum,
         write: Level::Quorum,
         voting: Voting::default(),
+        siblings: SiblingRules::default(),
     };
     let key = Key::new("k".into(), "".into()).unwrap();
     let shard = ShardId { keyspace, index: 0 };

@@ -377,5 +377,6 @@ fn is_of_the_record(code: &str) -> bool {
             | "key_too_large"
             | "malformed_key"
             | "too_many_siblings"
+            | "context_required"
     )
 }

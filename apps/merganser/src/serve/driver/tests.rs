@@ -8,7 +8,7 @@ use catalog::{Acceptor, Catalog};
 use causality::Incarnation;
 use model::{
     Address, Declare, DiskId, Get, Key, Level, Limits, Mutation, Name, NodeId, Now, Object, Policy,
-    Put, Request, ShardId, TableId, Value, Voting, WriteOptions,
+    Put, Request, ShardId, SiblingRules, TableId, Value, Voting, WriteOptions,
 };
 use node::{Merged, Verdict};
 use placement::{Layout, Member};
@@ -235,6 +235,7 @@ fn tables() -> Catalog {
             read: Level::One,
             write: Level::One,
             voting: Voting { may_miss: true, ..Voting::default() },
+            siblings: SiblingRules::default(),
         };
         catalog.declare(&table).unwrap();
     }

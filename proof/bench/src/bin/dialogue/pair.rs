@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use causality::Incarnation;
 use model::{
     Declare, DiskId, Durability, Level, Limits, Name, NodeId, Now, Policy, Reply, Request, ShardId,
-    Table, Voting,
+    SiblingRules, Table, Voting,
 };
 use node::{Config, Effect, Input, Message, Node, Salt, Ticket};
 use placement::{Layout, Member};
@@ -68,6 +68,7 @@ impl Pair {
             read: Level::One,
             write: Level::One,
             voting: Voting { may_miss: true, ..Voting::default() },
+            siblings: SiblingRules::default(),
         })?;
         Ok(pair)
     }

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use causality::{DotSet, Incarnation};
 use model::{
     ClusterId, Declare, Durability, Key, Level, Limits, Mutation, Name, NodeId, Now, Policy, Put,
-    Reply, Request, Value, Voting, WriteOptions,
+    Reply, Request, SiblingRules, Value, Voting, WriteOptions,
 };
 use mutant::Mutant;
 use node::{After, Config, Effect, Input, Message, Node, Salt, Ticket};
@@ -107,6 +107,7 @@ impl Trio {
             read: Level::Quorum,
             write: Level::Quorum,
             voting: Voting::default(),
+            siblings: SiblingRules::default(),
         })?;
         Ok(trio)
     }
