@@ -180,7 +180,7 @@ impl Cluster {
     /// It ends, or does not answer in time.
     pub fn start(&mut self, id: u16) -> Result<(), Stop> {
         self.launch(id, &self.wrapper.clone())?;
-        if self.ready_or_ended(id)?.is_none() {
+        if self.answers_or_ended(id)?.is_none() {
             return Ok(());
         }
         Err(Stop::Failed(format!("n{id} ended instead of serving: {}", self.last_words(id))))
@@ -196,7 +196,7 @@ impl Cluster {
             self.launch(id, &self.wrapper.clone())?;
         }
         for id in self.ids() {
-            if self.ready_or_ended(id)?.is_some() {
+            if self.answers_or_ended(id)?.is_some() {
                 return Err(Stop::Failed(format!("n{id} ended: {}", self.last_words(id))));
             }
         }
@@ -227,18 +227,19 @@ impl Cluster {
         node.map(|node| node.http).ok_or_else(|| Stop::Failed(format!("there is no n{id}")))
     }
 
-    /// Waits until a launched node answers, or has ended; then with what status.
+    /// Waits until a launched node answers, or has ended; then with what status. It may not be
+    /// ready yet: a node that is alone first waits for the others.
     ///
     /// # Errors
     ///
     /// Neither in time.
-    pub fn ready_or_ended(&mut self, id: u16) -> Result<Option<ExitStatus>, Stop> {
+    pub fn answers_or_ended(&mut self, id: u16) -> Result<Option<ExitStatus>, Stop> {
         let mut ended = None;
         eventually(&format!("n{id} answers"), || {
             let Ok(node) = self.node(id) else { return false };
             ended = node.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             ended.is_some()
-                || ask(node.http, "GET", "/health", "", STATUS_PATIENCE)
+                || ask(node.http, "GET", "/health/live", "", STATUS_PATIENCE)
                     .is_ok_and(|answer| answer.status == 200)
         })?;
         Ok(ended)

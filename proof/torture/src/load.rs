@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use client::{
@@ -10,9 +11,12 @@ use client::{
 };
 
 use crate::declarations::{self, Declared};
-use crate::expected::{Expected, Outcome};
+use crate::expected::{self, Expected, Outcome};
 use crate::outcome::{Figures, Stop};
 use crate::worker::Workers;
+
+/// How many keys are read at a time when all are: a check is most of what a scenario does.
+const READERS: usize = 4;
 
 /// The database as the clients see it, and what they know of it.
 #[derive(Clone, Debug)]
@@ -167,11 +171,28 @@ impl Load {
     /// A key cannot be read, or what it holds is wrong.
     pub fn check(&self, level: Level) -> Result<Figures, Stop> {
         let expected = self.expected().clone();
+        let keys: Vec<(&String, &expected::Key)> = expected.iter().collect();
+        let mut figures = Figures::default();
+        thread::scope(|readers| {
+            let parts = keys.chunks(keys.len().div_ceil(READERS).max(1));
+            let parts: Vec<_> =
+                parts.map(|part| readers.spawn(|| self.check_keys(part, level))).collect();
+            for part in parts {
+                let part = part.join().map_err(|_| Stop::failed("a reader panicked"))??;
+                figures.checked += part.checked;
+                figures.acknowledged += part.acknowledged;
+                figures.unknown += part.unknown;
+            }
+            Ok(figures)
+        })
+    }
+
+    fn check_keys(&self, keys: &[(&String, &expected::Key)], level: Level) -> Result<Figures, Stop> {
         let options = ReadOptions { r: Some(level), ..ReadOptions::default() };
         self.block_on(async |client| {
             let table = client.table("t", "t");
             let mut figures = Figures::default();
-            for (name, key) in &expected {
+            for (name, key) in keys {
                 let found = read(&table, name, &options).await;
                 let (found, _) = found.map_err(|err| Stop::Failed(format!("{name}: {err}")))?;
                 let counted =

@@ -84,7 +84,7 @@ fn file_size(bench: &mut Bench, id: u16) -> Result<(), Stop> {
     bench.cluster.kill(&[id])?;
     let wrapper = ["prlimit".to_owned(), format!("--fsize={FILE_BYTES}")];
     bench.cluster.launch(id, &wrapper)?;
-    let ended = bench.cluster.ready_or_ended(id)?;
+    let ended = bench.cluster.answers_or_ended(id)?;
     let code = ended.ok_or_else(|| Stop::failed("it serves and cannot write"))?.code();
     bench.cluster.kill(&[id])?;
     if code == Some(1) && bench.cluster.last_words(id).contains("cannot start") {

@@ -87,7 +87,7 @@ fn at_start(bench: &mut Bench, when: u64) -> Result<u64, Stop> {
     let said_before = bench.cluster.log(1).len();
     let fault = fault(bench, when);
     bench.cluster.launch(1, &fault.wrapper())?;
-    let ended = bench.cluster.ready_or_ended(1)?;
+    let ended = bench.cluster.answers_or_ended(1)?;
     bench.cluster.kill(&[1])?;
     let log = bench.cluster.log(1);
     let said = log.get(said_before..).unwrap_or_default();

@@ -100,7 +100,7 @@ fn look(
     };
     let said_before = bench.cluster.log(3).len();
     bench.cluster.launch(3, &[])?;
-    let ended = bench.cluster.ready_or_ended(3).map_err(damaged)?;
+    let ended = bench.cluster.answers_or_ended(3).map_err(damaged)?;
     let log = bench.cluster.log(3);
     let said = log.get(said_before..).unwrap_or_default();
     if said.contains("panicked") {

@@ -73,7 +73,7 @@ fn at_start(bench: &mut Bench, rng: &mut SmallRng) -> Result<Option<i32>, Stop> 
     bench.cluster.kill(&[1])?;
     let fault = fault(bench, "fsync,fdatasync", rng.random_range(1..4));
     bench.cluster.launch(1, &fault.wrapper())?;
-    let ended = bench.cluster.ready_or_ended(1)?;
+    let ended = bench.cluster.answers_or_ended(1)?;
     let hits = fault.hits().len();
     match ended {
         Some(status) if 0 < hits => Ok(status.code()),

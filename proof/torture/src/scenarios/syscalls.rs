@@ -107,7 +107,7 @@ fn die_at_start(
     let when = rng.random_range(1..=about);
     let fault = Fault::new(call, &kill_at(when), &cluster.node_dir(1).join("strace"));
     cluster.launch(1, &fault.wrapper())?;
-    let ended = cluster.ready_or_ended(1)?;
+    let ended = cluster.answers_or_ended(1)?;
     cluster.kill(&[1])?;
     match ended {
         None => Ok(false),
