@@ -187,7 +187,11 @@ impl Load {
         })
     }
 
-    fn check_keys(&self, keys: &[(&String, &expected::Key)], level: Level) -> Result<Figures, Stop> {
+    fn check_keys(
+        &self,
+        keys: &[(&String, &expected::Key)],
+        level: Level,
+    ) -> Result<Figures, Stop> {
         let options = ReadOptions { r: Some(level), ..ReadOptions::default() };
         self.block_on(async |client| {
             let table = client.table("t", "t");

@@ -403,7 +403,8 @@ async fn large_answers_that_nobody_takes_leave_no_room_for_others_until_they_are
     let small = api.get("/v1/kv/ks/t/k").await;
     // More than the system's buffers for a connection.
     api.replace(DotSet::new(), vec![b'x'; 24 << 20].into());
-    let server = serve_api(api, quick()).await;
+    let patient = ServeLimits { quiet_timeout: Duration::from_secs(20), ..quick() };
+    let server = serve_api(api, patient).await;
     let get = "GET /v1/kv/ks/t/k HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let mut slow = server.connect().await;
     slow.write_all(get.as_bytes()).await.unwrap();

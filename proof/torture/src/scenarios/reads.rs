@@ -20,7 +20,7 @@ use rand::RngExt;
 use super::{Bench, IO_ERROR, Scene};
 use crate::cluster::Cluster;
 use crate::outcome::{Figures, Stop};
-use crate::process::{need_tools, sleep};
+use crate::process::{eventually, need_tools, sleep};
 use crate::strace::Fault;
 
 /// Reads that must have failed in a round.
@@ -28,6 +28,9 @@ const HITS_MIN: usize = 50;
 
 /// Bytes of a value: a few hundred of them are more than the least cache.
 const VALUE_BYTES: usize = 4_000;
+
+/// Writes of a round before its reads fail.
+const WRITES: u64 = 700;
 
 pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
     need_tools(&["strace"])?;
@@ -38,8 +41,9 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Figures, Stop> {
     bench.load.pad(VALUE_BYTES);
     let mut figures = Figures::default();
     for round in 0..scene.rounds(2, 200) {
+        let enough = bench.load.acknowledged() + WRITES;
         let workers = bench.load.start(rng.random());
-        sleep(Duration::from_millis(800))?;
+        eventually("more is written than a node caches", || enough <= bench.load.acknowledged())?;
         workers.finish()?;
         bench.cluster.stop(1)?;
         if round % 2 == 1 {
