@@ -26,7 +26,8 @@ stage lint-features cargo clippy -p sim -p fuzz -p bench --features sim/mutants,
 # The simulator and the models are run below, optimized.
 stage test cargo test --workspace --exclude sim --exclude models -- --test-threads 2
 RUSTDOCFLAGS="-D warnings" stage docs cargo doc --workspace --no-deps --document-private-items
-stage build cargo build --release --bin merganser
+# Built together, so that each library is built once for both.
+stage build cargo build --release -p merganser -p torture
 # The checks of the simulator itself, and each deliberate bug with how long it lived.
 stage mutants cargo test --release -p sim --features mutants -- --nocapture
 # Seeds nobody has seen before, few enough that what happens once in some hundred hours mostly stops who
@@ -36,7 +37,7 @@ stage sim-destroy target/release/merganser sim run --hours "$((${SIM_HOURS:-6} /
 stage models cargo test --release -p models -- --nocapture
 stage demo bash scripts/demo.sh
 read -ra torture <<<"${TORTURE:-all --short}"
-stage torture cargo run --release -p torture -- "${torture[@]}"
+stage torture target/release/torture "${torture[@]}"
 # By the same chance each time: what new chance finds should not stop what has nothing to do
 # with it. `just fuzz` and `just prove` look further.
 stage fuzz env FUZZ_SEED=1 bash scripts/fuzz.sh "${FUZZ_RUNS:-1000000}"

@@ -262,7 +262,10 @@ impl Node {
         self.see_to_suspects(turn);
         self.begin_tending(turn.now);
         if self.exchange.pruning.is_none() {
-            self.shards.values_mut().for_each(|kept| kept.lines.begin());
+            for kept in self.shards.values_mut() {
+                kept.lines.begin();
+                kept.contexts.begin();
+            }
             self.exchange.pruning = self.shards.keys().next().map(|first| (turn.now, *first));
         }
     }

@@ -130,7 +130,9 @@ impl Node {
         if is(Mutant::RepetitionNotSpread) && stored.repeated {
             stored.object = Object::default();
         }
-        self.count_siblings(stored.siblings, &site.table);
+        if !stored.repeated {
+            self.count_siblings(stored.siblings, &site.table);
+        }
         let Stored { dot, object, context, repeated, .. } = stored;
         let marks = object.marks_in(&context);
         if let Some(session) = &mut session {

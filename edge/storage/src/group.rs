@@ -84,7 +84,9 @@ impl Group {
         tails.drop(shard, runs, &mut self.records);
         self.changes += 1;
         for run in runs {
-            self.log.insert(record::log_key(shard, Dot::new(run.incarnation, run.last)), None);
+            let key = record::log_key(shard, Dot::new(run.incarnation, run.last));
+            self.bytes += key.len() + size_of_val(run);
+            self.log.insert(key, None);
         }
     }
 

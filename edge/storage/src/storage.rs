@@ -114,12 +114,13 @@ impl Storage {
     pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
         let home = Home::enter(options)?;
         let (engine, synced) = open_whole(&home, options)?;
-        home.ready()?;
         let (recovered, late, written) = recover(&engine, &home)?;
         if written < synced {
             let detail = format!("it ends with group {written}, and {synced} was on disk");
             return Err(OpenError::corrupt(home.dir(), detail));
         }
+        // From here on it is a directory of this version.
+        home.ready()?;
         // A process that was killed leaves groups to the operating system, and nobody has
         // synced them since.
         let database = home.database_dir();
@@ -231,6 +232,7 @@ impl Storage {
     /// [`FlushError`]; the directory is let go of all the same.
     pub fn close(mut self) -> Result<(), FlushError> {
         self.committer.join();
+        self.tails.close(&mut self.open.records);
         let mut writer = self.committer.writer();
         writer.write(&self.open, Durability::Synced)?;
         writer.settle()

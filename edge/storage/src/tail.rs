@@ -101,6 +101,11 @@ impl Tails {
         tail.fold(shard, records);
     }
 
+    /// Writes all records that lack something: the process ends in good order.
+    pub(crate) fn close(&mut self, records: &mut Records) {
+        self.0.iter_mut().for_each(|(shard, tail)| tail.fold(*shard, records));
+    }
+
     /// Lines are to be dropped.
     pub(crate) fn drop(&mut self, shard: ShardId, runs: &[Run], records: &mut Records) {
         let Some(tail) = self.0.get_mut(&shard) else { return };

@@ -19,6 +19,7 @@ fn what_is_forgotten_when_it_is_settled_never_comes_back_after_a_crash() {
 }
 
 #[test]
+#[ignore = "takes minutes"]
 fn what_three_writes_leave_and_is_settled_never_comes_back() {
     explore("forgetting, three writes", model(Variant::Sound, 3));
 }

@@ -172,6 +172,7 @@ impl World {
             Harm::Record(node, older) if node == host.id => has_heard_of(older),
             Harm::None | Harm::Disk(..) | Harm::GivenUp(_) | Harm::Record(..) | Harm::Hint(..) => {
                 host.disk.has_copy(&place, dot)
+                    && (matches!(harm, Harm::None) || !self.is_old_record(host, &place))
             }
         };
         let has_hint = |host: &Host, hint: &HintPlace| match harm {
@@ -197,6 +198,15 @@ impl World {
                 && counts().any(|host| has_hint(host, &hint))
         };
         counts().any(has_object) || self.plan.sloppy && hints_of(spot).any(is_hinted)
+    }
+
+    /// Whether a record holds what anybody has forgotten since, as an old copy of a disk does. It
+    /// is not read any more, and thrown away in the end.
+    fn is_old_record(&self, host: &Host, place: &Place) -> bool {
+        let Some(object) = host.disk.view().objects.get(place) else { return false };
+        let mut forgotten =
+            self.hosts.values().filter_map(|host| host.disk.view().forgotten(place.0));
+        forgotten.any(|dots| object.values().keys().any(|dot| dots.contains(*dot)))
     }
 
     /// Whether a majority has the newest catalog on disk, this node not counted.

@@ -595,7 +595,7 @@ fn inside() -> Vec<Row> {
             &[LossesAreHealed, ProvedIsEqual, ContextsAreShort, ReplicasConverge],
         ),
         (In::NothingCompared, any, &[LossesAreHealed, ContextsAreShort]),
-        (In::ComparedIsNews, any, &[LossesAreHealed, ReplicasConverge]),
+        (In::ComparedIsNews, any, &[LossesAreHealed, ReplicasConverge, ListsAgree]),
         (In::RepairReadsNothing, of_operators_who_repair, &[ProvedIsEqual]),
         (In::RepairProvedAtOnce, of_operators_who_repair, &[ProvedIsEqual]),
         (In::DamagedStays, any, &[LossesAreHealed]),

@@ -93,6 +93,16 @@ impl Contexts {
         }
     }
 
+    /// A round begins. It may take many steps, so that it is not steps which are counted.
+    pub(crate) fn begin(&mut self) {
+        for (address, seen) in &mut self.seen {
+            seen.rounds += 1;
+            if seen.rounds.is_multiple_of(ROUNDS) {
+                self.unlooked.insert(address.clone());
+            }
+        }
+    }
+
     /// Whether there is nothing to look at.
     pub(crate) fn is_idle(&self) -> bool {
         self.unlooked.is_empty() && self.seen.is_empty()
@@ -121,12 +131,6 @@ impl Contexts {
 
     /// The next ones of which everything is settled, at most so many, and what may go of them.
     fn ripe(&mut self, settled: &DotSet, max: usize) -> Vec<(Address, DotSet)> {
-        for (address, seen) in &mut self.seen {
-            seen.rounds += 1;
-            if seen.rounds.is_multiple_of(ROUNDS) {
-                self.unlooked.insert(address.clone());
-            }
-        }
         if self.settled == *settled {
             return Vec::new();
         }

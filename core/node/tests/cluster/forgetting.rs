@@ -359,6 +359,28 @@ fn contexts_of_large_objects_are_trimmed_a_few_at_once() {
 }
 
 #[test]
+fn large_contexts_that_wait_for_a_replica_are_not_read_without_end() {
+    let mut cluster = cluster();
+    cluster.stop(3);
+    let text = "x".repeat(1 << 20);
+    for _ in 0..20 {
+        for key in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+            let read = cluster.get(1, key, Level::Quorum).object;
+            cluster.put(1, key, &text, read.context());
+        }
+    }
+    cluster.wait(SOON);
+    let reads = |cluster: &Cluster| cluster.nodes[&NodeId::new(1)].1.reads.get();
+    let before = reads(&cluster);
+    cluster.wait(8 * SOON);
+    let looked = reads(&cluster) - before;
+    assert!(
+        looked <= 4 * 8,
+        "{looked} reads of eight records, each looked at once in eight rounds"
+    );
+}
+
+#[test]
 fn while_a_disk_is_behind_it_is_given_nothing_to_forget() {
     let mut cluster = cluster();
     overwrite(&mut cluster, 60, 0);

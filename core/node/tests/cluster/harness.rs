@@ -1,5 +1,6 @@
 //! Nodes, their disks, and the messages between them, all delivered at once.
 
+pub(crate) use std::cell::Cell;
 pub(crate) use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub(crate) use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(crate) struct Memory {
     /// How many bytes of values were stored anew at once, at most, since some of their context was
     /// forgotten.
     pub(crate) trimmed_bytes_max: usize,
+    /// How many objects were read, one by one.
+    pub(crate) reads: Cell<u64>,
     /// Whether it has fallen behind.
     pub(crate) is_busy: bool,
     /// Whether no object can be read for a while.
@@ -53,6 +56,7 @@ impl Store for Memory {
         if self.is_unreadable {
             return Err(StoreError::Io("a test".into()));
         }
+        self.reads.set(self.reads.get() + 1);
         Ok(self.objects.get(&(shard, address.table, address.key.clone())).cloned())
     }
 

@@ -37,6 +37,17 @@ fn the_same_token_at_another_node_is_the_same_write() {
 }
 
 #[test]
+fn a_sibling_that_is_written_again_is_counted_once() {
+    let mut cluster = Cluster::with_table(3, 3);
+    cluster.put(1, "k", "other", &none());
+    for _ in 0..3 {
+        written(cluster.ask(1, put_with("once", token(1), &none(), &Marks::new())));
+    }
+    let created = cluster.nodes.values().map(|(node, _)| node.counts().siblings_created);
+    assert_eq!(created.sum::<u64>(), 1);
+}
+
+#[test]
 fn two_nodes_that_could_not_know_of_each_other_make_one_write_of_it() {
     let mut cluster = Cluster::with_table(3, 3);
     let one = |request| {
