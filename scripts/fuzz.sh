@@ -23,12 +23,12 @@ esac
 
 bash scripts/setup.sh
 
-target_dir="${CARGO_TARGET_DIR:-$PWD/target}/fuzzing"
-work="$target_dir/work"
+target_dir="${CARGO_TARGET_DIR:-$PWD/target}"
+work="$target_dir/fuzzing"
 started=$SECONDS
 RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/fuzz-rustc.sh" \
-  cargo build -q --profile fuzz -p fuzz --features libfuzzer --target-dir "$target_dir"
-binary="$target_dir/fuzz/fuzz"
+  cargo build -q --release -p fuzz --features libfuzzer
+binary="$target_dir/release/fuzz"
 built=$((SECONDS - started))
 
 rm -rf "$work"

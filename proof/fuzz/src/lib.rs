@@ -28,13 +28,9 @@
 mod cut;
 mod kept;
 mod meter;
-mod samples;
 mod targets;
 
 extern crate http as http_door;
-
-#[path = "../../../edge/wire/tests/arbitrary/mod.rs"]
-mod arbitrary;
 
 #[allow(dead_code, reason = "only what reads text is used")]
 #[path = "../../../apps/merganser/src/config/mod.rs"]

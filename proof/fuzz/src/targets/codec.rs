@@ -15,7 +15,6 @@ use model::{Key, Name, Range, TableId};
 
 use super::{Target, encoded};
 use crate::cut::{Cut, long_part};
-use crate::samples;
 
 pub(super) const TARGETS: &[Target] = &[
     Target {

@@ -13,7 +13,6 @@ use model::{Address, KeyspaceId, NodeId, Seen, Session, ShardId, TableId};
 
 use super::{Target, encoded};
 use crate::cut::Cut;
-use crate::samples;
 
 pub(super) const TARGETS: &[Target] = &[
     Target { seeds: hint_seeds, ..Target::new("hint", read_hint) },

@@ -26,7 +26,6 @@ use replica::{Change, Page, PageNeed, Span, Store, StoreError};
 use super::Target;
 use super::wire::{assert_travels, body};
 use crate::cut::{Cut, long_part};
-use crate::samples;
 
 pub(super) const TARGETS: &[Target] =
     &[Target { seeds, base: 4 << 20, per_byte: 4096, ..Target::new("node", live) }];

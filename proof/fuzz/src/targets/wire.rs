@@ -9,7 +9,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Target;
 use crate::cut::{Cut, long_part};
-use crate::samples;
 
 pub(super) const TARGETS: &[Target] = &[
     Target { seeds: message_seeds, per_byte: 512, ..Target::new("message", message) },

@@ -1,4 +1,14 @@
-//! Values for seeds: those that the property tests of `codec` and `wire` draw, always the same.
+//! Values for seeds of the fuzzer: those that the property tests of `codec` and `wire` draw, always
+//! the same.
+//!
+//! They are a crate of their own because crates are what is instrumented. libFuzzer looks at every
+//! counter of the program after every input, and half of them were of what draws these values.
+
+#![cfg(not(test))]
+
+#[allow(clippy::unwrap_used, reason = "as in tests")]
+#[path = "../../../edge/wire/tests/arbitrary/mod.rs"]
+mod arbitrary;
 
 use bytes::Bytes;
 use causality::DotSet;
@@ -7,7 +17,7 @@ use node::Message;
 use proptest::strategy::{Strategy, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
-use crate::arbitrary::{messages as any_message, parts};
+use arbitrary::{messages as any_message, parts};
 
 fn draw<S: Strategy>(count: usize, strategy: S) -> Vec<S::Value> {
     let mut runner = TestRunner::deterministic();
@@ -15,30 +25,33 @@ fn draw<S: Strategy>(count: usize, strategy: S) -> Vec<S::Value> {
     (0..count).map(|_| next()).collect()
 }
 
-pub(crate) fn dot_sets() -> Vec<DotSet> {
+/// Sets of dots.
+pub fn dot_sets() -> Vec<DotSet> {
     draw(20, parts::dot_sets())
 }
 
-pub(crate) fn objects() -> Vec<Object> {
+/// Objects with values, contexts and marks.
+pub fn objects() -> Vec<Object> {
     draw(20, parts::objects())
 }
 
-pub(crate) fn keys() -> Vec<Key> {
+/// Keys.
+pub fn keys() -> Vec<Key> {
     draw(8, parts::keys())
 }
 
 /// The key that tokens are about.
-pub(crate) fn first_key() -> Key {
+pub fn first_key() -> Key {
     Key::new(Bytes::from_static(b"partition"), Bytes::from_static(b"sort")).expect("a key")
 }
 
-/// Enough that there are some of each kind.
-pub(crate) fn messages() -> Vec<Message> {
+/// Messages, enough that there are some of each kind.
+pub fn messages() -> Vec<Message> {
     draw(150, any_message())
 }
 
 /// Catalogs, votes, keyspaces and tables, behind a byte that says which.
-pub(crate) fn contracts() -> Vec<Vec<u8>> {
+pub fn contracts() -> Vec<Vec<u8>> {
     let behind = |kind: u8, encode: &dyn Fn(&mut Vec<u8>)| {
         let mut out = vec![kind];
         encode(&mut out);
