@@ -12,7 +12,7 @@ use codec::record::{Kind, seal_line};
 use codec::{clock, log, sum as sums};
 use common::*;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use model::{Durability, ShardId};
+use model::Durability;
 use node::Disk as _;
 use replica::{Change, Store as _, Sum};
 use storage::{Options, Recovered, Restoring, Retired, Storage};
