@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Fuzzes every decoder that reads bytes from outside, as many at a time as there are cores.
 #
-#   scripts/fuzz.sh [RUNS]          so many inputs per target, 1,000,000 if nothing is said. A
-#                                   target that has done less after FUZZ_SECONDS (1200) fails
+#   scripts/fuzz.sh [RUNS]          so many inputs per target, 1,000,000 if nothing is said; a
+#                                   quarter of them where an input is a whole request or file, and
+#                                   a tenth where it is all that a node hears. A target that has
+#                                   done less after FUZZ_SECONDS (1200) fails
 #   scripts/fuzz.sh 600s [TARGET..] so many seconds per target, of all or these targets
 #   scripts/fuzz.sh 15m             so many minutes for all of them together
 #   FUZZ_SEED=1 scripts/fuzz.sh ..  by the same chance each time; without, always another
@@ -18,7 +20,7 @@ shift || true
 case "$amount" in
   *s) limit="-max_total_time=${amount%s}" ;;
   *m) limit="" ;;
-  *) limit="-runs=$amount -max_total_time=${FUZZ_SECONDS:-1200}" ;;
+  *) limit="-max_total_time=${FUZZ_SECONDS:-1200}" ;;
 esac
 
 bash scripts/setup.sh
@@ -38,8 +40,21 @@ if [ $# -gt 0 ]; then targets="$*"; else targets="$(FUZZ_TOOL=list "$binary")"; 
 # So many minutes for all targets, of which as many run at once as there are cores.
 [ -n "$limit" ] || limit="-max_total_time=$((${amount%m} * 60 * $(nproc) / $(wc -w <<<"$targets") + 1))"
 
+# How many inputs a target gets, or none if it gets a time. A request takes as long as ten keys,
+# and what a node hears as long as forty.
+runs_of() {
+  case "$amount" in *s | *m) return ;; esac
+  case "$1" in
+    http-* | import-* | client-*) echo "$((amount / 4))" ;;
+    node) echo "$((amount / 10))" ;;
+    *) echo "$amount" ;;
+  esac
+}
+
 one() {
-  local target="$1" flags=()
+  local target="$1" runs flags=()
+  runs="$(runs_of "$target")"
+  [ -z "$runs" ] || flags+=("-runs=$runs")
   mkdir -p "$work/corpus/$target"
   [ -s "$work/seeds/$target.dict" ] && flags+=("-dict=$work/seeds/$target.dict")
   # Each input gets 10 s, and the whole process 1 GiB; the harness bounds each input more closely.
@@ -50,9 +65,10 @@ one() {
     "$work/corpus/$target" "$work/seeds/$target" >"$work/logs/$target" 2>&1 ||
     echo "$target" >>"$work/crashed"
 }
-export -f one
-export work binary limit
-echo "$targets" | tr ' ' '\n' | xargs -P "$(nproc)" -I{} bash -c 'one {}'
+export -f one runs_of
+export work binary limit amount
+# The slow ones are the last of the list, and begin.
+echo "$targets" | tr ' ' '\n' | tac | xargs -P "$(nproc)" -I{} bash -c 'one {}'
 
 printf '%-14s %12s %10s %8s %8s %10s %8s %14s\n' \
   target runs exec/s corpus edges new-edges peak-MB bytes
@@ -71,10 +87,8 @@ for target in $targets; do
   total_runs=$((total_runs + ${runs:-0}))
   # A build without coverage finds nothing, and says nothing of it.
   [ "${last:-0}" -gt 0 ] || short+=("$target covers nothing")
-  case "$amount" in
-    *s | *m) ;;
-    *) [ "${runs:-0}" -ge "$amount" ] || short+=("$target did ${runs:-0} of $amount") ;;
-  esac
+  wanted="$(runs_of "$target")"
+  [ "${runs:-0}" -ge "${wanted:-0}" ] || short+=("$target did ${runs:-0} of $wanted")
   total_bytes=$((total_bytes + ${bytes:-0}))
 done
 echo "fuzz: $total_runs runs, $total_bytes bytes, built in $built s, run in $((SECONDS - started - built)) s"

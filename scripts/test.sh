@@ -4,7 +4,7 @@
 #
 #   SIM_HOURS    simulated cluster-hours under load   6, and 2 where everything is destroyed
 #   TORTURE      what torture runs                    all --short
-#   FUZZ_RUNS    inputs per decoder                   1000000
+#   FUZZ_RUNS    inputs per decoder                   1000000, and 250000 of whole requests
 #
 # It installs, from Debian's packages, a compiler and the tools of the torture chamber, and as root makes
 # and removes mounts, network namespaces and control groups. What cannot run is SKIPPED, and counted.
