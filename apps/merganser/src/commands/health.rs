@@ -122,7 +122,7 @@ mod tests {
             (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let urls: Vec<String> =
             hanging.iter().map(|node| format!("http://{}", node.local_addr().unwrap())).collect();
-        let timeout = Duration::from_millis(400);
+        let timeout = Duration::from_secs(1);
         let options = Options { attempts_max: 1, timeout, ..Options::default() };
         let client = Client::new(&urls, options).unwrap();
         let begun = Instant::now();
