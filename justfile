@@ -17,7 +17,7 @@ check crate="":
 
 # Mistreats real processes: all scenarios, or those named. `just torture all --long` takes hours.
 torture *scenarios="all": build
-    cargo run --release -p torture -- {{scenarios}}
+    cargo run --release --bin torture -- {{scenarios}}
 
 # Fuzzes every decoder, each for so many seconds.
 fuzz seconds="600":

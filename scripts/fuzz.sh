@@ -20,6 +20,10 @@ shift || true
 case "$amount" in
   *s) limit="-max_total_time=${amount%s}" ;;
   *m) limit="" ;;
+  '' | *[!0-9]*)
+    echo "fuzz: \"$amount\" is no number of inputs, nor of seconds (600s) or minutes (15m)" >&2
+    exit 2
+    ;;
   *) limit="-max_total_time=${FUZZ_SECONDS:-1200}" ;;
 esac
 

@@ -9,8 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 minutes="${1:-60}"
 bash scripts/setup.sh proof
-cargo build --release --bin merganser
-cargo build --release -p torture
+cargo build --release --bin merganser --bin torture
 
 echo "== mutants and models"
 cargo test --release -p sim --features mutants --test mutants -- --nocapture
@@ -31,7 +30,7 @@ echo "== simulator: $hours cluster-hours without a violation"
 echo "== torture, for $((minutes / 4)) minutes"
 end=$((SECONDS + minutes * 15)) times=0
 while [ "$SECONDS" -lt "$end" ]; do
-  cargo run --release -p torture -- all --skips-max 0
+  target/release/torture all --skips-max 0
   times=$((times + 1))
 done
 echo "== torture: all scenarios $times times"

@@ -26,8 +26,8 @@ stage lint-features cargo clippy -p sim -p fuzz -p bench --features sim/mutants,
 # The simulator and the models are run below, optimized.
 stage test cargo test --workspace --exclude sim --exclude models -- --test-threads 2
 RUSTDOCFLAGS="-D warnings" stage docs cargo doc --workspace --no-deps --document-private-items
-# Built together, so that each library is built once for both.
-stage build cargo build --release -p merganser -p torture
+# Without `-p`, as the demo builds: what is chosen by name gets other features, and other libraries.
+stage build cargo build --release --bin merganser --bin torture
 # The checks of the simulator itself, and each deliberate bug with how long it lived.
 stage mutants cargo test --release -p sim --features mutants -- --nocapture
 # Seeds nobody has seen before, few enough that what happens once in some hundred hours mostly stops who
