@@ -14,9 +14,10 @@
 //! ```
 //!
 //! What a guest keeps is a copy as long as its replica has not heard of the write. One that has
-//! lost the record says "old news" to the hint, and the guest drops it. Where the disk of that
-//! replica is given up it is none: the node may come back with this disk, take it, and be
-//! started with an empty one then.
+//! lost the record says "old news" to the hint, and the guest drops it; one whose disk is about
+//! to be replaced may have said "I have it" just before. Where the disk of that replica is given
+//! up it is none: the node may come back with this disk, take it, and be started with an empty
+//! one then.
 //!
 //! Power loss needs no atlas: it takes only what was never synced. A write to a *buffered*
 //! table that was acknowledged from memory may be lost with it, and the oracle knows that.
@@ -186,11 +187,17 @@ impl World {
                 host.disk.has_hint(hint, dot)
             }
         };
-        let waits_for_it = |target: &Host| match harm {
-            Harm::Disk(node, with) if node == target.id => !with.has_heard(place.0, dot),
-            Harm::None | Harm::Disk(..) | Harm::GivenUp(_) | Harm::Record(..) | Harm::Hint(..) => {
-                !target.disk.contents().has_heard(place.0, dot)
-            }
+        let waits_for_it = |target: &Host| {
+            let has_heard_after = match harm {
+                Harm::Disk(node, with) if node == target.id => with.has_heard(place.0, dot),
+                Harm::None
+                | Harm::Disk(..)
+                | Harm::GivenUp(_)
+                | Harm::Record(..)
+                | Harm::Hint(..) => false,
+            };
+            // A disk that is about to go may have said that it has it, on the way to the guest.
+            !has_heard_after && !target.disk.contents().has_heard(place.0, dot)
         };
         let counts = || self.hosts.values().filter(|host| !is_given_up(host));
         let is_hinted = |hint: HintPlace| {

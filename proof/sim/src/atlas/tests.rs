@@ -81,13 +81,13 @@ fn world() -> (World, WriteId) {
     (world, write)
 }
 
-/// What n2 pulls from somebody.
-fn bring_to_n2(world: &mut World) {
+/// What a replica takes from somebody.
+fn bring_to(world: &mut World, node: NodeId) {
     let (shard, address) = spot().place();
     let (news, clock) = ([dot()].into_iter().collect(), Vec::new());
     let change = Change { shard, address, object: object(), clock, news, sum: None };
-    world.host(N2).disk.commit(change);
-    sync(world, N2);
+    world.host(node).disk.commit(change);
+    sync(world, node);
 }
 
 #[test]
@@ -95,14 +95,23 @@ fn the_only_copy_may_wait_for_an_empty_disk_and_not_for_one_that_is_given_up() {
     let (mut world, _) = world();
     assert!(world.may_replace(N1, &Contents::default()));
     assert!(!world.may_give_up(N1), "n1 may take it, and be started with an empty disk then");
-    bring_to_n2(&mut world);
+    bring_to(&mut world, N2);
     assert!(world.may_give_up(N1));
+}
+
+#[test]
+fn what_a_disk_may_have_acknowledged_to_its_guest_waits_for_the_next_disk_no_more() {
+    let (mut world, _) = world();
+    bring_to(&mut world, N1);
+    assert!(!world.may_replace(N1, &Contents::default()), "n4 may be told to drop it");
+    bring_to(&mut world, N2);
+    assert!(world.may_replace(N1, &Contents::default()));
 }
 
 #[test]
 fn what_waits_for_a_disk_that_is_given_up_is_no_copy_until_there_is_another_disk() {
     let (mut world, _) = world();
-    bring_to_n2(&mut world);
+    bring_to(&mut world, N2);
     let place = spot().place();
     assert!(world.may_lose(N2, &place, None));
     world.host(N1).given_up = Some(0);
