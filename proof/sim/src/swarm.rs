@@ -350,7 +350,7 @@ impl Plan {
     /// How long a healthy cluster may take for one key: one second, and what the round trips of
     /// a write that is forwarded take on this network, with syncs of these disks, both drawn
     /// from a distribution with a mean. In thousands of worlds a fifth of it was needed at
-    /// most. The clock by which the time is up may run half as fast again as it should. A
+    /// most. The clock by which the time is up may run twice as fast as it should. A
     /// write with a token is not waited for that long: it is passed on to another, and in a sloppy
     /// keyspace begun anew in the end. Guests that have no room are asked one after the other.
     pub(crate) fn patience(&self) -> Duration {
@@ -358,7 +358,7 @@ impl Plan {
         let hops = if self.clients.tokens == 0 { 8 } else { 16 };
         let hops = if self.has_little_room() { hops + 2 * guests } else { hops };
         let round_trips = hops * self.network.far + 40 * self.network.delay + 10 * self.disk.sync;
-        Duration::from_secs(1) + Duration::from_micros(round_trips)
+        Duration::from_secs(1) + Duration::from_micros(2 * round_trips)
     }
 
     /// How long it may take for a list, which goes from page to page and from shard to shard.
@@ -366,7 +366,7 @@ impl Plan {
         let keys = self.clients.partitions * self.clients.sorts;
         let pages = keys.div_ceil(self.page_objects_max.max(1)) as u64 + u64::from(self.shards);
         let page = 4 * self.network.far + 10 * self.network.delay;
-        self.patience() + Duration::from_micros(pages * page)
+        self.patience() + Duration::from_micros(2 * pages * page)
     }
 
     /// Tells the size of the world in a few words, for people who look through many seeds.
