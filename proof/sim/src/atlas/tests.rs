@@ -84,7 +84,8 @@ fn world() -> (World, WriteId) {
 /// What a replica takes from somebody.
 fn bring_to(world: &mut World, node: NodeId) {
     let (shard, address) = spot().place();
-    let (news, clock) = ([dot()].into_iter().collect(), Vec::new());
+    let news: DotSet = [dot()].into_iter().collect();
+    let clock = vec![(dot().incarnation, news.runs().to_vec())];
     let change = Change { shard, address, object: object(), clock, news, sum: None };
     world.host(node).disk.commit(change);
     sync(world, node);
