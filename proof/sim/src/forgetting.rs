@@ -188,10 +188,10 @@ impl World {
                 let is_settled = |held: &&Object| {
                     hosts().all(|other| clock(other, spot.shard).is_superset(held.context()))
                 };
-                // What a record has turned into, a scrub finds, or a comparison.
-                let is_unnoticed = !self.plan.scrubs
-                    && spot.replicas.len() == 1
-                    && self.oracle.losses.may_be_old(host.id, index);
+                // That a record has turned into what it was before it was pruned, a scrub finds. Trees
+                // say what was written last, and to others a longer context is old news.
+                let is_unnoticed =
+                    !self.plan.scrubs && self.oracle.losses.may_be_old(host.id, index);
                 let is_excused = host.disk.damaged().contains(&place) || is_unnoticed;
                 let held = held.filter(is_long).filter(is_settled).filter(|_| !is_excused);
                 if let Some(held) = held {
