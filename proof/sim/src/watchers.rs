@@ -358,6 +358,8 @@ impl World {
             let held = spot.replicas.first().map(known).unwrap_or_default();
             let told = plain(one.last.get(&spot.key).unwrap_or(&bottom));
             let told = self.oracle.remembered(index, &told);
+            // What one had forgotten, and lost again before it was synced, is asked for of nobody.
+            let held = self.oracle.remembered(index, &held);
             // What was deleted before it was read is told to nobody.
             let is_nothing = held.values().is_empty() && told.values().is_empty();
             // What was told may have been on one disk only, and that was replaced.
