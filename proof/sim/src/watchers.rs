@@ -111,6 +111,10 @@ impl Watcher {
     /// Takes in what it is told. Returns what is wrong with it, by key.
     fn hear(&mut self, watched: Watched) -> Vec<(Key, String)> {
         self.position = watched.position;
+        if watched.rewound != 0 {
+            // They say that it knows what it has just been told anew without.
+            self.kept.clear();
+        }
         let cursor = feed::seal(&token_key(), &self.place(), &self.position);
         self.kept.extend(cursor);
         if KEPT_MAX < self.kept.len() {
