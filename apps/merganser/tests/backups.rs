@@ -227,7 +227,7 @@ fn a_cluster_made_of_backups_of_different_moments_keeps_what_was_deleted_deleted
 /// Begins a backup that takes its time, and waits until something of it is kept.
 fn slow(cluster: &Cluster, depot: &Path) -> Child {
     let mut command = backup_of(cluster, 1, depot);
-    let child = command.args(["--rate", "256KiB"]).stdout(Stdio::null()).spawn().unwrap();
+    let child = command.args(["--rate", "128KiB"]).stdout(Stdio::null()).spawn().unwrap();
     eventually("a chunk is kept", || !chunks(depot).is_empty());
     child
 }
