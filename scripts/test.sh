@@ -2,7 +2,7 @@
 # Everything that has to hold before a change lands. One line per stage says how long it took;
 # the first failure stops the run and is the last thing printed.
 #
-#   SIM_HOURS    simulated cluster-hours under load   6, and 2 where everything is destroyed
+#   SIM_HOURS    simulated cluster-hours under load   4, and half as many where everything is destroyed
 #   TORTURE      what torture runs                    all --short
 #   FUZZ_RUNS    inputs per decoder                   1000000, and 250000 of whole requests
 #
@@ -32,8 +32,8 @@ stage build cargo build --release --bin merganser --bin torture
 stage mutants cargo test --release -p sim --features mutants -- --nocapture
 # Seeds nobody has seen before, few enough that what happens once in some hundred hours mostly stops who
 # looks for it (`merganser sim run --hours 300`) and not who lands something else. The first is printed, and `merganser sim replay` shows any.
-stage sim target/release/merganser sim run --hours "${SIM_HOURS:-6}"
-stage sim-destroy target/release/merganser sim run --hours "$((${SIM_HOURS:-6} / 3))" --destroy
+stage sim target/release/merganser sim run --hours "${SIM_HOURS:-4}"
+stage sim-destroy target/release/merganser sim run --hours "$((${SIM_HOURS:-4} / 2))" --destroy
 stage models cargo test --release -p models -- --nocapture
 stage demo bash scripts/demo.sh
 read -ra torture <<<"${TORTURE:-all --short}"
