@@ -4,7 +4,7 @@
 #
 #   SIM_HOURS    simulated cluster-hours under load   4, and half as many where everything is destroyed
 #   TORTURE      what torture runs                    all --short
-#   FUZZ_RUNS    inputs per decoder                   1000000, and 250000 of whole requests
+#   FUZZ_RUNS    inputs per decoder                   500000, and 125000 of whole requests
 #
 # It installs, from Debian's packages, a compiler and the tools of the torture chamber, and as root makes
 # and removes mounts, network namespaces and control groups. What cannot run is SKIPPED, and counted.
@@ -40,7 +40,7 @@ read -ra torture <<<"${TORTURE:-all --short}"
 stage torture target/release/torture "${torture[@]}"
 # By the same chance each time: what new chance finds should not stop what has nothing to do
 # with it. `just fuzz` and `just prove` look further.
-stage fuzz env FUZZ_SEED=1 bash scripts/fuzz.sh "${FUZZ_RUNS:-1000000}"
+stage fuzz env FUZZ_SEED=1 bash scripts/fuzz.sh "${FUZZ_RUNS:-500000}"
 if command -v cargo-deny >/dev/null 2>&1; then
   stage licences cargo deny --offline check licenses bans sources
 else
